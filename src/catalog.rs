@@ -1,0 +1,363 @@
+//! [`KafkaTopics`]: every topic whose name matches a pattern is a table.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{SchemaProvider, TableProvider};
+use datafusion::common::Result as DataFusionResult;
+use datafusion::datasource::TableType;
+use regex::Regex;
+
+use crate::error::{Error, Result};
+use crate::options::{Options, TableOptions};
+use crate::table::{KafkaTable, KafkaTableBuilder};
+
+/// Patterns of topics: a table whose name matches is the topic of that name.
+///
+/// A pattern is a regular expression, anchored only where it says so (`^`,
+/// `$`); `*` alone means every name. It chooses the settings of the table,
+/// never the topic. Source patterns make topics readable, sink patterns make
+/// them writable; a name may match one of each, with different settings.
+///
+/// ```
+/// # fn main() -> datafusion_kafka::error::Result<()> {
+/// use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
+///
+/// let topics = KafkaTopics::new()
+///     .source("^(orders|customers)$", SourceOptions::new())
+///     .sink("^out_", SinkOptions::new().with_option("kafka.create_topic", "true"));
+/// let config = KafkaConfig::new()
+///     .with_option("kafka.bootstrap.servers", "localhost:9092")
+///     .with_topics(topics);
+/// let ctx = datafusion::prelude::SessionContext::new();
+/// register_kafka(&ctx, config)?;
+/// // `SELECT .. FROM orders JOIN customers ..` now reads the two topics.
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct KafkaTopics {
+    sources: Vec<(String, SourceOptions)>,
+    sinks: Vec<(String, SinkOptions)>,
+}
+
+impl KafkaTopics {
+    /// No pattern: no name is a topic.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes topics whose name matches readable.
+    pub fn source(mut self, pattern: impl Into<String>, options: SourceOptions) -> Self {
+        self.sources.push((pattern.into(), options));
+        self
+    }
+
+    /// Makes topics whose name matches writable.
+    pub fn sink(mut self, pattern: impl Into<String>, options: SinkOptions) -> Self {
+        self.sinks.push((pattern.into(), options));
+        self
+    }
+}
+
+/// How the topics of a source pattern are read.
+#[derive(Debug, Clone, Default)]
+pub struct SourceOptions(Settings);
+
+/// How the topics of a sink pattern are written.
+#[derive(Debug, Clone, Default)]
+pub struct SinkOptions(Settings);
+
+#[derive(Debug, Clone, Default)]
+struct Settings {
+    options: Options,
+    schema: Option<SchemaRef>,
+}
+
+impl SourceOptions {
+    /// No options; columns are inferred per topic.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets an option; see [`options`](crate::options).
+    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.options = self.0.options.set(key, value);
+        self
+    }
+
+    /// Declares the columns of every topic that matches.
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.0.schema = Some(schema.into());
+        self
+    }
+}
+
+impl SinkOptions {
+    /// No options; the columns are those that the topic is read with, or those
+    /// of the query that [`sql`](crate::sql) inserts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets an option; see [`options`](crate::options).
+    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.options = self.0.options.set(key, value);
+        self
+    }
+
+    /// Declares the columns of every topic that matches.
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.0.schema = Some(schema.into());
+        self
+    }
+}
+
+tokio::task_local! {
+    /// The name that a CREATE statement is about to take: DataFusion looks it
+    /// up as if it were read, and it must not be found by a pattern then.
+    pub(crate) static CREATING: String;
+}
+
+/// A schema whose names are its tables and, beside them, the topics that match.
+///
+/// Columns that were inferred are kept as long as the session; `DROP TABLE`
+/// of the topic's name forgets them.
+pub(crate) struct TopicSchemaProvider {
+    tables: Arc<dyn SchemaProvider>,
+    defaults: Options,
+    sources: Vec<Pattern>,
+    sinks: Vec<Pattern>,
+    /// What `SET kafka.x` says at the moment.
+    session: SessionOptions,
+    known: Mutex<HashMap<String, Arc<KafkaTable>>>,
+}
+
+/// Looks up the options that are set in the session.
+pub(crate) type SessionOptions = Box<dyn Fn() -> Options + Send + Sync>;
+
+#[derive(Debug)]
+struct Pattern {
+    text: String,
+    regex: Regex,
+    settings: Settings,
+}
+
+impl Pattern {
+    fn compile(text: &str, settings: &Settings, defaults: &Options) -> Result<Self> {
+        // Wrong settings are reported where they are registered, not when used.
+        TableOptions::parse(&[defaults, &settings.options])?;
+        let expression = if text == "*" { "" } else { text };
+        let regex = Regex::new(expression).map_err(|source| Error::InvalidPattern {
+            pattern: text.to_owned(),
+            source,
+        })?;
+        Ok(Pattern {
+            text: text.to_owned(),
+            regex,
+            settings: settings.clone(),
+        })
+    }
+}
+
+impl TopicSchemaProvider {
+    /// # Errors
+    /// [`Error::InvalidPattern`] and the errors of options.
+    pub(crate) fn try_new(
+        tables: Arc<dyn SchemaProvider>,
+        topics: &KafkaTopics,
+        defaults: Options,
+        session: SessionOptions,
+    ) -> Result<Self> {
+        let sources = topics.sources.iter();
+        let sinks = topics.sinks.iter();
+        Ok(TopicSchemaProvider {
+            sources: sources
+                .map(|(text, options)| Pattern::compile(text, &options.0, &defaults))
+                .collect::<Result<_>>()?,
+            sinks: sinks
+                .map(|(text, options)| Pattern::compile(text, &options.0, &defaults))
+                .collect::<Result<_>>()?,
+            tables,
+            defaults,
+            session,
+            known: Mutex::default(),
+        })
+    }
+
+    /// A builder for the sink of this name, where its columns have to come
+    /// from the query: only a sink pattern without columns matches, or the
+    /// topic that would show them has none yet.
+    pub(crate) async fn undeclared_sink(&self, name: &str) -> Result<Option<KafkaTableBuilder>> {
+        if self.tables.table_exist(name) {
+            return Ok(None);
+        }
+        let (source, sink) = self.matching(name)?;
+        let Some(sink) = sink.filter(|sink| sink.settings.schema.is_none()) else {
+            return Ok(None);
+        };
+        if source.is_some() {
+            match self.resolve(name).await {
+                Err(Error::InferSchema { .. } | Error::TopicNotFound { .. }) => {}
+                Err(error) => return Err(error),
+                Ok(_) => return Ok(None),
+            }
+        }
+        Ok(Some(self.builder(name, sink)))
+    }
+
+    /// The one source and the one sink pattern that the name matches.
+    fn matching(&self, name: &str) -> Result<(Option<&Pattern>, Option<&Pattern>)> {
+        let one = |patterns: &'_ [Pattern], kind| -> Result<Option<usize>> {
+            let mut matching = patterns
+                .iter()
+                .enumerate()
+                .filter(|(_, pattern)| pattern.regex.is_match(name));
+            match (matching.next(), matching.next()) {
+                (Some((_, first)), Some((_, second))) => Err(Error::AmbiguousPattern {
+                    table: name.to_owned(),
+                    kind,
+                    first: first.text.clone(),
+                    second: second.text.clone(),
+                }),
+                (first, _) => Ok(first.map(|(index, _)| index)),
+            }
+        };
+        let source = one(&self.sources, "source")?;
+        let sink = one(&self.sinks, "sink")?;
+        Ok((
+            source.and_then(|index| self.sources.get(index)),
+            sink.and_then(|index| self.sinks.get(index)),
+        ))
+    }
+
+    fn builder(&self, name: &str, pattern: &Pattern) -> KafkaTableBuilder {
+        let builder = KafkaTable::builder(name).with_layers(vec![
+            (self.session)(),
+            self.defaults.clone(),
+            pattern.settings.options.clone(),
+        ]);
+        match &pattern.settings.schema {
+            Some(schema) => builder.with_schema(Arc::clone(schema)),
+            None => builder,
+        }
+    }
+
+    /// The table that the patterns make of a name.
+    async fn resolve(&self, name: &str) -> Result<Option<Arc<KafkaTable>>> {
+        if let Some(table) = self.known().get(name) {
+            return Ok(Some(Arc::clone(table)));
+        }
+        let (source, sink) = self.matching(name)?;
+        let source = match source {
+            None => None,
+            Some(pattern) => Some(Arc::new(self.builder(name, pattern).define().await?)),
+        };
+        let sink = match (sink, &source) {
+            (None, _) => None,
+            (Some(pattern), Some(source)) if pattern.settings.schema.is_none() => {
+                let schema = Arc::clone(source.schema.arrow());
+                let builder = self.builder(name, pattern).with_schema(schema);
+                Some(Arc::new(builder.define().await?))
+            }
+            (Some(pattern), _) => Some(Arc::new(self.builder(name, pattern).define().await?)),
+        };
+        if source.is_none() && sink.is_none() {
+            return Ok(None);
+        }
+        let table = Arc::new(KafkaTable::new(source, sink));
+        self.known().insert(name.to_owned(), Arc::clone(&table));
+        Ok(Some(table))
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<KafkaTable>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for TopicSchemaProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TopicSchemaProvider")
+            .field("sources", &self.sources)
+            .field("sinks", &self.sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for TopicSchemaProvider {
+    fn owner_name(&self) -> Option<&str> {
+        self.tables.owner_name()
+    }
+
+    /// The registered tables and the topics that were used so far: finding all
+    /// topics would have to wait for the brokers, which this call must not.
+    fn table_names(&self) -> Vec<String> {
+        let mut names = self.tables.table_names();
+        names.extend(self.known().keys().cloned());
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    async fn table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = self.tables.table(name).await? {
+            return Ok(Some(table));
+        }
+        if CREATING
+            .try_with(|creating| creating == name)
+            .unwrap_or(false)
+        {
+            return Ok(None);
+        }
+        match self.resolve(name).await {
+            Ok(table) => Ok(table.map(|table| table as Arc<dyn TableProvider>)),
+            Err(Error::TopicNotFound { .. } | Error::InferSchema { .. })
+                if self
+                    .matching(name)
+                    .is_ok_and(|(source, _)| source.is_none()) =>
+            {
+                Err(Error::InferSchema {
+                    topic: name.to_owned(),
+                    reason: "it has no records yet and its sink pattern declares none; use \
+                             `datafusion_kafka::sql`, which takes them from the query, or \
+                             `SinkOptions::with_schema`"
+                        .to_owned(),
+                }
+                .into())
+            }
+            // As for every other name that is no table.
+            Err(Error::TopicNotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn table_type(&self, name: &str) -> DataFusionResult<Option<TableType>> {
+        if self.known().contains_key(name) {
+            return Ok(Some(TableType::Base));
+        }
+        self.tables.table_type(name).await
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        self.tables.register_table(name, table)
+    }
+
+    fn deregister_table(&self, name: &str) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        if let Some(table) = self.tables.deregister_table(name)? {
+            return Ok(Some(table));
+        }
+        let known = self.known().remove(name);
+        Ok(known.map(|table| table as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.tables.table_exist(name)
+    }
+}

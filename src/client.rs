@@ -1,0 +1,411 @@
+//! librdkafka clients: made from options, asked for partitions and offsets.
+//!
+//! Every call here blocks. Async code goes through [`blocking`], scans call
+//! from their own threads; no Tokio worker ever waits for a broker, and no
+//! client is destroyed on one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use crate::error::{Error, Result};
+use crate::native::TopicHandle;
+use crate::options::TableOptions;
+use crate::record::OffsetRange;
+
+/// How long a single request may hold the thread before cancellation is looked at.
+const SLICE: Duration = Duration::from_millis(900);
+
+/// A client that reads: metadata, offsets, records.
+pub(crate) struct Client {
+    topic: DropElsewhere<Arc<TopicHandle<LastError>>>,
+    name: String,
+    servers: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// Makes a client for one topic. Does not connect yet.
+    pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
+        let servers = options.client.bootstrap_servers()?.to_owned();
+        let config = options.client.consumer_config(options.isolation)?;
+        let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
+        let handle = TopicHandle::new(Arc::new(consumer), topic).ok_or_else(|| Error::Request {
+            act: "use the name",
+            topic: topic.to_owned(),
+            reason: "librdkafka refuses it".to_owned(),
+        })?;
+        Ok(Client {
+            topic: DropElsewhere::new(Arc::new(handle)),
+            name: topic.to_owned(),
+            servers,
+            timeout: options.timeout,
+        })
+    }
+
+    fn consumer(&self) -> &BaseConsumer<LastError> {
+        self.topic.consumer()
+    }
+
+    /// The topic's partitions in their order.
+    ///
+    /// # Errors
+    /// [`Error::TopicNotFound`], [`Error::Connect`] after `kafka.timeout`.
+    pub(crate) fn partitions(&self, cancel: &Cancel) -> Result<Vec<i32>> {
+        let consumer = self.consumer();
+        let metadata = self.ask(cancel, |wait| {
+            let metadata = consumer.fetch_metadata(Some(&self.name), wait)?;
+            let topic = metadata.topics().first();
+            match topic
+                .and_then(|topic| topic.error())
+                .map(RDKafkaErrorCode::from)
+            {
+                Some(code) => Err(KafkaError::MetadataFetch(code)),
+                None => Ok(topic
+                    .map(|topic| topic.partitions().iter().map(|p| p.id()).collect())
+                    .unwrap_or_default()),
+            }
+        });
+        let mut partitions: Vec<i32> = match metadata {
+            Err(Failure::Refused(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            )) => {
+                return Err(Error::TopicNotFound {
+                    topic: self.name.clone(),
+                    servers: self.servers.clone(),
+                    hint: String::new(),
+                });
+            }
+            other => other.map_err(|failure| self.error("read the partitions", failure))?,
+        };
+        partitions.sort_unstable();
+        Ok(partitions)
+    }
+
+    /// The names of all topics, but for Kafka's internal ones.
+    pub(crate) fn topics(&self, cancel: &Cancel) -> Result<Vec<String>> {
+        let consumer = self.consumer();
+        let metadata = self
+            .ask(cancel, |wait| consumer.fetch_metadata(None, wait))
+            .map_err(|failure| self.error("read the names", failure))?;
+        let mut names: Vec<String> = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name().to_owned())
+            .filter(|name| !name.starts_with("__"))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The low watermarks and the ends (the last stable offsets where only
+    /// committed records are read) of the partitions.
+    pub(crate) fn watermarks(
+        &self,
+        partitions: &[i32],
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, OffsetRange>> {
+        let low = self.offsets(partitions, Offset::Beginning, cancel)?;
+        let high = self.offsets(partitions, Offset::End, cancel)?;
+        Ok(low
+            .into_iter()
+            .map(|(partition, start)| {
+                let end = high.get(&partition).copied().flatten();
+                let start = start.unwrap_or(0);
+                let end = end.unwrap_or(start).max(start);
+                (partition, OffsetRange { start, end })
+            })
+            .collect())
+    }
+
+    /// Per partition the offset of the first record at or after `millis`;
+    /// `None` where there is none.
+    pub(crate) fn offsets_for_timestamp(
+        &self,
+        partitions: &[i32],
+        millis: i64,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, Option<i64>>> {
+        self.offsets(partitions, Offset::Offset(millis), cancel)
+    }
+
+    /// One request per leader: librdkafka sends the list's offset field as the
+    /// timestamp to look up, and -2 and -1 mean the two ends of the log there.
+    fn offsets(
+        &self,
+        partitions: &[i32],
+        at: Offset,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, Option<i64>>> {
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let consumer = self.consumer();
+        self.ask(cancel, |wait| {
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for partition in partitions {
+                list.add_partition_offset(&self.name, *partition, at)?;
+            }
+            let list = consumer.offsets_for_times(list, wait)?;
+            list.elements()
+                .iter()
+                .map(|element| {
+                    element.error()?;
+                    Ok((
+                        element.partition(),
+                        element.offset().to_raw().filter(|o| *o >= 0),
+                    ))
+                })
+                .collect()
+        })
+        .map_err(|failure| self.error("read the offsets", failure))
+    }
+
+    /// The topic, to read its partitions from.
+    pub(crate) fn handle(&self) -> Arc<TopicHandle<LastError>> {
+        Arc::clone(&self.topic)
+    }
+
+    /// Serves librdkafka's logs and errors; the last error is kept for messages.
+    pub(crate) fn serve_events(&self) {
+        while self.consumer().poll(Duration::ZERO).is_some() {}
+    }
+
+    /// What librdkafka complained about last, as the reason in an error.
+    pub(crate) fn last_error(&self) -> Option<String> {
+        self.consumer().context().last()
+    }
+
+    /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
+    fn ask<T>(
+        &self,
+        cancel: &Cancel,
+        request: impl Fn(Duration) -> Result<T, KafkaError>,
+    ) -> Result<T, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let result = request(SLICE.min(left).max(Duration::from_millis(1)));
+            self.serve_events();
+            let error = match result {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if cancel.is_cancelled() {
+                return Err(Failure::Timeout("cancelled".to_owned()));
+            }
+            let code = error.rdkafka_error_code();
+            if let Some(reason) = self.consumer().context().refusal() {
+                return Err(Failure::Timeout(reason));
+            }
+            match code {
+                Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
+                _ if left.is_zero() => {
+                    let reason = self.last_error().unwrap_or_else(|| match code {
+                        Some(code) => code.to_string(),
+                        None => error.to_string(),
+                    });
+                    return Err(Failure::Timeout(reason));
+                }
+                _ => {}
+            }
+            if code != Some(RDKafkaErrorCode::OperationTimedOut) {
+                // Answered at once with "not now": do not ask in a busy loop.
+                thread::sleep(Duration::from_millis(20).min(left));
+            }
+        }
+    }
+
+    fn error(&self, act: &'static str, failure: Failure) -> Error {
+        match failure {
+            Failure::Timeout(reason) => Error::Connect {
+                servers: self.servers.clone(),
+                timeout: self.timeout,
+                reason,
+            },
+            Failure::Refused(code) => Error::Request {
+                act,
+                topic: self.name.clone(),
+                reason: code.to_string(),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("topic", &self.name).finish()
+    }
+}
+
+/// A librdkafka client that is destroyed on a thread of its own: destroying it
+/// waits for librdkafka's threads, and whoever drops it may be a Tokio worker.
+pub(crate) struct DropElsewhere<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> DropElsewhere<T> {
+    pub(crate) fn new(client: T) -> Self {
+        DropElsewhere(Some(client))
+    }
+}
+
+impl<T: Send + 'static> Deref for DropElsewhere<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(client) => client,
+            None => unreachable!("only empty while it is dropped"),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for DropElsewhere<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        let spawned = thread::Builder::new()
+            .name("kafka-client-drop".to_owned())
+            .spawn(move || drop(client));
+        if let Err(error) = spawned {
+            log::warn!("a Kafka client was destroyed in place: {error}");
+        }
+    }
+}
+
+/// Makes a client without connecting; what librdkafka says of a property's
+/// value is not repeated, since the value may be a secret.
+pub(crate) fn create<C, T>(config: &ClientConfig, context: C) -> Result<T>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    T::from_config_and_context(config, context).map_err(|error| Error::CreateClient {
+        reason: match error {
+            KafkaError::ClientConfig(_, reason, key, _) => format!("property `{key}`: {reason}"),
+            other => other.to_string(),
+        },
+    })
+}
+
+/// Why a request was given up.
+enum Failure {
+    Timeout(String),
+    Refused(RDKafkaErrorCode),
+}
+
+/// Errors that may pass by themselves while servers are found and leaders elected.
+pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::OperationTimedOut
+            | Code::BrokerTransportFailure
+            | Code::AllBrokersDown
+            | Code::Resolve
+            | Code::MessageTimedOut
+            | Code::TimedOutQueue
+            | Code::WaitingForCoordinator
+            | Code::InProgress
+            | Code::PreviousInProgress
+            | Code::WaitCache
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::NetworkException
+            | Code::RequestTimedOut
+            | Code::KafkaStorageError
+            | Code::FencedLeaderEpoch
+            | Code::UnknownLeaderEpoch
+            | Code::OffsetNotAvailable
+            | Code::PreferredLeaderNotAvailable
+    )
+}
+
+/// Keeps what librdkafka complained about, since a time-out alone says nothing.
+#[derive(Default)]
+pub(crate) struct LastError {
+    state: Mutex<Complaints>,
+}
+
+#[derive(Default)]
+struct Complaints {
+    last: Option<String>,
+    refusal: Option<String>,
+}
+
+impl LastError {
+    pub(crate) fn last(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.last.clone()
+    }
+
+    /// A complaint that waiting does not help: a refused login or certificate.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.refusal.clone()
+    }
+}
+
+impl ClientContext for LastError {
+    fn error(&self, error: KafkaError, reason: &str) {
+        log::debug!("librdkafka: {error}: {reason}");
+        let code = error.rdkafka_error_code();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match code {
+            // Follows the message that says why, and says nothing itself.
+            Some(RDKafkaErrorCode::AllBrokersDown) if state.last.is_some() => return,
+            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
+                state.refusal = Some(reason.to_owned());
+            }
+            _ => {}
+        }
+        state.last = Some(reason.to_owned());
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        // Reasons reach the user inside errors; librdkafka's own lines are for debugging.
+        log::debug!(target: "librdkafka", "{level:?} {facility} {message}");
+    }
+}
+
+impl ConsumerContext for LastError {}
+
+/// Tells blocking work whether anybody still waits for it.
+pub(crate) struct Cancel(Box<dyn Fn() -> bool + Send>);
+
+impl Cancel {
+    pub(crate) fn when(cancelled: impl Fn() -> bool + Send + 'static) -> Self {
+        Cancel(Box::new(cancelled))
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        (self.0)()
+    }
+}
+
+/// Runs blocking work off the runtime's workers. Dropping the future cancels it.
+pub(crate) async fn blocking<T, F>(work: F) -> DataFusionResult<T>
+where
+    T: Send + 'static,
+    F: FnOnce(&Cancel) -> Result<T> + Send + 'static,
+{
+    // Lives in this future, so its end is the future's.
+    let waiting = Arc::new(());
+    let weak = Arc::downgrade(&waiting);
+    let cancel = Cancel::when(move || weak.strong_count() == 0);
+    let result = tokio::task::spawn_blocking(move || work(&cancel)).await;
+    drop(waiting);
+    match result {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(DataFusionError::External(Box::new(error))),
+    }
+}

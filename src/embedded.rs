@@ -1,0 +1,68 @@
+//! [`EmbeddedKafka`]: a Kafka in the process, for demos, examples and doc tests.
+
+use std::fmt;
+
+use rdkafka::mocking::MockCluster;
+
+use crate::error::{Error, Result};
+
+/// A small Kafka that lives in this process and listens on a loopback port.
+///
+/// It speaks Kafka's protocol, so every client can use it, and needs nothing
+/// installed. It keeps everything in memory, at most 5 MiB per partition (the
+/// oldest records go first), and it has no compaction, no transactions, no
+/// look-up by time and no administration: a stage for demos, not a test of
+/// what a real broker does.
+///
+/// It ends when it is dropped.
+///
+/// ```
+/// # fn main() -> datafusion_kafka::error::Result<()> {
+/// let kafka = datafusion_kafka::EmbeddedKafka::start()?;
+/// kafka.create_topic("orders", 3)?;
+/// assert!(kafka.bootstrap_servers().starts_with("127.0.0.1:"));
+/// # Ok(()) }
+/// ```
+pub struct EmbeddedKafka {
+    cluster: MockCluster<'static, rdkafka::producer::DefaultProducerContext>,
+}
+
+impl EmbeddedKafka {
+    /// Starts it with one broker on a free port.
+    ///
+    /// # Errors
+    /// [`Error::CreateClient`] when librdkafka cannot start it.
+    pub fn start() -> Result<Self> {
+        MockCluster::new(1)
+            .map(|cluster| EmbeddedKafka { cluster })
+            .map_err(|error| Error::CreateClient {
+                reason: error.to_string(),
+            })
+    }
+
+    /// The value for `kafka.bootstrap.servers`.
+    pub fn bootstrap_servers(&self) -> String {
+        self.cluster.bootstrap_servers()
+    }
+
+    /// Creates a topic; nothing else creates one, `kafka.create_topic` included.
+    ///
+    /// # Errors
+    /// [`Error::CreateTopic`], for instance when it exists.
+    pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
+        self.cluster
+            .create_topic(topic, partitions, 1)
+            .map_err(|error| Error::CreateTopic {
+                topic: topic.to_owned(),
+                reason: error.to_string(),
+            })
+    }
+}
+
+impl fmt::Debug for EmbeddedKafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedKafka")
+            .field("bootstrap_servers", &self.bootstrap_servers())
+            .finish()
+    }
+}

@@ -1,0 +1,303 @@
+//! What can go wrong, with the place as data.
+//!
+//! Every variant names the act that failed and carries topic, partition, offset
+//! or option key as fields, so that a program can react to them and a person
+//! can read them. No message holds a payload or the value of a secret.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::error::DataFusionError;
+
+use crate::json::{DecodeError, EncodeError};
+
+/// The result of this crate's own operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of this crate.
+///
+/// Inside DataFusion it travels as [`DataFusionError::External`]; [`Error::find`]
+/// gets it back from whatever DataFusion wrapped around it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An option key that does not exist.
+    #[error("unknown option `{key}`{hint}")]
+    UnknownOption {
+        /// The key as it was given.
+        key: String,
+        /// Empty, or what could have been meant, as the end of the sentence.
+        hint: String,
+    },
+
+    /// An option whose value cannot be used, or that may not be set.
+    #[error("option `{key}`: {reason}")]
+    InvalidOption {
+        /// The key as it was given.
+        key: String,
+        /// What is wrong and what is allowed; never a secret value.
+        reason: String,
+    },
+
+    /// Two options that set the same thing.
+    #[error("options `{first}` and `{second}` set the same thing; give only one of them")]
+    ConflictingOptions {
+        /// One of the two keys.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+
+    /// A file that an option names cannot be read.
+    #[error("option `{key}`: cannot read {}", .path.display())]
+    ReadFile {
+        /// The option that names the file.
+        key: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+
+    /// A declared schema that cannot be a Kafka table.
+    #[error("column `{column}`: {reason}")]
+    InvalidColumn {
+        /// The column, with the path to a nested field.
+        column: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+
+    /// The servers did not answer in time.
+    #[error("cannot reach Kafka at {servers} within {timeout:?}: {reason}")]
+    Connect {
+        /// The bootstrap servers.
+        servers: String,
+        /// How long was waited (`kafka.timeout`).
+        timeout: Duration,
+        /// What librdkafka reported last.
+        reason: String,
+    },
+
+    /// The topic does not exist.
+    #[error("topic `{topic}` does not exist on {servers}{hint}")]
+    TopicNotFound {
+        /// The topic.
+        topic: String,
+        /// The bootstrap servers.
+        servers: String,
+        /// Empty, or what would help, as the end of the sentence.
+        hint: String,
+    },
+
+    /// The topic could not be created.
+    #[error("cannot create topic `{topic}`: {reason}")]
+    CreateTopic {
+        /// The topic.
+        topic: String,
+        /// What the broker said.
+        reason: String,
+    },
+
+    /// A request to the brokers about a topic failed.
+    #[error("cannot {act} of topic `{topic}`: {reason}")]
+    Request {
+        /// What was asked for, as in "read the end offsets".
+        act: &'static str,
+        /// The topic.
+        topic: String,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
+    /// A start or end offset outside of what the partition holds.
+    #[error(
+        "option `{key}`: offset {offset} of topic `{topic}` partition {partition} is out of range; \
+         the partition holds offsets {low} to {high} (end not included)"
+    )]
+    OffsetOutOfRange {
+        /// `kafka.start` or `kafka.end`.
+        key: &'static str,
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The offset asked for.
+        offset: i64,
+        /// The low watermark.
+        low: i64,
+        /// The high watermark.
+        high: i64,
+    },
+
+    /// Reading a partition failed for good.
+    #[error("reading topic `{topic}` partition {partition} failed at offset {offset}: {reason}")]
+    Fetch {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The next offset to be read.
+        offset: i64,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
+    /// A record without a key in a table that needs one.
+    #[error(
+        "topic `{topic}` partition {partition} offset {offset}: the record has no key, which upsert \
+         mode needs; set `kafka.null_key` = `skip` to leave such records out, or `kafka.mode` = \
+         `append` to read them"
+    )]
+    NullKey {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+    },
+
+    /// A key that does not fit `kafka.key.format` and the type of `_key`.
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {source}")]
+    DecodeKey {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+        /// What was expected and where.
+        source: DecodeError,
+    },
+
+    /// A payload that does not fit `kafka.value.format` and the columns.
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}")]
+    DecodePayload {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+        /// What was expected and where.
+        source: DecodeError,
+    },
+
+    /// A row that cannot be written as a record.
+    #[error("row {row} for topic `{topic}`: {source}")]
+    EncodeRow {
+        /// The topic.
+        topic: String,
+        /// The row's number in the statement, from 0.
+        row: u64,
+        /// Why.
+        source: EncodeError,
+    },
+
+    /// A row that is not allowed in the topic, such as one with a NULL key.
+    #[error("row {row} for topic `{topic}`: {reason}")]
+    InvalidRow {
+        /// The topic.
+        topic: String,
+        /// The row's number in the statement, from 0.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// A record that the brokers did not take.
+    #[error(
+        "writing to topic `{topic}` failed: {reason}; {acknowledged} records had been acknowledged"
+    )]
+    Produce {
+        /// The topic.
+        topic: String,
+        /// What librdkafka or the broker said of the first refused record.
+        reason: String,
+        /// How many records of the statement the brokers had acknowledged.
+        acknowledged: u64,
+    },
+
+    /// A table name that matches two patterns of the same kind.
+    #[error(
+        "table `{table}` matches two {kind} patterns, `{first}` and `{second}`; make them exclude each other"
+    )]
+    AmbiguousPattern {
+        /// The table name, which is the topic.
+        table: String,
+        /// `source` or `sink`.
+        kind: &'static str,
+        /// One of the patterns.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+
+    /// A pattern that is not a regular expression.
+    #[error("topic pattern `{pattern}` is not a regular expression")]
+    InvalidPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        source: regex::Error,
+    },
+
+    /// A LOCATION that names no topic.
+    #[error("LOCATION `{location}`: {reason}")]
+    InvalidLocation {
+        /// The location, without user information.
+        location: String,
+        /// What is wrong and what is allowed.
+        reason: String,
+    },
+
+    /// A schema that cannot be inferred from the topic.
+    #[error("cannot infer the columns of topic `{topic}`: {reason}")]
+    InferSchema {
+        /// The topic.
+        topic: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+
+    /// A client that could not be made, mostly for a property librdkafka refuses.
+    #[error("cannot make a Kafka client: {reason}")]
+    CreateClient {
+        /// What librdkafka said, without the property's value.
+        reason: String,
+    },
+
+    /// Something that the library does not do.
+    #[error("{0}")]
+    Unsupported(String),
+}
+
+impl Error {
+    /// The [`Error`] inside a DataFusion error, through any context that was
+    /// put around it.
+    pub fn find(error: &DataFusionError) -> Option<&Error> {
+        let mut current: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = current {
+            if let Some(found) = error.downcast_ref::<Error>() {
+                return Some(found);
+            }
+            current = match error.downcast_ref::<DataFusionError>() {
+                Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
+                Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
+                Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
+                Some(DataFusionError::Diagnostic(_, inner)) => Some(inner.as_ref()),
+                _ => error.source(),
+            };
+        }
+        None
+    }
+}
+
+impl From<Error> for DataFusionError {
+    fn from(error: Error) -> Self {
+        DataFusionError::External(Box::new(error))
+    }
+}

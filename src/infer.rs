@@ -1,0 +1,161 @@
+//! A table's columns from a sample of its topic.
+
+use arrow::datatypes::{DataType, Field, Schema};
+
+use crate::client::{Cancel, Client, blocking};
+use crate::error::{Error, Result};
+use crate::json::{SchemaInference, ValueInference};
+use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
+use crate::record::{OffsetRange, Record};
+use crate::schema::KEY_COLUMN;
+use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
+use crate::source::offsets::Snapshot;
+use crate::table::{TableDefinition, own_error};
+
+/// Samples the topic and declares what it shows.
+pub(crate) async fn table(topic: String, options: TableOptions) -> Result<TableDefinition> {
+    blocking(move |cancel| infer(topic, options, cancel))
+        .await
+        .map_err(own_error)
+}
+
+fn infer(topic: String, mut options: TableOptions, cancel: &Cancel) -> Result<TableDefinition> {
+    let sample = sample(&topic, &options, cancel)?;
+    let no_columns = |reason: &str| Error::InferSchema {
+        topic: topic.clone(),
+        reason: format!("{reason}; declare the columns"),
+    };
+    if sample.records == 0 {
+        return Err(no_columns("it has no records with a payload"));
+    }
+    if options.mode.is_none() && sample.keyless > 0 {
+        log::warn!("topic `{topic}` has records without a key: the table is in append mode");
+        options.mode = Some(Mode::Append);
+    }
+    let format = *options.value_format.get_or_insert_with(|| {
+        let found = sample.value_format();
+        if found != ValueFormat::Json {
+            log::warn!("topic `{topic}` is not JSON: the table has one payload column, `_value`");
+        }
+        found
+    });
+    let mut fields = Vec::new();
+    if options.key_format == KeyFormat::Json {
+        let data_type = match sample.key.finish() {
+            DataType::Null => DataType::Utf8View,
+            found => found,
+        };
+        fields.push(Field::new(KEY_COLUMN, data_type, true));
+    }
+    if format == ValueFormat::Json {
+        if sample.objects == 0 {
+            return Err(no_columns("none of the sampled payloads is a JSON object"));
+        }
+        let found = sample.payload.finish();
+        // A property of that name never stands in for the record's own key.
+        let found = found.iter().filter(|field| field.name() != KEY_COLUMN);
+        fields.extend(found.map(|field| field.as_ref().clone()));
+    }
+    TableDefinition::try_new(topic, options, &Schema::new(fields))
+}
+
+/// What the sampled records have shown so far.
+#[derive(Default)]
+struct Sample {
+    records: usize,
+    keyless: usize,
+    objects: usize,
+    texts: usize,
+    key: ValueInference,
+    payload: SchemaInference,
+}
+
+impl Sample {
+    fn add(&mut self, record: &impl Record, key_format: KeyFormat) {
+        let Some(payload) = record.payload() else {
+            return;
+        };
+        self.records += 1;
+        match record.key() {
+            None => self.keyless += 1,
+            // A key that is not JSON is reported when it is read.
+            Some(key) if key_format == KeyFormat::Json => drop(self.key.add(key)),
+            Some(_) => {}
+        }
+        if self.payload.add(payload).is_ok() {
+            self.objects += 1;
+        }
+        if std::str::from_utf8(payload).is_ok() {
+            self.texts += 1;
+        }
+    }
+
+    fn value_format(&self) -> ValueFormat {
+        if self.objects > 0 {
+            ValueFormat::Json
+        } else if self.texts == self.records {
+            ValueFormat::String
+        } else {
+            ValueFormat::Bytes
+        }
+    }
+}
+
+/// Reads up to `kafka.infer.records` of the newest records, spread over the partitions.
+fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample> {
+    let client = std::sync::Arc::new(Client::new(topic, options)?);
+    let partitions = client.partitions(cancel)?;
+    let snapshot = Snapshot::take(&client, topic, options, &partitions, cancel)?;
+    let filled = partitions
+        .iter()
+        .filter(|partition| !snapshot.range(**partition).is_empty());
+    let share = options.infer_records.div_ceil(filled.count().max(1)).max(1);
+    let mut sample = Sample::default();
+    for partition in partitions {
+        let range = snapshot.range(partition);
+        if range.is_empty() {
+            continue;
+        }
+        let mut fetch = PartitionFetch::new(
+            std::sync::Arc::clone(&client),
+            topic,
+            partition,
+            options.timeout,
+        );
+        newest(&mut fetch, range, share, options, &mut sample, cancel)?;
+    }
+    Ok(sample)
+}
+
+/// Adds the newest records of a partition, further and further back while
+/// there are only tombstones and holes.
+fn newest(
+    fetch: &mut PartitionFetch,
+    range: OffsetRange,
+    share: usize,
+    options: &TableOptions,
+    sample: &mut Sample,
+    cancel: &Cancel,
+) -> Result<()> {
+    let mut chunk = fetch.chunk();
+    let mut span = i64::try_from(share).unwrap_or(i64::MAX);
+    let mut end = range.end;
+    while end > range.start && !cancel.is_cancelled() {
+        let start = end.saturating_sub(span).max(range.start);
+        fetch.seek(start)?;
+        while fetch.fetch(end, &mut chunk)? == Progress::More && !cancel.is_cancelled() {}
+        let before = sample.records;
+        for index in 0..chunk.len() {
+            if let Some(record) = chunk.get(index) {
+                sample.add(&record, options.key_format);
+            }
+        }
+        if sample.records > before {
+            return Ok(());
+        }
+        chunk.clear();
+        end = start;
+        span = span.saturating_mul(4);
+    }
+    Ok(())
+}

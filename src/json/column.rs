@@ -1,0 +1,464 @@
+//! Columns of scalar values under construction.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, BooleanBufferBuilder, NullArray, NullBufferBuilder, PrimitiveArray,
+};
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::*;
+use arrow::error::ArrowError;
+use half::f16;
+
+use super::bytes::{BinaryColumn, FixedSizeBinaryColumn, StringColumn};
+use super::error::{DecodeError, found};
+use super::nested;
+use super::number::{Wide, integer, scaled};
+use super::scan::{Kind, Value, is_number};
+use super::temporal::{
+    SECONDS_PER_DAY, Zone, parse_date, parse_duration, parse_span, parse_time, parse_timestamp,
+    whole_days,
+};
+use super::types::{DecodeOptions, digits};
+
+/// A column under construction.
+///
+/// An error of `append` may leave part of a value behind: the owner of the
+/// outermost column then truncates it, which undoes that at every level.
+pub(super) trait Column: Send + Sync {
+    /// Adds a value, which is not null.
+    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError>;
+    fn append_null(&mut self);
+    fn truncate(&mut self, len: usize);
+    /// Takes what was added as an array.
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError>;
+}
+
+pub(super) type BoxColumn = Box<dyn Column>;
+
+pub(super) type Found = &'static str;
+
+/// An empty column, or `None` for a type that [`super::check_type`] refuses.
+pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxColumn> {
+    let coerce = options.coerce;
+    let number_unit = options.timestamp_unit;
+    Some(match data_type {
+        DataType::Null => Box::new(NullColumn { len: 0 }),
+        DataType::Boolean => Box::new(BooleanColumn {
+            values: BooleanBufferBuilder::new(0),
+            nulls: NullBufferBuilder::new(0),
+            coerce,
+        }),
+        DataType::Int8 => integers::<Int8Type>(data_type, coerce),
+        DataType::Int16 => integers::<Int16Type>(data_type, coerce),
+        DataType::Int32 => integers::<Int32Type>(data_type, coerce),
+        DataType::Int64 => integers::<Int64Type>(data_type, coerce),
+        DataType::UInt8 => integers::<UInt8Type>(data_type, coerce),
+        DataType::UInt16 => integers::<UInt16Type>(data_type, coerce),
+        DataType::UInt32 => integers::<UInt32Type>(data_type, coerce),
+        DataType::UInt64 => integers::<UInt64Type>(data_type, coerce),
+        DataType::Float16 => primitive::<Float16Type, _>(data_type, move |value| {
+            // Through double precision, so that only ties of both are rounded twice.
+            float(
+                value,
+                coerce,
+                |value: f64| f16::from_f64(value),
+                |value| value.is_infinite(),
+            )
+        }),
+        DataType::Float32 => primitive::<Float32Type, _>(data_type, move |value| {
+            float(
+                value,
+                coerce,
+                |value: f32| value,
+                |value| value.is_infinite(),
+            )
+        }),
+        DataType::Float64 => primitive::<Float64Type, _>(data_type, move |value| {
+            float(
+                value,
+                coerce,
+                |value: f64| value,
+                |value| value.is_infinite(),
+            )
+        }),
+        DataType::Decimal32(precision, scale) => {
+            decimals::<Decimal32Type, i128>(data_type, *precision, *scale)
+        }
+        DataType::Decimal64(precision, scale) => {
+            decimals::<Decimal64Type, i128>(data_type, *precision, *scale)
+        }
+        DataType::Decimal128(precision, scale) => {
+            decimals::<Decimal128Type, i128>(data_type, *precision, *scale)
+        }
+        DataType::Decimal256(precision, scale) => {
+            decimals::<Decimal256Type, i256>(data_type, *precision, *scale)
+        }
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+            Box::new(StringColumn::new(data_type))
+        }
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            Box::new(BinaryColumn::new(data_type))
+        }
+        DataType::FixedSizeBinary(size) => Box::new(FixedSizeBinaryColumn::new(*size)),
+        DataType::Date32 => primitive::<Date32Type, _>(data_type, move |value| {
+            match numeric(value, number_unit, TimeUnit::Nanosecond)? {
+                Some(nanos) => whole_days(nanos, TimeUnit::Nanosecond),
+                None => parse_date(&text(value)?),
+            }
+        }),
+        DataType::Date64 => {
+            times::<Date64Type>(data_type, TimeUnit::Millisecond, options, |text| {
+                parse_timestamp(text, TimeUnit::Millisecond, &Zone::None)
+            })
+        }
+        DataType::Time32(TimeUnit::Second) => {
+            times_of_day::<Time32SecondType>(data_type, TimeUnit::Second, options)
+        }
+        DataType::Time32(TimeUnit::Millisecond) => {
+            times_of_day::<Time32MillisecondType>(data_type, TimeUnit::Millisecond, options)
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            times_of_day::<Time64MicrosecondType>(data_type, TimeUnit::Microsecond, options)
+        }
+        DataType::Time64(TimeUnit::Nanosecond) => {
+            times_of_day::<Time64NanosecondType>(data_type, TimeUnit::Nanosecond, options)
+        }
+        DataType::Timestamp(unit, zone) => {
+            let zone = Zone::new(zone.as_ref());
+            match unit {
+                TimeUnit::Second => timestamps::<TimestampSecondType>(data_type, zone, options),
+                TimeUnit::Millisecond => {
+                    timestamps::<TimestampMillisecondType>(data_type, zone, options)
+                }
+                TimeUnit::Microsecond => {
+                    timestamps::<TimestampMicrosecondType>(data_type, zone, options)
+                }
+                TimeUnit::Nanosecond => {
+                    timestamps::<TimestampNanosecondType>(data_type, zone, options)
+                }
+            }
+        }
+        DataType::Duration(TimeUnit::Second) => {
+            spans::<DurationSecondType>(data_type, TimeUnit::Second)
+        }
+        DataType::Duration(TimeUnit::Millisecond) => {
+            spans::<DurationMillisecondType>(data_type, TimeUnit::Millisecond)
+        }
+        DataType::Duration(TimeUnit::Microsecond) => {
+            spans::<DurationMicrosecondType>(data_type, TimeUnit::Microsecond)
+        }
+        DataType::Duration(TimeUnit::Nanosecond) => {
+            spans::<DurationNanosecondType>(data_type, TimeUnit::Nanosecond)
+        }
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            intervals::<IntervalYearMonthType>(data_type, TimeUnit::Second, |months, days, time| {
+                (days == 0 && time == 0).then_some(months)
+            })
+        }
+        DataType::Interval(IntervalUnit::DayTime) => intervals::<IntervalDayTimeType>(
+            data_type,
+            TimeUnit::Millisecond,
+            |months, days, time| {
+                let time = i32::try_from(time).ok()?;
+                (months == 0).then(|| IntervalDayTime::new(days, time))
+            },
+        ),
+        DataType::Interval(IntervalUnit::MonthDayNano) => intervals::<IntervalMonthDayNanoType>(
+            data_type,
+            TimeUnit::Nanosecond,
+            |months, days, time| Some(IntervalMonthDayNano::new(months, days, time)),
+        ),
+        _ => return nested::new(data_type, options),
+    })
+}
+
+/// Integers and everything else that Arrow keeps in fixed-width numbers.
+struct PrimitiveColumn<T: ArrowPrimitiveType, F> {
+    values: Vec<T::Native>,
+    nulls: NullBufferBuilder,
+    data_type: DataType,
+    parse: F,
+}
+
+fn primitive<T, F>(data_type: &DataType, parse: F) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+    F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync + 'static,
+{
+    Box::new(PrimitiveColumn::<T, F> {
+        values: Vec::new(),
+        nulls: NullBufferBuilder::new(0),
+        data_type: data_type.clone(),
+        parse,
+    })
+}
+
+impl<T, F> Column for PrimitiveColumn<T, F>
+where
+    T: ArrowPrimitiveType,
+    F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync,
+{
+    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+        let parsed = (self.parse)(&value)
+            .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
+        self.values.push(parsed);
+        self.nulls.append_non_null();
+        Ok(())
+    }
+
+    fn append_null(&mut self) {
+        self.values.push(T::default_value());
+        self.nulls.append_null();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.values.truncate(len);
+        self.nulls.truncate(len);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let values = ScalarBuffer::from(take(&mut self.values));
+        let array = PrimitiveArray::<T>::try_new(values, self.nulls.finish())?;
+        Ok(Arc::new(array.with_data_type(self.data_type.clone())))
+    }
+}
+
+/// Takes a vector and leaves room for as much again.
+pub(super) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+fn integers<T>(data_type: &DataType, coerce: bool) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+    T::Native: TryFrom<i128>,
+{
+    primitive::<T, _>(data_type, move |value| {
+        let value = match value.kind() {
+            Kind::Number { .. } => integer(value.raw()),
+            Kind::String { .. } if coerce => integer(number_text(value)?.as_ref()),
+            other => Err(other.describe()),
+        }?;
+        T::Native::try_from(value).map_err(|_| found::RANGE)
+    })
+}
+
+/// The text of a string that holds a JSON number.
+fn number_text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, Found> {
+    text(value).and_then(|text| {
+        if is_number(&text) {
+            Ok(text)
+        } else {
+            Err(found::NOT_NUMBER)
+        }
+    })
+}
+
+pub(super) fn text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, Found> {
+    value.text().ok_or(value.kind().describe())
+}
+
+fn float<P, N>(
+    value: &Value<'_>,
+    coerce: bool,
+    convert: impl Fn(P) -> N,
+    is_infinite: impl Fn(N) -> bool,
+) -> Result<N, Found>
+where
+    P: std::str::FromStr + From<f32>,
+    N: Copy,
+{
+    let parse = |text: &str| match text.parse().map(&convert) {
+        Ok(value) if !is_infinite(value) => Ok(value),
+        _ => Err(found::RANGE),
+    };
+    match value.kind() {
+        Kind::Number { .. } => parse(value.raw()),
+        Kind::String { .. } => match &*text(value)? {
+            "NaN" => Ok(convert(f32::NAN.into())),
+            "Infinity" => Ok(convert(f32::INFINITY.into())),
+            "-Infinity" => Ok(convert(f32::NEG_INFINITY.into())),
+            text if coerce && is_number(text) => parse(text),
+            _ if coerce => Err(found::NOT_NUMBER),
+            _ => Err(found::STRING),
+        },
+        other => Err(other.describe()),
+    }
+}
+
+fn decimals<T, W>(data_type: &DataType, precision: u8, scale: i8) -> BoxColumn
+where
+    T: DecimalType,
+    W: Wide + PartialEq + 'static,
+    T::Native: TryFrom<W>,
+{
+    primitive::<T, _>(data_type, move |value| {
+        let parse = |text: &str| scaled::<W>(text, scale.into(), found::TOO_PRECISE);
+        let value = match value.kind() {
+            Kind::Number { .. } => parse(value.raw()),
+            Kind::String { .. } => parse(&number_text(value)?),
+            other => Err(other.describe()),
+        }?;
+        T::Native::try_from(value)
+            .ok()
+            .filter(|value| T::is_valid_decimal_precision(*value, precision))
+            .ok_or(found::RANGE)
+    })
+}
+
+/// A number where numbers are accepted as dates and times, in the units of the
+/// column.
+fn numeric(
+    value: &Value<'_>,
+    number_unit: Option<TimeUnit>,
+    unit: TimeUnit,
+) -> Result<Option<i128>, Found> {
+    match (value.kind(), number_unit) {
+        (Kind::Number { .. }, Some(number_unit)) => {
+            let scale = i64::from(digits(unit)) - i64::from(digits(number_unit));
+            scaled(value.raw(), scale, found::TIME_PRECISION).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn times<T>(
+    data_type: &DataType,
+    unit: TimeUnit,
+    options: &DecodeOptions,
+    parse: impl Fn(&str) -> Result<i64, Found> + Send + Sync + 'static,
+) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+    T::Native: TryFrom<i128>,
+{
+    let number_unit = options.timestamp_unit;
+    primitive::<T, _>(data_type, move |value| {
+        let value = match numeric(value, number_unit, unit)? {
+            Some(value) => value,
+            None => parse(&text(value)?)?.into(),
+        };
+        T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
+    })
+}
+
+fn times_of_day<T>(data_type: &DataType, unit: TimeUnit, options: &DecodeOptions) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+    T::Native: TryFrom<i128>,
+{
+    let number_unit = options.timestamp_unit;
+    let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
+    primitive::<T, _>(data_type, move |value| {
+        let value = match numeric(value, number_unit, unit)? {
+            Some(value) if (0..day).contains(&value) => value,
+            Some(_) => return Err(found::TIME_RANGE),
+            None => parse_time(&text(value)?, unit)?.into(),
+        };
+        T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
+    })
+}
+
+fn timestamps<T>(data_type: &DataType, zone: Zone, options: &DecodeOptions) -> BoxColumn
+where
+    T: ArrowTimestampType,
+{
+    times::<T>(data_type, T::UNIT, options, move |text| {
+        parse_timestamp(text, T::UNIT, &zone)
+    })
+}
+
+fn spans<T>(data_type: &DataType, unit: TimeUnit) -> BoxColumn
+where
+    T: ArrowPrimitiveType<Native = i64>,
+{
+    primitive::<T, _>(data_type, move |value| parse_span(&text(value)?, unit))
+}
+
+fn intervals<T>(
+    data_type: &DataType,
+    unit: TimeUnit,
+    build: impl Fn(i32, i32, i64) -> Option<T::Native> + Send + Sync + 'static,
+) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+{
+    primitive::<T, _>(data_type, move |value| {
+        let parts = parse_duration(&text(value)?, unit)?;
+        let range = |_| found::TIME_RANGE;
+        let months = i32::try_from(parts.months).map_err(range)?;
+        let days = i32::try_from(parts.days).map_err(range)?;
+        let time = i64::try_from(parts.time).map_err(range)?;
+        build(months, days, time).ok_or(found::DURATION_PARTS)
+    })
+}
+
+struct NullColumn {
+    len: usize,
+}
+
+impl Column for NullColumn {
+    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+        let found = value.kind().describe();
+        Err(DecodeError::mismatch(
+            value.position(),
+            &DataType::Null,
+            found,
+        ))
+    }
+
+    fn append_null(&mut self) {
+        self.len += 1;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        Ok(Arc::new(NullArray::new(std::mem::take(&mut self.len))))
+    }
+}
+
+struct BooleanColumn {
+    values: BooleanBufferBuilder,
+    nulls: NullBufferBuilder,
+    coerce: bool,
+}
+
+impl Column for BooleanColumn {
+    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+        let found = match value.kind() {
+            Kind::Boolean(boolean) => Ok(boolean),
+            Kind::String { .. } if self.coerce => match value.text().as_deref() {
+                Some("true") => Ok(true),
+                Some("false") => Ok(false),
+                _ => Err(found::NOT_BOOLEAN),
+            },
+            other => Err(other.describe()),
+        };
+        let boolean = found
+            .map_err(|found| DecodeError::mismatch(value.position(), &DataType::Boolean, found))?;
+        self.values.append(boolean);
+        self.nulls.append_non_null();
+        Ok(())
+    }
+
+    fn append_null(&mut self) {
+        self.values.append(false);
+        self.nulls.append_null();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.values.truncate(len);
+        self.nulls.truncate(len);
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let nulls = self.nulls.finish();
+        Ok(Arc::new(BooleanArray::new(self.values.finish(), nulls)))
+    }
+}

@@ -1,0 +1,211 @@
+//! The decoders: JSON documents in, arrays out.
+
+use std::fmt;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Field, Fields};
+use arrow::error::ArrowError;
+
+use super::error::{DecodeError, DecodeErrorKind};
+use super::nested::{Child, ObjectColumns};
+use super::scan::{Scanner, document, utf8};
+use super::types::{DecodeOptions, UnsupportedType, check_type};
+
+/// Decodes JSON objects, one row each, into one array per field.
+///
+/// ```
+/// use arrow::array::Array;
+/// use arrow::datatypes::{DataType, Field, Fields};
+/// use datafusion_kafka::json::{DecodeOptions, RowDecoder};
+///
+/// let fields = Fields::from(vec![Field::new("firstname", DataType::Utf8View, true)]);
+/// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
+/// decoder.append(br#"{"firstName": "Ada"}"#)?;
+/// assert!(decoder.append(b"{").is_err());
+/// let columns = decoder.finish()?;
+/// assert_eq!(columns[0].len(), 2);
+/// assert_eq!(columns[0].null_count(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RowDecoder {
+    object: ObjectColumns,
+    rows: usize,
+}
+
+impl RowDecoder {
+    /// Prepares to decode objects into these columns.
+    ///
+    /// # Errors
+    /// A field whose type has no JSON form, see [`check_type`].
+    pub fn try_new(fields: &Fields, options: &DecodeOptions) -> Result<Self, UnsupportedType> {
+        fields.iter().try_for_each(|field| check_type(field))?;
+        let object = ObjectColumns::new(fields, options);
+        Ok(Self {
+            object: object.ok_or_else(|| unsupported("", &DataType::Struct(fields.clone())))?,
+            rows: 0,
+        })
+    }
+
+    /// Adds one row, whatever happens: after an error it is NULL in all columns,
+    /// also in those that are declared NOT NULL, and the caller masks or filters it.
+    ///
+    /// # Errors
+    /// A payload that is not exactly one JSON object in UTF-8, or a property that
+    /// does not fit its column. The rows around it are not affected.
+    pub fn append(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let result = self.append_object(payload);
+        if result.is_err() {
+            self.object.truncate(self.rows);
+            self.object.append_null();
+        }
+        self.rows += 1;
+        result
+    }
+
+    fn append_object(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let mut scanner = Scanner::new(utf8(payload)?);
+        if scanner.next() != Some(b'{') {
+            let value = document(payload)?;
+            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            return Err(DecodeError::new(value.position(), kind));
+        }
+        let position = scanner.position();
+        self.object.read(&mut scanner)?;
+        scanner.end()?;
+        self.object.append(&scanner, position)
+    }
+
+    /// Adds a row that is NULL in all columns, also in those that are declared
+    /// NOT NULL.
+    pub fn append_null(&mut self) {
+        self.object.append_null();
+        self.rows += 1;
+    }
+
+    /// The number of rows added since the last [`RowDecoder::finish`].
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no row was added since the last [`RowDecoder::finish`].
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Takes the rows added so far, one array per field, and starts over; what was
+    /// learnt about the order of properties is kept.
+    ///
+    /// # Errors
+    /// More rows or bytes than the type can hold in one array: 2 GiB for `Utf8`
+    /// and `Binary`, the range of the key for dictionaries. The rows are lost.
+    pub fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        self.rows = 0;
+        self.object.finish()
+    }
+}
+
+impl fmt::Debug for RowDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowDecoder")
+            .field("fields", self.object.fields())
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decodes JSON values of any kind, one row each, into one array.
+///
+/// ```
+/// use arrow::array::AsArray;
+/// use arrow::datatypes::{DataType, Field, Int64Type};
+/// use datafusion_kafka::json::{DecodeOptions, ValueDecoder};
+///
+/// let key = Field::new("_key", DataType::Int64, false);
+/// let mut decoder = ValueDecoder::try_new(&key, &DecodeOptions::default())?;
+/// decoder.append(b"42")?;
+/// assert_eq!(decoder.finish()?.as_primitive::<Int64Type>().value(0), 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ValueDecoder {
+    field: Field,
+    child: Child,
+    rows: usize,
+}
+
+impl ValueDecoder {
+    /// Prepares to decode values into this column.
+    ///
+    /// # Errors
+    /// A type that has no JSON form, see [`check_type`].
+    pub fn try_new(field: &Field, options: &DecodeOptions) -> Result<Self, UnsupportedType> {
+        check_type(field)?;
+        let child = Child::new(field, options);
+        Ok(Self {
+            child: child.ok_or_else(|| unsupported(field.name(), field.data_type()))?,
+            field: field.clone(),
+            rows: 0,
+        })
+    }
+
+    /// Adds one row, whatever happens: after an error it is NULL.
+    ///
+    /// # Errors
+    /// A payload that is not exactly one JSON value in UTF-8, or a value that does
+    /// not fit the column.
+    pub fn append(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let result = document(payload).and_then(|value| {
+            self.child
+                .append(Some(value), value.position())
+                .map_err(|error| error.in_field(self.field.name()))
+        });
+        if result.is_err() {
+            self.child.truncate(self.rows);
+            self.child.append_null();
+        }
+        self.rows += 1;
+        result
+    }
+
+    /// Adds a NULL, also where the column is declared NOT NULL.
+    pub fn append_null(&mut self) {
+        self.child.append_null();
+        self.rows += 1;
+    }
+
+    /// The number of rows added since the last [`ValueDecoder::finish`].
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether no row was added since the last [`ValueDecoder::finish`].
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Takes the rows added so far as an array and starts over.
+    ///
+    /// # Errors
+    /// As for [`RowDecoder::finish`].
+    pub fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        self.rows = 0;
+        self.child.finish()
+    }
+}
+
+impl fmt::Debug for ValueDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueDecoder")
+            .field("field", &self.field)
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+/// For a type that the check lets pass and no column takes, which would be a defect.
+fn unsupported(path: &str, data_type: &DataType) -> UnsupportedType {
+    UnsupportedType {
+        path: path.to_owned(),
+        data_type: data_type.clone(),
+        reason: "it is not supported",
+    }
+}

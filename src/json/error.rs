@@ -1,0 +1,238 @@
+//! What can be wrong with a document or a value.
+
+use std::fmt;
+
+use arrow::datatypes::DataType;
+
+/// What was found where something else was expected. Descriptions, never content.
+pub(super) mod found {
+    pub(crate) const NULL: &str = "null";
+    pub(crate) const BOOLEAN: &str = "a boolean";
+    pub(crate) const NUMBER: &str = "a number";
+    pub(crate) const STRING: &str = "a string";
+    pub(crate) const ARRAY: &str = "an array";
+    pub(crate) const OBJECT: &str = "an object";
+    pub(crate) const FRACTION: &str = "a fractional number";
+    pub(crate) const RANGE: &str = "a number out of range";
+    pub(crate) const TOO_PRECISE: &str = "more decimal places than its scale";
+    pub(crate) const NOT_NUMBER: &str = "a string that is not a number";
+    pub(crate) const NOT_BOOLEAN: &str = "a string that is neither true nor false";
+    pub(crate) const NOT_BASE64: &str = "a string that is not base64";
+    pub(crate) const BINARY_LENGTH: &str = "base64 of another length";
+    pub(crate) const ARRAY_LENGTH: &str = "an array of another length";
+    pub(crate) const NOT_DATE_TIME: &str = "a string that is not an ISO 8601 date or time";
+    pub(crate) const NOT_TIME: &str = "a string that is not an ISO 8601 time";
+    pub(crate) const NOT_DURATION: &str = "a string that is not an ISO 8601 duration";
+    pub(crate) const DURATION_PARTS: &str = "a duration with parts that this type cannot hold";
+    pub(crate) const TIME_RANGE: &str = "a date or time out of range";
+    pub(crate) const TIME_PRECISION: &str = "a date or time more precise than the column";
+    pub(crate) const LOCAL_TIME: &str =
+        "a local time that the column's time zone does not have or has twice";
+    pub(crate) const NO_OFFSET: &str =
+        "a local time, with a time zone in the column that is not known";
+}
+
+/// Why a JSON document is not a row.
+///
+/// Its text is one line without any content of the document.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct DecodeError {
+    /// The field by its declared name, as in `customer.tags[3]`; empty where the
+    /// document as a whole is wrong.
+    pub path: String,
+    /// The offset in the payload, in bytes.
+    pub position: usize,
+    /// What is wrong there.
+    pub kind: DecodeErrorKind,
+}
+
+/// What is wrong with a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DecodeErrorKind {
+    /// The payload has no bytes.
+    Empty,
+    /// The payload is not UTF-8.
+    InvalidUtf8,
+    /// The payload is not one JSON document; the text says what is wrong.
+    InvalidJson(&'static str),
+    /// Objects and arrays are nested more than 128 levels deep.
+    TooDeep,
+    /// The document is JSON, but not an object; the text says what it is.
+    NotAnObject(&'static str),
+    /// The value does not fit the column.
+    Type {
+        /// The declared type.
+        expected: DataType,
+        /// What the document has instead.
+        found: &'static str,
+    },
+    /// A NOT NULL field is missing or null.
+    MissingValue {
+        /// The declared type.
+        expected: DataType,
+    },
+}
+
+impl DecodeError {
+    pub(super) fn new(position: usize, kind: DecodeErrorKind) -> Self {
+        Self {
+            path: String::new(),
+            position,
+            kind,
+        }
+    }
+
+    pub(super) fn mismatch(position: usize, expected: &DataType, found: &'static str) -> Self {
+        let expected = expected.clone();
+        Self::new(position, DecodeErrorKind::Type { expected, found })
+    }
+
+    pub(super) fn in_field(mut self, name: &str) -> Self {
+        if !self.path.is_empty() && !self.path.starts_with('[') {
+            self.path.insert(0, '.');
+        }
+        self.path.insert_str(0, name);
+        self
+    }
+
+    pub(super) fn in_element(mut self, index: usize) -> Self {
+        if !self.path.is_empty() && !self.path.starts_with('[') {
+            self.path.insert(0, '.');
+        }
+        self.path.insert_str(0, &format!("[{index}]"));
+        self
+    }
+
+    /// What would help, as the end of a sentence.
+    ///
+    /// ```
+    /// use datafusion_kafka::json::DecodeOptions;
+    /// use datafusion_kafka::json::RowDecoder;
+    /// use arrow::datatypes::{DataType, Field, Fields};
+    ///
+    /// let fields = Fields::from(vec![Field::new("age", DataType::Int32, true)]);
+    /// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
+    /// let error = decoder.append(br#"{"age":"42"}"#).unwrap_err();
+    /// assert_eq!(error.path, "age");
+    /// assert!(error.hint().unwrap().contains("kafka.json.coerce"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hint(&self) -> Option<&'static str> {
+        const CAST: &str = "declare VARCHAR and cast, or choose another `kafka.on_bad_record`";
+        match &self.kind {
+            DecodeErrorKind::Empty
+            | DecodeErrorKind::InvalidUtf8
+            | DecodeErrorKind::InvalidJson(_)
+            | DecodeErrorKind::NotAnObject(_) => Some(
+                "choose another `kafka.on_bad_record`, or `kafka.value.format` for a topic \
+                 that does not hold JSON objects",
+            ),
+            DecodeErrorKind::TooDeep => Some("choose another `kafka.on_bad_record`"),
+            DecodeErrorKind::MissingValue { .. } => {
+                Some("declare it without NOT NULL, or choose another `kafka.on_bad_record`")
+            }
+            DecodeErrorKind::Type { expected, found } => Some(match *found {
+                found::STRING if is_coercible(expected) => {
+                    "set `kafka.json.coerce` = true, or declare VARCHAR and cast"
+                }
+                found::NUMBER if expected.is_temporal() && !is_span(expected) => {
+                    "set `kafka.json.timestamp_unit`, or declare BIGINT and cast"
+                }
+                found::FRACTION => "declare DOUBLE or DECIMAL, or VARCHAR and cast",
+                found::RANGE => "declare a wider type, or VARCHAR and cast",
+                found::TOO_PRECISE => "declare a larger scale, or VARCHAR and cast",
+                _ => CAST,
+            }),
+        }
+    }
+}
+
+fn is_coercible(data_type: &DataType) -> bool {
+    data_type.is_integer() || data_type.is_floating() || *data_type == DataType::Boolean
+}
+
+fn is_span(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            DecodeErrorKind::Empty => f.write_str("the payload is empty, not a JSON object")?,
+            DecodeErrorKind::InvalidUtf8 => f.write_str("the payload is not UTF-8")?,
+            DecodeErrorKind::InvalidJson(what) => write!(f, "the payload is not JSON: {what}")?,
+            DecodeErrorKind::TooDeep => {
+                f.write_str("the payload is nested more than 128 levels deep")?;
+            }
+            DecodeErrorKind::NotAnObject(found) => {
+                write!(f, "expected a JSON object but found {found}")?;
+            }
+            DecodeErrorKind::Type { expected, found } => {
+                write!(f, "expected {expected} but found {found}")?;
+            }
+            DecodeErrorKind::MissingValue { expected } => {
+                write!(f, "expected {expected} but the value is missing or null")?;
+            }
+        }
+        if !self.path.is_empty() {
+            write!(f, " in `{}`", self.path)?;
+        }
+        write!(f, " at byte {}", self.position)?;
+        match self.hint() {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a value cannot be written as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot write {} of `{path}` as JSON: {kind}", .data_type)]
+#[non_exhaustive]
+pub struct EncodeError {
+    /// The field, as in `customer.tags[3]`.
+    pub path: String,
+    /// The type of the field.
+    pub data_type: DataType,
+    /// What is wrong with the value.
+    pub kind: EncodeErrorKind,
+}
+
+/// What is wrong with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeErrorKind {
+    /// NaN or an infinity, which JSON numbers cannot express.
+    #[error("NaN and infinities are no JSON numbers; set `kafka.json.non_finite` = string")]
+    NonFinite,
+    /// A decimal with more digits than the precision of its column.
+    #[error("the value has more digits than the column's precision")]
+    DecimalPrecision,
+    /// A time of day before midnight or beyond the end of the day.
+    #[error("the time is not within one day")]
+    TimeOfDay,
+}
+
+impl EncodeError {
+    pub(super) fn new(data_type: &DataType, kind: EncodeErrorKind) -> Self {
+        Self {
+            path: String::new(),
+            data_type: data_type.clone(),
+            kind,
+        }
+    }
+
+    pub(super) fn in_field(mut self, name: &str) -> Self {
+        if !self.path.is_empty() && !self.path.starts_with('[') {
+            self.path.insert(0, '.');
+        }
+        self.path.insert_str(0, name);
+        self
+    }
+
+    pub(super) fn in_element(self, index: usize) -> Self {
+        self.in_field(&format!("[{index}]"))
+    }
+}

@@ -1,0 +1,246 @@
+//! Finding the columns of sampled JSON.
+
+use std::borrow::Cow;
+
+use arrow::datatypes::{DataType, Field, Fields};
+use hashbrown::HashMap;
+
+use super::error::{DecodeError, DecodeErrorKind};
+use super::number::integer;
+use super::object::entries;
+use super::scan::{Invalid, Kind, Value, document};
+
+/// Finds the columns of JSON objects from a sample.
+///
+/// Integers become `Int64`; `Float64` if any number has a fraction or an exponent
+/// or is beyond `Int64`. Text, always-null and mixed kinds become `Utf8View`, in
+/// which values of any kind are kept as their JSON text. Arrays become lists and
+/// objects structs, by the same rules. Everything is nullable.
+///
+/// ```
+/// use arrow::datatypes::{DataType, Field, Fields};
+/// use datafusion_kafka::json::SchemaInference;
+///
+/// let mut inference = SchemaInference::new();
+/// inference.add(br#"{"id": 1, "price": 2}"#)?;
+/// inference.add(br#"{"id": 2, "price": 2.5, "name": "x"}"#)?;
+/// assert_eq!(
+///     inference.finish(),
+///     Fields::from(vec![
+///         Field::new("id", DataType::Int64, true),
+///         Field::new("price", DataType::Float64, true),
+///         Field::new("name", DataType::Utf8View, true),
+///     ])
+/// );
+/// # Ok::<(), datafusion_kafka::json::DecodeError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct SchemaInference {
+    properties: Properties,
+    records: usize,
+}
+
+impl SchemaInference {
+    /// Nothing has been seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one object into account.
+    ///
+    /// # Errors
+    /// A payload that is not exactly one JSON object in UTF-8; it leaves no trace.
+    pub fn add(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let value = document(payload)?;
+        if value.kind() != Kind::Object {
+            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            return Err(DecodeError::new(value.position(), kind));
+        }
+        self.properties.add(value)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// The number of objects taken into account.
+    pub fn records(&self) -> usize {
+        self.records
+    }
+
+    /// The columns, in the order in which they first appeared.
+    pub fn finish(self) -> Fields {
+        self.properties.finish()
+    }
+}
+
+/// Finds the type of JSON values of any kind from a sample, by the rules of
+/// [`SchemaInference`].
+///
+/// ```
+/// use arrow::datatypes::DataType;
+/// use datafusion_kafka::json::ValueInference;
+///
+/// let mut inference = ValueInference::new();
+/// inference.add(b"1")?;
+/// inference.add(b"2.5")?;
+/// assert_eq!(inference.finish(), DataType::Float64);
+/// # Ok::<(), datafusion_kafka::json::DecodeError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ValueInference {
+    shape: Shape,
+}
+
+impl ValueInference {
+    /// Nothing has been seen yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one value into account.
+    ///
+    /// # Errors
+    /// A payload that is not exactly one JSON value in UTF-8; it leaves no trace.
+    pub fn add(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        self.shape.add(document(payload)?)?;
+        Ok(())
+    }
+
+    /// The type of all the values.
+    pub fn finish(self) -> DataType {
+        self.shape.finish()
+    }
+}
+
+/// What all values at one place have in common so far.
+#[derive(Debug, Clone, Default)]
+enum Shape {
+    #[default]
+    Unknown,
+    Boolean,
+    Integer,
+    Double,
+    Text,
+    List(Box<Shape>),
+    Struct(Properties),
+    Mixed,
+}
+
+impl Shape {
+    fn add(&mut self, value: Value<'_>) -> Result<(), Invalid> {
+        let shape = match value.kind() {
+            Kind::Null => return Ok(()),
+            Kind::Boolean(_) => Self::Boolean,
+            Kind::String { .. } => Self::Text,
+            Kind::Number { integer: true } if is_i64(value.raw()) => Self::Integer,
+            Kind::Number { .. } if is_finite(value.raw()) => Self::Double,
+            Kind::Number { .. } => Self::Mixed,
+            Kind::Array => {
+                let mut item = match std::mem::take(self) {
+                    Self::Unknown => Box::default(),
+                    Self::List(item) => item,
+                    _ => {
+                        *self = Self::Mixed;
+                        return Ok(());
+                    }
+                };
+                let mut scanner = value.scanner();
+                scanner.expect(b'[', "expected an array")?;
+                let mut first = true;
+                while scanner.more(first, b']')? {
+                    first = false;
+                    let token = scanner.value()?;
+                    item.add(scanner.resolve(token))?;
+                }
+                *self = Self::List(item);
+                return Ok(());
+            }
+            Kind::Object => {
+                let mut properties = match std::mem::take(self) {
+                    Self::Unknown => Properties::default(),
+                    Self::Struct(properties) => properties,
+                    _ => {
+                        *self = Self::Mixed;
+                        return Ok(());
+                    }
+                };
+                properties.add(value)?;
+                *self = Self::Struct(properties);
+                return Ok(());
+            }
+        };
+        *self = match (std::mem::take(self), shape) {
+            (Self::Unknown, shape) => shape,
+            (Self::Boolean, Self::Boolean) => Self::Boolean,
+            (Self::Text, Self::Text) => Self::Text,
+            (Self::Integer, Self::Integer) => Self::Integer,
+            (Self::Integer | Self::Double, Self::Integer | Self::Double) => Self::Double,
+            _ => Self::Mixed,
+        };
+        Ok(())
+    }
+
+    fn finish(self) -> DataType {
+        match self {
+            Self::Boolean => DataType::Boolean,
+            Self::Integer => DataType::Int64,
+            Self::Double => DataType::Float64,
+            Self::List(item) => DataType::new_list(item.finish(), true),
+            // Nothing can be selected from a struct without fields.
+            Self::Struct(properties) if !properties.is_empty() => {
+                DataType::Struct(properties.finish())
+            }
+            Self::Unknown | Self::Text | Self::Mixed | Self::Struct(_) => DataType::Utf8View,
+        }
+    }
+}
+
+fn is_i64(number: &str) -> bool {
+    integer(number).is_ok_and(|value| i64::try_from(value).is_ok())
+}
+
+fn is_finite(number: &str) -> bool {
+    number.parse().is_ok_and(f64::is_finite)
+}
+
+/// Properties in the order in which they first appeared.
+#[derive(Debug, Clone, Default)]
+struct Properties {
+    shapes: Vec<(String, Shape)>,
+    index_by_name: HashMap<String, usize, foldhash::fast::RandomState>,
+}
+
+impl Properties {
+    fn is_empty(&self) -> bool {
+        self.shapes.is_empty()
+    }
+
+    fn add(&mut self, object: Value<'_>) -> Result<(), Invalid> {
+        let scanner = object.scanner();
+        let mut tokens = Vec::new();
+        entries(object.scanner(), &mut tokens)?;
+        for (name, value) in tokens {
+            let name = scanner.resolve(name).text().unwrap_or_default();
+            let index = self.index(name);
+            if let Some((_, shape)) = self.shapes.get_mut(index) {
+                shape.add(scanner.resolve(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, name: Cow<'_, str>) -> usize {
+        let next = self.shapes.len();
+        let index = *self.index_by_name.entry_ref(&*name).or_insert(next);
+        if index == next {
+            self.shapes.push((name.into_owned(), Shape::Unknown));
+        }
+        index
+    }
+
+    fn finish(self) -> Fields {
+        self.shapes
+            .into_iter()
+            .map(|(name, shape)| Field::new(name, shape.finish(), true))
+            .collect()
+    }
+}

@@ -1,0 +1,74 @@
+//! JSON to Arrow and back, strict and exact.
+//!
+//! This module knows Arrow and JSON and nothing else. One JSON document is one
+//! row; columns are the top-level properties of an object.
+//!
+//! **Decoding** ([`RowDecoder`]) takes two steps per document. The first scans
+//! all of it, so that a document is judged as JSON whatever is projected, and
+//! notes for every wanted column where its value lies. The second parses the
+//! noted values into the columns. Because the notes are overwritten while
+//! scanning, the last of duplicate properties wins, and an exactly named
+//! property beats one that differs in case. An error leaves the columns as they
+//! were before the document, plus one row of NULLs, so that good documents
+//! around a bad one are never disturbed.
+//!
+//! **Encoding** ([`RowEncoder`]) resolves the columns of a batch once, then
+//! writes row by row into a byte vector. What it writes, the decoder reads back
+//! as an equal value, for every type that [`check_type`] accepts.
+//!
+//! **Inference** ([`SchemaInference`]) finds the columns of sampled documents.
+//!
+//! ```
+//! use arrow::array::{ArrayRef, AsArray};
+//! use arrow::datatypes::{DataType, Field, Fields, Int64Type};
+//! use datafusion_kafka::json::{DecodeOptions, EncodeOptions, RowDecoder, RowEncoder};
+//!
+//! let fields = Fields::from(vec![
+//!     Field::new("id", DataType::Int64, false),
+//!     Field::new("name", DataType::Utf8View, true),
+//! ]);
+//! let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
+//! decoder.append(br#"{"id": 7, "name": "Ada", "unknown": [1, 2]}"#)?;
+//! let columns: Vec<ArrayRef> = decoder.finish()?;
+//! assert_eq!(columns[0].as_primitive::<Int64Type>().value(0), 7);
+//!
+//! let encoder = RowEncoder::try_new(&fields, &EncodeOptions::default())?;
+//! let mut out = Vec::new();
+//! encoder.batch(&columns)?.write(0, &mut out)?;
+//! assert_eq!(out, br#"{"id":7,"name":"Ada"}"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod bytes;
+mod column;
+mod decode;
+mod encode;
+mod error;
+mod infer;
+mod nested;
+mod number;
+mod object;
+mod scalar;
+mod scan;
+mod temporal;
+mod text;
+mod types;
+mod writer;
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+mod tests;
+
+pub use decode::{RowDecoder, ValueDecoder};
+pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
+pub use infer::{SchemaInference, ValueInference};
+pub use types::{
+    Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
+    check_type,
+};

@@ -1,0 +1,195 @@
+//! Numbers, exactly: from JSON digits to integers and decimals, and back.
+
+use std::io::Write;
+
+use arrow::datatypes::i256;
+
+use super::error::found;
+
+/// What decimals are held in: wide integers that can be built from digits.
+pub(super) trait Wide: Copy + Default {
+    /// `self * factor + digits`, unless that overflows.
+    fn shift_add(self, factor: u64, digits: u64) -> Option<Self>;
+    fn negate(self) -> Self;
+}
+
+impl Wide for i128 {
+    fn shift_add(self, factor: u64, digits: u64) -> Option<Self> {
+        self.checked_mul(factor.into())?.checked_add(digits.into())
+    }
+
+    fn negate(self) -> Self {
+        self.wrapping_neg()
+    }
+}
+
+impl Wide for i256 {
+    fn shift_add(self, factor: u64, digits: u64) -> Option<Self> {
+        self.checked_mul(Self::from_i128(factor.into()))?
+            .checked_add(Self::from_i128(digits.into()))
+    }
+
+    fn negate(self) -> Self {
+        self.wrapping_neg()
+    }
+}
+
+/// Gathers digits in machine words, as wide arithmetic costs much more.
+#[derive(Default)]
+struct Digits<N> {
+    wide: N,
+    digits: u64,
+    factor: u64,
+}
+
+impl<N: Wide> Digits<N> {
+    fn push(&mut self, digit: u8) -> Option<()> {
+        const FULL: u64 = 10_u64.pow(18);
+        if self.factor == FULL {
+            self.wide = self.wide.shift_add(FULL, self.digits)?;
+            (self.digits, self.factor) = (0, 1);
+        }
+        self.digits = self.digits * 10 + u64::from(digit);
+        self.factor *= 10;
+        Some(())
+    }
+
+    fn is_zero(&self) -> bool
+    where
+        N: PartialEq,
+    {
+        self.digits == 0 && self.wide == N::default()
+    }
+
+    fn finish(self) -> Option<N> {
+        self.wide.shift_add(self.factor, self.digits)
+    }
+}
+
+/// The value of a JSON number times ten to the power of `scale`, if that is an
+/// integer.
+///
+/// `inexact` is the description of a number where it is not.
+pub(super) fn scaled<N: Wide + PartialEq>(
+    number: &str,
+    scale: i64,
+    inexact: &'static str,
+) -> Result<N, &'static str> {
+    let (negative, number) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number),
+    };
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+
+    // How many digits of the mantissa are before the decimal point of the result.
+    let places = saturating(exponent).saturating_add(scale);
+    let kept = i64::try_from(whole.len())
+        .unwrap_or(i64::MAX)
+        .saturating_add(places);
+
+    let mut result = Digits {
+        wide: N::default(),
+        digits: 0,
+        factor: 1,
+    };
+    let mut count = 0;
+    for digit in whole.bytes().chain(fraction.bytes()) {
+        if count < kept {
+            result.push(digit - b'0').ok_or(found::RANGE)?;
+        } else if digit != b'0' {
+            return Err(inexact);
+        }
+        count += 1;
+    }
+    if !result.is_zero() {
+        while count < kept {
+            result.push(0).ok_or(found::RANGE)?;
+            count += 1;
+        }
+    }
+    let result = result.finish().ok_or(found::RANGE)?;
+    Ok(if negative { result.negate() } else { result })
+}
+
+/// The value of an integer, or as near as `i64` comes.
+fn saturating(integer: &str) -> i64 {
+    let (negative, digits) = match integer.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, integer.strip_prefix('+').unwrap_or(integer)),
+    };
+    let value = digits.bytes().fold(0_i64, |value, digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'))
+    });
+    if negative { -value } else { value }
+}
+
+/// The value of a JSON number that is an integer, however it is written.
+pub(super) fn integer(number: &str) -> Result<i128, &'static str> {
+    let (negative, digits) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number),
+    };
+    // What cannot overflow needs no more than this.
+    if digits.len() <= 18 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        let value = digits
+            .bytes()
+            .fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
+        return Ok((if negative { -value } else { value }).into());
+    }
+    scaled(number, 0, found::FRACTION)
+}
+
+/// Writes an integer.
+pub(super) fn write_integer(value: i64, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    write_unsigned(value.unsigned_abs(), out);
+}
+
+/// Writes an integer without a sign.
+pub(super) fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (value % 10) as u8);
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
+}
+
+/// Writes an integer without a sign, with zeros in front to so many digits.
+pub(super) fn write_padded(mut value: u64, width: u32, out: &mut Vec<u8>) {
+    let start = out.len();
+    for _ in 0..width {
+        out.push(b'0' + (value % 10) as u8);
+        value /= 10;
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
+}
+
+/// Writes a decimal with all the digits of its scale.
+pub(super) fn write_decimal(value: impl std::fmt::Display, scale: i8, out: &mut Vec<u8>) {
+    let mut start = out.len();
+    // Writing into a vector cannot fail.
+    let _ = write!(out, "{value}");
+    if out.get(start) == Some(&b'-') {
+        start += 1;
+    }
+    let digits = out.len() - start;
+    let places = usize::from(scale.unsigned_abs());
+    if scale > 0 {
+        if digits <= places {
+            let zeros = std::iter::repeat_n(b'0', places + 1 - digits);
+            out.splice(start..start, zeros);
+        }
+        out.insert(out.len() - places, b'.');
+    } else if out.get(start..) != Some(b"0") {
+        out.resize(out.len() + places, b'0');
+    }
+}

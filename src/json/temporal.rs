@@ -1,0 +1,455 @@
+//! Dates, times, timestamps and durations as ISO 8601 text.
+//!
+//! Calendar arithmetic is done here on wide integers, in the proleptic Gregorian
+//! calendar, because Arrow's dates and timestamps reach far beyond the years that
+//! chrono can hold. Only time zones are looked up through chrono.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::array::timezone::Tz;
+use arrow::datatypes::TimeUnit;
+use chrono::{DateTime, Offset, TimeZone};
+
+use super::error::found;
+use super::number::{scaled, write_integer, write_padded, write_unsigned};
+use super::types::digits;
+
+pub(super) const SECONDS_PER_DAY: i64 = 86_400;
+
+type Found = &'static str;
+
+/// How the timestamps of a column relate to instants.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Zone {
+    /// Wall clock time without a time zone.
+    None,
+    /// Universal time.
+    Utc,
+    /// A zone whose offsets are known.
+    Known(Tz),
+    /// A zone that is not in the time zone database: only its instants are known.
+    Unknown,
+}
+
+impl Zone {
+    pub(super) fn new(name: Option<&Arc<str>>) -> Self {
+        match name.map(|name| &**name) {
+            None => Self::None,
+            Some("UTC" | "Etc/UTC" | "Z" | "+00:00" | "+0000" | "+00") => Self::Utc,
+            Some(name) => Tz::from_str(name).map_or(Self::Unknown, Self::Known),
+        }
+    }
+
+    /// The offset from universal time at an instant, in seconds, where that can
+    /// be written as hours and minutes.
+    fn offset_at(&self, seconds: i64) -> Option<i64> {
+        let Self::Known(zone) = self else { return None };
+        let instant = DateTime::from_timestamp(seconds, 0)?.naive_utc();
+        let offset = zone.offset_from_utc_datetime(&instant).fix();
+        let offset = i64::from(offset.local_minus_utc());
+        (offset % 60 == 0).then_some(offset)
+    }
+
+    /// The offset from universal time of a local time, in seconds.
+    fn offset_of(&self, seconds: i128) -> Result<i64, Found> {
+        let zone = match self {
+            Self::None | Self::Utc => return Ok(0),
+            Self::Unknown => return Err(found::NO_OFFSET),
+            Self::Known(zone) => zone,
+        };
+        let local = i64::try_from(seconds)
+            .ok()
+            .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+            .ok_or(found::TIME_RANGE)?
+            .naive_utc();
+        let offset = zone.offset_from_local_datetime(&local).single();
+        let offset = offset.ok_or(found::LOCAL_TIME)?.fix();
+        Ok(offset.local_minus_utc().into())
+    }
+}
+
+/// Reads text from its start.
+#[derive(Clone, Copy)]
+struct Cursor<'a>(&'a str);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, chars: &[char]) -> Option<char> {
+        let char = self.0.chars().next().filter(|char| chars.contains(char))?;
+        self.0 = self.0.get(char.len_utf8()..)?;
+        Some(char)
+    }
+
+    fn digits(&mut self) -> &'a str {
+        let end = self.0.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = self.0.split_at_checked(end).unwrap_or(("", self.0));
+        self.0 = rest;
+        digits
+    }
+
+    fn two_digits(&mut self, max: i64) -> Option<i64> {
+        let (digits, rest) = self.0.split_at_checked(2)?;
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        self.0 = rest;
+        digits.parse().ok().filter(|value| *value <= max)
+    }
+
+    /// A calendar date, in days since the epoch.
+    fn date(&mut self) -> Option<i64> {
+        let sign = self.take(&['+', '-']);
+        let year = self.digits();
+        // Twelve digits are the years of all timestamps in seconds.
+        if year.len() < 4 || year.len() > 12 || sign.is_none() && year.len() > 4 {
+            return None;
+        }
+        let year: i64 = year.parse().ok()?;
+        let year = if sign == Some('-') { -year } else { year };
+        self.take(&['-'])?;
+        let month = self.two_digits(12)?;
+        self.take(&['-'])?;
+        let day = self.two_digits(31)?;
+        (month >= 1 && day >= 1 && day <= days_in_month(year, month))
+            .then(|| days_from_civil(year, month, day))
+    }
+
+    /// A time of day, in seconds since midnight and the digits of a fraction.
+    fn time(&mut self) -> Option<(i64, &'a str)> {
+        let hours = self.two_digits(23)?;
+        self.take(&[':'])?;
+        let minutes = self.two_digits(59)?;
+        let mut seconds = 0;
+        let mut fraction = "";
+        if self.take(&[':']).is_some() {
+            seconds = self.two_digits(59)?;
+            if self.take(&['.']).is_some() {
+                fraction = self.digits();
+                if fraction.is_empty() {
+                    return None;
+                }
+            }
+        }
+        Some(((hours * 60 + minutes) * 60 + seconds, fraction))
+    }
+
+    /// An offset from universal time, in seconds; `None` inside if there is none.
+    fn offset(&mut self) -> Option<Option<i64>> {
+        if self.0.is_empty() {
+            return Some(None);
+        }
+        let sign = match self.take(&['Z', 'z', '+', '-'])? {
+            'Z' | 'z' => return Some(Some(0)),
+            '-' => -1,
+            _ => 1,
+        };
+        let hours = self.two_digits(23)?;
+        let minutes = match self.0 {
+            "" => 0,
+            _ => {
+                self.take(&[':']);
+                self.two_digits(59)?
+            }
+        };
+        Some(Some(sign * (hours * 60 + minutes) * 60))
+    }
+}
+
+/// Seconds and the digits of their fraction in some unit, if that is exact.
+fn to_unit(seconds: i128, fraction: &str, unit: TimeUnit) -> Result<i128, Found> {
+    let places = digits(unit);
+    let mut value = seconds * 10_i128.pow(places);
+    let mut share = 10_i128.pow(places);
+    for digit in fraction.bytes() {
+        share /= 10;
+        if share == 0 && digit != b'0' {
+            return Err(found::TIME_PRECISION);
+        }
+        value += i128::from(digit - b'0') * share;
+    }
+    Ok(value)
+}
+
+/// Parses a timestamp into the units of a column.
+///
+/// An offset says which instant is meant, and a column without a time zone takes
+/// that instant's universal time. Without an offset the text is local time in
+/// the zone of the column.
+pub(super) fn parse_timestamp(text: &str, unit: TimeUnit, zone: &Zone) -> Result<i64, Found> {
+    let (seconds, fraction, offset) = date_time(text).ok_or(found::NOT_DATE_TIME)?;
+    let offset = match offset {
+        Some(offset) => offset,
+        None => zone.offset_of(seconds)?,
+    };
+    let value = to_unit(seconds - i128::from(offset), fraction, unit)?;
+    i64::try_from(value).map_err(|_| found::TIME_RANGE)
+}
+
+/// Local seconds since the epoch, the digits of their fraction, and the offset.
+fn date_time(text: &str) -> Option<(i128, &str, Option<i64>)> {
+    let mut cursor = Cursor(text);
+    let midnight = i128::from(cursor.date()?) * i128::from(SECONDS_PER_DAY);
+    if cursor.0.is_empty() {
+        return Some((midnight, "", None));
+    }
+    cursor.take(&['T', 't', ' '])?;
+    let (time, fraction) = cursor.time()?;
+    let offset = cursor.offset()?;
+    cursor
+        .0
+        .is_empty()
+        .then_some((midnight + i128::from(time), fraction, offset))
+}
+
+/// Parses a date, or a timestamp at midnight, into days since the epoch.
+pub(super) fn parse_date(text: &str) -> Result<i32, Found> {
+    let (seconds, fraction, offset) = date_time(text).ok_or(found::NOT_DATE_TIME)?;
+    let seconds = to_unit(seconds, fraction, TimeUnit::Second)? - i128::from(offset.unwrap_or(0));
+    whole_days(seconds, TimeUnit::Second)
+}
+
+/// Days, if so many units are whole days.
+pub(super) fn whole_days(value: i128, unit: TimeUnit) -> Result<i32, Found> {
+    let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
+    if value % day != 0 {
+        return Err(found::TIME_PRECISION);
+    }
+    i32::try_from(value / day).map_err(|_| found::TIME_RANGE)
+}
+
+/// Parses a time of day into the units of a column.
+pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Result<i64, Found> {
+    let mut cursor = Cursor(text);
+    let (seconds, fraction) = cursor.time().ok_or(found::NOT_TIME)?;
+    if !cursor.0.is_empty() {
+        return Err(found::NOT_TIME);
+    }
+    let value = to_unit(seconds.into(), fraction, unit)?;
+    i64::try_from(value).map_err(|_| found::TIME_RANGE)
+}
+
+/// The parts of a duration that cannot be converted into each other.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Duration {
+    pub(super) months: i128,
+    pub(super) days: i128,
+    /// Hours, minutes and seconds, in the unit asked for.
+    pub(super) time: i128,
+}
+
+/// Parses an ISO 8601 duration: `P1Y2M3W4DT5H6M7.8S`, each part with an optional
+/// sign, all of it with another.
+pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Found> {
+    let mut cursor = Cursor(text);
+    let negative = cursor.take(&['+', '-']) == Some('-');
+    cursor.take(&['P']).ok_or(found::NOT_DURATION)?;
+    if cursor.0.is_empty() {
+        return Err(found::NOT_DURATION);
+    }
+
+    // The designators that may still come, in their order.
+    let mut designators = "YMWD";
+    let mut in_time = false;
+    let mut duration = Duration::default();
+    while !cursor.0.is_empty() {
+        if !in_time && cursor.take(&['T']).is_some() {
+            (in_time, designators) = (true, "HMS");
+        }
+        let sign = if cursor.take(&['+', '-']) == Some('-') {
+            -1
+        } else {
+            1
+        };
+        let number = cursor.0;
+        let whole = cursor.digits();
+        let fraction = cursor.take(&['.']).map(|_| cursor.digits());
+        let designator = cursor.0.chars().next().ok_or(found::NOT_DURATION)?;
+        let index = designators.find(designator).ok_or(found::NOT_DURATION)?;
+        let valid = !whole.is_empty() && fraction.is_none_or(|digits| !digits.is_empty());
+        if !valid || fraction.is_some() && designator != 'S' {
+            return Err(found::NOT_DURATION);
+        }
+        let number = number
+            .get(..number.len() - cursor.0.len())
+            .unwrap_or_default();
+        cursor.take(&[designator]);
+        designators = designators.get(index + 1..).unwrap_or_default();
+
+        let places = if in_time { digits(unit) } else { 0 };
+        let value: i128 =
+            scaled(number, places.into(), found::TIME_PRECISION).map_err(|fault| match fault {
+                found::RANGE => found::TIME_RANGE,
+                other => other,
+            })?;
+        let (part, factor) = match (in_time, designator) {
+            (false, 'Y') => (&mut duration.months, 12),
+            (false, 'M') => (&mut duration.months, 1),
+            (false, 'W') => (&mut duration.days, 7),
+            (false, _) => (&mut duration.days, 1),
+            (true, 'H') => (&mut duration.time, 3600),
+            (true, 'M') => (&mut duration.time, 60),
+            (true, _) => (&mut duration.time, 1),
+        };
+        *part = value
+            .checked_mul(factor * sign)
+            .and_then(|value| part.checked_add(value))
+            .ok_or(found::TIME_RANGE)?;
+    }
+    if negative {
+        duration.months = -duration.months;
+        duration.days = -duration.days;
+        duration.time = -duration.time;
+    }
+    Ok(duration)
+}
+
+/// Parses a duration of days and time into units.
+pub(super) fn parse_span(text: &str, unit: TimeUnit) -> Result<i64, Found> {
+    let Duration { months, days, time } = parse_duration(text, unit)?;
+    if months != 0 {
+        return Err(found::DURATION_PARTS);
+    }
+    let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
+    days.checked_mul(day)
+        .and_then(|days| days.checked_add(time))
+        .and_then(|value| i64::try_from(value).ok())
+        .ok_or(found::TIME_RANGE)
+}
+
+/// Writes a timestamp, with the offset of its zone.
+pub(super) fn write_timestamp(value: i64, unit: TimeUnit, zone: &Zone, out: &mut Vec<u8>) {
+    let per_second = 10_i64.pow(digits(unit));
+    let (seconds, fraction) = (value.div_euclid(per_second), value.rem_euclid(per_second));
+    let offset = zone.offset_at(seconds);
+    // Only an instant within chrono's years has an offset: this cannot overflow.
+    let local = seconds + offset.unwrap_or(0);
+    write_date(local.div_euclid(SECONDS_PER_DAY), out);
+    out.push(b'T');
+    write_time(
+        local.rem_euclid(SECONDS_PER_DAY),
+        fraction,
+        digits(unit),
+        out,
+    );
+    match (zone, offset) {
+        (Zone::None, _) => {}
+        (_, None) => out.push(b'Z'),
+        (_, Some(offset)) => {
+            out.push(if offset < 0 { b'-' } else { b'+' });
+            write_padded(offset.unsigned_abs() / 3600, 2, out);
+            out.push(b':');
+            write_padded(offset.unsigned_abs() / 60 % 60, 2, out);
+        }
+    }
+}
+
+/// Writes a date, given in days since the epoch.
+pub(super) fn write_date(days: i64, out: &mut Vec<u8>) {
+    let (year, month, day) = civil_from_days(days);
+    if year < 0 {
+        out.push(b'-');
+    } else if year > 9999 {
+        out.push(b'+');
+    }
+    let magnitude = year.unsigned_abs();
+    write_padded(magnitude, magnitude.max(1).ilog10().max(3) + 1, out);
+    out.push(b'-');
+    write_padded(month.unsigned_abs(), 2, out);
+    out.push(b'-');
+    write_padded(day.unsigned_abs(), 2, out);
+}
+
+/// Writes a time of day, given in seconds and their fraction of so many digits.
+pub(super) fn write_time(seconds: i64, fraction: i64, places: u32, out: &mut Vec<u8>) {
+    write_padded(seconds.unsigned_abs() / 3600, 2, out);
+    out.push(b':');
+    write_padded(seconds.unsigned_abs() / 60 % 60, 2, out);
+    out.push(b':');
+    write_padded(seconds.unsigned_abs() % 60, 2, out);
+    write_fraction(fraction.unsigned_abs(), places, out);
+}
+
+/// Writes a fraction with as few groups of three digits as it needs.
+fn write_fraction(mut fraction: u64, mut places: u32, out: &mut Vec<u8>) {
+    if fraction == 0 {
+        return;
+    }
+    while fraction.is_multiple_of(1000) {
+        fraction /= 1000;
+        places -= 3;
+    }
+    out.push(b'.');
+    write_padded(fraction, places, out);
+}
+
+/// Writes a duration, given in units.
+pub(super) fn write_span(value: i64, unit: TimeUnit, out: &mut Vec<u8>) {
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(b"PT");
+    write_seconds(value.unsigned_abs(), unit, out);
+}
+
+/// Writes an interval; every part has its own sign.
+pub(super) fn write_interval(months: i32, days: i32, time: i64, unit: TimeUnit, out: &mut Vec<u8>) {
+    out.push(b'P');
+    let mut part = |value: i32, designator| {
+        if value != 0 {
+            write_integer(value.into(), out);
+            out.push(designator);
+        }
+    };
+    part(months / 12, b'Y');
+    part(months % 12, b'M');
+    part(days, b'D');
+    if time != 0 || months == 0 && days == 0 {
+        out.push(b'T');
+        if time < 0 {
+            out.push(b'-');
+        }
+        write_seconds(time.unsigned_abs(), unit, out);
+    }
+}
+
+fn write_seconds(value: u64, unit: TimeUnit, out: &mut Vec<u8>) {
+    let per_second = 10_u64.pow(digits(unit));
+    write_unsigned(value / per_second, out);
+    write_fraction(value % per_second, digits(unit), out);
+    out.push(b'S');
+}
+
+/// Days since the epoch of a date (Howard Hinnant, "chrono-Compatible Low-Level
+/// Date Algorithms"). Years start in March, so that leap days end them.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// The reverse of [`days_from_civil`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = (shifted_month + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}

@@ -1,0 +1,274 @@
+//! What is JSON is what another parser says is JSON.
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int64Type};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+
+/// Good and bad documents, also the seeds of random ones.
+const CORPUS: &[&[u8]] = &[
+    br#"{}"#,
+    br#" { } "#,
+    br#"{"a":1}"#,
+    br#"{"a":-0,"b":0.5e-3,"c":"x"}"#,
+    br#"{"a" : [ ] , "b" : [ 1 , [ 2 , { } ] ] }"#,
+    br#"{"c":"\"\\\/\b\f\n\r\t\u0041\uD834\uDD1E"}"#,
+    br#"{"":{"":{"":null}},"t":true,"f":false}"#,
+    "{\"c\":\"\u{e9}\u{1f600}\u{2028}\u{7f}\"}".as_bytes(),
+    br#"{"a":1,"a":2,"A":3}"#,
+    br#"{"a":12345678901234567890,"b":1e308,"c":[1,"two",{"three":3}]}"#,
+    br#"{"b":123456789012345678901234567890e-20}"#,
+    b"{\r\n\t\"a\": 1\n}\n",
+    b"",
+    b" ",
+    b"{",
+    b"}",
+    br#"{"a"}"#,
+    br#"{"a":}"#,
+    br#"{"a":1,}"#,
+    br#"{,}"#,
+    br#"{"a":1 "b":2}"#,
+    br#"{"a":1}}"#,
+    br#"{"a":[}"#,
+    br#"{"a":[1}}"#,
+    br#"{"a":[1,]}"#,
+    br#"{'a':1}"#,
+    br#"{a:1}"#,
+    br#"{"a":01}"#,
+    br#"{"a":-}"#,
+    br#"{"a":1.}"#,
+    br#"{"a":.5}"#,
+    br#"{"a":+1}"#,
+    br#"{"a":1e}"#,
+    br#"{"a":1e+}"#,
+    br#"{"a":0x1}"#,
+    br#"{"a":NaN}"#,
+    br#"{"a":Infinity}"#,
+    br#"{"a":nul}"#,
+    br#"{"a":nulll}"#,
+    br#"{"a":True}"#,
+    br#"{"c":"\x"}"#,
+    br#"{"c":"\u12"}"#,
+    br#"{"c":"\u12G4"}"#,
+    br#"{"c":"\ud800"}"#,
+    br#"{"c":"\ud800\u0041"}"#,
+    br#"{"c":"\ud800\ud800"}"#,
+    br#"{"c":"\udc00"}"#,
+    br#"{"c":"\ud800x"}"#,
+    br#"{"c":"\u+123"}"#,
+    b"{\"c\":\"\x00\"}",
+    b"{\"c\":\"\x1f\"}",
+    b"{\"c\":\"tab\there\"}",
+    b"{\"c\":\"\x80\"}",
+    b"{\"c\":\"\xc0\x80\"}",
+    b"{\"c\":\"\xed\xa0\x80\"}",
+    b"{\"c\":\"\xf4\x90\x80\x80\"}",
+    b"\xef\xbb\xbf{}",
+    b"{\x0c}",
+    b"{}\x00",
+    b"{}\xa0",
+    b"{}//",
+    b"{/**/}",
+    b"[]",
+    b"1",
+    b"\"x\"",
+    b"null",
+    b"{}{}",
+    br#"{"c":"unterminated"#,
+    br#"{"c":"unterminated\"#,
+    br#"{"c":"unterminated\u"#,
+    br#"{1:2}"#,
+    br#"{null:2}"#,
+    br#"{"a":"b":"c"}"#,
+];
+
+/// Checks a payload against the other parser.
+fn check(payload: &[u8]) {
+    let oracle = serde_json::from_slice::<Value>(payload);
+    let accepted = matches!(oracle, Ok(Value::Object(_)));
+    let known_limit = oracle.as_ref().is_err_and(|error| {
+        let error = error.to_string();
+        error.contains("number out of range") || error.contains("recursion limit")
+    });
+    let any = Fields::from(vec![
+        Field::new("a", DataType::Utf8View, true),
+        Field::new("c", DataType::Utf8, true),
+    ]);
+    let options = DecodeOptions {
+        names: NameMatching::Exact,
+        ..DecodeOptions::default()
+    };
+    for fields in [Fields::empty(), any] {
+        let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
+        let result = decoder.append(payload);
+        assert_eq!(decoder.len(), 1);
+        if !known_limit {
+            let shown = String::from_utf8_lossy(payload);
+            assert_eq!(result.is_ok(), accepted, "{shown}: {result:?} {oracle:?}");
+        }
+        let columns = decoder.finish().unwrap();
+        if let (Ok(()), Ok(oracle), [_, c]) = (&result, &oracle, &columns[..]) {
+            let c = c.as_string::<i32>();
+            match &oracle["c"] {
+                Value::Null => assert!(c.is_null(0)),
+                Value::String(text) => assert_eq!(c.value(0), text),
+                other => assert_eq!(serde_json::from_str::<Value>(c.value(0)).unwrap(), *other),
+            }
+        }
+    }
+    if !known_limit {
+        let inferred = SchemaInference::new().add(payload);
+        assert_eq!(inferred.is_ok(), accepted);
+        let mut value =
+            ValueDecoder::try_new(&Field::new("v", DataType::Utf8View, true), &options).unwrap();
+        assert_eq!(value.append(payload).is_ok(), oracle.is_ok());
+    }
+    let Ok(oracle) = oracle else { return };
+    let number = |data_type| {
+        let fields = field(
+            if data_type == DataType::Int64 {
+                "a"
+            } else {
+                "b"
+            },
+            data_type,
+        );
+        let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
+        let result = decoder.append(payload);
+        (result.is_ok(), decoder.finish().unwrap().remove(0))
+    };
+    if let Some(expected) = oracle["a"].as_i64() {
+        let (accepted, a) = number(DataType::Int64);
+        assert!(accepted);
+        assert_eq!(a.as_primitive::<Int64Type>().value(0), expected);
+    }
+    if let Some(expected) = oracle["b"].as_f64() {
+        let (accepted, b) = number(DataType::Float64);
+        assert!(accepted);
+        // The other parser may be wrong in the last digit.
+        let b = b.as_primitive::<Float64Type>().value(0);
+        assert!(
+            (b - expected).abs() <= expected.abs() * 1e-15,
+            "{b} {expected}"
+        );
+    }
+}
+
+#[test]
+fn corpus_is_judged_alike() {
+    CORPUS.iter().for_each(|payload| check(payload));
+    for payload in CORPUS {
+        (0..payload.len()).for_each(|end| check(&payload[..end]));
+    }
+}
+
+#[test]
+fn known_exceptions_are_json() {
+    let mut decoder = RowDecoder::try_new(&Fields::empty(), &DecodeOptions::default()).unwrap();
+    decoder.append(b"{\"a\":1e400}").unwrap();
+    let deep = format!("{{\"a\":{}{}}}", "[".repeat(127), "]".repeat(127));
+    decoder.append(deep.as_bytes()).unwrap();
+    assert!(serde_json::from_str::<Value>(&deep).is_err());
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let space = prop_oneof![4 => Just(""), 1 => Just(" "), 1 => Just("\n\t\r ")];
+    let string = prop_oneof![
+        "[a-c]{0,2}",
+        "[ -~&&[^\"\\\\]]{0,20}",
+        "([ -!#-\\[]|\\\\[nrtbf/\"\\\\]|\\\\u00[0-9a-fA-F]{2}|\\\\ud83d\\\\ude[0-7][0-9]|é|😀){0,12}",
+    ];
+    let scalar = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+        any::<i64>().prop_map(|value| value.to_string()),
+        (-1000..1000_i64).prop_map(|value| value.to_string()),
+        any::<u64>().prop_map(|value| value.to_string()),
+        "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?",
+        string.clone().prop_map(|text| format!("\"{text}\"")),
+    ];
+    let name = prop_oneof![
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("c".to_owned()),
+        string
+    ];
+    let object = |value: BoxedStrategy<String>| {
+        let property = (space.clone(), name.clone(), space.clone(), value).prop_map(
+            |(before, name, after, value)| {
+                format!("{before}\"{name}\"{after}:{before}{value}{after}")
+            },
+        );
+        prop::collection::vec(property, 0..5).prop_map(|all| format!("{{{}}}", all.join(",")))
+    };
+    let value = scalar.prop_recursive(3, 16, 4, |inner| {
+        let list = prop::collection::vec(inner.clone(), 0..4)
+            .prop_map(|all| format!("[{}]", all.join(" , ")));
+        let pairs = prop::collection::vec(("[a-c]{0,2}", inner), 0..4).prop_map(|all| {
+            let all: Vec<_> = all
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"))
+                .collect();
+            format!("{{{}}}", all.join(","))
+        });
+        prop_oneof![list, pairs]
+    });
+    object(value.boxed())
+}
+
+fn mutate(mut bytes: Vec<u8>, edits: &[(u8, prop::sample::Index, u8)]) -> Vec<u8> {
+    const BYTES: &[u8] = b"{}[]\",:\\u/ \n\t\x00\x1f\x7f\x80\xc3\xff0123456789-+.eEtrufalsn";
+    for (edit, index, byte) in edits {
+        let byte = BYTES[usize::from(*byte) % BYTES.len()];
+        if bytes.is_empty() {
+            bytes.push(byte);
+            continue;
+        }
+        let at = index.index(bytes.len());
+        match edit % 6 {
+            0 => bytes[at] = byte,
+            1 => bytes.insert(at, byte),
+            2 => drop(bytes.remove(at)),
+            3 => bytes.truncate(at),
+            4 => bytes[at] ^= 1 << (byte % 8),
+            _ => {
+                let tail = bytes[at..].to_vec();
+                bytes.extend(tail);
+            }
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn valid_documents_are_judged_alike(json in json()) {
+        check(json.as_bytes());
+    }
+
+    #[test]
+    fn mutated_documents_are_judged_alike(
+        json in json(),
+        edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        check(&mutate(json.into_bytes(), &edits));
+    }
+
+    #[test]
+    fn mutated_corpus_is_judged_alike(
+        seed in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        check(&mutate(seed.get(CORPUS).to_vec(), &edits));
+    }
+
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        check(&bytes);
+    }
+}

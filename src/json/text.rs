@@ -1,0 +1,94 @@
+//! The inside of JSON strings.
+
+/// The value of hexadecimal digits.
+pub(super) fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |unit, &digit| {
+        Some(unit << 4 | char::from(digit).to_digit(16)?)
+    })
+}
+
+/// How many bytes come before the first quote, backslash or control character.
+pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // Sets the high bit of the first byte that is zero, and of none before it.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+
+    let (words, _) = bytes.as_chunks::<8>();
+    let mut plain = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let quote = zero(word ^ (ONES * u64::from(b'"')));
+        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+        let special = quote | backslash | control;
+        if special != 0 {
+            return plain + special.trailing_zeros() as usize / 8;
+        }
+        plain += 8;
+    }
+    let rest = bytes.get(plain..).unwrap_or_default();
+    let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    plain + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// Hands out the text of a scanned string, part by part, without its escapes.
+pub(super) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
+    let mut rest = quoted;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        part(plain);
+        let mut chars = escape.chars();
+        let char = match chars.next() {
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('u') => {
+                let digits = |at: usize| escape.as_bytes().get(at..at + 4).and_then(hex);
+                let mut unit = digits(1).unwrap_or_default();
+                let mut length = 5;
+                if let (0xD800..=0xDBFF, Some(low)) = (unit, digits(7)) {
+                    unit = 0x10000 + ((unit - 0xD800) << 10) + (low & 0x3FF);
+                    length = 11;
+                }
+                chars = escape.get(length..).unwrap_or_default().chars();
+                char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
+            Some(same) => same,
+            None => break,
+        };
+        part(char.encode_utf8(&mut [0; 4]));
+        rest = chars.as_str();
+    }
+    part(rest);
+}
+
+/// Writes text as a JSON string, with as few escapes as JSON allows.
+pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some((plain, special)) = rest.split_at_checked(plain_prefix(rest)) {
+        out.extend_from_slice(plain);
+        let Some((&byte, tail)) = special.split_first() else {
+            break;
+        };
+        match byte {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x8 => out.extend_from_slice(b"\\b"),
+            0xC => out.extend_from_slice(b"\\f"),
+            control => {
+                let low = char::from_digit(u32::from(control & 0xF), 16).unwrap_or('0');
+                out.extend_from_slice(b"\\u00");
+                out.push(b'0' + (control >> 4));
+                out.push(low as u8);
+            }
+        }
+        rest = tail;
+    }
+    out.push(b'"');
+}

@@ -1,0 +1,236 @@
+//! The options of the codec, and the types it can carry.
+
+use arrow::datatypes::{
+    DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field,
+    TimeUnit, validate_decimal_precision_and_scale,
+};
+
+/// How a property finds its column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NameMatching {
+    /// By exact name; a column that no property of an object names exactly takes
+    /// one that differs only in case, unless that is another column's exact name.
+    #[default]
+    IgnoreCase,
+    /// By exact name only.
+    Exact,
+}
+
+/// How JSON becomes Arrow.
+///
+/// ```
+/// use datafusion_kafka::json::{DecodeOptions, NameMatching};
+///
+/// let options = DecodeOptions { coerce: true, ..DecodeOptions::default() };
+/// assert_eq!(options.names, NameMatching::IgnoreCase);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DecodeOptions {
+    /// How properties find their columns, in nested objects too.
+    pub names: NameMatching,
+    /// Accept strings that hold a number, `true` or `false` for integers, floats
+    /// and booleans.
+    pub coerce: bool,
+    /// Accept numbers for dates, times and timestamps: the count of these units
+    /// since the epoch, or since midnight.
+    pub timestamp_unit: Option<TimeUnit>,
+}
+
+/// What becomes of a NULL property when writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nulls {
+    /// It is written as `null`.
+    #[default]
+    Write,
+    /// It is left out, in nested objects too.
+    Omit,
+}
+
+/// How decimals are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Decimals {
+    /// As a JSON number with all digits of the scale: `1.50`.
+    #[default]
+    Number,
+    /// As a string with the same digits, for readers that turn numbers into floats.
+    String,
+}
+
+/// What becomes of NaN and the infinities, which JSON numbers cannot express.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NonFinite {
+    /// They are an error.
+    #[default]
+    Error,
+    /// They are written as the strings `NaN`, `Infinity` and `-Infinity`.
+    String,
+}
+
+/// How Arrow becomes JSON.
+///
+/// ```
+/// use datafusion_kafka::json::{EncodeOptions, Nulls};
+///
+/// let options = EncodeOptions { nulls: Nulls::Omit, ..EncodeOptions::default() };
+/// assert_ne!(options, EncodeOptions::default());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EncodeOptions {
+    /// What becomes of NULL properties.
+    pub nulls: Nulls,
+    /// How decimals are written.
+    pub decimals: Decimals,
+    /// What becomes of NaN and the infinities.
+    pub non_finite: NonFinite,
+}
+
+/// A column whose type cannot be read from JSON or written to it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("type {data_type} of `{path}` has no JSON form: {reason}")]
+#[non_exhaustive]
+pub struct UnsupportedType {
+    /// The column, with the path to the nested field: `customer.tags[]`.
+    pub path: String,
+    /// The type of that field.
+    pub data_type: DataType,
+    /// Why, or what is supported.
+    pub reason: &'static str,
+}
+
+/// Checks that a column of this type can be read and written.
+///
+/// # Errors
+/// The first field of a type that has no JSON form: unions, run-end encoded
+/// arrays, list views, maps with keys that are not strings, dictionaries of nested
+/// types, and types that Arrow itself does not allow.
+///
+/// ```
+/// use arrow::datatypes::{DataType, Field};
+/// use datafusion_kafka::json::check_type;
+///
+/// assert!(check_type(&Field::new("a", DataType::Int64, true)).is_ok());
+/// let list = DataType::ListView(Field::new("item", DataType::Int64, true).into());
+/// assert_eq!(check_type(&Field::new("a", list, true)).unwrap_err().path, "a");
+/// ```
+pub fn check_type(field: &Field) -> Result<(), UnsupportedType> {
+    check(field.name().clone(), field.data_type())
+}
+
+fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
+    let refuse = |reason: &'static str| UnsupportedType {
+        path: path.clone(),
+        data_type: data_type.clone(),
+        reason,
+    };
+    match data_type {
+        DataType::Struct(fields) => fields
+            .iter()
+            .try_for_each(|field| check(format!("{path}.{}", field.name()), field.data_type())),
+        DataType::List(item) | DataType::LargeList(item) => {
+            check(format!("{path}[]"), item.data_type())
+        }
+        DataType::FixedSizeList(_, size) | DataType::FixedSizeBinary(size) if *size < 0 => {
+            Err(refuse("its size is negative"))
+        }
+        DataType::FixedSizeList(item, _) => check(format!("{path}[]"), item.data_type()),
+        DataType::Map(entries, _) => {
+            let Some((key, value)) = map_fields(entries) else {
+                return Err(refuse(
+                    "the entries of a map are a non-null key and a value",
+                ));
+            };
+            if !is_string(key.data_type()) {
+                return Err(refuse("the keys of a map must be strings"));
+            }
+            check(format!("{path}[]"), value.data_type())
+        }
+        DataType::Dictionary(_, value) => {
+            // Arrow's kernels lose the length of binaries without any width.
+            let refused = matches!(
+                **value,
+                DataType::Null | DataType::Dictionary(..) | DataType::FixedSizeBinary(0)
+            );
+            if refused || value.is_nested() {
+                return Err(refuse("the values of a dictionary must be scalars"));
+            }
+            check(path, value)
+        }
+        DataType::Decimal32(precision, scale) => {
+            check_decimal::<Decimal32Type>(*precision, *scale).map_err(refuse)
+        }
+        DataType::Decimal64(precision, scale) => {
+            check_decimal::<Decimal64Type>(*precision, *scale).map_err(refuse)
+        }
+        DataType::Decimal128(precision, scale) => {
+            check_decimal::<Decimal128Type>(*precision, *scale).map_err(refuse)
+        }
+        DataType::Decimal256(precision, scale) => {
+            check_decimal::<Decimal256Type>(*precision, *scale).map_err(refuse)
+        }
+        DataType::Time32(TimeUnit::Microsecond | TimeUnit::Nanosecond)
+        | DataType::Time64(TimeUnit::Second | TimeUnit::Millisecond) => {
+            Err(refuse("Arrow does not have this unit in this width"))
+        }
+        DataType::Null
+        | DataType::Boolean
+        | DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64
+        | DataType::Float16
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Utf8
+        | DataType::LargeUtf8
+        | DataType::Utf8View
+        | DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_)
+        | DataType::Date32
+        | DataType::Date64
+        | DataType::Time32(_)
+        | DataType::Time64(_)
+        | DataType::Timestamp(..)
+        | DataType::Duration(_)
+        | DataType::Interval(_) => Ok(()),
+        _ => Err(refuse("declare another type, or VARCHAR for the JSON text")),
+    }
+}
+
+fn check_decimal<T: DecimalType>(precision: u8, scale: i8) -> Result<(), &'static str> {
+    validate_decimal_precision_and_scale::<T>(precision, scale)
+        .map_err(|_| "Arrow does not allow this precision and scale")
+}
+
+/// The key and value fields of a map's entries, if Arrow accepts them as such.
+pub(super) fn map_fields(entries: &Field) -> Option<(&Field, &Field)> {
+    match entries.data_type() {
+        DataType::Struct(fields) if !entries.is_nullable() => match &fields[..] {
+            [key, value] if !key.is_nullable() => Some((key, value)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_string(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
+    )
+}
+
+/// The power of ten that is this unit's share of a second.
+pub(super) fn digits(unit: TimeUnit) -> u32 {
+    match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    }
+}

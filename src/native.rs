@@ -1,0 +1,280 @@
+//! The one file with `unsafe`: reading a partition through librdkafka's own
+//! calls.
+//!
+//! rdkafka's consumers hand out one event, one `Arc` and one wake-up per
+//! record. A snapshot reads millions of records only to throw most of them
+//! away, so here they come in batches of plain pointers instead.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+
+use crate::record::Record;
+
+/// A topic of one client: what partitions are read from.
+pub(crate) struct TopicHandle<C: ConsumerContext> {
+    // Fields drop in this order: librdkafka wants its topics gone before the client.
+    topic: NativeTopic,
+    consumer: Arc<BaseConsumer<C>>,
+}
+
+struct NativeTopic(NonNull<sys::rd_kafka_topic_t>);
+
+// SAFETY: librdkafka's topic handles are reference counted and may be used
+// from any thread at the same time.
+unsafe impl Send for NativeTopic {}
+// SAFETY: as above.
+unsafe impl Sync for NativeTopic {}
+
+impl Drop for NativeTopic {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from rd_kafka_topic_new and is released once.
+        unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) }
+    }
+}
+
+impl<C: ConsumerContext> TopicHandle<C> {
+    /// `None` when the name has a zero byte or librdkafka refuses it.
+    pub(crate) fn new(consumer: Arc<BaseConsumer<C>>, topic: &str) -> Option<Self> {
+        let name = CString::new(topic).ok()?;
+        // SAFETY: the client is alive, the name is a C string that librdkafka
+        // copies, and a null configuration means the client's defaults.
+        let topic = unsafe {
+            sys::rd_kafka_topic_new(
+                consumer.client().native_ptr(),
+                name.as_ptr(),
+                ptr::null_mut(),
+            )
+        };
+        Some(TopicHandle {
+            topic: NativeTopic(NonNull::new(topic)?),
+            consumer,
+        })
+    }
+
+    pub(crate) fn consumer(&self) -> &BaseConsumer<C> {
+        &self.consumer
+    }
+
+    fn as_ptr(&self) -> *mut sys::rd_kafka_topic_t {
+        self.topic.0.as_ptr()
+    }
+}
+
+/// One partition that is being fetched; stops fetching when dropped.
+///
+/// A partition of a [`TopicHandle`] must have at most one reader at a time.
+pub(crate) struct PartitionReader<C: ConsumerContext> {
+    topic: Arc<TopicHandle<C>>,
+    partition: i32,
+}
+
+impl<C: ConsumerContext> PartitionReader<C> {
+    /// Starts fetching at `offset`.
+    pub(crate) fn start(
+        topic: Arc<TopicHandle<C>>,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        // SAFETY: the topic is alive; partition and offset are checked by librdkafka.
+        let result = unsafe { sys::rd_kafka_consume_start(topic.as_ptr(), partition, offset) };
+        if result != 0 {
+            // SAFETY: reads librdkafka's thread-local error code.
+            return Err(unsafe { sys::rd_kafka_last_error() }.into());
+        }
+        Ok(PartitionReader { topic, partition })
+    }
+
+    /// Goes on at `offset`; what was fetched before is thrown away. Does not wait.
+    pub(crate) fn seek(&self, offset: i64) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: the topic is alive; a timeout of 0 only queues the request.
+        let code = unsafe { sys::rd_kafka_seek(self.topic.as_ptr(), self.partition, offset, 0) };
+        match code {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+            code => Err(code.into()),
+        }
+    }
+
+    /// Appends up to `max` messages to `messages`. Waits up to `timeout` for
+    /// the first one and not at all for the others.
+    pub(crate) fn poll(&self, timeout: Duration, max: usize, messages: &mut Messages<C>) {
+        if max == 0 {
+            return;
+        }
+        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the topic is alive and this partition was started.
+        let first = unsafe { sys::rd_kafka_consume(self.topic.as_ptr(), self.partition, millis) };
+        let Some(first) = NonNull::new(first) else {
+            return;
+        };
+        messages.pointers.push(first);
+        messages.pointers.reserve(max - 1);
+        let length = messages.pointers.len();
+        // SAFETY: `reserve` left room for max - 1 pointers behind `length`;
+        // NonNull<T> has the layout of *mut T; librdkafka fills as many places
+        // as it returns, never with null; with a timeout of 0 it does not wait.
+        unsafe {
+            let more = sys::rd_kafka_consume_batch(
+                self.topic.as_ptr(),
+                self.partition,
+                0,
+                messages.pointers.as_mut_ptr().add(length).cast(),
+                max - 1,
+            );
+            messages
+                .pointers
+                .set_len(length + usize::try_from(more).unwrap_or(0));
+        }
+    }
+}
+
+impl<C: ConsumerContext> Drop for PartitionReader<C> {
+    fn drop(&mut self) {
+        // SAFETY: the topic is alive and this partition was started. The call
+        // waits for librdkafka's own thread, not for the network.
+        unsafe { sys::rd_kafka_consume_stop(self.topic.as_ptr(), self.partition) };
+    }
+}
+
+/// Messages as librdkafka owns them; given back when cleared or dropped.
+pub(crate) struct Messages<C: ConsumerContext> {
+    pointers: Vec<NonNull<sys::rd_kafka_message_t>>,
+    // Messages must be given back while their client is alive.
+    _topic: Arc<TopicHandle<C>>,
+}
+
+// SAFETY: a message may be read and destroyed on any thread; nothing else
+// points to it.
+unsafe impl<C: ConsumerContext> Send for Messages<C> {}
+
+impl<C: ConsumerContext> Messages<C> {
+    pub(crate) fn new(topic: Arc<TopicHandle<C>>) -> Self {
+        Messages {
+            pointers: Vec::new(),
+            _topic: topic,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pointers.len()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Message<'_>> {
+        self.pointers.get(index).map(|pointer| {
+            // SAFETY: the pointer came from librdkafka, was not given back, and
+            // the borrow of `self` keeps it so.
+            Message(unsafe { pointer.as_ref() })
+        })
+    }
+
+    /// Gives one message back.
+    pub(crate) fn remove(&mut self, index: usize) {
+        if index < self.pointers.len() {
+            let pointer = self.pointers.remove(index);
+            // SAFETY: the pointer is taken out of the list and given back once.
+            unsafe { sys::rd_kafka_message_destroy(pointer.as_ptr()) }
+        }
+    }
+
+    /// Gives the messages from `length` on back.
+    pub(crate) fn truncate(&mut self, length: usize) {
+        for pointer in self.pointers.drain(length.min(self.pointers.len())..) {
+            // SAFETY: each pointer is taken out of the list and given back once.
+            unsafe { sys::rd_kafka_message_destroy(pointer.as_ptr()) }
+        }
+    }
+}
+
+impl<C: ConsumerContext> Drop for Messages<C> {
+    fn drop(&mut self) {
+        self.truncate(0);
+    }
+}
+
+/// A message of a partition: a record, or something that happened to the partition.
+pub(crate) struct Message<'a>(&'a sys::rd_kafka_message_t);
+
+impl Message<'_> {
+    /// `None` for a record, otherwise what happened.
+    pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
+        match self.0.err {
+            sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
+            code => Some(code.into()),
+        }
+    }
+
+    /// What librdkafka says about [`error`](Self::error).
+    pub(crate) fn error_text(&self) -> String {
+        // SAFETY: the message is alive; the result is null or a C string that
+        // lives as long as the message.
+        let text = unsafe { sys::rd_kafka_message_errstr(self.0) };
+        if text.is_null() {
+            return String::new();
+        }
+        // SAFETY: as above.
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned()
+    }
+}
+
+impl Record for Message<'_> {
+    fn offset(&self) -> i64 {
+        self.0.offset
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        // SAFETY: librdkafka keeps key_len bytes there as long as the message lives.
+        unsafe { bytes(self.0.key, self.0.key_len) }
+    }
+
+    fn payload(&self) -> Option<&[u8]> {
+        // SAFETY: librdkafka keeps len bytes there as long as the message lives.
+        unsafe { bytes(self.0.payload, self.0.len) }
+    }
+
+    fn timestamp(&self) -> Option<i64> {
+        let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is alive and `kind` is written to.
+        let millis = unsafe { sys::rd_kafka_message_timestamp(self.0, &mut kind) };
+        (kind != sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && millis >= 0)
+            .then_some(millis)
+    }
+
+    fn visit_headers(&self, visit: &mut dyn FnMut(&[u8], Option<&[u8]>)) {
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is alive; the list belongs to it.
+        let code = unsafe { sys::rd_kafka_message_headers(self.0, &mut headers) };
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || headers.is_null() {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+            // SAFETY: the list is alive; the call writes the three places and
+            // says so by its result.
+            let code = unsafe {
+                sys::rd_kafka_header_get_all(headers, index, &mut name, &mut value, &mut size)
+            };
+            if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
+                return;
+            }
+            // SAFETY: the name is a C string and the value `size` bytes or
+            // null, both as long as the message lives.
+            unsafe { visit(CStr::from_ptr(name).to_bytes(), bytes(value, size)) }
+        }
+    }
+}
+
+/// # Safety
+/// `data` is null or points to `length` bytes that live for `'a`.
+unsafe fn bytes<'a>(data: *const c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: promised by the caller.
+    (!data.is_null()).then(|| unsafe { std::slice::from_raw_parts(data.cast(), length) })
+}

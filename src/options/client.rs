@@ -1,0 +1,351 @@
+//! The properties of the clients.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::ClientConfig;
+
+use super::property::{self, Refusal, SERVERS, Side};
+use super::secret::HIDDEN;
+use super::table::Isolation;
+use crate::error::{Error, Result};
+
+/// A property as it was given.
+#[derive(Clone)]
+pub(super) struct Property {
+    /// The option that gave it, or its place in a file.
+    pub(super) key: String,
+    pub(super) value: String,
+    /// Whether the value may be shown.
+    pub(super) safe: bool,
+}
+
+impl Property {
+    fn shown(&self) -> &str {
+        if self.safe { &self.value } else { HIDDEN }
+    }
+
+    fn invalid(&self, reason: impl Into<String>) -> Error {
+        Error::InvalidOption {
+            key: self.key.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    /// Asks librdkafka whether it takes the property; false if it has none of that name.
+    pub(super) fn check(&self, name: &str) -> Result<bool> {
+        match property::check(name, &self.value) {
+            Ok(()) => Ok(true),
+            Err(Refusal::Unknown) => Ok(false),
+            Err(Refusal::Invalid(reason)) => Err(self.invalid(self.explain(&reason))),
+        }
+    }
+
+    /// librdkafka's reason, with the value only if that may be shown.
+    fn explain(&self, reason: &str) -> String {
+        let reason = reason.trim_end();
+        // The reasons that never hold the value.
+        let harmless = reason.starts_with("Java")
+            || reason.starts_with("Property")
+            || reason.starts_with("Configuration property")
+                && reason.contains("not supported in this build");
+        let shown = if self.safe || harmless {
+            format!("librdkafka says: {reason}")
+        } else {
+            "librdkafka does not take this value".to_owned()
+        };
+        match missing_feature(reason) {
+            Some(hint) => format!("{shown}; {hint}"),
+            None => shown,
+        }
+    }
+}
+
+/// What to do where librdkafka was built without something.
+fn missing_feature(reason: &str) -> Option<&'static str> {
+    const FEATURES: &[(&str, &str)] = &[
+        (
+            "libcurl",
+            "the `oidc` login method is not part of this build",
+        ),
+        ("OIDC", "the `oidc` login method is not part of this build"),
+        ("OpenSSL", "build with the crate feature `ssl`"),
+        ("sasl2", "build with the crate feature `gssapi`"),
+        ("libzstd", "build with the crate feature `zstd`"),
+        ("zlib", "build with the crate feature `libz`"),
+    ];
+    if !reason.contains("at build time") {
+        return None;
+    }
+    FEATURES
+        .iter()
+        .find(|(library, _)| reason.contains(library))
+        .map(|(_, hint)| *hint)
+}
+
+/// The servers and the properties of a table's clients, merged and checked.
+///
+/// [`Debug`](fmt::Debug) hides what may be secret.
+#[derive(Clone, Default)]
+pub struct ClientOptions {
+    servers: Option<Property>,
+    /// Whether the servers come from a properties file, which LOCATION overrides.
+    servers_from_file: bool,
+    consumer: BTreeMap<String, Property>,
+    producer: BTreeMap<String, Property>,
+}
+
+impl ClientOptions {
+    /// The servers to ask first, as a comma list.
+    pub fn bootstrap_servers(&self) -> Result<&str> {
+        match &self.servers {
+            Some(servers) => Ok(&servers.value),
+            None => Err(Error::InvalidOption {
+                key: "kafka.bootstrap.servers".to_owned(),
+                reason: "not set; give the servers as LOCATION 'kafka://host:9092/topic' or as \
+                         option `kafka.bootstrap.servers`"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Sets the servers that a LOCATION names.
+    ///
+    /// Other servers in an option are an error, since either could be the
+    /// mistake; those in a properties file are overridden.
+    pub fn with_bootstrap_servers(mut self, servers: &str) -> Result<Self> {
+        let location = Property {
+            key: "LOCATION".to_owned(),
+            value: servers.trim().to_owned(),
+            safe: true,
+        };
+        check_servers(&location)?;
+        if let Some(given) = &self.servers
+            && !self.servers_from_file
+            && !same_servers(&given.value, servers)
+        {
+            return Err(Error::ConflictingOptions {
+                first: location.key,
+                second: given.key.clone(),
+            });
+        }
+        self.servers = Some(location);
+        self.servers_from_file = false;
+        Ok(self)
+    }
+
+    /// The configuration of a client that reads.
+    ///
+    /// rdkafka prints some secrets of a [`ClientConfig`], such as a private key
+    /// in `ssl.key.pem`: do not log it.
+    pub fn consumer_config(&self, isolation: Isolation) -> Result<ClientConfig> {
+        let mut config = self.config(
+            &self.consumer,
+            &[
+                ("check.crcs", "false"),
+                // The default stalls a read for a second each time the queue is full.
+                ("fetch.queue.backoff.ms", "0"),
+                ("fetch.wait.max.ms", "100"),
+                ("queued.max.messages.kbytes", "16384"),
+                ("queued.min.messages", "100000"),
+            ],
+        )?;
+        let isolation = match isolation {
+            Isolation::ReadCommitted => "read_committed",
+            Isolation::ReadUncommitted => "read_uncommitted",
+        };
+        config
+            .set("auto.offset.reset", "error")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", isolation);
+        Ok(config)
+    }
+
+    /// The configuration of a client that writes.
+    ///
+    /// rdkafka prints some secrets of a [`ClientConfig`], such as a private key
+    /// in `ssl.key.pem`: do not log it.
+    pub fn producer_config(&self) -> Result<ClientConfig> {
+        let mut config = self.config(
+            &self.producer,
+            &[
+                ("batch.size", "1000000"),
+                // Java's default, so that Rust and Java put a key into the same partition.
+                ("partitioner", "murmur2_random"),
+                ("queue.buffering.max.ms", "20"),
+            ],
+        )?;
+        config
+            .set("enable.idempotence", "true")
+            .set("request.required.acks", "all");
+        Ok(config)
+    }
+
+    fn config(
+        &self,
+        properties: &BTreeMap<String, Property>,
+        defaults: &[(&str, &str)],
+    ) -> Result<ClientConfig> {
+        let mut config = ClientConfig::new();
+        config
+            .set("client.id", "datafusion-kafka")
+            .set("socket.nagle.disable", "true");
+        // librdkafka refuses a maximum below a `reconnect.backoff.ms` that was given.
+        if !properties.contains_key("reconnect.backoff.ms") {
+            config.set("reconnect.backoff.max.ms", "1000");
+        }
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        for (name, property) in properties {
+            config.set(name, &property.value);
+        }
+        config
+            .set(SERVERS, self.bootstrap_servers()?)
+            .set("allow.auto.create.topics", "false");
+        Ok(config)
+    }
+
+    /// Adds a property next to others of the same place; the same thing twice is an error.
+    pub(super) fn add(&mut self, side: Side, name: &str, property: Property) -> Result<()> {
+        let given = if name == SERVERS {
+            self.servers.as_ref()
+        } else {
+            let consumer = self.consumer.get(name).filter(|_| side != Side::Producer);
+            let producer = self.producer.get(name).filter(|_| side != Side::Consumer);
+            consumer.or(producer)
+        };
+        if let Some(given) = given {
+            return Err(Error::ConflictingOptions {
+                first: given.key.clone(),
+                second: property.key,
+            });
+        }
+        self.put(side, name, property);
+        Ok(())
+    }
+
+    /// Sets a property, in place of one that was there.
+    pub(super) fn put(&mut self, side: Side, name: &str, property: Property) {
+        if name == SERVERS {
+            self.servers = Some(property);
+            return;
+        }
+        if side != Side::Producer {
+            self.consumer.insert(name.to_owned(), property.clone());
+        }
+        if side != Side::Consumer {
+            self.producer.insert(name.to_owned(), property);
+        }
+    }
+
+    /// The same, with servers that a LOCATION overrides.
+    pub(super) fn with_servers_of_file(mut self) -> Self {
+        self.servers_from_file = self.servers.is_some();
+        self
+    }
+
+    /// Takes the properties of a place with higher precedence.
+    pub(super) fn override_with(&mut self, higher: ClientOptions) {
+        if higher.servers.is_some() {
+            self.servers = higher.servers;
+            self.servers_from_file = higher.servers_from_file;
+        }
+        self.consumer.extend(higher.consumer);
+        self.producer.extend(higher.producer);
+    }
+
+    /// Whether the login that the properties ask for is part of this build,
+    /// which librdkafka would only say when a client is made.
+    pub(super) fn check_login(&self) -> Result<()> {
+        for properties in [&self.consumer, &self.producer] {
+            let Some(protocol) = properties.get("security.protocol") else {
+                continue;
+            };
+            if !protocol.value.to_ascii_lowercase().starts_with("sasl") {
+                continue;
+            }
+            let mechanism = properties.get("sasl.mechanisms");
+            let name = mechanism.map_or("GSSAPI", |mechanism| mechanism.value.trim());
+            let upper = name.to_ascii_uppercase();
+            let (built_in, feature) = match upper.as_str() {
+                "GSSAPI" => ("sasl_gssapi", "gssapi"),
+                "OAUTHBEARER" => ("sasl_oauthbearer", "ssl"),
+                scram if scram.starts_with("SCRAM-") => ("sasl_scram", "ssl"),
+                _ => continue,
+            };
+            if property::has_feature(built_in) {
+                continue;
+            }
+            return Err(match mechanism {
+                Some(mechanism) => mechanism.invalid(format!(
+                    "this mechanism is not part of this build; build with the crate feature \
+                     `{feature}`"
+                )),
+                None => protocol.invalid(
+                    "`kafka.client.sasl.mechanism` is not set, and its default GSSAPI is not part \
+                     of this build; set it, or build with the crate feature `gssapi`",
+                ),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Refuses servers that librdkafka would only fail to resolve.
+pub(super) fn check_servers(servers: &Property) -> Result<()> {
+    if servers
+        .value
+        .split(',')
+        .any(|server| server.trim().is_empty())
+    {
+        return Err(servers.invalid("expected a list of servers such as `host1:9092,host2:9092`"));
+    }
+    if servers.value.contains('@') {
+        return Err(servers.invalid(
+            "servers cannot hold a login; use `kafka.client.sasl.username` and \
+             `kafka.client.sasl.password`",
+        ));
+    }
+    Ok(())
+}
+
+fn same_servers(a: &str, b: &str) -> bool {
+    let list = |servers: &str| {
+        let mut list: Vec<String> = servers
+            .split(',')
+            .map(|server| {
+                let server = server.trim().to_ascii_lowercase();
+                match server.rsplit_once(':') {
+                    Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => server,
+                    _ => format!("{server}:9092"),
+                }
+            })
+            .collect();
+        list.sort_unstable();
+        list.dedup();
+        list
+    };
+    list(a) == list(b)
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Redacted<'a>(&'a BTreeMap<String, Property>);
+        impl fmt::Debug for Redacted<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let entries = self
+                    .0
+                    .iter()
+                    .map(|(name, property)| (name, property.shown()));
+                f.debug_map().entries(entries).finish()
+            }
+        }
+        f.debug_struct("ClientOptions")
+            .field("servers", &self.servers.as_ref().map(Property::shown))
+            .field("consumer", &Redacted(&self.consumer))
+            .field("producer", &Redacted(&self.producer))
+            .finish()
+    }
+}

@@ -1,0 +1,89 @@
+//! The options of a Kafka table: what they are called, where they are given and
+//! what they come to.
+//!
+//! The library's own options are `kafka.<name>`, all of them listed by
+//! [`options`]. librdkafka's properties are given under their own names:
+//! `kafka.client.<property>` for every client of the table,
+//! `kafka.consumer.<property>` for reading only and `kafka.producer.<property>`
+//! for writing only. `kafka.properties.file` names a file with properties in
+//! librdkafka's or in Java's spelling.
+//!
+//! Some properties are set by the library itself and refused in options, such
+//! as `group.id`, `enable.auto.commit` or `acks`; the error says what to use
+//! instead. A properties file may hold them, since other programs may share it,
+//! and they are ignored there, as are those that mean something to Java only.
+//!
+//! # Precedence
+//!
+//! An option given later in this list overrides the same option given earlier:
+//!
+//! 1. the library's default,
+//! 2. the session: `SET kafka.timeout = '5s'` ([`KafkaSessionOptions`]),
+//! 3. the settings of the table factory or of the pattern that the table name matches,
+//! 4. the table's own `OPTIONS (..)`.
+//!
+//! Within 2, 3 and 4 a properties file is below the options that stand next to
+//! it. Within one of them two ways of setting one thing, such as
+//! `kafka.client.linger.ms` and `kafka.producer.queue.buffering.max.ms`, are an
+//! error. An option without effect, such as `kafka.topic.partitions` where no
+//! topic may be created, is an error in the table's own options and ignored
+//! below them, where it is a default for other tables too.
+//!
+//! # Secrets
+//!
+//! `${env:NAME}` and `${file:/path}` in a value stand for an environment
+//! variable and for the contents of a file (without the newline at its end);
+//! `$${` stands for `${`. They are looked up each time the options are parsed,
+//! and only values from options, not those in a properties file, are searched
+//! for them. What they stand for never shows in a message, except for servers.
+//!
+//! Only values of keys that are known to hold no secret are ever shown, see
+//! [`is_safe`]; everything else shows as `***`.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use datafusion_kafka::options::{Options, TableOptions};
+//!
+//! # fn main() -> Result<(), datafusion_kafka::error::Error> {
+//! let session = Options::new()
+//!     .set("kafka.bootstrap.servers", "localhost:9092")
+//!     .set("kafka.timeout", "5s");
+//! let table = Options::new()
+//!     .set("kafka.timeout", "2s")
+//!     .set("kafka.client.client.id", "reports");
+//!
+//! let options = TableOptions::parse(&[&session, &table])?;
+//! assert_eq!(options.timeout, Duration::from_secs(2));
+//! assert_eq!(options.client.bootstrap_servers()?, "localhost:9092");
+//! # Ok(())
+//! # }
+//! ```
+
+mod bound;
+mod client;
+mod jaas;
+mod java;
+mod layers;
+mod parse;
+mod properties_file;
+mod property;
+mod secret;
+mod session;
+mod spec;
+mod suggest;
+mod table;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::ClientOptions;
+pub use layers::Options;
+pub use secret::is_safe;
+pub use session::KafkaSessionOptions;
+pub use spec::{Applies, OptionSpec, options};
+pub use table::{
+    Bound, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord, TableOptions, ValueFormat,
+};

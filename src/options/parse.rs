@@ -1,0 +1,213 @@
+//! From options as given to the options of a table.
+
+use std::collections::BTreeMap;
+
+use super::client::{ClientOptions, Property, check_servers};
+use super::layers::Options;
+use super::properties_file;
+use super::property::{self, SERVERS, Side};
+use super::secret;
+use super::spec::{self, Kind};
+use super::suggest;
+use super::table::{KeyFormat, NewTopic, TableOptions, ValueFormat};
+use crate::error::{Error, Result};
+
+impl TableOptions {
+    /// Parses the options of a table and checks them against each other.
+    ///
+    /// `layers` are the places where options were given, the lowest precedence
+    /// first and the table's own last. Properties are checked by librdkafka,
+    /// without a connection.
+    pub fn parse(layers: &[&Options]) -> Result<TableOptions> {
+        let mut draft = Draft::default();
+        for layer in layers {
+            draft.apply(layer)?;
+        }
+        draft.finish(layers.last().copied().unwrap_or(&Options::new()))
+    }
+}
+
+/// The options of a table while they are put together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) table: TableOptions,
+    pub(super) create_topic: bool,
+    pub(super) topic: NewTopic,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Draft {
+            table: TableOptions::default(),
+            create_topic: false,
+            topic: NewTopic {
+                partitions: None,
+                replication: None,
+                config: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+            },
+        }
+    }
+}
+
+impl Draft {
+    /// Takes the options of one layer over those of the layers below.
+    pub(super) fn apply(&mut self, layer: &Options) -> Result<()> {
+        let mut file = ClientOptions::default();
+        let mut client = ClientOptions::default();
+        for (key, given) in layer.iter() {
+            let Some((option, rest)) = spec::find(key) else {
+                return Err(unknown(key));
+            };
+            let value = secret::resolve(key, given)?;
+            // What a reference stands for may be a secret under any key.
+            let safe = value == given && secret::is_safe(key);
+            match option.kind {
+                Kind::Value(set) => set(self, &value).map_err(|problem| Error::InvalidOption {
+                    key: key.to_owned(),
+                    reason: format!("{problem}; got `{given}`"),
+                })?,
+                Kind::TopicConfig => {
+                    self.topic.config.insert(rest.to_owned(), value);
+                }
+                Kind::PropertiesFile => file = properties_file::read(key, given, &value)?,
+                Kind::Servers => add(&mut client, Side::Both, SERVERS, key, value, safe)?,
+                Kind::Property(side) => add(&mut client, side, rest, key, value, safe)?,
+            }
+        }
+        self.table.client.override_with(file);
+        self.table.client.override_with(client);
+        Ok(())
+    }
+
+    fn finish(self, own: &Options) -> Result<TableOptions> {
+        self.check_effect(own)?;
+        let mut table = self.table;
+        table.client.check_login()?;
+        table.create_topic = self.create_topic.then_some(self.topic);
+        Ok(table)
+    }
+
+    /// Refuses options of the table itself that have no effect.
+    fn check_effect(&self, own: &Options) -> Result<()> {
+        let json = matches!(self.table.value_format, None | Some(ValueFormat::Json))
+            || self.table.key_format == KeyFormat::Json;
+        for (key, _) in own.iter() {
+            let reason = if key.starts_with("kafka.json.") && !json {
+                "has no effect, since neither `kafka.value.format` nor `kafka.key.format` is `json`"
+            } else if key.starts_with("kafka.topic.") && !self.create_topic {
+                "has no effect without `kafka.create_topic` = `true`"
+            } else {
+                continue;
+            };
+            return Err(Error::InvalidOption {
+                key: key.to_owned(),
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Adds a property that the option `key` gives.
+fn add(
+    client: &mut ClientOptions,
+    side: Side,
+    name: &str,
+    key: &str,
+    value: String,
+    safe: bool,
+) -> Result<()> {
+    let invalid = |reason: String| Error::InvalidOption {
+        key: key.to_owned(),
+        reason,
+    };
+    if let Some(reason) = property::owned(name, &value) {
+        return Err(invalid(reason.to_owned()));
+    }
+    let name = property::canonical(name);
+    let property = Property {
+        key: key.to_owned(),
+        value,
+        safe,
+    };
+    if name == SERVERS {
+        if side != Side::Both {
+            return Err(invalid(
+                "a table is on one cluster; use `kafka.bootstrap.servers`".to_owned(),
+            ));
+        }
+        check_servers(&property)?;
+    }
+    let meant = property::side(name);
+    let side = match (side, meant) {
+        (Side::Both, meant) => meant,
+        (side, Side::Both) => side,
+        (side, meant) if side == meant => side,
+        (Side::Consumer, _) => {
+            return Err(invalid(format!(
+                "a property for writing; use `kafka.producer.{name}`"
+            )));
+        }
+        (Side::Producer, _) => {
+            return Err(invalid(format!(
+                "a property for reading; use `kafka.consumer.{name}`"
+            )));
+        }
+    };
+    if !property.check(name)? {
+        return Err(unknown(key));
+    }
+    client.add(side, name, property)
+}
+
+/// The error for a key that is no option, with what could have been meant.
+pub(super) fn unknown(key: &str) -> Error {
+    let name = ["kafka.", "format."]
+        .iter()
+        .find_map(|prefix| key.strip_prefix(prefix))
+        .unwrap_or(key);
+    if let Some(reason) = property::owned(name, "") {
+        return Error::InvalidOption {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+    }
+    Error::UnknownOption {
+        key: key.to_owned(),
+        hint: hint(key, name).unwrap_or_default(),
+    }
+}
+
+/// What could have been meant by `key`, which is `name` without its first word.
+fn hint(key: &str, name: &str) -> Option<String> {
+    let meant = |key: String| Some(format!("; did you mean `{key}`?"));
+    let prefixed = format!("kafka.{name}");
+    if spec::find(&prefixed).is_some() && prefixed != key {
+        return Some(format!("; option keys start with `kafka.`: `{prefixed}`"));
+    }
+    if property::exists(name) {
+        return meant(format!("kafka.client.{name}"));
+    }
+    if let Some((option, property)) = spec::find(key)
+        && matches!(option.kind, Kind::Property(_))
+    {
+        let prefix = option.prefix()?;
+        let near = suggest::nearest(property, property::names());
+        return match near {
+            Some(near) => meant(format!("{prefix}{near}")),
+            None => Some("; librdkafka has no such property".to_owned()),
+        };
+    }
+    let names = spec::options()
+        .iter()
+        .filter(|option| option.prefix().is_none())
+        .filter_map(|option| option.name.strip_prefix("kafka."));
+    if let Some(near) = suggest::nearest(name, names) {
+        return meant(format!("kafka.{near}"));
+    }
+    if let Some(near) = suggest::nearest(name, property::names()) {
+        return meant(format!("kafka.client.{near}"));
+    }
+    let foreign = !key.starts_with("kafka.");
+    foreign.then(|| "; option keys start with `kafka.`".to_owned())
+}

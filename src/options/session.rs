@@ -1,0 +1,123 @@
+//! Options of a session: `SET kafka.timeout = '5s'`.
+
+use std::any::Any;
+
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+use datafusion::error::Result as DataFusionResult;
+
+use super::layers::Options;
+use super::parse::{self, Draft};
+use super::property::Side;
+use super::secret;
+use super::spec::{self, Kind};
+use crate::error::{Error, Result};
+
+/// The options that `SET kafka.<name> = '..'` gives to all tables of a session.
+///
+/// A key or value that no table could use is an error at once. Since every value
+/// of a session can be read in SQL (`SHOW ALL`), secrets are refused.
+///
+/// ```
+/// use datafusion::prelude::{SessionConfig, SessionContext};
+/// use datafusion_kafka::options::KafkaSessionOptions;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::error::Result<()> {
+/// let config = SessionConfig::new().with_option_extension(KafkaSessionOptions::default());
+/// let ctx = SessionContext::new_with_config(config);
+/// ctx.sql("SET kafka.timeout = '5s'").await?;
+/// assert!(ctx.sql("SET kafka.timeout = 'soon'").await.is_err());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct KafkaSessionOptions {
+    options: Options,
+}
+
+impl KafkaSessionOptions {
+    /// The options that were set.
+    pub fn options(&self) -> Options {
+        self.options.clone()
+    }
+
+    fn insert(&mut self, key: &str, value: &str) -> Result<()> {
+        if spec::find(key).is_none() {
+            return Err(parse::unknown(key));
+        }
+        if !secret::is_safe(key) {
+            return Err(Error::InvalidOption {
+                key: key.to_owned(),
+                reason: "not allowed in a session, where everyone can read it; use the table's \
+                         OPTIONS with `${env:NAME}` or `${file:/path}`, or a \
+                         `kafka.properties.file`"
+                    .to_owned(),
+            });
+        }
+        Draft::default().apply(&Options::new().set(key, value))?;
+        let mut options = self.options.clone();
+        options.insert(key.to_owned(), value.to_owned());
+        // Two names of one thing: the later statement counts.
+        if let Err(Error::ConflictingOptions { first, second }) = Draft::default().apply(&options) {
+            if !same_clients(&first, &second) {
+                return Err(Error::ConflictingOptions { first, second });
+            }
+            options.remove(if first == key { &second } else { &first });
+        }
+        self.options = options;
+        Ok(())
+    }
+}
+
+/// Whether two conflicting options are for the same clients, so that one replaces the other.
+fn same_clients(first: &str, second: &str) -> bool {
+    let side = |key| match spec::find(key)?.0.kind {
+        Kind::Servers => Some(Side::Both),
+        Kind::Property(side) => Some(side),
+        _ => None,
+    };
+    side(first) == side(second)
+}
+
+impl ConfigExtension for KafkaSessionOptions {
+    const PREFIX: &'static str = "kafka";
+}
+
+impl ExtensionOptions for KafkaSessionOptions {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> DataFusionResult<()> {
+        self.insert(&format!("kafka.{}", key.to_ascii_lowercase()), value)?;
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let own = spec::options()
+            .iter()
+            .filter(|option| option.prefix().is_none());
+        let own = own.map(|option| ConfigEntry {
+            key: option.name.to_owned(),
+            value: self.options.get(option.name).map(str::to_owned),
+            description: option.doc,
+        });
+        let others = self.options.redacted().filter_map(|(key, value)| {
+            let (option, rest) = spec::find(key)?;
+            (!rest.is_empty()).then(|| ConfigEntry {
+                key: key.to_owned(),
+                value: Some(value.to_owned()),
+                description: option.doc,
+            })
+        });
+        own.chain(others).collect()
+    }
+}

@@ -1,0 +1,403 @@
+//! The list of options.
+
+use arrow::datatypes::TimeUnit;
+
+use super::bound::bound;
+use super::parse::Draft;
+use super::property::Side;
+use super::table::{Isolation, KeyFormat, Mode, NullKey, OnBadRecord, ValueFormat};
+use super::value::{boolean, choice, count, duration};
+use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
+
+/// One option, as documentation shows it.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// The key; a part in `<>` stands for any text.
+    pub name: &'static str,
+    /// What values it takes.
+    pub value: &'static str,
+    /// The default, or what happens without the option.
+    pub default: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+    /// What it is for.
+    pub applies: Applies,
+    pub(super) kind: Kind,
+}
+
+/// What an option is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applies {
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Reading and writing.
+    Both,
+}
+
+/// How an option is taken in.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// A value of the table; the error says what was expected.
+    Value(fn(&mut Draft, &str) -> Result<(), String>),
+    /// The bootstrap servers.
+    Servers,
+    /// A file of properties.
+    PropertiesFile,
+    /// `kafka.topic.config.<name>`
+    TopicConfig,
+    /// `kafka.client.<property>` and its like.
+    Property(Side),
+}
+
+/// Every option there is, in the order of the documentation.
+///
+/// ```
+/// for option in datafusion_kafka::options::options() {
+///     println!("{} = {}: {}", option.name, option.value, option.doc);
+/// }
+/// ```
+pub fn options() -> &'static [OptionSpec] {
+    OPTIONS
+}
+
+/// The option that a key sets, with the text in place of its `<..>`.
+pub(super) fn find(key: &str) -> Option<(&'static OptionSpec, &str)> {
+    OPTIONS.iter().find_map(|option| match option.prefix() {
+        None => (option.name == key).then_some((option, "")),
+        Some(prefix) => match key.strip_prefix(prefix) {
+            None | Some("") => None,
+            Some(rest) => Some((option, rest)),
+        },
+    })
+}
+
+impl OptionSpec {
+    /// What is before the `<..>` of the name.
+    pub(super) fn prefix(&self) -> Option<&'static str> {
+        self.name.split_once('<').map(|(prefix, _)| prefix)
+    }
+}
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "kafka.bootstrap.servers",
+        value: "host:port, ..",
+        default: "the host in LOCATION",
+        doc: "The servers to ask first, as a comma list.",
+        applies: Applies::Both,
+        kind: Kind::Servers,
+    },
+    OptionSpec {
+        name: "kafka.mode",
+        value: "upsert | append",
+        default: "upsert",
+        doc: "What the rows are: the latest record of every key, or every record. Where columns \
+              are inferred and the sampled records have no keys, the default is append.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let modes = [("upsert", Mode::Upsert), ("append", Mode::Append)];
+            draft.table.mode = Some(choice(text, &modes)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.start",
+        value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..}",
+        default: "earliest",
+        doc: "Where reading starts. In upsert mode: only keys that changed since.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.start = bound(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.end",
+        value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..}",
+        default: "latest",
+        doc: "Where reading ends, that place not included. In upsert mode: the table as of then.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.end = bound(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.isolation",
+        value: "read_committed | read_uncommitted",
+        default: "read_committed",
+        doc: "Whether records of open and aborted transactions are read.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let levels = [
+                ("read_committed", Isolation::ReadCommitted),
+                ("read_uncommitted", Isolation::ReadUncommitted),
+            ];
+            draft.table.isolation = choice(text, &levels)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.metadata",
+        value: "none | all",
+        default: "none",
+        doc: "`all` adds every metadata column to the declared or inferred ones.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.all_metadata = choice(text, &[("none", false), ("all", true)])?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.key.format",
+        value: "string | json | bytes",
+        default: "string",
+        doc: "How record keys are read and written.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let formats = [
+                ("string", KeyFormat::String),
+                ("json", KeyFormat::Json),
+                ("bytes", KeyFormat::Bytes),
+            ];
+            draft.table.key_format = choice(text, &formats)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.value.format",
+        value: "json | string | bytes",
+        default: "json",
+        doc: "How payloads are read and written: a column per property, or one column `_value`. \
+              Where columns are inferred, the default is what the sample shows.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let formats = [
+                ("json", ValueFormat::Json),
+                ("string", ValueFormat::String),
+                ("bytes", ValueFormat::Bytes),
+            ];
+            draft.table.value_format = Some(choice(text, &formats)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.null_key",
+        value: "fail | skip",
+        default: "fail",
+        doc: "What upsert mode does with a record without a key.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let policies = [("fail", NullKey::Fail), ("skip", NullKey::Skip)];
+            draft.table.null_key = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.on_bad_record",
+        value: "fail | skip | null",
+        default: "fail",
+        doc: "What is done with a record that does not fit the columns: the query fails, the \
+              record is taken as never written, or its row has NULL payload columns.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let policies = [
+                ("fail", OnBadRecord::Fail),
+                ("skip", OnBadRecord::Skip),
+                ("null", OnBadRecord::Null),
+            ];
+            draft.table.on_bad_record = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.names",
+        value: "ignore_case | exact",
+        default: "ignore_case",
+        doc: "Whether a column takes a property whose name differs in case when no property has \
+              exactly its name.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let matching = [
+                ("ignore_case", NameMatching::IgnoreCase),
+                ("exact", NameMatching::Exact),
+            ];
+            draft.table.decode.names = choice(text, &matching)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.coerce",
+        value: "true | false",
+        default: "false",
+        doc: "Whether numbers and booleans may be given as JSON strings.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.decode.coerce = boolean(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.timestamp_unit",
+        value: "s | ms | us | ns",
+        default: "numbers are refused",
+        doc: "The unit of numbers in date, time and timestamp columns.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let units = [
+                ("s", TimeUnit::Second),
+                ("ms", TimeUnit::Millisecond),
+                ("us", TimeUnit::Microsecond),
+                ("ns", TimeUnit::Nanosecond),
+            ];
+            draft.table.decode.timestamp_unit = Some(choice(text, &units)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.nulls",
+        value: "write | omit",
+        default: "write",
+        doc: "Whether NULL is written as `null` or left out.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let nulls = [("write", Nulls::Write), ("omit", Nulls::Omit)];
+            draft.table.encode.nulls = choice(text, &nulls)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.decimals",
+        value: "number | string",
+        default: "number",
+        doc: "How decimals are written.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let decimals = [("number", Decimals::Number), ("string", Decimals::String)];
+            draft.table.encode.decimals = choice(text, &decimals)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.non_finite",
+        value: "error | string",
+        default: "error",
+        doc: "Whether NaN and infinities are refused or written as strings.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let policies = [("error", NonFinite::Error), ("string", NonFinite::String)];
+            draft.table.encode.non_finite = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.infer.records",
+        value: "a number",
+        default: "1000",
+        doc: "How many of the newest records are looked at to infer columns.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let records = count(text, i32::MAX)?;
+            draft.table.infer_records = usize::try_from(records).unwrap_or(usize::MAX);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.create_topic",
+        value: "true | false",
+        default: "false",
+        doc: "Whether INSERT creates the topic when it does not exist.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.create_topic = boolean(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.topic.partitions",
+        value: "a number",
+        default: "the broker's",
+        doc: "How many partitions a created topic has.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.topic.partitions = Some(count(text, i32::MAX)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.topic.replication",
+        value: "a number",
+        default: "the broker's",
+        doc: "How many replicas each partition of a created topic has.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.topic.replication = Some(count(text, i16::MAX.into())?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.topic.config.<name>",
+        value: "as Kafka's topic configuration",
+        default: "`cleanup.policy` = `compact`, else the broker's",
+        doc: "The configuration of a created topic.",
+        applies: Applies::Write,
+        kind: Kind::TopicConfig,
+    },
+    OptionSpec {
+        name: "kafka.timeout",
+        value: "a duration such as 10s, 500ms, 2m",
+        default: "10s",
+        doc: "The longest wait for a server to answer.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            draft.table.timeout = duration(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.retry_timeout",
+        value: "a duration such as 10s, 500ms, 2m",
+        default: "60s",
+        doc: "The longest wait for a server that went away while reading or writing.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            draft.table.retry_timeout = duration(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.properties.file",
+        value: "a path",
+        default: "none",
+        doc: "A file with client properties in librdkafka's or Java's spelling. Options next to \
+              it override it; properties that the library sets itself are ignored in it.",
+        applies: Applies::Both,
+        kind: Kind::PropertiesFile,
+    },
+    OptionSpec {
+        name: "kafka.client.<property>",
+        value: "as librdkafka's property",
+        default: "librdkafka's, or the library's",
+        doc: "A property of librdkafka for every client of the table.",
+        applies: Applies::Both,
+        kind: Kind::Property(Side::Both),
+    },
+    OptionSpec {
+        name: "kafka.consumer.<property>",
+        value: "as librdkafka's property",
+        default: "librdkafka's, or the library's",
+        doc: "A property of librdkafka for the clients that read.",
+        applies: Applies::Read,
+        kind: Kind::Property(Side::Consumer),
+    },
+    OptionSpec {
+        name: "kafka.producer.<property>",
+        value: "as librdkafka's property",
+        default: "librdkafka's, or the library's",
+        doc: "A property of librdkafka for the clients that write.",
+        applies: Applies::Write,
+        kind: Kind::Property(Side::Producer),
+    },
+];

@@ -1,0 +1,177 @@
+//! The options of one table, parsed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use crate::json::{DecodeOptions, EncodeOptions};
+
+/// What the rows of a table are (`kafka.mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// One row per key: its latest record. A tombstone removes the row.
+    #[default]
+    Upsert,
+    /// One row per record, in offset order per partition.
+    Append,
+}
+
+/// How record keys are read and written (`kafka.key.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyFormat {
+    /// UTF-8 text.
+    #[default]
+    String,
+    /// Any JSON value.
+    Json,
+    /// The bytes as they are.
+    Bytes,
+}
+
+/// How payloads are read and written (`kafka.value.format`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ValueFormat {
+    /// A JSON object with a property per column.
+    #[default]
+    Json,
+    /// UTF-8 text in one column `_value`.
+    String,
+    /// The bytes as they are in one column `_value`.
+    Bytes,
+}
+
+/// What to do with a record that does not fit the table (`kafka.on_bad_record`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnBadRecord {
+    /// The query fails and says where and why.
+    #[default]
+    Fail,
+    /// As if the record had never been written.
+    Skip,
+    /// The row stays with NULL payload columns, the reason in `_error`.
+    Null,
+}
+
+/// What to do with a record without a key in upsert mode (`kafka.null_key`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NullKey {
+    /// The query fails and says where.
+    #[default]
+    Fail,
+    /// The record is left out.
+    Skip,
+}
+
+/// Which transactional records are read (`kafka.isolation`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Only records of committed transactions, up to the first open one.
+    #[default]
+    ReadCommitted,
+    /// Every record.
+    ReadUncommitted,
+}
+
+/// A place in a topic (`kafka.start`, `kafka.end`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// The low watermark.
+    Earliest,
+    /// The end as it is when the query starts.
+    Latest,
+    /// The first record with this timestamp (milliseconds since 1970, UTC) or a later one.
+    Timestamp(i64),
+    /// An offset per Kafka partition; partitions that are not named keep the
+    /// default of the option (earliest as a start, latest as an end).
+    Offsets(BTreeMap<i32, i64>),
+}
+
+impl fmt::Display for Bound {
+    /// As it is written in `kafka.start` and `kafka.end`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Earliest => write!(f, "earliest"),
+            Bound::Latest => write!(f, "latest"),
+            Bound::Timestamp(millis) => write!(f, "timestamp:{millis}"),
+            Bound::Offsets(offsets) => {
+                write!(f, "offsets:{{")?;
+                for (index, (partition, offset)) in offsets.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma}\"{partition}\":{offset}")?;
+                }
+                write!(f, "}}")
+            }
+        }
+    }
+}
+
+/// How a topic is created (`kafka.create_topic` and `kafka.topic.*`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    /// `kafka.topic.partitions`; `None` is the broker's default.
+    pub partitions: Option<i32>,
+    /// `kafka.topic.replication`; `None` is the broker's default.
+    pub replication: Option<i32>,
+    /// `kafka.topic.config.*`, with `cleanup.policy` = `compact` unless given.
+    pub config: BTreeMap<String, String>,
+}
+
+/// The options of one table, parsed and checked against each other.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// `kafka.mode`; `None` when it was not given: upsert, or what the sample shows.
+    pub mode: Option<Mode>,
+    /// `kafka.start`
+    pub start: Bound,
+    /// `kafka.end`
+    pub end: Bound,
+    /// `kafka.isolation`
+    pub isolation: Isolation,
+    /// `kafka.metadata` = `all`: every metadata column is added to the schema.
+    pub all_metadata: bool,
+    /// `kafka.key.format`
+    pub key_format: KeyFormat,
+    /// `kafka.value.format`; `None` when it was not given: JSON, or what the sample shows.
+    pub value_format: Option<ValueFormat>,
+    /// `kafka.null_key`
+    pub null_key: NullKey,
+    /// `kafka.on_bad_record`
+    pub on_bad_record: OnBadRecord,
+    /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`
+    pub decode: DecodeOptions,
+    /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`
+    pub encode: EncodeOptions,
+    /// `kafka.infer.records`
+    pub infer_records: usize,
+    /// `kafka.create_topic`: how to create a topic that an INSERT does not find.
+    pub create_topic: Option<NewTopic>,
+    /// `kafka.timeout`: the longest wait for a server to answer.
+    pub timeout: Duration,
+    /// `kafka.retry_timeout`: the longest wait for a server that went away in mid-work.
+    pub retry_timeout: Duration,
+    /// The clients' properties.
+    pub client: super::ClientOptions,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        TableOptions {
+            mode: None,
+            start: Bound::Earliest,
+            end: Bound::Latest,
+            isolation: Isolation::default(),
+            all_metadata: false,
+            key_format: KeyFormat::default(),
+            value_format: None,
+            null_key: NullKey::default(),
+            on_bad_record: OnBadRecord::default(),
+            decode: DecodeOptions::default(),
+            encode: EncodeOptions::default(),
+            infer_records: 1000,
+            create_topic: None,
+            timeout: Duration::from_secs(10),
+            retry_timeout: Duration::from_secs(60),
+            client: super::ClientOptions::default(),
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! A record as the rest of the crate sees it; nothing of librdkafka above this line.
+
+/// One record of a Kafka partition, borrowed from wherever it lies.
+pub(crate) trait Record {
+    /// The record's offset in its Kafka partition.
+    fn offset(&self) -> i64;
+    /// The key's bytes; `None` is a record without a key.
+    fn key(&self) -> Option<&[u8]>;
+    /// The value's bytes; `None` is a tombstone, an empty slice is not.
+    fn payload(&self) -> Option<&[u8]>;
+    /// Milliseconds since 1970 in UTC, where the record has a timestamp.
+    fn timestamp(&self) -> Option<i64>;
+    /// Visits the headers in their order, duplicates included.
+    fn visit_headers(&self, visit: &mut dyn FnMut(&[u8], Option<&[u8]>));
+
+    /// What the record weighs: the bytes of key and payload.
+    fn size(&self) -> usize {
+        self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
+    }
+}
+
+/// Offsets of one Kafka partition, from `start` up to but not including `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OffsetRange {
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+}
+
+impl OffsetRange {
+    pub(crate) fn is_empty(self) -> bool {
+        self.start >= self.end
+    }
+}

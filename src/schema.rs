@@ -1,0 +1,321 @@
+//! The columns of a Kafka table: `_key`, metadata, payload.
+
+use std::sync::Arc;
+
+use arrow::compute::can_cast_types;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
+
+use crate::error::{Error, Result};
+use crate::json::check_type;
+use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
+
+/// The name of the column that holds the record's key.
+pub const KEY_COLUMN: &str = "_key";
+
+/// The name of the one payload column of topics that are not JSON.
+pub const VALUE_COLUMN: &str = "_value";
+
+/// What a record says about itself beside key and payload: the columns that a
+/// table has only when they are declared, or all with `kafka.metadata` = `all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Metadata {
+    Topic,
+    Partition,
+    Offset,
+    Timestamp,
+    Headers,
+    Tombstone,
+    Error,
+}
+
+impl Metadata {
+    pub(crate) const ALL: [Metadata; 7] = [
+        Metadata::Topic,
+        Metadata::Partition,
+        Metadata::Offset,
+        Metadata::Timestamp,
+        Metadata::Headers,
+        Metadata::Tombstone,
+        Metadata::Error,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Metadata::Topic => "_topic",
+            Metadata::Partition => "_partition",
+            Metadata::Offset => "_offset",
+            Metadata::Timestamp => "_timestamp",
+            Metadata::Headers => "_headers",
+            Metadata::Tombstone => "_tombstone",
+            Metadata::Error => "_error",
+        }
+    }
+
+    /// The type that the column has unless another one is declared.
+    pub(crate) fn data_type(self) -> DataType {
+        match self {
+            Metadata::Topic | Metadata::Error => DataType::Utf8View,
+            Metadata::Partition => DataType::Int32,
+            Metadata::Offset => DataType::Int64,
+            Metadata::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            Metadata::Headers => {
+                let fields = vec![
+                    Field::new("key", DataType::Utf8, false),
+                    Field::new("value", DataType::Binary, true),
+                ];
+                DataType::new_list(DataType::Struct(Fields::from(fields)), false)
+            }
+            Metadata::Tombstone => DataType::Boolean,
+        }
+    }
+
+    /// Whether every value of the column fits the declared type.
+    fn fits(self, declared: &DataType) -> bool {
+        let kind = match (self, declared) {
+            (Metadata::Topic | Metadata::Error, DataType::Dictionary(_, value)) => {
+                value.is_string()
+            }
+            (Metadata::Topic | Metadata::Error, other) => other.is_string(),
+            (Metadata::Partition, other) => matches!(other, DataType::Int32 | DataType::Int64),
+            (Metadata::Offset, other) => matches!(other, DataType::Int64),
+            (Metadata::Timestamp, other) => matches!(other, DataType::Timestamp(..)),
+            (Metadata::Headers, other) => is_headers(other),
+            (Metadata::Tombstone, other) => matches!(other, DataType::Boolean),
+        };
+        kind && can_cast_types(&self.data_type(), declared)
+    }
+}
+
+fn is_headers(declared: &DataType) -> bool {
+    let (DataType::List(item) | DataType::LargeList(item)) = declared else {
+        return false;
+    };
+    let DataType::Struct(fields) = item.data_type() else {
+        return false;
+    };
+    match fields.as_ref() {
+        [key, value] => {
+            key.name() == "key"
+                && key.data_type().is_string()
+                && value.name() == "value"
+                && value.is_nullable()
+                && matches!(
+                    value.data_type(),
+                    DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+                )
+        }
+        _ => false,
+    }
+}
+
+/// Where a column's values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Column {
+    Key,
+    Metadata(Metadata),
+    Payload,
+}
+
+/// The columns of a table, checked against its options.
+#[derive(Debug, Clone)]
+pub(crate) struct KafkaSchema {
+    arrow: SchemaRef,
+    columns: Vec<Column>,
+    value_format: ValueFormat,
+}
+
+impl KafkaSchema {
+    /// Takes the declared or inferred columns, adds `_key` in front where it is
+    /// missing, `_value` where the payload is not JSON, and all metadata
+    /// columns where `kafka.metadata` = `all`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidColumn`] for a type or a combination that cannot be.
+    pub(crate) fn try_new(declared: &Schema, options: &TableOptions) -> Result<Self> {
+        let value_format = options.value_format.unwrap_or_default();
+        let mode = options.mode.unwrap_or_default();
+        let mut fields: Vec<FieldRef> = declared.fields().iter().cloned().collect();
+        if !fields.iter().any(|field| field.name() == KEY_COLUMN) {
+            let data_type = match options.key_format {
+                KeyFormat::String | KeyFormat::Json => DataType::Utf8View,
+                KeyFormat::Bytes => DataType::Binary,
+            };
+            fields.insert(0, Arc::new(Field::new(KEY_COLUMN, data_type, true)));
+        }
+        if value_format != ValueFormat::Json
+            && !fields.iter().any(|field| field.name() == VALUE_COLUMN)
+        {
+            let data_type = match value_format {
+                ValueFormat::String => DataType::Utf8View,
+                _ => DataType::Binary,
+            };
+            fields.push(Arc::new(Field::new(VALUE_COLUMN, data_type, true)));
+        }
+        if options.all_metadata {
+            for metadata in Metadata::ALL {
+                if !fields.iter().any(|field| field.name() == metadata.name()) {
+                    let data_type = metadata.data_type();
+                    fields.push(Arc::new(Field::new(metadata.name(), data_type, true)));
+                }
+            }
+        }
+
+        let mut columns = Vec::with_capacity(fields.len());
+        for field in &mut fields {
+            let column = column_of(field.name());
+            match column {
+                Column::Key => {
+                    check_key(field, options.key_format)?;
+                    if mode == Mode::Upsert {
+                        *field = Arc::new(field.as_ref().clone().with_nullable(false));
+                    }
+                }
+                Column::Metadata(metadata) => {
+                    if !metadata.fits(field.data_type()) {
+                        return Err(invalid(
+                            field.name(),
+                            format!(
+                                "has the type {}, which does not fit; declare it as {}",
+                                field.data_type(),
+                                metadata.data_type()
+                            ),
+                        ));
+                    }
+                }
+                Column::Payload => check_payload(field, value_format)?,
+            }
+            columns.push(column);
+        }
+        check_duplicates(&fields)?;
+        let schema = KafkaSchema {
+            arrow: Arc::new(Schema::new_with_metadata(
+                fields,
+                declared.metadata().clone(),
+            )),
+            columns,
+            value_format,
+        };
+        schema.check_rows_without_payload(mode, options.on_bad_record)?;
+        Ok(schema)
+    }
+
+    /// The columns as Arrow and DataFusion see them.
+    pub(crate) fn arrow(&self) -> &SchemaRef {
+        &self.arrow
+    }
+
+    /// Every column with its field, in table order.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (Column, &FieldRef)> {
+        self.columns.iter().copied().zip(self.arrow.fields().iter())
+    }
+
+    /// How the payload columns are read and written.
+    pub(crate) fn value_format(&self) -> ValueFormat {
+        self.value_format
+    }
+
+    /// Whether the table declares this metadata column.
+    pub(crate) fn has(&self, metadata: Metadata) -> bool {
+        self.columns.contains(&Column::Metadata(metadata))
+    }
+
+    /// Rows whose payload columns are all NULL must be possible where the
+    /// options ask for them.
+    fn check_rows_without_payload(&self, mode: Mode, on_bad_record: OnBadRecord) -> Result<()> {
+        let reason = if on_bad_record == OnBadRecord::Null {
+            "is NOT NULL, but `kafka.on_bad_record` = `null` gives rows without a payload"
+        } else if mode == Mode::Append && self.has(Metadata::Tombstone) {
+            "is NOT NULL, but the tombstones of append mode with `_tombstone` are rows without a payload"
+        } else {
+            return Ok(());
+        };
+        let not_null = self
+            .columns()
+            .find(|(column, field)| *column == Column::Payload && !field.is_nullable());
+        match not_null {
+            Some((_, field)) => Err(invalid(field.name(), reason.to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn column_of(name: &str) -> Column {
+    if name == KEY_COLUMN {
+        return Column::Key;
+    }
+    Metadata::ALL
+        .into_iter()
+        .find(|metadata| metadata.name() == name)
+        .map_or(Column::Payload, Column::Metadata)
+}
+
+fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
+    let data_type = field.data_type();
+    let fits = match format {
+        KeyFormat::String => is_text(data_type),
+        KeyFormat::Bytes => is_binary(data_type),
+        KeyFormat::Json => {
+            return check_type(field).map_err(|error| invalid(field.name(), error.to_string()));
+        }
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = match format {
+        KeyFormat::Bytes => "`kafka.key.format` = `bytes` needs a BINARY `_key`",
+        _ => {
+            "`kafka.key.format` = `string` needs a VARCHAR `_key`; set `kafka.key.format` = `json` for other types"
+        }
+    };
+    Err(invalid(field.name(), format!("is {data_type}; {expected}")))
+}
+
+fn check_payload(field: &Field, format: ValueFormat) -> Result<()> {
+    let name = field.name();
+    let data_type = field.data_type();
+    let reason = match format {
+        ValueFormat::Json => {
+            return check_type(field).map_err(|error| invalid(name, error.to_string()));
+        }
+        _ if name != VALUE_COLUMN => {
+            "`kafka.value.format` other than `json` has one payload column, `_value`".to_owned()
+        }
+        ValueFormat::String if !is_text(data_type) => {
+            format!("is {data_type}; `kafka.value.format` = `string` needs VARCHAR")
+        }
+        ValueFormat::Bytes if !is_binary(data_type) => {
+            format!("is {data_type}; `kafka.value.format` = `bytes` needs BINARY")
+        }
+        _ => return Ok(()),
+    };
+    Err(invalid(name, reason))
+}
+
+fn check_duplicates(fields: &[FieldRef]) -> Result<()> {
+    let mut names = std::collections::HashSet::new();
+    match fields.iter().find(|field| !names.insert(field.name())) {
+        Some(field) => Err(invalid(field.name(), "is declared twice".to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, value) => value.is_string(),
+        other => other.is_string(),
+    }
+}
+
+fn is_binary(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView
+    )
+}
+
+fn invalid(column: &str, reason: String) -> Error {
+    Error::InvalidColumn {
+        column: column.to_owned(),
+        reason,
+    }
+}

@@ -1,0 +1,93 @@
+//! Topics that an INSERT creates (`kafka.create_topic`).
+
+use std::time::{Duration, Instant};
+
+use datafusion::error::Result as DataFusionResult;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::client::{Client, DropElsewhere, LastError, blocking, create};
+use crate::error::{Error, Result};
+use crate::options::TableOptions;
+
+/// Makes sure that the topic is there before records are sent to it.
+///
+/// # Errors
+/// [`Error::TopicNotFound`] where `kafka.create_topic` does not allow to
+/// create it, [`Error::CreateTopic`] when the broker refuses,
+/// [`Error::Connect`] after `kafka.timeout`.
+pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
+    match look_up(topic, options, Duration::ZERO).await? {
+        Ok(()) => Ok(()),
+        Err(Error::TopicNotFound { topic, servers, .. }) if options.create_topic.is_none() => {
+            let hint = "; create it, or set `kafka.create_topic` = `true`".to_owned();
+            Err(Error::TopicNotFound {
+                topic,
+                servers,
+                hint,
+            }
+            .into())
+        }
+        Err(Error::TopicNotFound { .. }) => {
+            create_topic(topic, options).await?;
+            // Brokers hear of a new topic one after the other.
+            Ok(look_up(topic, options, options.timeout).await??)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn look_up(
+    topic: &str,
+    options: &TableOptions,
+    wait: Duration,
+) -> DataFusionResult<Result<()>> {
+    let (topic, options) = (topic.to_owned(), options.clone());
+    blocking(move |cancel| {
+        let client = Client::new(&topic, &options)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            match client.partitions(cancel) {
+                Err(Error::TopicNotFound { .. })
+                    if Instant::now() < deadline && !cancel.is_cancelled() =>
+                {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                result => return Ok(result.map(|_| ())),
+            }
+        }
+    })
+    .await
+}
+
+async fn create_topic(topic: &str, options: &TableOptions) -> Result<()> {
+    let Some(new) = &options.create_topic else {
+        return Ok(());
+    };
+    let refused = |reason: String| Error::CreateTopic {
+        topic: topic.to_owned(),
+        reason,
+    };
+    let config = options.client.producer_config()?;
+    let admin: AdminClient<LastError> = create(&config, LastError::default())?;
+    let admin = DropElsewhere::new(admin);
+    // -1 is the broker's default for both.
+    let partitions = new.partitions.unwrap_or(-1);
+    let replication = TopicReplication::Fixed(new.replication.unwrap_or(-1));
+    let mut request = NewTopic::new(topic, partitions, replication);
+    for (key, value) in &new.config {
+        request = request.set(key, value);
+    }
+    let timeout = AdminOptions::new()
+        .request_timeout(Some(options.timeout))
+        .operation_timeout(Some(options.timeout));
+    let results = admin
+        .create_topics([&request], &timeout)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    match results.into_iter().next() {
+        // Somebody else was faster, which is as good.
+        None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => Err(refused(code.to_string())),
+    }
+}

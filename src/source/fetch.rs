@@ -1,0 +1,198 @@
+//! The records of one partition, as they come from a broker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::RDKafkaErrorCode;
+
+use crate::client::{Client, LastError, is_transient};
+use crate::error::{Error, Result};
+use crate::native::{Message, Messages, PartitionReader};
+use crate::record::Record;
+
+/// Records that were fetched together, oldest first.
+pub(crate) trait Chunk {
+    type Record<'a>: Record
+    where
+        Self: 'a;
+
+    fn len(&self) -> usize;
+    fn get(&self, index: usize) -> Option<Self::Record<'_>>;
+    fn clear(&mut self);
+}
+
+/// Whether there is more to fetch before the end that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    More,
+    End,
+}
+
+/// One partition to be read: a broker, or a test's list of records.
+pub(crate) trait Fetch {
+    type Chunk: Chunk;
+
+    /// An empty chunk to be filled by [`fetch`](Self::fetch).
+    fn chunk(&self) -> Self::Chunk;
+
+    /// Goes on at `start`. Does not wait; records start to come at once.
+    fn seek(&mut self, start: i64) -> Result<()>;
+
+    /// Appends records with offsets below `end` to the chunk.
+    ///
+    /// Returns after a short while even when no record came, so that the
+    /// caller can see whether anybody still wants them. `end` need not be the
+    /// offset of a record: markers, aborted and compacted records leave holes.
+    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress>;
+}
+
+/// The longest wait for a record before cancellation is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// As many records as one call may bring; what they weigh is bounded by
+/// librdkafka's queue.
+const MAX_RECORDS: usize = 16 * 1024;
+
+/// A partition of a real topic.
+pub(crate) struct PartitionFetch {
+    client: Arc<Client>,
+    /// From the first seek on.
+    reader: Option<PartitionReader<LastError>>,
+    topic: String,
+    partition: i32,
+    retry_timeout: Duration,
+    position: i64,
+    last_progress: Instant,
+}
+
+impl PartitionFetch {
+    pub(crate) fn new(
+        client: Arc<Client>,
+        topic: &str,
+        partition: i32,
+        retry_timeout: Duration,
+    ) -> Self {
+        PartitionFetch {
+            client,
+            reader: None,
+            topic: topic.to_owned(),
+            partition,
+            retry_timeout,
+            position: 0,
+            last_progress: Instant::now(),
+        }
+    }
+
+    fn error(&self, reason: String) -> Error {
+        Error::Fetch {
+            topic: self.topic.clone(),
+            partition: self.partition,
+            offset: self.position,
+            reason,
+        }
+    }
+
+    /// A message that is no record: the end of the partition, or a failure.
+    fn serve(&mut self, code: RDKafkaErrorCode, offset: i64, text: String) -> Result<()> {
+        match code {
+            RDKafkaErrorCode::PartitionEOF => {
+                self.position = self.position.max(offset);
+                Ok(())
+            }
+            code if is_transient(code) => Ok(()),
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => Err(self
+                .error(format!(
+                    "the broker no longer holds this offset, since retention or compaction passed \
+                     it or the topic was recreated while it was read; run the query again ({text})"
+                ))),
+            RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition => {
+                Err(self.error("the topic was deleted while it was read".to_owned()))
+            }
+            _ => Err(self.error(text)),
+        }
+    }
+}
+
+impl Fetch for PartitionFetch {
+    type Chunk = Messages<LastError>;
+
+    fn chunk(&self) -> Self::Chunk {
+        Messages::new(self.client.handle())
+    }
+
+    fn seek(&mut self, start: i64) -> Result<()> {
+        self.position = start;
+        self.last_progress = Instant::now();
+        match &self.reader {
+            Some(reader) => reader.seek(start),
+            None => {
+                let reader = PartitionReader::start(self.client.handle(), self.partition, start);
+                reader.map(|reader| self.reader = Some(reader))
+            }
+        }
+        .map_err(|code| self.error(code.to_string()))
+    }
+
+    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {
+        let before = chunk.len();
+        if let Some(reader) = &self.reader {
+            reader.poll(POLL, MAX_RECORDS, chunk);
+        }
+        let came = chunk.len() > before;
+        let mut index = before;
+        while let Some(message) = chunk.get(index) {
+            match message.error() {
+                None if message.offset() >= end => {
+                    chunk.truncate(index);
+                    self.last_progress = Instant::now();
+                    return Ok(Progress::End);
+                }
+                None => {
+                    self.position = message.offset() + 1;
+                    index += 1;
+                }
+                Some(code) => {
+                    let (offset, text) = (message.offset(), message.error_text());
+                    chunk.remove(index);
+                    self.serve(code, offset, text)?;
+                }
+            }
+        }
+        if self.position >= end {
+            self.last_progress = Instant::now();
+            return Ok(Progress::End);
+        }
+        if came {
+            self.last_progress = Instant::now();
+        } else {
+            self.client.serve_events();
+            if self.last_progress.elapsed() > self.retry_timeout {
+                let reason = self.client.last_error();
+                return Err(self.error(format!(
+                    "no record came for {:?} (`kafka.retry_timeout`): {}",
+                    self.retry_timeout,
+                    reason.as_deref().unwrap_or("the broker does not answer")
+                )));
+            }
+        }
+        Ok(Progress::More)
+    }
+}
+
+impl Chunk for Messages<LastError> {
+    type Record<'a> = Message<'a>;
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn get(&self, index: usize) -> Option<Message<'_>> {
+        self.get(index)
+    }
+
+    fn clear(&mut self) {
+        self.truncate(0);
+    }
+}

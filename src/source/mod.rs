@@ -1,0 +1,18 @@
+//! Reading a topic.
+//!
+//! ```text
+//! offsets ── which offsets of each partition ──┐
+//! fetch   ── their records, chunk by chunk ────┼─► scan ── fold by key ──► rows ──► RecordBatch ──► exec
+//! ```
+//!
+//! In upsert mode a partition is read from its end towards its start: the
+//! first record met of a key is its latest, so only records that become rows
+//! are ever decoded, and rows leave while reading goes on. Each partition has
+//! a thread of its own, since librdkafka's calls block.
+
+pub(crate) mod exec;
+pub(crate) mod fetch;
+pub(crate) mod fold;
+pub(crate) mod offsets;
+pub(crate) mod rows;
+pub(crate) mod scan;

@@ -1,0 +1,197 @@
+//! Which offsets of each partition a query reads.
+
+use std::collections::BTreeMap;
+
+use crate::client::{Cancel, Client};
+use crate::error::{Error, Result};
+use crate::options::{Bound, TableOptions};
+use crate::record::OffsetRange;
+
+/// The offsets that a query reads, taken once: the topic at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    ranges: BTreeMap<i32, OffsetRange>,
+}
+
+impl Snapshot {
+    /// Asks the brokers for the watermarks and turns `kafka.start` and
+    /// `kafka.end` into offsets.
+    pub(crate) fn take(
+        client: &Client,
+        topic: &str,
+        options: &TableOptions,
+        partitions: &[i32],
+        cancel: &Cancel,
+    ) -> Result<Self> {
+        let watermarks = client.watermarks(partitions, cancel)?;
+        let place = |bound: &Bound| -> Result<Place> {
+            Ok(match bound {
+                Bound::Earliest => Place::Low,
+                Bound::Latest => Place::High,
+                Bound::Offsets(offsets) => Place::Offsets(offsets.clone()),
+                Bound::Timestamp(millis) => {
+                    Place::Found(client.offsets_for_timestamp(partitions, *millis, cancel)?)
+                }
+            })
+        };
+        let (start, end) = (place(&options.start)?, place(&options.end)?);
+        Ok(Snapshot {
+            ranges: resolve(topic, &watermarks, &start, &end)?,
+        })
+    }
+
+    /// What to read of a partition.
+    pub(crate) fn range(&self, partition: i32) -> OffsetRange {
+        self.ranges
+            .get(&partition)
+            .copied()
+            .unwrap_or(OffsetRange { start: 0, end: 0 })
+    }
+}
+
+/// A bound with everything looked up that only a broker knows.
+enum Place {
+    Low,
+    High,
+    Offsets(BTreeMap<i32, i64>),
+    /// Per partition the offset found for a timestamp; `None` is the end.
+    Found(BTreeMap<i32, Option<i64>>),
+}
+
+fn resolve(
+    topic: &str,
+    watermarks: &BTreeMap<i32, OffsetRange>,
+    start: &Place,
+    end: &Place,
+) -> Result<BTreeMap<i32, OffsetRange>> {
+    for (key, place) in [("kafka.start", start), ("kafka.end", end)] {
+        check(topic, watermarks, key, place)?;
+    }
+    let offset = |place: &Place, partition: i32, held: OffsetRange, default: i64| match place {
+        Place::Low => held.start,
+        Place::High => held.end,
+        Place::Offsets(offsets) => offsets.get(&partition).copied().unwrap_or(default),
+        Place::Found(found) => found
+            .get(&partition)
+            .copied()
+            .flatten()
+            .map_or(held.end, |offset| offset.clamp(held.start, held.end)),
+    };
+    Ok(watermarks
+        .iter()
+        .map(|(&partition, &held)| {
+            let range = OffsetRange {
+                start: offset(start, partition, held, held.start),
+                end: offset(end, partition, held, held.end),
+            };
+            (partition, range)
+        })
+        .collect())
+}
+
+fn check(
+    topic: &str,
+    watermarks: &BTreeMap<i32, OffsetRange>,
+    key: &'static str,
+    place: &Place,
+) -> Result<()> {
+    let Place::Offsets(offsets) = place else {
+        return Ok(());
+    };
+    for (&partition, &offset) in offsets {
+        let Some(held) = watermarks.get(&partition) else {
+            return Err(Error::InvalidOption {
+                key: key.to_owned(),
+                reason: format!(
+                    "topic `{topic}` has no partition {partition}; it has {} partitions",
+                    watermarks.len()
+                ),
+            });
+        };
+        if offset < held.start || offset > held.end {
+            return Err(Error::OffsetOutOfRange {
+                key,
+                topic: topic.to_owned(),
+                partition,
+                offset,
+                low: held.start,
+                high: held.end,
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watermarks() -> BTreeMap<i32, OffsetRange> {
+        BTreeMap::from([
+            (0, OffsetRange { start: 10, end: 20 }),
+            (1, OffsetRange { start: 0, end: 0 }),
+        ])
+    }
+
+    fn range_of(start: Place, end: Place) -> OffsetRange {
+        resolve("t", &watermarks(), &start, &end).unwrap()[&0]
+    }
+
+    #[test]
+    fn a_whole_topic_reaches_from_the_low_watermark_to_the_end() {
+        let range = range_of(Place::Low, Place::High);
+        assert_eq!(range, OffsetRange { start: 10, end: 20 });
+        let empty = resolve("t", &watermarks(), &Place::Low, &Place::High).unwrap()[&1];
+        assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn partitions_that_are_not_named_keep_the_default() {
+        let start = Place::Offsets(BTreeMap::from([(1, 0)]));
+        let end = Place::Offsets(BTreeMap::from([(1, 0)]));
+        assert_eq!(range_of(start, end), OffsetRange { start: 10, end: 20 });
+    }
+
+    #[test]
+    fn both_watermarks_are_offsets_in_range() {
+        for offset in [10, 20] {
+            let range = range_of(Place::Offsets(BTreeMap::from([(0, offset)])), Place::High);
+            assert_eq!(range.start, offset);
+        }
+    }
+
+    #[test]
+    fn an_offset_outside_of_the_watermarks_names_the_range() {
+        for offset in [9, 21] {
+            let place = Place::Offsets(BTreeMap::from([(0, offset)]));
+            let error = resolve("t", &watermarks(), &Place::Low, &place).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "option `kafka.end`: offset {offset} of topic `t` partition 0 is out of range; \
+                     the partition holds offsets 10 to 20 (end not included)"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn a_partition_that_does_not_exist_is_an_error() {
+        let place = Place::Offsets(BTreeMap::from([(7, 0)]));
+        let error = resolve("t", &watermarks(), &place, &Place::High).unwrap_err();
+        assert!(error.to_string().contains("no partition 7"), "{error}");
+    }
+
+    #[test]
+    fn a_time_after_the_last_record_is_the_end() {
+        let found = Place::Found(BTreeMap::from([(0, None)]));
+        assert!(range_of(found, Place::High).is_empty());
+    }
+
+    #[test]
+    fn an_end_before_the_start_is_an_empty_range() {
+        let start = Place::Found(BTreeMap::from([(0, Some(18))]));
+        let end = Place::Found(BTreeMap::from([(0, Some(12))]));
+        assert!(range_of(start, end).is_empty());
+    }
+}

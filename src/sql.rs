@@ -1,0 +1,162 @@
+//! [`sql`]: statements as Kafka's users write them.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
+use datafusion::dataframe::DataFrame;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
+
+use crate::catalog::{CREATING, TopicSchemaProvider};
+use crate::schema::KEY_COLUMN;
+use crate::table::KafkaTableBuilder;
+
+/// Plans a statement, as [`SessionContext::sql`] does, with two differences.
+///
+/// Names are taken as they are written, so that `SELECT _key, firstName FROM
+/// people` finds the property `firstName` without quotes. Functions and key
+/// words are found in any case.
+///
+/// `INSERT INTO out SELECT _key, ..` works where `out` matches a sink pattern
+/// of [`KafkaTopics`](crate::KafkaTopics) that declares no columns, even when
+/// the topic has no records or does not exist yet (with `kafka.create_topic`):
+/// the columns are those of the query, in its order.
+///
+/// # Errors
+/// Those of [`SessionContext::sql`]. Writing begins when the returned
+/// [`DataFrame`] is collected.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use datafusion::prelude::SessionContext;
+/// # use datafusion_kafka::*;
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("names", 1)?;
+/// # let ctx = SessionContext::new();
+/// # let topics = KafkaTopics::new().sink("^names$", SinkOptions::new());
+/// # let servers = kafka.bootstrap_servers();
+/// # register_kafka(&ctx, KafkaConfig::new().with_option("kafka.bootstrap.servers", servers).with_topics(topics))?;
+/// let insert = "INSERT INTO names SELECT 'k1' AS _key, 'Ada' AS firstName";
+/// datafusion_kafka::sql(&ctx, insert).await?.collect().await?;
+/// # Ok(()) }
+/// ```
+pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame> {
+    let mut state = ctx.state();
+    let parser = &mut state.config_mut().options_mut().sql_parser;
+    parser.enable_ident_normalization = false;
+    let dialect = parser.dialect;
+    let statement = state.sql_to_statement(text, &dialect)?;
+    let plan = match insert_into_topic(&state, &statement).await? {
+        Some((insert, target, sink)) => plan_insert(&state, insert, target, sink).await?,
+        None => {
+            let creating = match &statement {
+                Statement::CreateExternalTable(create) => create.name.to_string(),
+                _ => String::new(),
+            };
+            let plan = state.statement_to_plan(statement);
+            CREATING.scope(creating, plan).await?
+        }
+    };
+    ctx.execute_logical_plan(plan).await
+}
+
+/// The parts of an INSERT whose target has no columns of its own.
+async fn insert_into_topic<'a>(
+    state: &SessionState,
+    statement: &'a Statement,
+) -> DataFusionResult<Option<(&'a Insert, TableReference, KafkaTableBuilder)>> {
+    let Statement::Statement(statement) = statement else {
+        return Ok(None);
+    };
+    let ast::Statement::Insert(insert) = statement.as_ref() else {
+        return Ok(None);
+    };
+    let TableObject::TableName(name) = &insert.table else {
+        return Ok(None);
+    };
+    let mut parts = Vec::with_capacity(name.0.len());
+    for part in &name.0 {
+        match part.as_ident() {
+            Some(ident) => parts.push(ident.value.clone()),
+            None => return Ok(None),
+        }
+    }
+    let target = match parts.as_slice() {
+        [table] => TableReference::bare(table.as_str()),
+        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
+        [catalog, schema, table] => {
+            TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())
+        }
+        _ => return Ok(None),
+    };
+    let Ok(schema) = state.schema_for_ref(target.clone()) else {
+        return Ok(None);
+    };
+    let Some(topics) = schema.downcast_ref::<TopicSchemaProvider>() else {
+        return Ok(None);
+    };
+    let sink = topics.undeclared_sink(target.table()).await?;
+    Ok(sink.map(|sink| (insert, target, sink)))
+}
+
+/// Plans the query first and gives the target its columns.
+async fn plan_insert(
+    state: &SessionState,
+    insert: &Insert,
+    target: TableReference,
+    sink: KafkaTableBuilder,
+) -> DataFusionResult<LogicalPlan> {
+    let Some(query) = &insert.source else {
+        return plan_err!("INSERT INTO topic `{}` needs a query", target.table());
+    };
+    if insert.on.is_some() || insert.returning.is_some() || insert.partitioned.is_some() {
+        return plan_err!("ON CONFLICT, RETURNING and PARTITION do not apply to Kafka topics");
+    }
+    let query = ast::Statement::Query(query.clone());
+    let query = state
+        .statement_to_plan(Statement::Statement(Box::new(query)))
+        .await?;
+    let query = with_names(query, insert)?;
+    let schema = Schema::new(query.schema().as_arrow().fields().clone());
+    if schema.index_of(KEY_COLUMN).is_err() {
+        return plan_err!(
+            "INSERT INTO topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
+            target.table()
+        );
+    }
+    let table = sink.with_schema(schema).build().await?;
+    let operation = match (insert.overwrite, insert.replace_into) {
+        (true, _) => InsertOp::Overwrite,
+        (_, true) => InsertOp::Replace,
+        _ => InsertOp::Append,
+    };
+    let source = provider_as_source(Arc::new(table));
+    LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+}
+
+/// Gives the query's columns the names of the column list, where there is one.
+fn with_names(query: LogicalPlan, insert: &Insert) -> DataFusionResult<LogicalPlan> {
+    if insert.columns.is_empty() {
+        return Ok(query);
+    }
+    let given = query.schema().columns();
+    if given.len() != insert.columns.len() {
+        return plan_err!(
+            "INSERT names {} columns, but its query has {}",
+            insert.columns.len(),
+            given.len()
+        );
+    }
+    let named = given
+        .into_iter()
+        .zip(&insert.columns)
+        .map(|(column, name)| col(column).alias(name.to_string()));
+    LogicalPlanBuilder::from(query).project(named)?.build()
+}

@@ -1,0 +1,361 @@
+//! [`KafkaTable`]: a topic as a DataFusion table.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{
+    Constraints, DFSchema, Result as DataFusionResult, not_impl_err, plan_err,
+};
+use datafusion::datasource::TableType;
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::client::{Client, blocking};
+use crate::error::{Error, Result};
+use crate::infer;
+use crate::options::{Options, TableOptions};
+use crate::schema::KafkaSchema;
+use crate::sink::exec::KafkaSink;
+use crate::source::exec::KafkaScanExec;
+use crate::source::scan::ScanSpec;
+
+/// A topic with its options and columns: what reading and writing work from.
+#[derive(Debug, Clone)]
+pub(crate) struct TableDefinition {
+    pub(crate) topic: String,
+    pub(crate) options: TableOptions,
+    pub(crate) schema: KafkaSchema,
+}
+
+/// A Kafka topic as a table.
+///
+/// # Shape
+/// `_key` first, unless it is declared elsewhere, then the declared or
+/// inferred columns. In upsert mode (the default) the rows are the latest
+/// record of every key, without those whose latest record is a tombstone; in
+/// append mode they are all records. The order of rows is not defined.
+///
+/// # Reading
+/// One output partition per Kafka partition. The end offsets are taken when
+/// the first of them starts; what is written later is not read. Filters,
+/// projection and limit are applied inside the scan. See the
+/// [`options`](crate::options) for what can be set.
+///
+/// # Writing
+/// `INSERT INTO` produces one record per row and returns when all of them are
+/// acknowledged. `_key` must not be NULL.
+///
+/// # Example
+/// ```
+/// # use datafusion::prelude::*;
+/// # use datafusion_kafka::{EmbeddedKafka, KafkaTable};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("orders", 1)?;
+/// # let servers = kafka.bootstrap_servers();
+/// use arrow::datatypes::{DataType, Field, Schema};
+///
+/// let ctx = SessionContext::new();
+/// let orders = KafkaTable::builder("orders")
+///     .with_schema(Schema::new(vec![Field::new("amount", DataType::Int64, true)]))
+///     .with_option("kafka.bootstrap.servers", servers)
+///     .build()
+///     .await?;
+/// ctx.register_table("orders", std::sync::Arc::new(orders))?;
+/// ctx.sql("INSERT INTO orders VALUES ('a', 1), ('b', 2), ('a', 3)").await?.collect().await?;
+/// let total = ctx.sql("SELECT sum(amount) FROM orders").await?;
+/// # let batches = total.clone().collect().await?;
+/// # assert_eq!(batches[0].column(0).as_ref(), &arrow::array::Int64Array::from(vec![5]));
+/// total.show().await?; // 5: `a` counts once, with its latest record
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct KafkaTable {
+    source: Option<Arc<TableDefinition>>,
+    sink: Option<Arc<TableDefinition>>,
+    schema: SchemaRef,
+    constraints: Option<Constraints>,
+    defaults: HashMap<String, Expr>,
+    definition: Option<String>,
+}
+
+impl KafkaTable {
+    /// A table for this topic.
+    pub fn builder(topic: impl Into<String>) -> KafkaTableBuilder {
+        KafkaTableBuilder {
+            topic: topic.into(),
+            schema: None,
+            layers: Vec::new(),
+            options: Options::new(),
+            servers: None,
+        }
+    }
+
+    /// A table that reads by one definition and writes by another.
+    pub(crate) fn new(
+        source: Option<Arc<TableDefinition>>,
+        sink: Option<Arc<TableDefinition>>,
+    ) -> Self {
+        let schema = source.as_ref().or(sink.as_ref()).map_or_else(
+            || Arc::new(Schema::empty()),
+            |table| Arc::clone(table.schema.arrow()),
+        );
+        KafkaTable {
+            source,
+            sink,
+            schema,
+            constraints: None,
+            defaults: HashMap::new(),
+            definition: None,
+        }
+    }
+
+    /// What only `CREATE EXTERNAL TABLE` can say.
+    pub(crate) fn with_ddl(
+        mut self,
+        constraints: Constraints,
+        defaults: HashMap<String, Expr>,
+        definition: String,
+    ) -> Self {
+        self.constraints = Some(constraints);
+        self.defaults = defaults;
+        self.definition = Some(definition);
+        self
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        let table = self.source.as_ref().or(self.sink.as_ref());
+        table.map_or("", |table| &table.topic)
+    }
+}
+
+impl fmt::Debug for KafkaTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaTable")
+            .field("topic", &self.topic())
+            .field("schema", &self.schema)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl TableProvider for KafkaTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        self.constraints.as_ref()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn get_table_definition(&self) -> Option<&str> {
+        self.definition.as_deref()
+    }
+
+    fn get_column_default(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
+        Ok(filters
+            .iter()
+            .map(|filter| match filter.is_volatile() {
+                // Must be evaluated once per row of the result, not per row read.
+                true => TableProviderFilterPushDown::Unsupported,
+                false => TableProviderFilterPushDown::Exact,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Some(table) = &self.source else {
+            return plan_err!(
+                "`{}` matches only a sink pattern; add a source pattern to read it",
+                self.topic()
+            );
+        };
+        let mut columns = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..self.schema.fields().len()).collect(),
+        };
+        let returned = columns.len();
+        let filter = match conjunction(filters.iter().cloned()) {
+            None => None,
+            Some(filter) => {
+                for column in filter.column_refs() {
+                    let index = self.schema.index_of(&column.name)?;
+                    if !columns.contains(&index) {
+                        columns.push(index);
+                    }
+                }
+                let schema = DFSchema::try_from(self.schema.project(&columns)?)?;
+                Some(state.create_physical_expr(filter, &schema)?)
+            }
+        };
+        let kafka_partitions = {
+            let table = Arc::clone(table);
+            blocking(move |cancel| Client::new(&table.topic, &table.options)?.partitions(cancel))
+                .await?
+        };
+        let spec = ScanSpec {
+            table: Arc::clone(table),
+            columns,
+            returned,
+            filter,
+            limit,
+        };
+        Ok(Arc::new(KafkaScanExec::try_new(spec, kafka_partitions)?))
+    }
+
+    async fn insert_into(
+        &self,
+        _state: &dyn Session,
+        input: Arc<dyn ExecutionPlan>,
+        insert_op: InsertOp,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let Some(table) = &self.sink else {
+            return plan_err!(
+                "`{}` matches only a source pattern; add a sink pattern to write it",
+                self.topic()
+            );
+        };
+        if insert_op != InsertOp::Append {
+            return not_impl_err!("{insert_op} is not supported for Kafka topics; use INSERT INTO");
+        }
+        let sink = KafkaSink::new(Arc::clone(table));
+        let input = sink.align(input)?;
+        Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+}
+
+/// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
+#[derive(Debug, Clone)]
+pub struct KafkaTableBuilder {
+    topic: String,
+    schema: Option<SchemaRef>,
+    layers: Vec<Options>,
+    options: Options,
+    servers: Option<String>,
+}
+
+impl KafkaTableBuilder {
+    /// Declares the columns. Without them they are inferred from a sample of
+    /// the topic's newest records.
+    ///
+    /// `_key` is added in front where it is missing.
+    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// Sets an option; see [`options`](crate::options).
+    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.options = self.options.set(key, value);
+        self
+    }
+
+    /// Sets several options.
+    pub fn with_options(mut self, options: Options) -> Self {
+        let options = options.iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
+        self.options.extend(options.collect::<Vec<_>>());
+        self
+    }
+
+    /// Options below those of the table, lowest precedence first.
+    pub(crate) fn with_layers(mut self, layers: Vec<Options>) -> Self {
+        self.layers = layers;
+        self
+    }
+
+    /// The servers that a LOCATION names.
+    pub(crate) fn with_servers(mut self, servers: Option<String>) -> Self {
+        self.servers = servers;
+        self
+    }
+
+    /// Checks the options and the columns. Connects only to infer columns.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOption`], [`Error::InvalidOption`] and
+    /// [`Error::ConflictingOptions`] for the options, [`Error::InvalidColumn`]
+    /// for the columns; with inference also [`Error::Connect`],
+    /// [`Error::TopicNotFound`] and [`Error::InferSchema`].
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the inference within a second.
+    pub async fn build(self) -> Result<KafkaTable> {
+        let definition = Arc::new(self.define().await?);
+        Ok(KafkaTable::new(
+            Some(Arc::clone(&definition)),
+            Some(definition),
+        ))
+    }
+
+    /// The parsed options, without any network.
+    pub(crate) fn table_options(&self) -> Result<TableOptions> {
+        let mut layers: Vec<&Options> = self.layers.iter().collect();
+        layers.push(&self.options);
+        let mut options = TableOptions::parse(&layers)?;
+        if let Some(servers) = &self.servers {
+            options.client = options.client.with_bootstrap_servers(servers)?;
+        }
+        Ok(options)
+    }
+
+    /// What reading and writing work from; connects only to infer columns.
+    pub(crate) async fn define(self) -> Result<TableDefinition> {
+        let options = self.table_options()?;
+        match self.schema {
+            Some(schema) => TableDefinition::try_new(self.topic, options, &schema),
+            None => infer::table(self.topic, options).await,
+        }
+    }
+}
+
+impl TableDefinition {
+    pub(crate) fn try_new(topic: String, options: TableOptions, schema: &Schema) -> Result<Self> {
+        options.client.bootstrap_servers()?;
+        let schema = KafkaSchema::try_new(schema, &options)?;
+        Ok(TableDefinition {
+            topic,
+            options,
+            schema,
+        })
+    }
+
+    /// The same with other columns.
+    pub(crate) fn with_schema(&self, schema: &Schema) -> Result<Self> {
+        Self::try_new(self.topic.clone(), self.options.clone(), schema)
+    }
+}
+
+/// An error that can only come from this crate's own work, whatever DataFusion
+/// made of it.
+pub(crate) fn own_error(error: datafusion::error::DataFusionError) -> Error {
+    match Error::find(&error) {
+        Some(own) => own.clone(),
+        None => Error::Unsupported(error.to_string()),
+    }
+}

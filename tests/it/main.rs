@@ -1,0 +1,16 @@
+//! The integration tests: one binary, because every further one links all of DataFusion again.
+
+// A test says that something is wrong by panicking; rustc and clippy's `allow-*-in-tests` see
+// only the `#[test]` functions, not what they call.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
+
+mod broker;
+mod broker_works;
+mod end_to_end;
+mod session;

@@ -1,0 +1,72 @@
+//! What the tests of behaviour share: a session on the broker, and its answers as text.
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::pretty::pretty_format_batches;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_kafka::{KafkaConfig, KafkaTopics, register_kafka};
+
+use crate::broker::Broker;
+
+/// A session in which every topic of the broker that matches a pattern is a table.
+pub fn session(broker: &Broker, topics: KafkaTopics) -> SessionContext {
+    let config = SessionConfig::new().with_information_schema(true);
+    let ctx = SessionContext::new_with_config(config);
+    let config = KafkaConfig::new()
+        .with_option("kafka.bootstrap.servers", &broker.servers)
+        .with_topics(topics);
+    register_kafka(&ctx, config).unwrap();
+    ctx
+}
+
+/// The rows of a statement.
+pub async fn rows(ctx: &SessionContext, sql: &str) -> Vec<RecordBatch> {
+    match try_rows(ctx, sql).await {
+        Ok(rows) => rows,
+        Err(error) => panic!("{sql}: {error}"),
+    }
+}
+
+pub async fn try_rows(
+    ctx: &SessionContext,
+    sql: &str,
+) -> datafusion::error::Result<Vec<RecordBatch>> {
+    datafusion_kafka::sql(ctx, sql).await?.collect().await
+}
+
+/// The rows of a statement as a table of text.
+pub async fn table(ctx: &SessionContext, sql: &str) -> String {
+    pretty_format_batches(&rows(ctx, sql).await)
+        .unwrap()
+        .to_string()
+}
+
+/// What a failing statement says.
+pub async fn error(ctx: &SessionContext, sql: &str) -> String {
+    match try_rows(ctx, sql).await {
+        Ok(rows) => panic!("{sql} gave {} batches and no error", rows.len()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Rows of text columns, cell by cell.
+pub fn cells(batches: &[RecordBatch]) -> Vec<Vec<String>> {
+    use arrow::util::display::{ArrayFormatter, FormatOptions};
+    let options = FormatOptions::default().with_null("NULL");
+    let mut rows = Vec::new();
+    for batch in batches {
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options).unwrap())
+            .collect();
+        for row in 0..batch.num_rows() {
+            rows.push(
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect(),
+            );
+        }
+    }
+    rows
+}
