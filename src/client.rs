@@ -91,22 +91,6 @@ impl Client {
         Ok(partitions)
     }
 
-    /// The names of all topics, but for Kafka's internal ones.
-    pub(crate) fn topics(&self, cancel: &Cancel) -> Result<Vec<String>> {
-        let consumer = self.consumer();
-        let metadata = self
-            .ask(cancel, |wait| consumer.fetch_metadata(None, wait))
-            .map_err(|failure| self.error("read the names", failure))?;
-        let mut names: Vec<String> = metadata
-            .topics()
-            .iter()
-            .map(|topic| topic.name().to_owned())
-            .filter(|name| !name.starts_with("__"))
-            .collect();
-        names.sort_unstable();
-        Ok(names)
-    }
-
     /// The low watermarks and the ends (the last stable offsets where only
     /// committed records are read) of the partitions.
     pub(crate) fn watermarks(

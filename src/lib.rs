@@ -1,7 +1,68 @@
-//! Kafka topics of JSON upserts as SQL tables in [Apache DataFusion], for
-//! reading and writing.
+//! Kafka topics as SQL tables in [Apache DataFusion], for reading and writing.
+//!
+//! A topic of JSON upserts is a table: its rows are the latest record of every
+//! key, and a tombstone deletes a row. There is no server and no state store:
+//! this is a library in your process, and the topic itself. It is not a
+//! consumer-group client; reading leaves nothing behind on the broker.
 //!
 //! [Apache DataFusion]: https://datafusion.apache.org
+//!
+//! # Reading and writing
+//!
+//! ```
+//! use arrow::datatypes::{DataType, Field, Schema};
+//! use datafusion::prelude::SessionContext;
+//! use datafusion_kafka::{EmbeddedKafka, KafkaTable};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let kafka = EmbeddedKafka::start()?; // or a broker of yours
+//! kafka.create_topic("people", 3)?;
+//!
+//! let people = KafkaTable::builder("people")
+//!     .with_schema(Schema::new(vec![Field::new("name", DataType::Utf8View, true)]))
+//!     .with_option("kafka.bootstrap.servers", kafka.bootstrap_servers())
+//!     .build()
+//!     .await?;
+//! let ctx = SessionContext::new();
+//! ctx.register_table("people", std::sync::Arc::new(people))?;
+//!
+//! let insert = "INSERT INTO people VALUES ('p1', 'Ada'), ('p2', 'Bob'), ('p1', 'Ada Lovelace')";
+//! ctx.sql(insert).await?.collect().await?;
+//! let rows = ctx.sql("SELECT * FROM people").await?.count().await?;
+//! assert_eq!(rows, 2); // one row per key
+//! # Ok(()) }
+//! ```
+//!
+//! # Ways in
+//!
+//! | you have | use |
+//! |---|---|
+//! | one topic, in Rust | [`KafkaTable::builder`] |
+//! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
+//! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
+//! | no broker | [`EmbeddedKafka`] |
+//!
+//! What can be set, and in which order settings apply, is in [`options`].
+//!
+//! # How it works
+//!
+//! ```text
+//! SELECT  topic ──fetch──► records ──fold by key──► winners ──JSON──► RecordBatch ──► rows
+//! INSERT  rows ──► RecordBatch ──JSON──► key and payload, or tombstone ──► producer ──► count
+//! ```
+//!
+//! A bounded scan asks once where the topic ends and reads each partition from
+//! there backwards. The first record met of a key is its latest, so keys are
+//! compared as bytes and only the records that become rows are decoded.
+//!
+//! # Failure
+//!
+//! Errors of this crate are [`Error`]s inside DataFusion's; [`Error::find`]
+//! gets them out, with topic, partition and offset as fields. Servers that do
+//! not answer are an error after `kafka.timeout`; a broker that goes away in
+//! mid-work is waited for up to `kafka.retry_timeout`. Dropping a query ends
+//! its threads and connections.
 
 pub mod error;
 pub mod json;
@@ -33,3 +94,8 @@ pub use source::exec::KafkaScanExec;
 pub use source::fold::SeenKeys;
 pub use sql::sql;
 pub use table::{KafkaTable, KafkaTableBuilder};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

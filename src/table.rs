@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
     Constraints, DFSchema, Result as DataFusionResult, not_impl_err, plan_err,
 };
@@ -173,14 +174,15 @@ impl TableProvider for KafkaTable {
         &self,
         filters: &[&Expr],
     ) -> DataFusionResult<Vec<TableProviderFilterPushDown>> {
-        Ok(filters
+        filters
             .iter()
-            .map(|filter| match filter.is_volatile() {
-                // Must be evaluated once per row of the result, not per row read.
-                true => TableProviderFilterPushDown::Unsupported,
-                false => TableProviderFilterPushDown::Exact,
+            .map(|filter| {
+                Ok(match needs_the_engine(filter)? {
+                    true => TableProviderFilterPushDown::Unsupported,
+                    false => TableProviderFilterPushDown::Exact,
+                })
             })
-            .collect())
+            .collect()
     }
 
     async fn scan(
@@ -248,6 +250,22 @@ impl TableProvider for KafkaTable {
         let input = sink.align(input)?;
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
+}
+
+/// Whether a filter cannot be evaluated from a row alone: it holds a subquery,
+/// or something like `random()` that is another value each time.
+fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
+    Ok(filter.is_volatile()
+        || filter.exists(|expression| {
+            Ok(matches!(
+                expression,
+                Expr::ScalarSubquery(_)
+                    | Expr::InSubquery(_)
+                    | Expr::Exists(_)
+                    | Expr::SetComparison(_)
+                    | Expr::OuterReferenceColumn(..)
+            ))
+        })?)
 }
 
 /// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
@@ -343,11 +361,6 @@ impl TableDefinition {
             options,
             schema,
         })
-    }
-
-    /// The same with other columns.
-    pub(crate) fn with_schema(&self, schema: &Schema) -> Result<Self> {
-        Self::try_new(self.topic.clone(), self.options.clone(), schema)
     }
 }
 

@@ -145,7 +145,7 @@ impl ClientOptions {
                 ("check.crcs", "false"),
                 // The default stalls a read for a second each time the queue is full.
                 ("fetch.queue.backoff.ms", "0"),
-                ("fetch.wait.max.ms", "100"),
+                ("fetch.wait.max.ms", "10"),
                 ("queued.max.messages.kbytes", "16384"),
                 ("queued.min.messages", "100000"),
             ],

@@ -340,3 +340,6 @@ impl RowStream<'_> {
         Ok(self.left > 0 && output.is_wanted())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod client;
 mod file;
 mod own;
+mod readme;
 mod secret;
 mod session;
 
