@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 
-use crate::json::{DecodeError, EncodeError};
+use crate::json::{DecodeError, DecodeErrorKind, EncodeError};
 
 /// The result of this crate's own operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -161,7 +161,7 @@ pub enum Error {
     },
 
     /// A key that does not fit `kafka.key.format` and the type of `_key`.
-    #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {source}")]
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {source}{}", key_hint(.source))]
     DecodeKey {
         /// The topic.
         topic: String,
@@ -174,7 +174,7 @@ pub enum Error {
     },
 
     /// A payload that does not fit `kafka.value.format` and the columns.
-    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}")]
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}{}", ending(.source.hint()))]
     DecodePayload {
         /// The topic.
         topic: String,
@@ -273,6 +273,22 @@ pub enum Error {
     /// Something that the library does not do.
     #[error("{0}")]
     Unsupported(String),
+}
+
+fn key_hint(error: &DecodeError) -> String {
+    ending(match &error.kind {
+        DecodeErrorKind::Empty
+        | DecodeErrorKind::InvalidUtf8
+        | DecodeErrorKind::InvalidJson(_)
+        | DecodeErrorKind::NotAnObject(_) => {
+            Some("choose another `kafka.key.format`, or `kafka.on_bad_record` = `skip`")
+        }
+        _ => error.hint(),
+    })
+}
+
+fn ending(hint: Option<&str>) -> String {
+    hint.map_or_else(String::new, |hint| format!("; {hint}"))
 }
 
 impl Error {

@@ -34,7 +34,8 @@ pub(super) mod found {
 
 /// Why a JSON document is not a row.
 ///
-/// Its text is one line without any content of the document.
+/// Its text is one line without any content of the document; what would help
+/// against it is in [`hint`](Self::hint), since that differs between payloads and keys.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct DecodeError {
@@ -105,7 +106,7 @@ impl DecodeError {
         self
     }
 
-    /// What would help, as the end of a sentence.
+    /// What would help against it in a payload, as the end of a sentence.
     ///
     /// ```
     /// use datafusion_kafka::json::DecodeOptions;
@@ -160,11 +161,11 @@ fn is_span(data_type: &DataType) -> bool {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
-            DecodeErrorKind::Empty => f.write_str("the payload is empty, not a JSON object")?,
-            DecodeErrorKind::InvalidUtf8 => f.write_str("the payload is not UTF-8")?,
-            DecodeErrorKind::InvalidJson(what) => write!(f, "the payload is not JSON: {what}")?,
+            DecodeErrorKind::Empty => f.write_str("empty, not JSON")?,
+            DecodeErrorKind::InvalidUtf8 => f.write_str("not UTF-8")?,
+            DecodeErrorKind::InvalidJson(what) => write!(f, "not JSON: {what}")?,
             DecodeErrorKind::TooDeep => {
-                f.write_str("the payload is nested more than 128 levels deep")?;
+                f.write_str("nested more than 128 levels deep")?;
             }
             DecodeErrorKind::NotAnObject(found) => {
                 write!(f, "expected a JSON object but found {found}")?;
@@ -179,11 +180,7 @@ impl fmt::Display for DecodeError {
         if !self.path.is_empty() {
             write!(f, " in `{}`", self.path)?;
         }
-        write!(f, " at byte {}", self.position)?;
-        match self.hint() {
-            Some(hint) => write!(f, "; {hint}"),
-            None => Ok(()),
-        }
+        write!(f, " at byte {}", self.position)
     }
 }
 

@@ -219,8 +219,11 @@ fn errors_name_the_declared_field_and_not_the_content() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "expected Int8 but found a string in `customer.tags[1].n` at byte 34; \
-         set `kafka.json.coerce` = true, or declare VARCHAR and cast"
+        "expected Int8 but found a string in `customer.tags[1].n` at byte 34"
+    );
+    assert_eq!(
+        error.hint(),
+        Some("set `kafka.json.coerce` = true, or declare VARCHAR and cast")
     );
     let error = decoder
         .append(br#"{"customer":{"tags":[{}]}}"#)
