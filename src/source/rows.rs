@@ -43,7 +43,7 @@ pub(crate) struct Rows {
     skipped: Vec<usize>,
     /// Positions of rows whose payload columns are to be NULL.
     without_payload: Vec<usize>,
-    /// With `skip`, columns that are only judged stand behind the wanted ones.
+    /// Columns that are only judged stand behind the wanted ones.
     wanted: usize,
     len: usize,
 }
@@ -59,16 +59,26 @@ impl Rows {
         wanted: &[usize],
     ) -> Result<Self> {
         let schema = &table.schema;
-        let mut positions = wanted.to_vec();
-        if table.options.on_bad_record == OnBadRecord::Skip {
-            // Whether a record is a row must not depend on what the query reads.
-            let others = (0..schema.arrow().fields().len()).filter(|i| !wanted.contains(i));
-            positions.extend(others);
-        }
+        let all: Vec<(Column, &FieldRef)> = schema.columns().collect();
+        let is_about_payload = |position: &usize| {
+            let column = all.get(*position).map(|(column, _)| *column);
+            matches!(
+                column,
+                Some(Column::Payload | Column::Metadata(Metadata::Error))
+            )
+        };
+        // Which records are rows, and which rows have a payload, must not
+        // depend on what the query reads of it.
+        let judged = |position: &usize| match table.options.on_bad_record {
+            OnBadRecord::Fail => false,
+            OnBadRecord::Skip => true,
+            OnBadRecord::Null => is_about_payload(position) && wanted.iter().any(is_about_payload),
+        };
+        let others = (0..all.len()).filter(|i| !wanted.contains(i) && judged(i));
+        let positions: Vec<usize> = wanted.iter().copied().chain(others).collect();
         let projected = schema.arrow().project(&positions).map_err(|error| {
             Error::Unsupported(format!("these columns cannot be read: {error}"))
         })?;
-        let all: Vec<(Column, &FieldRef)> = schema.columns().collect();
         let mut columns = Vec::with_capacity(positions.len());
         let (mut payload_fields, mut payload_columns) = (Vec::new(), Vec::new());
         for (place, position) in positions.iter().enumerate() {
