@@ -12,5 +12,8 @@
 
 mod broker;
 mod broker_works;
+mod declared;
 mod end_to_end;
+mod log_shapes;
+mod reading;
 mod session;

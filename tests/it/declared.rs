@@ -1,0 +1,113 @@
+//! A topic as a table that a test declares, and its answers as sorted lines of text.
+
+use std::future::Future;
+use std::time::Duration;
+
+use datafusion::prelude::SessionContext;
+use datafusion_kafka::KafkaTopics;
+
+use crate::broker::Broker;
+use crate::session::{cells, session};
+
+/// Longer than any query of these tests takes; one that hangs fails.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Waits for a statement, which must not take forever.
+pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => done,
+        Err(_) => panic!("{what}: no answer within {DEADLINE:?}"),
+    }
+}
+
+/// A session with the topic as table `t`.
+pub struct Declared {
+    pub ctx: SessionContext,
+}
+
+impl Declared {
+    /// Declares these columns, or none to have them inferred.
+    pub async fn new(
+        broker: &Broker,
+        topic: &str,
+        columns: &str,
+        options: &[(&str, &str)],
+    ) -> Self {
+        match Self::try_new(broker, topic, columns, options).await {
+            Ok(declared) => declared,
+            Err(error) => panic!("{topic}: {error}"),
+        }
+    }
+
+    /// The table, or what CREATE says.
+    pub async fn try_new(
+        broker: &Broker,
+        topic: &str,
+        columns: &str,
+        options: &[(&str, &str)],
+    ) -> Result<Self, String> {
+        let declared = Declared {
+            ctx: session(broker, KafkaTopics::new()),
+        };
+        declared.add("t", topic, columns, options).await?;
+        Ok(declared)
+    }
+
+    /// One more table in the same session.
+    pub async fn add(
+        &self,
+        name: &str,
+        topic: &str,
+        columns: &str,
+        options: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let columns = match columns {
+            "" => String::new(),
+            columns => format!("({columns})"),
+        };
+        let options: Vec<String> = options
+            .iter()
+            .map(|(key, value)| format!("'{key}' '{value}'"))
+            .collect();
+        let options = match options.as_slice() {
+            [] => String::new(),
+            options => format!("OPTIONS ({})", options.join(", ")),
+        };
+        let create = format!(
+            "CREATE EXTERNAL TABLE {name} {columns} STORED AS KAFKA LOCATION '{topic}' {options}"
+        );
+        self.try_rows(&create).await.map(drop)
+    }
+
+    /// The rows, their values parted by `|`, in the order of their text.
+    pub async fn rows(&self, sql: &str) -> Vec<String> {
+        match self.try_rows(sql).await {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    /// What the failing statement says.
+    pub async fn error(&self, sql: &str) -> String {
+        match self.try_rows(sql).await {
+            Ok(rows) => panic!("{sql} gave {rows:?} and no error"),
+            Err(error) => error,
+        }
+    }
+
+    async fn try_rows(&self, sql: &str) -> Result<Vec<String>, String> {
+        let work = async {
+            let frame = datafusion_kafka::sql(&self.ctx, sql).await?;
+            frame.collect().await
+        };
+        let batches = in_time(sql, work)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut rows: Vec<String> = cells(&batches).iter().map(|row| row.join("|")).collect();
+        rows.sort_unstable();
+        Ok(rows)
+    }
+}
+
+/// An option that makes every record a row.
+pub const APPEND: (&str, &str) = ("kafka.mode", "append");
