@@ -11,13 +11,16 @@ pub(crate) trait Record {
     /// Milliseconds since 1970 in UTC, where the record has a timestamp.
     fn timestamp(&self) -> Option<i64>;
     /// Visits the headers in their order, duplicates included.
-    fn visit_headers(&self, visit: &mut dyn FnMut(&[u8], Option<&[u8]>));
+    fn visit_headers(&self, visit: VisitHeader<'_>);
 
     /// What the record weighs: the bytes of key and payload.
     fn size(&self) -> usize {
         self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
     }
 }
+
+/// Takes a header's name and its value.
+pub(crate) type VisitHeader<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
 
 /// Offsets of one Kafka partition, from `start` up to but not including `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
