@@ -2,7 +2,7 @@
 //! `KAFKA_BOOTSTRAP_SERVERS` names.
 
 // Each example uses some of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::error::Error;
 use std::time::Duration;
