@@ -105,7 +105,8 @@ impl Sample {
 fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample> {
     let client = std::sync::Arc::new(Client::new(topic, options)?);
     let partitions = client.partitions(cancel)?;
-    let snapshot = Snapshot::take(&client, topic, options, &partitions, cancel)?;
+    let watermarks = client.watermarks(&partitions, cancel)?;
+    let snapshot = Snapshot::resolve(&client, topic, options, &watermarks, cancel)?;
     let filled = partitions
         .iter()
         .filter(|partition| !snapshot.range(**partition).is_empty());

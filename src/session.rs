@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use datafusion::common::plan_datafusion_err;
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
 
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
 use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
+use crate::source::one_instant::OneInstant;
 
 /// What [`register_kafka`] puts into a session.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +40,9 @@ impl KafkaConfig {
 }
 
 /// Adds Kafka to a session: `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
-/// `SET kafka.x = ..`, and in the default schema a table for every topic whose
-/// name matches a pattern. Does not connect.
+/// `SET kafka.x = ..`, in the default schema a table for every topic whose
+/// name matches a pattern, and a rule by which all scans of a topic in one
+/// query end at the same offsets. Does not connect.
 ///
 /// Call it once per session.
 ///
@@ -82,10 +85,14 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         let options = state.config_mut().options_mut();
         options.extensions.insert(KafkaSessionOptions::default());
         let defaults = &options.catalog;
-        (
+        let names = (
             defaults.default_catalog.clone(),
             defaults.default_schema.clone(),
-        )
+        );
+        *state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rule(Arc::new(OneInstant))
+            .build();
+        names
     };
     let missing = || {
         let error = plan_datafusion_err!("the session has no schema `{catalog}.{schema}`");

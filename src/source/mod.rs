@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! offsets ── which offsets of each partition ──┐
-//! fetch   ── their records, chunk by chunk ────┼─► scan ── fold by key ──► rows ──► RecordBatch ──► exec
+//! fetch   ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
+//! exec    ── the plan node;   run ── its threads;   one_instant ── scans of a plan that agree
 //! ```
 //!
 //! In upsert mode a partition is read from its end towards its start: the
@@ -14,5 +15,7 @@ pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod fold;
 pub(crate) mod offsets;
+pub(crate) mod one_instant;
 pub(crate) mod rows;
+pub(crate) mod run;
 pub(crate) mod scan;

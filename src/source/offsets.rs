@@ -14,33 +14,34 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Asks the brokers for the watermarks and turns `kafka.start` and
-    /// `kafka.end` into offsets.
-    pub(crate) fn take(
+    /// Turns `kafka.start` and `kafka.end` into offsets, between the
+    /// watermarks; asks the brokers only to look up times.
+    pub(crate) fn resolve(
         client: &Client,
         topic: &str,
         options: &TableOptions,
-        partitions: &[i32],
+        watermarks: &BTreeMap<i32, OffsetRange>,
         cancel: &Cancel,
     ) -> Result<Self> {
-        let watermarks = client.watermarks(partitions, cancel)?;
+        let partitions: Vec<i32> = watermarks.keys().copied().collect();
         let place = |bound: &Bound| -> Result<Place> {
             Ok(match bound {
                 Bound::Earliest => Place::Low,
                 Bound::Latest => Place::High,
                 Bound::Offsets(offsets) => Place::Offsets(offsets.clone()),
                 Bound::Timestamp(millis) => {
-                    Place::Found(client.offsets_for_timestamp(partitions, *millis, cancel)?)
+                    Place::Found(client.offsets_for_timestamp(&partitions, *millis, cancel)?)
                 }
             })
         };
         let (start, end) = (place(&options.start)?, place(&options.end)?);
         Ok(Snapshot {
-            ranges: resolve(topic, &watermarks, &start, &end)?,
+            ranges: resolve(topic, watermarks, &start, &end)?,
         })
     }
 
-    /// What to read of a partition.
+    /// What to read of a partition; nothing of one that was added after the
+    /// snapshot was taken.
     pub(crate) fn range(&self, partition: i32) -> OffsetRange {
         self.ranges
             .get(&partition)

@@ -2,6 +2,7 @@
 //! what it says when it cannot.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, Schema};
@@ -866,20 +867,44 @@ fn scan_of(
     }
 }
 
-#[tokio::test]
-async fn both_sides_of_a_self_join_are_equal() {
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_self_join_are_equal_while_somebody_writes() {
     let Some(broker) = broker::required("both_sides_of_a_self_join") else {
         return;
     };
     let topic = broker.new_topic("joined", 3, &[]);
-    let records: Vec<Rec> = (0..3_000)
-        .map(|n| number(&format!("k{}", n % 1_000), n))
-        .collect();
-    broker.produce(&topic, &records);
+    let batch = |from: i64| -> Vec<Rec> {
+        (from..from + 300)
+            .map(|n| number(&format!("k{}", n % 1_000), n))
+            .collect()
+    };
+    broker.produce(&topic, &batch(0));
     let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
-    let join = "SELECT count(*), count(l._key), count(r._key), sum(l.v - r.v) \
-                FROM t AS l FULL JOIN t AS r ON l._key = r._key";
-    assert_eq!(table.rows(join).await, ["1000|1000|1000|0"]);
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (topic, done) = (topic.clone(), Arc::clone(&done));
+        move || {
+            let mut written = 300;
+            while !done.load(Ordering::Relaxed) {
+                broker.produce(&topic, &batch(written));
+                written += 300;
+            }
+            written
+        }
+    });
+    let join = "SELECT count(*) FROM t AS l FULL JOIN t AS r ON l._key = r._key \
+                WHERE l.v IS DISTINCT FROM r.v";
+    let mut unequal = Vec::new();
+    for _ in 0..30 {
+        unequal.extend(table.rows(join).await);
+    }
+    done.store(true, Ordering::Relaxed);
+    let written = writer.join().unwrap();
+    assert!(
+        written > 600,
+        "only {written} records were written meanwhile"
+    );
+    assert_eq!(unequal, vec!["0"; 30]);
 }
 
 /// Linux shows a thread's name, of which it keeps 15 bytes.

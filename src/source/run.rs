@@ -1,0 +1,226 @@
+//! The threads that read a topic, and what those of one query share.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::thread;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::internal_err;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use tokio::sync::mpsc;
+
+use crate::client::{Cancel, Client};
+use crate::error::Result;
+use crate::record::OffsetRange;
+use crate::source::fetch::PartitionFetch;
+use crate::source::offsets::Snapshot;
+use crate::source::scan::{ChunkSizes, Output, Scan, ScanMetrics, ScanSpec};
+
+/// The runs of a plan's scans of one topic; most plans run once.
+#[derive(Default)]
+pub(crate) struct Runs(Mutex<Execution>);
+
+#[derive(Default)]
+struct Execution {
+    /// Scan and output partition.
+    started: HashSet<(usize, usize)>,
+    /// Kept until the next run, for streams that start after others ended.
+    watermarks: Arc<OnceLock<Result<BTreeMap<i32, OffsetRange>>>>,
+    /// A client lives as long as a stream reads, not as long as the plan.
+    runs: HashMap<usize, Weak<Run>>,
+}
+
+impl Runs {
+    /// What the streams of a scan share in this run. A stream that is started
+    /// again starts a new run, which sees the topic anew.
+    pub(crate) fn join(
+        &self,
+        scan: usize,
+        partition: usize,
+        spec: &ScanSpec,
+        kafka_partitions: &[i32],
+    ) -> Arc<Run> {
+        let mut execution = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !execution.started.insert((scan, partition)) {
+            *execution = Execution::default();
+            execution.started.insert((scan, partition));
+        }
+        if let Some(run) = execution.runs.get(&scan).and_then(Weak::upgrade) {
+            return run;
+        }
+        let run = Arc::new(Run {
+            spec: spec.clone(),
+            kafka_partitions: kafka_partitions.to_vec(),
+            client: OnceLock::new(),
+            watermarks: Arc::clone(&execution.watermarks),
+            snapshot: OnceLock::new(),
+            bad_records: AtomicUsize::new(0),
+        });
+        execution.runs.insert(scan, Arc::downgrade(&run));
+        run
+    }
+}
+
+/// What the streams of one scan share in one run.
+pub(crate) struct Run {
+    spec: ScanSpec,
+    kafka_partitions: Vec<i32>,
+    client: OnceLock<Result<Arc<Client>>>,
+    /// Shared with all scans of the topic in the plan: one instant for all.
+    watermarks: Arc<OnceLock<Result<BTreeMap<i32, OffsetRange>>>>,
+    snapshot: OnceLock<Result<Snapshot>>,
+    bad_records: AtomicUsize,
+}
+
+impl Run {
+    /// The client and the offsets to read, looked up by whoever comes first.
+    fn open(&self, cancel: &Cancel) -> Result<(Arc<Client>, Snapshot)> {
+        let table = &self.spec.table;
+        let client = self
+            .client
+            .get_or_init(|| Client::new(&table.topic, &table.options).map(Arc::new))
+            .clone()?;
+        let watermarks = self
+            .watermarks
+            .get_or_init(|| client.watermarks(&self.kafka_partitions, cancel))
+            .clone()?;
+        let snapshot = self
+            .snapshot
+            .get_or_init(|| {
+                Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
+            })
+            .clone()?;
+        Ok((client, snapshot))
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let bad_records = *self.bad_records.get_mut();
+        if bad_records > 0 {
+            log::warn!(
+                "topic `{}`: {bad_records} records did not fit the table (`kafka.on_bad_record`)",
+                self.spec.table.topic
+            );
+        }
+    }
+}
+
+/// One stream: first waiting to be polled, then reading on its thread.
+pub(crate) enum Reading {
+    Waiting(Box<ScanTask>),
+    Running(mpsc::Receiver<Message>),
+    Ended,
+}
+
+/// What the reading thread sends; `None` says that it read to the end, which a
+/// thread that dies does not.
+pub(crate) type Message = DataFusionResult<Option<RecordBatch>>;
+
+impl Reading {
+    pub(crate) async fn next(self) -> Option<(DataFusionResult<RecordBatch>, Reading)> {
+        let mut receiver = match self {
+            Reading::Waiting(task) => match task.spawn() {
+                Ok(receiver) => receiver,
+                Err(error) => return Some((Err(error), Reading::Ended)),
+            },
+            Reading::Running(receiver) => receiver,
+            Reading::Ended => return None,
+        };
+        match receiver.recv().await {
+            Some(Ok(Some(batch))) => Some((Ok(batch), Reading::Running(receiver))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(error), Reading::Ended)),
+            None => Some((
+                internal_err!("the thread that reads the topic ended without a result"),
+                Reading::Ended,
+            )),
+        }
+    }
+}
+
+/// Everything that a reading thread needs.
+pub(crate) struct ScanTask {
+    pub(crate) run: Arc<Run>,
+    pub(crate) kafka_partition: i32,
+    pub(crate) schema: SchemaRef,
+    pub(crate) metrics: ScanMetrics,
+    pub(crate) context: Arc<TaskContext>,
+}
+
+impl ScanTask {
+    fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
+        // One batch on its way while the next is decoded.
+        let (sender, receiver) = mpsc::channel(2);
+        let topic = &self.run.spec.table.topic;
+        thread::Builder::new()
+            .name(format!("kafka-scan-{topic}-{}", self.kafka_partition))
+            .spawn(move || {
+                let result = self.read(sender.clone());
+                // The receiver may be gone; then nobody wants to know.
+                let _ = sender.blocking_send(result.map(|()| None));
+            })
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(receiver)
+    }
+
+    fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
+        let spec = &self.run.spec;
+        let table = &spec.table;
+        let cancel = Cancel::when({
+            let sender = sender.clone();
+            move || sender.is_closed()
+        });
+        let (client, snapshot) = self.run.open(&cancel)?;
+        let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
+        let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
+        let scan = Scan {
+            spec,
+            partition: self.kafka_partition,
+            batch_size: self.context.session_config().batch_size(),
+            chunk_sizes: ChunkSizes::default(),
+            metrics: &self.metrics,
+            memory: &memory,
+            fetch: PartitionFetch::new(
+                client,
+                &table.topic,
+                self.kafka_partition,
+                table.options.retry_timeout,
+            ),
+            output: ChannelOutput {
+                sender,
+                schema: Arc::clone(&self.schema),
+            },
+        };
+        let result = scan.run(snapshot.range(self.kafka_partition));
+        let bad_records = self.metrics.bad_records.value();
+        self.run
+            .bad_records
+            .fetch_add(bad_records, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Hands batches over to the stream.
+struct ChannelOutput {
+    sender: mpsc::Sender<Message>,
+    schema: SchemaRef,
+}
+
+impl Output for ChannelOutput {
+    fn send(&mut self, batch: RecordBatch) -> bool {
+        let batch = batch
+            .with_schema(Arc::clone(&self.schema))
+            .map(Some)
+            .map_err(|error| DataFusionError::ArrowError(Box::new(error), None));
+        self.sender.blocking_send(batch).is_ok()
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
