@@ -171,7 +171,7 @@ fn fill(broker: &broker::Broker, records: u64, keys: u64) -> String {
         let id = i.wrapping_mul(7_368_787) % keys;
         let key = key(id);
         orders::write_order(i, &mut payload);
-        let tombstone = keys < records && id % 100 == 0 && i >= records - keys;
+        let tombstone = keys < records && id.is_multiple_of(100) && i >= records - keys;
         let mut record = BaseRecord::to(&topic).key(&key);
         if !tombstone {
             record = record.payload(&payload);

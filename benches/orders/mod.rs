@@ -50,7 +50,7 @@ pub fn write_order(i: u64, out: &mut String) {
         random % 59,
         random % 1000,
         random % 20,
-        random % 3 == 0,
+        random.is_multiple_of(3),
         random % 40,
         random % 100_000,
         random % 200,
