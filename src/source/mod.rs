@@ -11,6 +11,7 @@
 //! are ever decoded, and rows leave while reading goes on. Each partition has
 //! a thread of its own, since librdkafka's calls block.
 
+mod columns;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod fold;

@@ -410,7 +410,7 @@ fn check(fields: &Fields, rows: usize, rng: &mut TestRng) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn nested_rows_are_read_back_equal(fields in fields(data_type()), rows in 0_usize..12, mut rng in rng()) {

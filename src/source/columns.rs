@@ -1,0 +1,323 @@
+//! The columns of a batch, built one record at a time.
+//!
+//! Every builder takes exactly one value per record, a NULL where the value
+//! does not fit, so that columns never get out of step.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, BinaryViewBuilder, BooleanBuilder, Int32Builder, Int64Builder,
+    ListBuilder, StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::error::ArrowError;
+
+use crate::error::{Error, Result};
+use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
+use crate::options::{KeyFormat, ValueFormat};
+use crate::record::Record;
+use crate::schema::Metadata;
+use crate::table::TableDefinition;
+
+/// The `_key` column, by `kafka.key.format`.
+pub(super) enum KeyBuilder {
+    Text(TextBuilder),
+    Bytes(BytesBuilder),
+    /// With the type where NULL is not allowed.
+    Json(Box<ValueDecoder>, Option<DataType>),
+}
+
+impl KeyBuilder {
+    pub(super) fn try_new(table: &TableDefinition, field: &FieldRef) -> Result<Self> {
+        Ok(match table.options.key_format {
+            KeyFormat::String => KeyBuilder::Text(TextBuilder::new(field)),
+            KeyFormat::Bytes => KeyBuilder::Bytes(BytesBuilder::new(field)),
+            KeyFormat::Json => {
+                let decoder = ValueDecoder::try_new(field, &table.options.decode);
+                let decoder = decoder.map_err(|error| unsupported(field, &error))?;
+                let required = (!field.is_nullable()).then(|| field.data_type().clone());
+                KeyBuilder::Json(Box::new(decoder), required)
+            }
+        })
+    }
+
+    pub(super) fn append(&mut self, key: Option<&[u8]>) -> Result<(), DecodeError> {
+        match self {
+            KeyBuilder::Text(builder) => builder.append(key),
+            KeyBuilder::Bytes(builder) => builder.append(key),
+            KeyBuilder::Json(decoder, required) => match key {
+                Some(key) => decoder.append(key),
+                None => {
+                    decoder.append_null();
+                    match required {
+                        None => Ok(()),
+                        Some(expected) => Err(missing(expected)),
+                    }
+                }
+            },
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        match self {
+            KeyBuilder::Text(builder) => builder.finish(),
+            KeyBuilder::Bytes(builder) => builder.finish(),
+            KeyBuilder::Json(decoder, _) => decoder.finish(),
+        }
+    }
+}
+
+/// The payload columns, by `kafka.value.format`.
+pub(super) enum PayloadDecoder {
+    Json(Box<RowDecoder>),
+    Text(TextBuilder),
+    Bytes(BytesBuilder),
+}
+
+impl PayloadDecoder {
+    pub(super) fn try_new(table: &TableDefinition, fields: Fields) -> Result<Self> {
+        let first = fields.first();
+        Ok(match (table.schema.value_format(), first) {
+            (ValueFormat::String, Some(field)) => PayloadDecoder::Text(TextBuilder::new(field)),
+            (ValueFormat::Bytes, Some(field)) => PayloadDecoder::Bytes(BytesBuilder::new(field)),
+            _ => {
+                let decoder = RowDecoder::try_new(&fields, &table.options.decode);
+                PayloadDecoder::Json(Box::new(decoder.map_err(|error| Error::InvalidColumn {
+                    column: error.path.clone(),
+                    reason: error.to_string(),
+                })?))
+            }
+        })
+    }
+
+    pub(super) fn append(&mut self, payload: Option<&[u8]>) -> Result<(), DecodeError> {
+        match (self, payload) {
+            (PayloadDecoder::Json(decoder), Some(payload)) => decoder.append(payload),
+            (PayloadDecoder::Json(decoder), None) => {
+                decoder.append_null();
+                Ok(())
+            }
+            (PayloadDecoder::Text(builder), payload) => builder.append(payload),
+            (PayloadDecoder::Bytes(builder), payload) => builder.append(payload),
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        match self {
+            PayloadDecoder::Json(decoder) => decoder.finish(),
+            PayloadDecoder::Text(builder) => Ok(vec![builder.finish()?]),
+            PayloadDecoder::Bytes(builder) => Ok(vec![builder.finish()?]),
+        }
+    }
+}
+
+/// UTF-8 text as any string type.
+pub(super) struct TextBuilder {
+    builder: StringKind,
+    data_type: DataType,
+    nullable: bool,
+}
+
+enum StringKind {
+    View(StringViewBuilder),
+    Plain(StringBuilder),
+}
+
+impl TextBuilder {
+    fn new(field: &Field) -> Self {
+        TextBuilder {
+            builder: match field.data_type() {
+                DataType::Utf8View => StringKind::View(StringViewBuilder::new()),
+                _ => StringKind::Plain(StringBuilder::new()),
+            },
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+        }
+    }
+
+    fn append(&mut self, bytes: Option<&[u8]>) -> Result<(), DecodeError> {
+        let text = bytes.map(std::str::from_utf8).transpose();
+        let value = text.as_ref().ok().copied().flatten();
+        match &mut self.builder {
+            StringKind::View(builder) => builder.append_option(value),
+            StringKind::Plain(builder) => builder.append_option(value),
+        }
+        match (text, bytes) {
+            (Err(error), _) => Err(DecodeError {
+                path: String::new(),
+                position: error.valid_up_to(),
+                kind: DecodeErrorKind::InvalidUtf8,
+            }),
+            (Ok(_), None) if !self.nullable => Err(missing(&self.data_type)),
+            (Ok(_), _) => Ok(()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let array: ArrayRef = match &mut self.builder {
+            StringKind::View(builder) => Arc::new(builder.finish()),
+            StringKind::Plain(builder) => Arc::new(builder.finish()),
+        };
+        to_type(array, &self.data_type)
+    }
+}
+
+/// Bytes as any binary type.
+pub(super) struct BytesBuilder {
+    builder: BinaryKind,
+    data_type: DataType,
+    nullable: bool,
+}
+
+enum BinaryKind {
+    View(BinaryViewBuilder),
+    Plain(BinaryBuilder),
+}
+
+impl BytesBuilder {
+    fn new(field: &Field) -> Self {
+        BytesBuilder {
+            builder: match field.data_type() {
+                DataType::BinaryView => BinaryKind::View(BinaryViewBuilder::new()),
+                _ => BinaryKind::Plain(BinaryBuilder::new()),
+            },
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+        }
+    }
+
+    fn append(&mut self, bytes: Option<&[u8]>) -> Result<(), DecodeError> {
+        match &mut self.builder {
+            BinaryKind::View(builder) => builder.append_option(bytes),
+            BinaryKind::Plain(builder) => builder.append_option(bytes),
+        }
+        if bytes.is_none() && !self.nullable {
+            return Err(missing(&self.data_type));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
+        let array: ArrayRef = match &mut self.builder {
+            BinaryKind::View(builder) => Arc::new(builder.finish()),
+            BinaryKind::Plain(builder) => Arc::new(builder.finish()),
+        };
+        to_type(array, &self.data_type)
+    }
+}
+
+/// A metadata column in the type that [`Metadata::data_type`] says; cast to the
+/// declared one at the end of a batch.
+pub(super) enum MetadataBuilder {
+    Topic(StringViewBuilder),
+    Partition(Int32Builder),
+    Offset(Int64Builder),
+    Timestamp(TimestampMillisecondBuilder),
+    Headers(Box<ListBuilder<StructBuilder>>),
+    Tombstone(BooleanBuilder),
+    Error(StringViewBuilder),
+}
+
+impl MetadataBuilder {
+    pub(super) fn new(metadata: Metadata) -> Self {
+        match metadata {
+            // Rows of one topic all name it: kept once per batch.
+            Metadata::Topic => {
+                MetadataBuilder::Topic(StringViewBuilder::new().with_deduplicate_strings())
+            }
+            Metadata::Partition => MetadataBuilder::Partition(Int32Builder::new()),
+            Metadata::Offset => MetadataBuilder::Offset(Int64Builder::new()),
+            Metadata::Timestamp => {
+                MetadataBuilder::Timestamp(TimestampMillisecondBuilder::new().with_timezone("UTC"))
+            }
+            Metadata::Headers => MetadataBuilder::Headers(Box::new(headers_builder())),
+            Metadata::Tombstone => MetadataBuilder::Tombstone(BooleanBuilder::new()),
+            Metadata::Error => MetadataBuilder::Error(StringViewBuilder::new()),
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        record: &impl Record,
+        error: Option<&DecodeError>,
+    ) {
+        match self {
+            MetadataBuilder::Topic(builder) => builder.append_value(topic),
+            MetadataBuilder::Partition(builder) => builder.append_value(partition),
+            MetadataBuilder::Offset(builder) => builder.append_value(record.offset()),
+            MetadataBuilder::Timestamp(builder) => builder.append_option(record.timestamp()),
+            MetadataBuilder::Headers(builder) => append_headers(builder, record),
+            MetadataBuilder::Tombstone(builder) => {
+                builder.append_value(record.payload().is_none());
+            }
+            MetadataBuilder::Error(builder) => {
+                builder.append_option(error.map(DecodeError::to_string));
+            }
+        }
+    }
+
+    pub(super) fn finish(&mut self, field: &Field) -> Result<ArrayRef, ArrowError> {
+        let array: ArrayRef = match self {
+            MetadataBuilder::Topic(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Partition(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Offset(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Timestamp(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Headers(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Tombstone(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Error(builder) => Arc::new(builder.finish()),
+        };
+        to_type(array, field.data_type())
+    }
+}
+
+fn headers_builder() -> ListBuilder<StructBuilder> {
+    let DataType::List(item) = Metadata::Headers.data_type() else {
+        return ListBuilder::new(StructBuilder::from_fields(Fields::empty(), 0));
+    };
+    let fields = match item.data_type() {
+        DataType::Struct(fields) => fields.clone(),
+        _ => Fields::empty(),
+    };
+    ListBuilder::new(StructBuilder::from_fields(fields, 0)).with_field(item)
+}
+
+fn append_headers(builder: &mut ListBuilder<StructBuilder>, record: &impl Record) {
+    let headers = builder.values();
+    record.visit_headers(&mut |name, value| {
+        if let Some(names) = headers.field_builder::<StringBuilder>(0) {
+            names.append_value(String::from_utf8_lossy(name));
+        }
+        if let Some(values) = headers.field_builder::<BinaryBuilder>(1) {
+            values.append_option(value);
+        }
+        headers.append(true);
+    });
+    builder.append(true);
+}
+
+fn missing(expected: &DataType) -> DecodeError {
+    DecodeError {
+        path: String::new(),
+        position: 0,
+        kind: DecodeErrorKind::MissingValue {
+            expected: expected.clone(),
+        },
+    }
+}
+
+fn to_type(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    if array.data_type() == data_type {
+        return Ok(array);
+    }
+    cast(&array, data_type)
+}
+
+fn unsupported(field: &Field, error: &crate::json::UnsupportedType) -> Error {
+    Error::InvalidColumn {
+        column: field.name().clone(),
+        reason: error.to_string(),
+    }
+}
