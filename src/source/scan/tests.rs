@@ -261,11 +261,32 @@ proptest! {
     }
 
     #[test]
-    fn a_count_needs_no_columns(log in logs(), sizes in sizes()) {
+    fn every_projection_gives_its_part_of_the_same_rows(
+        log in logs(),
+        sizes in sizes(),
+        columns in prop::sample::select(vec![vec![], vec![0], vec![1], vec![1, 0]]),
+        limit in prop::option::of(0usize..40),
+    ) {
         let range = OffsetRange { start: 0, end: log.last().map_or(0, |r| r.offset + 1) };
-        let result = run(&spec("upsert", vec![], None), &log, range, sizes, 8);
+        let result = run(&spec("upsert", columns.clone(), limit), &log, range, sizes, 8);
+        let expected = model(&log, range);
         let count: usize = result.batches.iter().map(RecordBatch::num_rows).sum();
-        prop_assert_eq!(count, model(&log, range).len());
+        prop_assert_eq!(count, limit.unwrap_or(usize::MAX).min(expected.len()));
+        for batch in &result.batches {
+            prop_assert_eq!(batch.num_columns(), columns.len());
+            for (array, column) in batch.columns().iter().zip(&columns) {
+                for row in 0..batch.num_rows() {
+                    let known = match column {
+                        0 => expected.contains_key(array.as_string::<i32>().value(row)),
+                        _ => {
+                            let value = array.as_primitive::<Int64Type>().value(row);
+                            expected.values().any(|v| *v == value)
+                        }
+                    };
+                    prop_assert!(known, "a value of no row");
+                }
+            }
+        }
     }
 
     #[test]
