@@ -75,15 +75,20 @@ impl Producer {
         let mut full_since = None;
         loop {
             self.check()?;
+            let nothing_queued = full_since.is_some() && self.native.in_flight_count() == 0;
             match self.native.send(message) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     message = returned;
                     full_since.get_or_insert_with(Instant::now);
-                    // Every acknowledgement makes room.
-                    self.acknowledgements().changed.notified().await;
+                    if nothing_queued {
+                        let reason = "the record is larger than \
+                                      `kafka.producer.queue.buffering.max.kbytes`";
+                        return Err(self.error(reason.to_owned()));
+                    }
+                    self.room().await;
                 }
-                Err((error, _)) => return Err(self.error(error.to_string())),
+                Err((error, _)) => return Err(self.error(not_taken(&error))),
             }
         }
         if let Some(since) = full_since {
@@ -91,6 +96,17 @@ impl Producer {
         }
         self.sent += 1;
         Ok(())
+    }
+
+    /// Waits until there may be room in a queue that was full.
+    async fn room(&self) {
+        if self.acknowledgements().count() < self.sent {
+            self.acknowledgements().changed.notified().await;
+        } else {
+            // A record leaves the queue just after its acknowledgement was
+            // counted, and no other acknowledgement will follow the last.
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until every record is acknowledged and says how many there were.
@@ -133,6 +149,20 @@ impl Producer {
     }
 }
 
+/// Why librdkafka did not put a record in its queue.
+fn not_taken(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+            format!("{error}; raise `kafka.client.message.max.bytes`")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// What helps where the broker refuses a size, which it does for a whole batch.
+const TOO_LARGE: &str = "raise the topic's `max.message.bytes`, or set \
+                         `kafka.producer.batch.size` below it where no single record is too large";
+
 /// What became of the records that were sent.
 #[derive(Default)]
 pub(crate) struct Acknowledgements {
@@ -161,6 +191,7 @@ impl Acknowledgements {
                 (Some(RDKafkaErrorCode::MessageTimedOut), Some(cause)) => {
                     format!("{error}: {cause}")
                 }
+                (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => format!("{error}; {TOO_LARGE}"),
                 _ => error.to_string(),
             });
         }
