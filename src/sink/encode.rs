@@ -260,6 +260,12 @@ impl BatchEncoder<'_> {
             index,
             TimestampMillisecondArray::value,
         );
+        // librdkafka takes 0 for now, and the brokers nothing below.
+        if record.timestamp.is_some_and(|millis| millis <= 0) {
+            return Err(invalid(
+                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
+            ));
+        }
         record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
         if record.tombstone {
             return Ok(());
