@@ -57,14 +57,21 @@ pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame
         Some((insert, target, sink)) => plan_insert(&state, insert, target, sink).await?,
         None => {
             let creating = match &statement {
-                Statement::CreateExternalTable(create) => create.name.to_string(),
-                _ => String::new(),
+                Statement::CreateExternalTable(create) => last_part(&create.name),
+                _ => None,
             };
+            let creating = creating.unwrap_or_default().to_owned();
             let plan = state.statement_to_plan(statement);
             CREATING.scope(creating, plan).await?
         }
     };
     ctx.execute_logical_plan(plan).await
+}
+
+/// The table's own name, without quotes and without its schema.
+fn last_part(name: &ast::ObjectName) -> Option<&str> {
+    let ident = name.0.last()?.as_ident()?;
+    Some(&ident.value)
 }
 
 /// The parts of an INSERT whose target has no columns of its own.
