@@ -161,7 +161,13 @@ impl Client {
 
     /// Serves librdkafka's logs and errors; the last error is kept for messages.
     pub(crate) fn serve_events(&self) {
-        while self.consumer().poll(Duration::ZERO).is_some() {}
+        self.serve_events_for(Duration::ZERO);
+    }
+
+    /// Without any time to spend, rdkafka stops after a single log line,
+    /// however many more stand before the error.
+    fn serve_events_for(&self, time: Duration) {
+        while self.consumer().poll(time).is_some() {}
     }
 
     /// What librdkafka complained about last, as the reason in an error.
@@ -178,12 +184,11 @@ impl Client {
         let deadline = Instant::now() + self.timeout;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let result = request(SLICE.min(left).max(Duration::from_millis(1)));
-            self.serve_events();
-            let error = match result {
+            let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
+            self.serve_events_for(SLICE / 9);
             if cancel.is_cancelled() {
                 return Err(Failure::Timeout("cancelled".to_owned()));
             }
