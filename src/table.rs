@@ -9,11 +9,11 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
-    Constraints, DFSchema, Result as DataFusionResult, not_impl_err, plan_err,
+    Constraints, DFSchema, DFSchemaRef, Result as DataFusionResult, not_impl_err, plan_err,
 };
 use datafusion::datasource::TableType;
 use datafusion::datasource::sink::DataSinkExec;
-use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
@@ -249,6 +249,42 @@ impl TableProvider for KafkaTable {
         let sink = KafkaSink::new(Arc::clone(table));
         let input = sink.align(input)?;
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
+    }
+
+    async fn delete_from(
+        &self,
+        _state: &dyn Session,
+        _filters: Vec<Expr>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        not_impl_err!(
+            "DELETE is not supported for Kafka topics; declare `_tombstone BOOLEAN` and INSERT the keys with `_tombstone` true"
+        )
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        not_impl_err!("UPDATE is not supported for Kafka topics; INSERT the rows as they should be")
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        not_impl_err!(
+            "TRUNCATE is not supported for Kafka topics; declare `_tombstone BOOLEAN` and INSERT all keys with `_tombstone` true"
+        )
+    }
+
+    async fn merge_into(
+        &self,
+        _state: &dyn Session,
+        _source: Arc<dyn ExecutionPlan>,
+        _merge_schema: DFSchemaRef,
+        _on: Expr,
+        _clauses: Vec<MergeIntoClause>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        not_impl_err!("MERGE is not supported for Kafka topics; INSERT the rows as they should be")
     }
 }
 
