@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
@@ -95,7 +96,7 @@ impl Location {
 
     fn parse_text(location: &str) -> Result<Self> {
         let invalid = |reason: &str| Error::InvalidLocation {
-            location: without_user(location),
+            location: without_login(location),
             reason: reason.to_owned(),
         };
         let (servers, topic) = match location.split_once("://") {
@@ -140,10 +141,15 @@ fn bad_topic_name(topic: &str) -> Option<&'static str> {
     }
 }
 
-fn without_user(location: &str) -> String {
-    match (location.split_once("://"), location.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
-        _ => location.to_owned(),
+/// The location without what may be a login: the text before an `@`, and a query.
+fn without_login(location: &str) -> String {
+    let (place, query) = match location.split_once('?') {
+        Some((place, _)) => (place, "?***"),
+        None => (location, ""),
+    };
+    match place.rsplit_once('@') {
+        Some((_, rest)) => format!("***@{rest}{query}"),
+        None => format!("{place}{query}"),
     }
 }
 
@@ -203,16 +209,21 @@ fn definition_text(
         .columns()
         .map(|(_, field)| {
             let not_null = if field.is_nullable() { "" } else { " NOT NULL" };
-            format!("{} {}{not_null}", quoted(field.name()), field.data_type())
+            let data_type = sql_type(field.data_type());
+            format!("{} {data_type}{not_null}", quoted(field.name()))
         })
         .collect();
+    let primary_key = match command.constraints.is_empty() {
+        true => String::new(),
+        false => format!(", PRIMARY KEY ({KEY_COLUMN})"),
+    };
     let location = command.locations.first().map_or("", String::as_str);
     let options: Vec<String> = options
         .redacted()
         .map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")))
         .collect();
     let mut text = format!(
-        "CREATE EXTERNAL TABLE {} ({}) STORED AS KAFKA LOCATION '{location}'",
+        "CREATE EXTERNAL TABLE {} ({}{primary_key}) STORED AS KAFKA LOCATION '{location}'",
         command.name.to_quoted_string(),
         columns.join(", "),
     );
@@ -224,6 +235,53 @@ fn definition_text(
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The type as DDL names it; a type that DDL has no name for as Arrow does.
+fn sql_type(data_type: &DataType) -> String {
+    let name = match data_type {
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INT",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 => "TINYINT UNSIGNED",
+        DataType::UInt16 => "SMALLINT UNSIGNED",
+        DataType::UInt32 => "INT UNSIGNED",
+        DataType::UInt64 => "BIGINT UNSIGNED",
+        DataType::Float32 => "REAL",
+        DataType::Float64 => "DOUBLE",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA",
+        DataType::Date32 => "DATE",
+        DataType::Time64(TimeUnit::Nanosecond) => "TIME",
+        DataType::Interval(IntervalUnit::MonthDayNano) => "INTERVAL",
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            return format!("DECIMAL({precision}, {scale})");
+        }
+        DataType::Timestamp(unit, zone) => {
+            let digits = match unit {
+                TimeUnit::Second => 0,
+                TimeUnit::Millisecond => 3,
+                TimeUnit::Microsecond => 6,
+                TimeUnit::Nanosecond => 9,
+            };
+            let zone = zone.as_ref().map_or("", |_| " WITH TIME ZONE");
+            return format!("TIMESTAMP({digits}){zone}");
+        }
+        DataType::List(item) | DataType::LargeList(item) => {
+            return format!("{}[]", sql_type(item.data_type()));
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{} {}", quoted(field.name()), sql_type(field.data_type())))
+                .collect();
+            return format!("STRUCT<{}>", fields.join(", "));
+        }
+        other => return other.to_string(),
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]
@@ -263,6 +321,16 @@ mod tests {
     fn a_password_in_a_location_is_refused_and_not_shown() {
         let error = Location::parse_text("kafka://alice:geheim@host:9092/t").unwrap_err();
         assert!(error.to_string().contains("sasl.password"), "{error}");
-        assert!(!error.to_string().contains("geheim"), "{error}");
+        for location in [
+            "kafka://alice:geheim@host:9092/t",
+            "KAFKA://alice:geheim@host:9092/t",
+            "alice:geheim@host:9092/t",
+            "kafka://host:9092/t?password=geheim",
+            "kafka://host:9092/t?password=geheim@x",
+            "alice:geheim://x@host:9092/t",
+        ] {
+            let error = Location::parse_text(location).unwrap_err().to_string();
+            assert!(!error.contains("geheim"), "{error}");
+        }
     }
 }
