@@ -12,8 +12,12 @@
 
 mod broker;
 mod broker_works;
+mod ddl;
 mod declared;
 mod end_to_end;
 mod log_shapes;
+mod patterns;
 mod reading;
+mod secrets;
 mod session;
+mod writing;

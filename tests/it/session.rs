@@ -1,5 +1,8 @@
 //! What the tests of behaviour share: a session on the broker, and its answers as text.
 
+use std::future::Future;
+use std::time::Duration;
+
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -30,7 +33,30 @@ pub async fn try_rows(
     ctx: &SessionContext,
     sql: &str,
 ) -> datafusion::error::Result<Vec<RecordBatch>> {
-    datafusion_kafka::sql(ctx, sql).await?.collect().await
+    within(sql, async {
+        datafusion_kafka::sql(ctx, sql).await?.collect().await
+    })
+    .await
+}
+
+/// The count that a statement returns: how many rows it wrote.
+pub async fn count(ctx: &SessionContext, sql: &str) -> u64 {
+    counted(&rows(ctx, sql).await)
+}
+
+/// The count in the rows that a statement returns.
+pub fn counted(rows: &[RecordBatch]) -> u64 {
+    let cells = cells(rows);
+    assert_eq!(cells.len(), 1, "{cells:?}");
+    cells[0][0].parse().unwrap()
+}
+
+/// The result of a future, which a hang makes a failure.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(60), future).await {
+        Ok(result) => result,
+        Err(_) => panic!("{what}: no end within a minute"),
+    }
 }
 
 /// The rows of a statement as a table of text.

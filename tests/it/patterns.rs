@@ -1,0 +1,360 @@
+//! Topics as tables by their names, and how clients log in.
+
+use std::io::Write as _;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::prelude::SessionContext;
+use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
+
+use crate::broker::{self, Broker, Rec, SASL_PASSWORD, SASL_USER, topic_name};
+use crate::session::{cells, count, error, rows, session, within};
+use crate::writing::{child, create_table, record, records, says};
+
+fn source(pattern: &str) -> KafkaTopics {
+    KafkaTopics::new().source(pattern, SourceOptions::new())
+}
+
+fn creating() -> SinkOptions {
+    SinkOptions::new().with_option("kafka.create_topic", "true")
+}
+
+#[tokio::test]
+async fn one_pattern_serves_topics_with_different_columns() {
+    let Some(broker) = broker::required("one_pattern_serves_topics") else {
+        return;
+    };
+    let prefix = topic_name("join");
+    let (orders, people) = (format!("{prefix}.orders"), format!("{prefix}.people"));
+    broker.create_topic(&orders, 2, &[]);
+    broker.create_topic(&people, 1, &[]);
+    let order = |key: &str, amount: i32, person: &str| {
+        Rec::new(
+            key,
+            format!(r#"{{"amount":{amount},"personId":"{person}"}}"#),
+        )
+    };
+    broker.produce(
+        &orders,
+        &[order("1", 10, "a"), order("2", 5, "b"), order("3", 2, "a")],
+    );
+    broker.produce(
+        &people,
+        &[
+            Rec::new("a", r#"{"name":"Ada"}"#),
+            Rec::new("b", r#"{"name":"Bob"}"#),
+        ],
+    );
+    let ctx = session(broker, source(&format!("^{prefix}")));
+    let sql = format!(
+        "SELECT p.name, sum(o.amount) FROM \"{orders}\" o JOIN \"{people}\" p ON o.personId = p._key \
+         GROUP BY p.name ORDER BY 1"
+    );
+    assert_eq!(
+        cells(&rows(&ctx, &sql).await),
+        [["Ada", "12"], ["Bob", "5"]]
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_matches_two_patterns_is_refused_and_both_are_named() {
+    let Some(broker) = broker::required("a_name_that_matches_two_patterns") else {
+        return;
+    };
+    let topics = source("^ord")
+        .source("ers$", SourceOptions::new())
+        .sink("^out", SinkOptions::new())
+        .sink("put$", SinkOptions::new());
+    let ctx = session(broker, topics);
+    let why = error(&ctx, "SELECT * FROM orders").await;
+    says(&why, &["`orders`", "source", "`^ord`", "`ers$`"]);
+    let why = error(&ctx, "INSERT INTO output SELECT 'a' AS _key").await;
+    says(&why, &["`output`", "sink", "`^out`", "`put$`"]);
+    let why = error(&ctx, "SELECT * FROM customers").await;
+    says(&why, &["customers", "not found"]);
+}
+
+#[tokio::test]
+async fn a_pattern_must_be_a_regular_expression_with_valid_options() {
+    let refused = |topics| {
+        let config = KafkaConfig::new().with_topics(topics);
+        register_kafka(&SessionContext::new(), config)
+            .unwrap_err()
+            .to_string()
+    };
+    says(&refused(source("(")), &["`(`", "regular expression"]);
+    says(
+        &refused(source("*.orders")),
+        &["`*.orders`", "regular expression"],
+    );
+    let wrong = SinkOptions::new().with_option("kafka.json.null", "omit");
+    says(
+        &refused(KafkaTopics::new().sink("*", wrong)),
+        &["`kafka.json.nulls`"],
+    );
+}
+
+#[tokio::test]
+async fn a_star_is_every_topic() {
+    let Some(broker) = broker::required("a_star_is_every_topic") else {
+        return;
+    };
+    let topic = broker.new_topic("star", 1, &[]);
+    let ctx = session(broker, source("*").sink("*", SinkOptions::new()));
+    let insert = format!("INSERT INTO \"{topic}\" SELECT 'a' AS _key, 1 AS v");
+    assert_eq!(count(&ctx, &insert).await, 1);
+    let found = rows(&ctx, &format!("SELECT * FROM \"{topic}\"")).await;
+    assert_eq!(cells(&found), [["a", "1"]]);
+    let missing = topic_name("missing");
+    let why = error(&ctx, &format!("SELECT * FROM \"{missing}\"")).await;
+    says(&why, &[&missing]);
+}
+
+#[tokio::test]
+async fn a_source_is_not_written_and_a_sink_is_not_read() {
+    let Some(broker) = broker::required("a_source_is_not_written") else {
+        return;
+    };
+    let topic = broker.new_topic("oneway", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
+    let ctx = session(broker, source("^oneway"));
+    let why = error(&ctx, &format!("INSERT INTO \"{topic}\" VALUES ('b', 2)")).await;
+    says(&why, &[&topic, "source pattern", "add a sink pattern"]);
+
+    let ctx = session(
+        broker,
+        KafkaTopics::new().sink("^oneway", SinkOptions::new()),
+    );
+    let why = error(&ctx, &format!("SELECT * FROM \"{topic}\"")).await;
+    says(&why, &[&topic, "sink pattern", "add a source pattern"]);
+    assert_eq!(records(broker, &topic), [record("a", r#"{"v":1}"#)]);
+}
+
+#[tokio::test]
+async fn source_and_sink_of_one_name_have_their_own_settings() {
+    let Some(broker) = broker::required("source_and_sink_of_one_name") else {
+        return;
+    };
+    let topic = broker.new_topic("both", 1, &[]);
+    broker.produce(&topic, &[Rec::new("\"a\"", r#"{"v":1,"w":2}"#)]);
+    let sink = SinkOptions::new()
+        .with_option("kafka.json.nulls", "omit")
+        .with_option("kafka.key.format", "json");
+    let ctx = session(broker, source("^both").sink("^both", sink));
+    let insert = format!("INSERT INTO \"{topic}\" (_key, w) VALUES ('b', 3)");
+    assert_eq!(count(&ctx, &insert).await, 1);
+    assert_eq!(
+        records(broker, &topic),
+        [
+            record("\"a\"", r#"{"v":1,"w":2}"#),
+            record("\"b\"", r#"{"w":3}"#)
+        ]
+    );
+    let found = rows(
+        &ctx,
+        &format!("SELECT _key, v, w FROM \"{topic}\" ORDER BY _key"),
+    )
+    .await;
+    assert_eq!(cells(&found), [["\"a\"", "1", "2"], ["\"b\"", "NULL", "3"]]);
+}
+
+#[tokio::test]
+async fn declared_columns_of_a_sink_serve_plain_sql() {
+    let Some(broker) = broker::required("declared_columns_of_a_sink") else {
+        return;
+    };
+    let topic = topic_name("declared");
+    let schema = Schema::new(vec![
+        Field::new("_key", DataType::Utf8, false),
+        Field::new("v", DataType::Int32, true),
+    ]);
+    let ctx = session(
+        broker,
+        KafkaTopics::new().sink("^declared", creating().with_schema(schema)),
+    );
+    let insert = format!("INSERT INTO \"{topic}\" (v, _key) VALUES (1, 'a')");
+    let written = within(&insert, async { ctx.sql(&insert).await?.collect().await }).await;
+    written.unwrap();
+    assert_eq!(records(broker, &topic), [record("a", r#"{"v":1}"#)]);
+}
+
+#[tokio::test]
+async fn an_undeclared_sink_takes_the_columns_of_the_query() {
+    let Some(broker) = broker::required("an_undeclared_sink_takes") else {
+        return;
+    };
+    let ctx = session(broker, KafkaTopics::new().sink("^undeclared", creating()));
+    let missing = topic_name("undeclared");
+    let empty = broker.new_topic("undeclared", 1, &[]);
+    let filled = broker.new_topic("undeclared", 1, &[]);
+    broker.produce(&filled, &[Rec::new("z", r#"{"other":true}"#)]);
+    for topic in [&missing, &empty, &filled] {
+        let insert = format!("INSERT INTO \"{topic}\" SELECT 'a' AS _key, 1 AS camelCase");
+        let plain = async { ctx.sql(&insert).await?.collect().await };
+        if topic != &filled {
+            let why = within(&insert, plain).await.unwrap_err().to_string();
+            says(
+                &why,
+                &[
+                    topic.as_str(),
+                    "`datafusion_kafka::sql`",
+                    "`SinkOptions::with_schema`",
+                ],
+            );
+        }
+        assert_eq!(count(&ctx, &insert).await, 1);
+        let last = records(broker, topic).pop().unwrap();
+        assert_eq!(last, record("a", r#"{"camelCase":1}"#));
+    }
+    let why = error(&ctx, &format!("INSERT INTO \"{empty}\" SELECT 1 AS v")).await;
+    says(&why, &[&empty, "`_key`"]);
+    let why = error(
+        &ctx,
+        &format!("INSERT INTO \"{empty}\" (_key, v) SELECT 'a'"),
+    )
+    .await;
+    says(&why, &["2 columns", "1"]);
+    let insert = format!("INSERT OVERWRITE \"{empty}\" SELECT 'a' AS _key, 1 AS v");
+    says(&error(&ctx, &insert).await, &["not supported"]);
+    assert_eq!(records(broker, &empty).len(), 1);
+}
+
+#[tokio::test]
+async fn a_table_may_have_a_name_that_a_pattern_matches() {
+    let Some(broker) = broker::required("a_table_may_have_a_name") else {
+        return;
+    };
+    let ctx = session(broker, source("*").sink("*", SinkOptions::new()));
+    let topic = broker.new_topic("named", 1, &[]);
+    for name in [topic.as_str(), "people", "People"] {
+        rows(
+            &ctx,
+            &create_table(name, "_key VARCHAR, v INT", &topic, &[]),
+        )
+        .await;
+        let insert = format!("INSERT INTO \"{name}\" VALUES ('a', 1)");
+        assert_eq!(count(&ctx, &insert).await, 1);
+        let found = rows(&ctx, &format!("SELECT v FROM \"{name}\"")).await;
+        assert_eq!(cells(&found), [["1"]]);
+        rows(&ctx, &format!("DROP TABLE \"{name}\"")).await;
+    }
+    let qualified = create_table("x", "_key VARCHAR, v INT", &topic, &[])
+        .replace("\"x\"", &format!("public.\"{topic}\""));
+    rows(&ctx, &qualified).await;
+}
+
+// Logging in.
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file
+}
+
+/// Writes a row and reads it with these options.
+async fn written_and_read(broker: &Broker, options: &[(&str, &str)]) {
+    let topic = broker.new_topic("login", 1, &[]);
+    let ctx = SessionContext::new();
+    register_kafka(&ctx, KafkaConfig::new()).unwrap();
+    rows(
+        &ctx,
+        &create_table("t", "_key VARCHAR, v INT", &topic, options),
+    )
+    .await;
+    assert_eq!(count(&ctx, "INSERT INTO t VALUES ('a', 1)").await, 1);
+    assert_eq!(records(broker, &topic), [record("a", r#"{"v":1}"#)]);
+    assert_eq!(cells(&rows(&ctx, "SELECT * FROM t").await), [["a", "1"]]);
+}
+
+#[tokio::test]
+async fn a_properties_file_logs_in() {
+    let Some(broker) = broker::required("a_properties_file_logs_in") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let librdkafka = file(&format!(
+        "# a comment\nbootstrap.servers={servers}\nsecurity.protocol=sasl_plaintext\n\
+         sasl.mechanisms=PLAIN\nsasl.username={SASL_USER}\nsasl.password={SASL_PASSWORD}\n"
+    ));
+    let java = file(&format!(
+        "bootstrap.servers = {servers}\nsecurity.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n\
+         key.serializer=org.apache.kafka.common.serialization.StringSerializer\nacks=1\n\
+         sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \\\n  \
+         username=\"{SASL_USER}\" password=\"{SASL_PASSWORD}\";\n"
+    ));
+    for file in [librdkafka, java] {
+        let path = file.path().to_str().unwrap();
+        written_and_read(broker, &[("kafka.properties.file", path)]).await;
+    }
+}
+
+fn login<'a>(servers: &'a str, password: &'a str) -> [(&'a str, &'a str); 5] {
+    [
+        ("kafka.bootstrap.servers", servers),
+        ("kafka.client.security.protocol", "SASL_PLAINTEXT"),
+        ("kafka.client.sasl.mechanism", "PLAIN"),
+        ("kafka.client.sasl.username", SASL_USER),
+        ("kafka.client.sasl.password", password),
+    ]
+}
+
+#[tokio::test]
+async fn a_password_may_stand_in_a_file() {
+    let Some(broker) = broker::required("a_password_may_stand_in_a_file") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let file = file(&format!("{SASL_PASSWORD}\n"));
+    let reference = format!("${{file:{}}}", file.path().display());
+    written_and_read(broker, &login(servers, &reference)).await;
+}
+
+#[tokio::test]
+async fn a_password_may_stand_in_the_environment() {
+    let Some(broker) = broker::required("a_password_may_stand_in_the_environment") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    // A process may change its own environment only where it has no other thread.
+    let environment = [
+        ("KAFKA_BOOTSTRAP_SERVERS", broker.servers.as_str()),
+        ("TEST_SASL_SERVERS", servers),
+        ("TEST_SASL_PASSWORD", SASL_PASSWORD),
+    ];
+    let test = "patterns::child_logs_in";
+    within(test, child(test, &environment)).await;
+}
+
+#[tokio::test]
+#[ignore = "run by `a_password_may_stand_in_the_environment`"]
+async fn child_logs_in() {
+    let broker = broker::required("child_logs_in").unwrap();
+    let options = login("${env:TEST_SASL_SERVERS}", "${env:TEST_SASL_PASSWORD}");
+    written_and_read(broker, &options).await;
+}
+
+#[tokio::test]
+async fn a_refused_login_is_not_waited_for() {
+    let Some(broker) = broker::required("a_refused_login_is_not_waited_for") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let topic = broker.new_topic("login", 1, &[]);
+    let ctx = SessionContext::new();
+    register_kafka(&ctx, KafkaConfig::new()).unwrap();
+    // Longer than a test may take; and an error is found among any number of log lines.
+    let mut options = vec![("kafka.timeout", "10m"), ("kafka.client.debug", "all")];
+    options.extend(login(servers, "guessed"));
+    rows(&ctx, &create_table("t", "_key VARCHAR", &topic, &options)).await;
+    for statement in ["SELECT * FROM t", "INSERT INTO t VALUES ('a')"] {
+        let why = error(&ctx, statement).await;
+        says(&why, &[servers, "Authentication failed"]);
+    }
+}
