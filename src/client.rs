@@ -25,6 +25,10 @@ use crate::record::OffsetRange;
 /// How long a single request may hold the thread before cancellation is looked at.
 const SLICE: Duration = Duration::from_millis(900);
 
+/// How long librdkafka's reason for a failed request is waited for, which is
+/// also the pause before the request is made again.
+const REASON: Duration = Duration::from_millis(100);
+
 /// A client that reads: metadata, offsets, records.
 pub(crate) struct Client {
     topic: DropElsewhere<Arc<TopicHandle<LastError>>>,
@@ -188,13 +192,13 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            self.serve_events_for(SLICE / 9);
+            self.serve_events_for(REASON);
             if cancel.is_cancelled() {
                 return Err(Failure::Timeout("cancelled".to_owned()));
             }
             let code = error.rdkafka_error_code();
             if let Some(reason) = self.consumer().context().refusal() {
-                return Err(Failure::Timeout(reason));
+                return Err(Failure::Login(reason));
             }
             match code {
                 Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
@@ -207,10 +211,6 @@ impl Client {
                 }
                 _ => {}
             }
-            if code != Some(RDKafkaErrorCode::OperationTimedOut) {
-                // Answered at once with "not now": do not ask in a busy loop.
-                thread::sleep(Duration::from_millis(20).min(left));
-            }
         }
     }
 
@@ -219,6 +219,10 @@ impl Client {
             Failure::Timeout(reason) => Error::Connect {
                 servers: self.servers.clone(),
                 timeout: self.timeout,
+                reason,
+            },
+            Failure::Login(reason) => Error::Login {
+                servers: self.servers.clone(),
                 reason,
             },
             Failure::Refused(code) => Error::Request {
@@ -287,6 +291,7 @@ where
 /// Why a request was given up.
 enum Failure {
     Timeout(String),
+    Login(String),
     Refused(RDKafkaErrorCode),
 }
 

@@ -81,6 +81,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// The servers refuse the login, or one side the other's certificate.
+    #[error("cannot log in to Kafka at {servers}: {reason}")]
+    Login {
+        /// The bootstrap servers.
+        servers: String,
+        /// What librdkafka said.
+        reason: String,
+    },
+
     /// The topic does not exist.
     #[error("topic `{topic}` does not exist on {servers}{hint}")]
     TopicNotFound {
