@@ -163,6 +163,16 @@ impl Client {
         Arc::clone(&self.topic)
     }
 
+    /// Whether the brokers say that there is no such topic; not that they do
+    /// not answer.
+    pub(crate) fn is_topic_gone(&self) -> bool {
+        let Ok(metadata) = self.consumer().fetch_metadata(Some(&self.name), SLICE) else {
+            return false;
+        };
+        let error = metadata.topics().first().and_then(|topic| topic.error());
+        error.map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
+    }
+
     /// Serves librdkafka's logs and errors; the last error is kept for messages.
     pub(crate) fn serve_events(&self) {
         self.serve_events_for(Duration::ZERO);
@@ -187,15 +197,15 @@ impl Client {
     ) -> Result<T, Failure> {
         let deadline = Instant::now() + self.timeout;
         loop {
+            if cancel.is_cancelled() {
+                return Err(Failure::Timeout("cancelled".to_owned()));
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             self.serve_events_for(REASON);
-            if cancel.is_cancelled() {
-                return Err(Failure::Timeout("cancelled".to_owned()));
-            }
             let code = error.rdkafka_error_code();
             if let Some(reason) = self.consumer().context().refusal() {
                 return Err(Failure::Login(reason));

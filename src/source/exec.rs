@@ -10,7 +10,9 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
@@ -192,7 +194,7 @@ impl ExecutionPlan for KafkaScanExec {
         let batches = stream::unfold(Reading::Waiting(Box::new(task)), Reading::next);
         let batches = batches.inspect(move |batch| {
             if let Ok(batch) = batch {
-                baseline.record_output(batch.num_rows());
+                batch.record_output(&baseline);
             }
         });
         let schema = Arc::clone(&self.schema);
@@ -206,7 +208,9 @@ impl ExecutionPlan for KafkaScanExec {
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         let mut spec = self.spec.clone();
         spec.limit = limit;
-        let scan = KafkaScanExec::try_new(spec, self.kafka_partitions.clone()).ok()?;
+        let mut scan = KafkaScanExec::try_new(spec, self.kafka_partitions.clone()).ok()?;
+        scan.runs = Arc::clone(&self.runs);
+        scan.scan = self.scan;
         Some(Arc::new(scan))
     }
 

@@ -53,6 +53,12 @@ const POLL: Duration = Duration::from_millis(100);
 /// librdkafka's queue.
 const MAX_RECORDS: usize = 16 * 1024;
 
+/// How long nothing comes before the brokers are asked whether the topic is
+/// still there: librdkafka itself goes on for half a minute.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+const DELETED: &str = "the topic was deleted while it was read";
+
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
@@ -62,7 +68,9 @@ pub(crate) struct PartitionFetch {
     partition: i32,
     retry_timeout: Duration,
     position: i64,
-    last_progress: Instant,
+    /// How long nothing came, only the time spent waiting counted.
+    waited: Duration,
+    looked_up: Duration,
 }
 
 impl PartitionFetch {
@@ -79,8 +87,36 @@ impl PartitionFetch {
             partition,
             retry_timeout,
             position: 0,
-            last_progress: Instant::now(),
+            waited: Duration::ZERO,
+            looked_up: Duration::ZERO,
         }
+    }
+
+    fn progress(&mut self) {
+        self.waited = Duration::ZERO;
+        self.looked_up = Duration::ZERO;
+    }
+
+    /// Nothing came for a while: a topic that is gone is an error at once,
+    /// servers that are silent are one after `kafka.retry_timeout`.
+    fn wait_on(&mut self, waited: Duration) -> Result<()> {
+        self.client.serve_events();
+        self.waited += waited;
+        if self.waited - self.looked_up >= LOOK_UP {
+            self.looked_up = self.waited;
+            if self.client.is_topic_gone() {
+                return Err(self.error(DELETED.to_owned()));
+            }
+        }
+        if self.waited <= self.retry_timeout {
+            return Ok(());
+        }
+        let reason = self.client.last_error();
+        Err(self.error(format!(
+            "no record came for {:?} (`kafka.retry_timeout`): {}",
+            self.retry_timeout,
+            reason.as_deref().unwrap_or("the broker does not answer")
+        )))
     }
 
     fn error(&self, reason: String) -> Error {
@@ -107,9 +143,7 @@ impl PartitionFetch {
                 ))),
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => {
-                Err(self.error("the topic was deleted while it was read".to_owned()))
-            }
+            | RDKafkaErrorCode::UnknownPartition => Err(self.error(DELETED.to_owned())),
             _ => Err(self.error(text)),
         }
     }
@@ -124,7 +158,7 @@ impl Fetch for PartitionFetch {
 
     fn seek(&mut self, start: i64) -> Result<()> {
         self.position = start;
-        self.last_progress = Instant::now();
+        self.progress();
         match &self.reader {
             Some(reader) => reader.seek(start),
             None => {
@@ -137,6 +171,7 @@ impl Fetch for PartitionFetch {
 
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {
         let before = chunk.len();
+        let asked = Instant::now();
         if let Some(reader) = &self.reader {
             reader.poll(POLL, MAX_RECORDS, chunk);
         }
@@ -146,7 +181,7 @@ impl Fetch for PartitionFetch {
             match message.error() {
                 None if message.offset() >= end => {
                     chunk.truncate(index);
-                    self.last_progress = Instant::now();
+                    self.progress();
                     return Ok(Progress::End);
                 }
                 None => {
@@ -161,21 +196,12 @@ impl Fetch for PartitionFetch {
             }
         }
         if self.position >= end {
-            self.last_progress = Instant::now();
+            self.progress();
             return Ok(Progress::End);
         }
-        if came {
-            self.last_progress = Instant::now();
-        } else {
-            self.client.serve_events();
-            if self.last_progress.elapsed() > self.retry_timeout {
-                let reason = self.client.last_error();
-                return Err(self.error(format!(
-                    "no record came for {:?} (`kafka.retry_timeout`): {}",
-                    self.retry_timeout,
-                    reason.as_deref().unwrap_or("the broker does not answer")
-                )));
-            }
+        match came {
+            true => self.progress(),
+            false => self.wait_on(asked.elapsed())?,
         }
         Ok(Progress::More)
     }

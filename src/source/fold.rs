@@ -25,7 +25,9 @@ struct Entry {
     length: u32,
 }
 
-/// Blocks of this size; a longer key gets a block of its own.
+/// Blocks grow from this size, so that a few keys take little,
+const FIRST_BLOCK: usize = 4 * 1024;
+/// to this size; a longer key gets a block of its own.
 const BLOCK: usize = 256 * 1024;
 
 impl SeenKeys {
@@ -86,7 +88,8 @@ impl SeenKeys {
     fn store(&mut self, hash: u32, key: &[u8]) -> Entry {
         let fits = |block: &Vec<u8>| block.capacity() - block.len() >= key.len();
         if !self.blocks.last().is_some_and(fits) {
-            let block = Vec::with_capacity(BLOCK.max(key.len()));
+            let size = self.key_bytes.clamp(FIRST_BLOCK, BLOCK);
+            let block = Vec::with_capacity(size.max(key.len()));
             self.key_bytes += block.capacity();
             self.blocks.push(block);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
 use arrow::datatypes::SchemaRef;
@@ -29,7 +29,7 @@ struct Execution {
     /// Scan and output partition.
     started: HashSet<(usize, usize)>,
     /// Kept until the next run, for streams that start after others ended.
-    watermarks: Arc<OnceLock<Result<BTreeMap<i32, OffsetRange>>>>,
+    watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
     /// A client lives as long as a stream reads, not as long as the plan.
     runs: HashMap<usize, Weak<Run>>,
 }
@@ -55,9 +55,9 @@ impl Runs {
         let run = Arc::new(Run {
             spec: spec.clone(),
             kafka_partitions: kafka_partitions.to_vec(),
-            client: OnceLock::new(),
+            client: Once::default(),
             watermarks: Arc::clone(&execution.watermarks),
-            snapshot: OnceLock::new(),
+            snapshot: Once::default(),
             bad_records: AtomicUsize::new(0),
         });
         execution.runs.insert(scan, Arc::downgrade(&run));
@@ -69,10 +69,10 @@ impl Runs {
 pub(crate) struct Run {
     spec: ScanSpec,
     kafka_partitions: Vec<i32>,
-    client: OnceLock<Result<Arc<Client>>>,
+    client: Once<Arc<Client>>,
     /// Shared with all scans of the topic in the plan: one instant for all.
-    watermarks: Arc<OnceLock<Result<BTreeMap<i32, OffsetRange>>>>,
-    snapshot: OnceLock<Result<Snapshot>>,
+    watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
+    snapshot: Once<Snapshot>,
     bad_records: AtomicUsize,
 }
 
@@ -82,18 +82,13 @@ impl Run {
         let table = &self.spec.table;
         let client = self
             .client
-            .get_or_init(|| Client::new(&table.topic, &table.options).map(Arc::new))
-            .clone()?;
+            .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
         let watermarks = self
             .watermarks
-            .get_or_init(|| client.watermarks(&self.kafka_partitions, cancel))
-            .clone()?;
-        let snapshot = self
-            .snapshot
-            .get_or_init(|| {
-                Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
-            })
-            .clone()?;
+            .get(|| client.watermarks(&self.kafka_partitions, cancel))?;
+        let snapshot = self.snapshot.get(|| {
+            Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
+        })?;
         Ok((client, snapshot))
     }
 }
@@ -107,6 +102,27 @@ impl Drop for Run {
                 self.spec.table.topic
             );
         }
+    }
+}
+
+/// A value that is made once, by whoever asks first while the others wait. A
+/// failure is the asker's alone, who may only have been cancelled.
+struct Once<T>(Mutex<Option<T>>);
+
+impl<T: Clone> Once<T> {
+    fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = match made.take() {
+            Some(value) => value,
+            None => make()?,
+        };
+        Ok(made.insert(value).clone())
+    }
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Once(Mutex::new(None))
     }
 }
 

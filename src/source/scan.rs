@@ -132,15 +132,21 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             let Some(bytes) = self.read(current, &mut chunk)? else {
                 return Ok(());
             };
-            if bytes > 4 * self.chunk_sizes.bytes && current.end - current.start > 1 {
-                // Records here are far larger than those before: take less at once.
+            let several = current.end - current.start > 1;
+            let reserved = self.memory.try_resize(seen.allocated_bytes() + bytes);
+            if reserved.is_err() && several {
+                self.chunk_sizes.bytes = (bytes / 8).max(1);
+            }
+            if several && (reserved.is_err() || self.is_too_large(bytes)) {
+                // Records here are far larger than those before, or memory is
+                // scarce: take less at once.
                 chunk.clear();
                 span = ((current.end - current.start) / 8).max(1);
                 current = before(range, current.end, span);
                 self.fetch.seek(current.start)?;
                 continue;
             }
-            self.memory.try_resize(seen.allocated_bytes() + bytes)?;
+            reserved?;
             span = self.next_span(current, bytes);
             let next = before(range, current.start, span);
             if !next.is_empty() {
@@ -223,11 +229,16 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             self.metrics.records_fetched.add(chunk.len() - counted);
             self.metrics.bytes_fetched.add(bytes - came);
             counted = chunk.len();
-            let too_large = bytes > 4 * self.chunk_sizes.bytes && range.end - range.start > 1;
-            if progress == Progress::End || too_large {
+            let several = range.end - range.start > 1;
+            if progress == Progress::End || (several && self.is_too_large(bytes)) {
                 return Ok(Some(bytes));
             }
         }
+    }
+
+    /// Whether a chunk weighs far more than it was cut to.
+    fn is_too_large(&self, bytes: usize) -> bool {
+        bytes > self.chunk_sizes.bytes.saturating_mul(4)
     }
 
     /// How many offsets the next chunk takes to weigh what it should, growing

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{collect, execute_stream};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaTable, KafkaTopics, SourceOptions};
 use futures::StreamExt;
 
@@ -993,4 +994,81 @@ async fn a_topic_that_matches_a_pattern_is_read_with_plain_sql() {
     assert_eq!(cells(&batches), [["a", "Ada"]]);
     let error = error(&ctx, "SELECT * FROM unmatched").await;
     assert!(error.contains("not found"), "{error}");
+}
+
+// Trouble in mid-scan, and little memory.
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_says_so() {
+    let Some(broker) = broker::required("a_topic_that_is_deleted") else {
+        return;
+    };
+    let topic = broker.new_topic("deleted", 1, &[]);
+    // More than a scan fetches ahead.
+    let padding = "x".repeat(100_000);
+    let payload = |n: i64| format!(r#"{{"v":{n},"padding":"{padding}"}}"#);
+    for hundred in 0..12 {
+        let keys = hundred * 100..(hundred + 1) * 100;
+        let records: Vec<Rec> = keys
+            .map(|n| Rec::new(format!("k{n}"), payload(n)))
+            .collect();
+        broker.produce(&topic, &records);
+    }
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
+    let mut stream = frame.execute_stream().await.unwrap();
+    assert!(in_time("a batch", stream.next()).await.unwrap().is_ok());
+    broker.delete_topic(&topic);
+    let end = async {
+        while let Some(batch) = stream.next().await {
+            if let Err(error) = batch {
+                return error.to_string();
+            }
+        }
+        "the scan ended as if it had read everything".to_owned()
+    };
+    let error = in_time("the scan", end).await;
+    assert!(error.contains("was deleted while it was read"), "{error}");
+    assert!(error.contains(&topic), "{error}");
+}
+
+#[tokio::test]
+async fn little_memory_makes_smaller_chunks_and_too_little_names_the_topic() {
+    let Some(broker) = broker::required("little_memory") else {
+        return;
+    };
+    let topic = broker.new_topic("memory", 1, &[]);
+    let padding = "x".repeat(1_000);
+    let records: Vec<Rec> = (0..5_000)
+        .map(|n| {
+            Rec::new(
+                format!("key-{n}"),
+                format!(r#"{{"v":{n},"padding":"{padding}"}}"#),
+            )
+        })
+        .collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    for (bytes, enough) in [(600_000, true), (20_000, false)] {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_limit(bytes, 1.0)
+            .build_arc()
+            .unwrap();
+        let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let provider = table.ctx.table_provider("t").await.unwrap();
+        ctx.register_table("t", provider).unwrap();
+        let frame = ctx.sql("SELECT v FROM t").await.unwrap();
+        let mut stream = frame.execute_stream().await.unwrap();
+        let mut rows = Ok(0);
+        while let (Ok(count), Some(batch)) = (&rows, in_time("a batch", stream.next()).await) {
+            rows = batch.map(|batch| count + batch.num_rows());
+        }
+        match rows {
+            Ok(rows) => assert!(enough && rows == 5_000, "{rows} rows with {bytes} bytes"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!enough && error.contains(&topic), "{bytes}: {error}");
+            }
+        }
+    }
 }
