@@ -22,7 +22,7 @@ pub(crate) struct RecordEncoder {
     table: Arc<TableDefinition>,
     key: Option<KeyEncoder>,
     payload: PayloadEncoder,
-    payload_columns: Vec<usize>,
+    payload_fields: Fields,
 }
 
 enum KeyEncoder {
@@ -43,9 +43,8 @@ impl RecordEncoder {
     pub(crate) fn try_new(table: &Arc<TableDefinition>) -> Result<Self> {
         let options = &table.options;
         let mut key = None;
-        let mut payload_columns = Vec::new();
         let mut payload_fields: Vec<FieldRef> = Vec::new();
-        for (index, (column, field)) in table.schema.columns().enumerate() {
+        for (column, field) in table.schema.columns() {
             match column {
                 Column::Key => {
                     key = Some(match options.key_format {
@@ -57,18 +56,16 @@ impl RecordEncoder {
                         ),
                     });
                 }
-                Column::Payload => {
-                    payload_columns.push(index);
-                    payload_fields.push(Arc::clone(field));
-                }
+                Column::Payload => payload_fields.push(Arc::clone(field)),
                 Column::Metadata(_) => {}
             }
         }
+        let payload_fields = Fields::from(payload_fields);
         let payload = match table.schema.value_format() {
             ValueFormat::String => PayloadEncoder::Text,
             ValueFormat::Bytes => PayloadEncoder::Bytes,
             ValueFormat::Json => PayloadEncoder::Json(
-                RowEncoder::try_new(&Fields::from(payload_fields), &options.encode)
+                RowEncoder::try_new(&payload_fields, &options.encode)
                     .map_err(|error| unsupported(&error.path, &error))?,
             ),
         };
@@ -76,14 +73,14 @@ impl RecordEncoder {
             table: Arc::clone(table),
             key,
             payload,
-            payload_columns,
+            payload_fields,
         })
     }
 
     /// Resolves the columns of a batch, whose schema is the table's.
     pub(crate) fn columns(&self, batch: &RecordBatch) -> Result<BatchColumns, ArrowError> {
         let mut columns = BatchColumns::default();
-        let mut payload = Vec::with_capacity(self.payload_columns.len());
+        let mut payload = Vec::with_capacity(self.payload_fields.len());
         for ((column, _), array) in self.table.schema.columns().zip(batch.columns()) {
             match column {
                 Column::Key => {
@@ -131,6 +128,13 @@ impl RecordEncoder {
         Ok(BatchEncoder {
             topic: &self.table.topic,
             columns,
+            not_null: self
+                .payload_fields
+                .iter()
+                .zip(&columns.payload)
+                .filter(|(field, array)| !field.is_nullable() && array.null_count() > 0)
+                .map(|(field, array)| (field.name().as_str(), array))
+                .collect(),
             key,
             payload,
         })
@@ -173,6 +177,8 @@ impl BatchColumns {
 pub(crate) struct BatchEncoder<'a> {
     topic: &'a str,
     columns: &'a BatchColumns,
+    /// The NOT NULL columns that hold NULLs all the same.
+    not_null: Vec<(&'a str, &'a ArrayRef)>,
     key: KeyWriter<'a>,
     payload: PayloadWriter<'a>,
 }
@@ -269,6 +275,11 @@ impl BatchEncoder<'_> {
         record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
         if record.tombstone {
             return Ok(());
+        }
+        if let Some((name, _)) = self.not_null.iter().find(|(_, a)| a.is_null(index)) {
+            return Err(invalid(&format!(
+                "column `{name}` is NULL, but declared NOT NULL"
+            )));
         }
 
         match &self.payload {

@@ -20,7 +20,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use crate::schema::{Column, KEY_COLUMN};
+use crate::schema::KEY_COLUMN;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::{EncodedRecord, RecordEncoder};
 use crate::sink::producer::Producer;
@@ -39,14 +39,12 @@ pub(crate) struct KafkaSink {
 
 impl KafkaSink {
     pub(crate) fn new(table: Arc<TableDefinition>) -> Self {
-        // NULL keys are refused here, with a row number, and not by DataFusion.
+        // NULLs are refused here, with a row number, and not by DataFusion,
+        // which does not know that a tombstone needs no payload.
         let fields: Vec<_> = table
             .schema
             .columns()
-            .map(|(column, field)| match column {
-                Column::Key => Arc::new(field.as_ref().clone().with_nullable(true)),
-                _ => Arc::clone(field),
-            })
+            .map(|(_, field)| Arc::new(field.as_ref().clone().with_nullable(true)))
             .collect();
         KafkaSink {
             table,

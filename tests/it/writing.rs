@@ -1079,3 +1079,17 @@ async fn what_is_inserted_is_selected_whatever_the_type() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_tombstone_needs_no_payload_where_columns_are_not_null() {
+    let Some(broker) = broker::required("a_tombstone_needs_no_payload") else {
+        return;
+    };
+    let columns = "_key VARCHAR, v INT NOT NULL, _tombstone BOOLEAN";
+    let t = Writable::new(broker, columns, &[]).await;
+    assert_eq!(t.insert("(_key, v) VALUES ('a', 1)").await, 1);
+    assert_eq!(t.insert("(_key, _tombstone) VALUES ('a', true)").await, 1);
+    assert_eq!(t.records().last(), Some(&("a".to_owned(), None)));
+    let why = t.refused("(_key) VALUES ('b')").await;
+    says(&why, &["row 0", &t.topic, "`v` is NULL"]);
+}
