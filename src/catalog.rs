@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -123,8 +123,8 @@ tokio::task_local! {
 
 /// A schema whose names are its tables and, beside them, the topics that match.
 ///
-/// Columns that were inferred are kept as long as the session; `DROP TABLE`
-/// of the topic's name forgets them.
+/// Columns that were inferred are kept until `SET kafka.x` changes an option
+/// or `DROP TABLE` of the topic's name forgets them.
 pub(crate) struct TopicSchemaProvider {
     tables: Arc<dyn SchemaProvider>,
     defaults: Options,
@@ -132,7 +132,8 @@ pub(crate) struct TopicSchemaProvider {
     sinks: Vec<Pattern>,
     /// What `SET kafka.x` says at the moment.
     session: SessionOptions,
-    known: Mutex<HashMap<String, Arc<KafkaTable>>>,
+    /// Under the options that were set in the session when they were made.
+    known: Mutex<HashMap<String, (Options, Arc<KafkaTable>)>>,
 }
 
 /// Looks up the options that are set in the session.
@@ -247,7 +248,10 @@ impl TopicSchemaProvider {
 
     /// The table that the patterns make of a name.
     async fn resolve(&self, name: &str) -> Result<Option<Arc<KafkaTable>>> {
-        if let Some(table) = self.known().get(name) {
+        let session = (self.session)();
+        if let Some((under, table)) = self.known().get(name)
+            && *under == session
+        {
             return Ok(Some(Arc::clone(table)));
         }
         let (source, sink) = self.matching(name)?;
@@ -268,11 +272,12 @@ impl TopicSchemaProvider {
             return Ok(None);
         }
         let table = Arc::new(KafkaTable::new(source, sink));
-        self.known().insert(name.to_owned(), Arc::clone(&table));
+        let known = (session, Arc::clone(&table));
+        self.known().insert(name.to_owned(), known);
         Ok(Some(table))
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<KafkaTable>>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, (Options, Arc<KafkaTable>)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -354,7 +359,7 @@ impl SchemaProvider for TopicSchemaProvider {
             return Ok(Some(table));
         }
         let known = self.known().remove(name);
-        Ok(known.map(|table| table as Arc<dyn TableProvider>))
+        Ok(known.map(|(_, table)| table as Arc<dyn TableProvider>))
     }
 
     fn table_exist(&self, name: &str) -> bool {

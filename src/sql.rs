@@ -164,6 +164,6 @@ fn with_names(query: LogicalPlan, insert: &Insert) -> DataFusionResult<LogicalPl
     let named = given
         .into_iter()
         .zip(&insert.columns)
-        .map(|(column, name)| col(column).alias(name.to_string()));
+        .map(|(column, name)| col(column).alias(last_part(name).unwrap_or_default()));
     LogicalPlanBuilder::from(query).project(named)?.build()
 }

@@ -369,10 +369,17 @@ impl KafkaTableBuilder {
 
     /// The parsed options, without any network.
     pub(crate) fn table_options(&self) -> Result<TableOptions> {
+        let mut own = self.options.clone();
+        let mut also_in_location = None;
+        match &self.servers {
+            Some(servers) if names_servers(&own) => also_in_location = Some(servers),
+            Some(servers) => own = own.set("kafka.bootstrap.servers", servers),
+            None => {}
+        }
         let mut layers: Vec<&Options> = self.layers.iter().collect();
-        layers.push(&self.options);
+        layers.push(&own);
         let mut options = TableOptions::parse(&layers)?;
-        if let Some(servers) = &self.servers {
+        if let Some(servers) = also_in_location {
             options.client = options.client.with_bootstrap_servers(servers)?;
         }
         Ok(options)
@@ -386,6 +393,15 @@ impl KafkaTableBuilder {
             None => infer::table(self.topic, options).await,
         }
     }
+}
+
+/// Whether these options may say which servers to use.
+fn names_servers(options: &Options) -> bool {
+    options.iter().any(|(key, _)| {
+        key.ends_with("bootstrap.servers")
+            || key.ends_with("metadata.broker.list")
+            || key == "kafka.properties.file"
+    })
 }
 
 impl TableDefinition {

@@ -437,3 +437,19 @@ async fn columns_left_out_are_inferred() {
         "{written:?}"
     );
 }
+
+#[tokio::test]
+async fn a_location_names_other_servers_than_those_of_the_session() {
+    let Some(broker) = broker::required("a_location_names_other_servers") else {
+        return;
+    };
+    let topic = broker.new_topic("location", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
+    let ctx = SessionContext::new();
+    let elsewhere = KafkaConfig::new().with_option(SERVERS.0, SERVERS.1);
+    register_kafka(&ctx, elsewhere).unwrap();
+    let url = format!("kafka://{}/{topic}", broker.servers);
+    rows(&ctx, &create_table("t", "_key VARCHAR, v INT", &url, &[])).await;
+    let found = rows(&ctx, "SELECT * FROM t").await;
+    assert_eq!(cells(&found), [["a", "1"]]);
+}

@@ -358,3 +358,32 @@ async fn a_refused_login_is_not_waited_for() {
         says(&why, &[servers, "Authentication failed"]);
     }
 }
+
+#[tokio::test]
+async fn a_quoted_column_list_names_the_properties_without_the_quotes() {
+    let Some(broker) = broker::required("a_quoted_column_list") else {
+        return;
+    };
+    let out = topic_name("quoted");
+    let ctx = session(broker, KafkaTopics::new().sink("^quoted", creating()));
+    let insert = format!("INSERT INTO \"{out}\" (\"_key\", \"first name\") VALUES ('a', 'Ada')");
+    assert_eq!(count(&ctx, &insert).await, 1);
+    let expected = [record("a", r#"{"first name":"Ada"}"#)];
+    assert_eq!(records(broker, &out), expected);
+}
+
+#[tokio::test]
+async fn set_applies_to_topics_that_were_used_before() {
+    let Some(broker) = broker::required("set_applies_to_topics") else {
+        return;
+    };
+    let topic = broker.new_topic("set", 1, &[]);
+    let versions = [1, 2, 3].map(|v| Rec::new("a", format!(r#"{{"v":{v}}}"#)));
+    broker.produce(&topic, &versions);
+    let ctx = session(broker, source("^set"));
+    let rows_in = format!("SELECT count(*) FROM \"{topic}\"");
+    for (mode, expected) in [("upsert", 1), ("append", 3), ("upsert", 1)] {
+        rows(&ctx, &format!("SET kafka.mode = '{mode}'")).await;
+        assert_eq!(count(&ctx, &rows_in).await, expected, "{mode}");
+    }
+}
