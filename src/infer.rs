@@ -45,7 +45,8 @@ fn infer(topic: String, mut options: TableOptions, cancel: &Cancel) -> Result<Ta
             DataType::Null => DataType::Utf8View,
             found => found,
         };
-        fields.push(Field::new(KEY_COLUMN, data_type, true));
+        let nullable = options.mode == Some(Mode::Append);
+        fields.push(Field::new(KEY_COLUMN, data_type, nullable));
     }
     if format == ValueFormat::Json {
         if sample.objects == 0 {

@@ -140,7 +140,8 @@ impl KafkaSchema {
                 KeyFormat::String | KeyFormat::Json => DataType::Utf8View,
                 KeyFormat::Bytes => DataType::Binary,
             };
-            fields.insert(0, Arc::new(Field::new(KEY_COLUMN, data_type, true)));
+            let nullable = mode == Mode::Append;
+            fields.insert(0, Arc::new(Field::new(KEY_COLUMN, data_type, nullable)));
         }
         if value_format != ValueFormat::Json
             && !fields.iter().any(|field| field.name() == VALUE_COLUMN)
@@ -161,15 +162,10 @@ impl KafkaSchema {
         }
 
         let mut columns = Vec::with_capacity(fields.len());
-        for field in &mut fields {
+        for field in &fields {
             let column = column_of(field.name());
             match column {
-                Column::Key => {
-                    check_key(field, options.key_format)?;
-                    if mode == Mode::Upsert {
-                        *field = Arc::new(field.as_ref().clone().with_nullable(false));
-                    }
-                }
+                Column::Key => check_key(field, options.key_format)?,
                 Column::Metadata(metadata) => {
                     if !metadata.fits(field.data_type()) {
                         return Err(invalid(

@@ -53,8 +53,8 @@ pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame
     parser.enable_ident_normalization = false;
     let dialect = parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
-    let plan = match insert_into_topic(&state, &statement).await? {
-        Some((insert, target, sink)) => plan_insert(&state, insert, target, sink).await?,
+    let plan = match plan_insert_into_topic(&state, &statement).await? {
+        Some(plan) => plan,
         None => {
             let creating = match &statement {
                 Statement::CreateExternalTable(create) => last_part(&create.name),
@@ -66,6 +66,27 @@ pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame
         }
     };
     ctx.execute_logical_plan(plan).await
+}
+
+/// The plan of an INSERT, or an EXPLAIN of one, whose target has no columns of its own.
+async fn plan_insert_into_topic(
+    state: &SessionState,
+    statement: &Statement,
+) -> DataFusionResult<Option<LogicalPlan>> {
+    let (explain, inner) = match statement {
+        Statement::Explain(explain) => (Some(explain), explain.statement.as_ref()),
+        statement => (None, statement),
+    };
+    let Some((insert, target, sink)) = insert_into_topic(state, inner).await? else {
+        return Ok(None);
+    };
+    let plan = plan_insert(state, insert, target, sink).await?;
+    Ok(Some(match explain {
+        None => plan,
+        Some(explain) => LogicalPlanBuilder::from(plan)
+            .explain(explain.options.verbose, explain.options.analyze)?
+            .build()?,
+    }))
 }
 
 /// The table's own name, without quotes and without its schema.

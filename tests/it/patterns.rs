@@ -7,7 +7,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
 
 use crate::broker::{self, Broker, Rec, SASL_PASSWORD, SASL_USER, topic_name};
-use crate::session::{cells, count, error, rows, session, within};
+use crate::session::{cells, count, error, rows, session, table, within};
 use crate::writing::{child, create_table, record, records, says};
 
 fn source(pattern: &str) -> KafkaTopics {
@@ -367,6 +367,8 @@ async fn a_quoted_column_list_names_the_properties_without_the_quotes() {
     let out = topic_name("quoted");
     let ctx = session(broker, KafkaTopics::new().sink("^quoted", creating()));
     let insert = format!("INSERT INTO \"{out}\" (\"_key\", \"first name\") VALUES ('a', 'Ada')");
+    let plan = table(&ctx, &format!("EXPLAIN {insert}")).await;
+    says(&plan, &[&out, "KafkaSink", "columns=[_key, first name]"]);
     assert_eq!(count(&ctx, &insert).await, 1);
     let expected = [record("a", r#"{"first name":"Ada"}"#)];
     assert_eq!(records(broker, &out), expected);

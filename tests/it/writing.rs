@@ -570,10 +570,14 @@ async fn a_null_key_names_its_row() {
     says(&why, &["row 2", &t.topic, "`_key` is NULL"]);
     let written = t.records();
     assert!(written.len() <= 2, "{written:?}");
-    // Found by DataFusion, as in every column that is NOT NULL.
+    // Found by DataFusion, as in every column that is declared NOT NULL.
     let why = t.refused("VALUES ('c', 1), (NULL, 2)").await;
     says(&why, &["non-nullable"]);
     assert_eq!(t.records(), written);
+
+    let t = Writable::new(broker, "_key VARCHAR, v INT", &[]).await;
+    let why = t.refused("VALUES ('c', 1), (NULL, 2)").await;
+    says(&why, &["row 1", &t.topic, "`_key` is NULL"]);
 }
 
 #[tokio::test]
