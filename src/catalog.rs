@@ -206,7 +206,7 @@ impl TopicSchemaProvider {
                 Ok(_) => return Ok(None),
             }
         }
-        Ok(Some(self.builder(name, sink)))
+        Ok(Some(self.builder(name, sink, &(self.session)())))
     }
 
     /// The one source and the one sink pattern that the name matches.
@@ -234,9 +234,9 @@ impl TopicSchemaProvider {
         ))
     }
 
-    fn builder(&self, name: &str, pattern: &Pattern) -> KafkaTableBuilder {
+    fn builder(&self, name: &str, pattern: &Pattern, session: &Options) -> KafkaTableBuilder {
         let builder = KafkaTable::builder(name).with_layers(vec![
-            (self.session)(),
+            session.clone(),
             self.defaults.clone(),
             pattern.settings.options.clone(),
         ]);
@@ -257,16 +257,20 @@ impl TopicSchemaProvider {
         let (source, sink) = self.matching(name)?;
         let source = match source {
             None => None,
-            Some(pattern) => Some(Arc::new(self.builder(name, pattern).define().await?)),
+            Some(pattern) => Some(Arc::new(
+                self.builder(name, pattern, &session).define().await?,
+            )),
         };
         let sink = match (sink, &source) {
             (None, _) => None,
             (Some(pattern), Some(source)) if pattern.settings.schema.is_none() => {
                 let schema = Arc::clone(source.schema.arrow());
-                let builder = self.builder(name, pattern).with_schema(schema);
+                let builder = self.builder(name, pattern, &session).with_schema(schema);
                 Some(Arc::new(builder.define().await?))
             }
-            (Some(pattern), _) => Some(Arc::new(self.builder(name, pattern).define().await?)),
+            (Some(pattern), _) => Some(Arc::new(
+                self.builder(name, pattern, &session).define().await?,
+            )),
         };
         if source.is_none() && sink.is_none() {
             return Ok(None);

@@ -117,6 +117,9 @@ impl Location {
                 "names several servers; give one here, or all of them in `kafka.bootstrap.servers`",
             ));
         }
+        if servers.is_none() && topic.contains(':') {
+            return Err(invalid("names a server; write `kafka://host:9092/topic`"));
+        }
         if let Some(reason) = bad_topic_name(topic) {
             return Err(invalid(reason));
         }
@@ -310,6 +313,7 @@ mod tests {
             ("s3://bucket/file", "must start with `kafka://`"),
             ("kafka://a:1,b:2/t", "names several servers"),
             ("kafka://h:1/a/b", "is no topic's name"),
+            ("host:9092/t", "names a server; write `kafka://"),
             ("two words", "is no topic's name"),
         ] {
             let error = Location::parse_text(location).unwrap_err().to_string();

@@ -9,7 +9,6 @@ use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::record::{OffsetRange, Record};
 use crate::schema::KEY_COLUMN;
 use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
-use crate::source::offsets::Snapshot;
 use crate::table::{TableDefinition, own_error};
 
 /// Samples the topic and declares what it shows.
@@ -107,23 +106,16 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     let client = std::sync::Arc::new(Client::new(topic, options)?);
     let partitions = client.partitions(cancel)?;
     let watermarks = client.watermarks(&partitions, cancel)?;
-    let snapshot = Snapshot::resolve(&client, topic, options, &watermarks, cancel)?;
-    let filled = partitions
-        .iter()
-        .filter(|partition| !snapshot.range(**partition).is_empty());
-    let share = options.infer_records.div_ceil(filled.count().max(1)).max(1);
+    // What a column is does not depend on `kafka.start` and `kafka.end`.
+    let filled: Vec<_> = watermarks
+        .into_iter()
+        .filter(|(_, range)| !range.is_empty())
+        .collect();
+    let share = options.infer_records.div_ceil(filled.len().max(1)).max(1);
     let mut sample = Sample::default();
-    for partition in partitions {
-        let range = snapshot.range(partition);
-        if range.is_empty() {
-            continue;
-        }
-        let mut fetch = PartitionFetch::new(
-            std::sync::Arc::clone(&client),
-            topic,
-            partition,
-            options.timeout,
-        );
+    for (partition, range) in filled {
+        let client = std::sync::Arc::clone(&client);
+        let mut fetch = PartitionFetch::new(client, topic, partition, options.timeout);
         newest(&mut fetch, range, share, options, &mut sample, cancel)?;
     }
     Ok(sample)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::provider_as_source;
@@ -152,12 +152,24 @@ async fn plan_insert(
         .statement_to_plan(Statement::Statement(Box::new(query)))
         .await?;
     let query = with_names(query, insert)?;
-    let schema = Schema::new(query.schema().as_arrow().fields().clone());
-    if schema.index_of(KEY_COLUMN).is_err() {
-        return plan_err!(
-            "INSERT INTO topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
-            target.table()
-        );
+    // That a literal is not NULL says nothing about the rows of other queries.
+    let fields = query.schema().as_arrow().fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    match schema.field_with_name(KEY_COLUMN).map(Field::data_type) {
+        Ok(DataType::Null) => {
+            return plan_err!(
+                "INSERT INTO topic `{}`: `{KEY_COLUMN}` is NULL, and every record needs a key",
+                target.table()
+            );
+        }
+        Ok(_) => {}
+        Err(_) => {
+            return plan_err!(
+                "INSERT INTO topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
+                target.table()
+            );
+        }
     }
     let table = sink.with_schema(schema).build().await?;
     let operation = match (insert.overwrite, insert.replace_into) {

@@ -18,7 +18,8 @@
 //! An option given later in this list overrides the same option given earlier:
 //!
 //! 1. the library's default,
-//! 2. the session: `SET kafka.timeout = '5s'` ([`KafkaSessionOptions`]),
+//! 2. the session: `SET kafka.timeout = '5s'`, taken back by `SET kafka.timeout = ''`
+//!    ([`KafkaSessionOptions`]),
 //! 3. the settings of the table factory or of the pattern that the table name matches,
 //! 4. the table's own `OPTIONS (..)`.
 //!

@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 /// let ctx = SessionContext::new_with_config(config);
 /// ctx.sql("SET kafka.timeout = '5s'").await?;
 /// assert!(ctx.sql("SET kafka.timeout = 'soon'").await.is_err());
+/// ctx.sql("SET kafka.timeout = ''").await?; // takes it back, as RESET cannot
 /// # Ok(())
 /// # }
 /// ```
@@ -97,8 +98,13 @@ impl ExtensionOptions for KafkaSessionOptions {
     }
 
     fn set(&mut self, key: &str, value: &str) -> DataFusionResult<()> {
-        self.insert(&format!("kafka.{}", key.to_ascii_lowercase()), value)?;
-        Ok(())
+        let key = format!("kafka.{}", key.to_ascii_lowercase());
+        // `RESET` does not reach the options of extensions.
+        if value.is_empty() && spec::find(&key).is_some() {
+            self.options.remove(&key);
+            return Ok(());
+        }
+        Ok(self.insert(&key, value)?)
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {

@@ -124,6 +124,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         rows: &mut RowStream<'_>,
     ) -> DataFusionResult<()> {
         let mut seen = SeenKeys::new();
+        let full_size = self.chunk_sizes.bytes;
         let mut chunk = self.fetch.chunk();
         let mut span = self.chunk_sizes.first.max(1);
         let mut current = before(range, range.end, span);
@@ -147,6 +148,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 continue;
             }
             reserved?;
+            // After a shortage, back to full size step by step.
+            self.chunk_sizes.bytes = (self.chunk_sizes.bytes * 2).min(full_size);
             span = self.next_span(current, bytes);
             let next = before(range, current.start, span);
             if !next.is_empty() {

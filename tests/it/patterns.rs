@@ -388,4 +388,24 @@ async fn set_applies_to_topics_that_were_used_before() {
         rows(&ctx, &format!("SET kafka.mode = '{mode}'")).await;
         assert_eq!(count(&ctx, &rows_in).await, expected, "{mode}");
     }
+    // Columns do not depend on where reading starts, and what was set can be taken back.
+    rows(&ctx, "SET kafka.start = 'latest'").await;
+    assert_eq!(count(&ctx, &rows_in).await, 0);
+    rows(&ctx, "SET kafka.start = ''").await;
+    assert_eq!(count(&ctx, &rows_in).await, 1);
+}
+
+#[tokio::test]
+async fn literals_do_not_make_the_columns_of_a_new_topic_not_null() {
+    let Some(broker) = broker::required("literals_do_not_make") else {
+        return;
+    };
+    let out = topic_name("literals");
+    let ctx = session(broker, KafkaTopics::new().sink("^literals", creating()));
+    rows(&ctx, "SET kafka.mode = 'append'").await;
+    let insert = format!("INSERT INTO \"{out}\" SELECT 'a' AS _key, true AS _tombstone, 'x' AS v");
+    assert_eq!(count(&ctx, &insert).await, 1);
+    let no_key = format!("INSERT INTO \"{out}\" SELECT NULL AS _key, 1 AS n");
+    let why = error(&ctx, &no_key).await;
+    says(&why, &["`_key` is NULL, and every record needs a key"]);
 }
