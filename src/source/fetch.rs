@@ -175,7 +175,6 @@ impl Fetch for PartitionFetch {
         if let Some(reader) = &self.reader {
             reader.poll(POLL, MAX_RECORDS, chunk);
         }
-        let came = chunk.len() > before;
         let mut index = before;
         while let Some(message) = chunk.get(index) {
             match message.error() {
@@ -199,7 +198,8 @@ impl Fetch for PartitionFetch {
             self.progress();
             return Ok(Progress::End);
         }
-        match came {
+        // Only records are progress: a broker that is away reports that again and again.
+        match index > before {
             true => self.progress(),
             false => self.wait_on(asked.elapsed())?,
         }

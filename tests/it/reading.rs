@@ -11,6 +11,9 @@ use datafusion::physical_plan::{collect, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaTable, KafkaTopics, SourceOptions};
 use futures::StreamExt;
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use crate::broker::{self, Broker, Rec, SASL_PASSWORD, SASL_USER, topic_name, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
@@ -1071,4 +1074,60 @@ async fn little_memory_makes_smaller_chunks_and_too_little_names_the_topic() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_goes_away_in_mid_scan_is_an_error_after_the_retry_timeout() {
+    // A real broker cannot be taken away from the other tests.
+    let kafka = MockCluster::new(1).unwrap();
+    kafka.create_topic("away", 1, 1).unwrap();
+    let servers = kafka.bootstrap_servers();
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", &servers)
+        .create()
+        .unwrap();
+    let payload = format!(r#"{{"v":1,"padding":"{}"}}"#, "x".repeat(1_000));
+    let keys: Vec<String> = (0..3_000).map(|n| format!("k{n}")).collect();
+    let sent = keys.iter().map(|key| {
+        let record = FutureRecord::to("away").key(key).payload(&payload);
+        producer.send(record, Duration::from_secs(30))
+    });
+    assert!(
+        futures::future::join_all(sent)
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+
+    let table = KafkaTable::builder("away")
+        .with_schema(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
+        .with_option("kafka.bootstrap.servers", &servers)
+        .with_option("kafka.retry_timeout", "3s")
+        // Little is fetched ahead of what was asked for.
+        .with_option("kafka.consumer.queued.max.messages.kbytes", "64")
+        .with_option("kafka.consumer.fetch.message.max.bytes", "10000")
+        .build()
+        .await
+        .unwrap();
+    let config = SessionConfig::new().with_batch_size(10);
+    let ctx = SessionContext::new_with_config(config);
+    ctx.register_table("t", Arc::new(table)).unwrap();
+    let frame = ctx.sql("SELECT v FROM t").await.unwrap();
+    let mut stream = frame.execute_stream().await.unwrap();
+    assert!(in_time("a batch", stream.next()).await.unwrap().is_ok());
+    kafka.broker_down(1).unwrap();
+    let end = async {
+        while let Some(batch) = stream.next().await {
+            if let Err(error) = batch {
+                return error.to_string();
+            }
+        }
+        "the scan ended as if it had read everything".to_owned()
+    };
+    let error = in_time("the scan", end).await;
+    assert!(
+        error.contains("topic `away` partition 0 failed at offset"),
+        "{error}"
+    );
+    assert!(error.contains("`kafka.retry_timeout`"), "{error}");
 }
