@@ -384,11 +384,15 @@ impl ClientContext for LastError {
 impl ConsumerContext for LastError {}
 
 /// Tells blocking work whether anybody still waits for it.
-pub(crate) struct Cancel(Box<dyn Fn() -> bool + Send>);
+pub(crate) struct Cancel(Box<dyn Fn() -> bool + Send + Sync>);
 
 impl Cancel {
-    pub(crate) fn when(cancelled: impl Fn() -> bool + Send + 'static) -> Self {
+    pub(crate) fn when(cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Cancel(Box::new(cancelled))
+    }
+
+    pub(crate) fn never() -> Self {
+        Cancel(Box::new(|| false))
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -1,5 +1,7 @@
 //! A table's columns from a sample of its topic.
 
+use std::sync::Arc;
+
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::client::{Cancel, Client, blocking};
@@ -103,7 +105,7 @@ impl Sample {
 
 /// Reads up to `kafka.infer.records` of the newest records, spread over the partitions.
 fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample> {
-    let client = std::sync::Arc::new(Client::new(topic, options)?);
+    let client = Arc::new(Client::new(topic, options)?);
     let partitions = client.partitions(cancel)?;
     let watermarks = client.watermarks(&partitions, cancel)?;
     // What a column is does not depend on `kafka.start` and `kafka.end`.
@@ -114,8 +116,14 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     let share = options.infer_records.div_ceil(filled.len().max(1)).max(1);
     let mut sample = Sample::default();
     for (partition, range) in filled {
-        let client = std::sync::Arc::clone(&client);
-        let mut fetch = PartitionFetch::new(client, topic, partition, options.timeout);
+        let client = Arc::clone(&client);
+        let mut fetch = PartitionFetch::new(
+            client,
+            topic,
+            partition,
+            options.timeout,
+            Arc::new(Cancel::never()),
+        );
         newest(&mut fetch, range, share, options, &mut sample, cancel)?;
     }
     Ok(sample)

@@ -295,7 +295,8 @@ fn check_duplicates(fields: &[FieldRef]) -> Result<()> {
     }
 }
 
-fn is_text(data_type: &DataType) -> bool {
+/// Whether it is a string type, or a dictionary of one.
+pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, value) => value.is_string(),
         other => other.is_string(),

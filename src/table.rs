@@ -227,6 +227,7 @@ impl TableProvider for KafkaTable {
             returned,
             filter,
             limit,
+            primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec, kafka_partitions)?))
     }

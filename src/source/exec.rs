@@ -3,13 +3,22 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::expressions::Column as ColumnExpr;
+use datafusion::physical_expr::{
+    EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction,
+};
+use datafusion::physical_expr_common::physical_expr::is_volatile;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::filter_pushdown::{
+    ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
+};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
@@ -20,8 +29,11 @@ use datafusion::physical_plan::{
 use futures::{StreamExt, stream};
 
 use crate::options::Mode;
+use crate::schema::Metadata;
+use crate::source::metrics::ScanMetrics;
+use crate::source::predicate::Candidates;
 use crate::source::run::{Reading, Runs, ScanTask};
-use crate::source::scan::{ScanMetrics, ScanSpec};
+use crate::source::scan::ScanSpec;
 
 /// Reads a topic: one output partition per Kafka partition.
 ///
@@ -32,7 +44,10 @@ use crate::source::scan::{ScanMetrics, ScanSpec};
 /// on a thread of its own; dropping it ends that.
 pub struct KafkaScanExec {
     spec: ScanSpec,
+    /// Those that are read.
     kafka_partitions: Vec<i32>,
+    /// All that the topic has.
+    topic_partitions: Vec<i32>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -42,11 +57,18 @@ pub struct KafkaScanExec {
 }
 
 impl KafkaScanExec {
-    pub(crate) fn try_new(spec: ScanSpec, kafka_partitions: Vec<i32>) -> DataFusionResult<Self> {
+    pub(crate) fn try_new(spec: ScanSpec, topic_partitions: Vec<i32>) -> DataFusionResult<Self> {
+        let wanted = |partition: &i32| !spec.candidates(*partition).is_empty();
+        let mut kafka_partitions = topic_partitions.clone();
+        kafka_partitions.retain(wanted);
+        if kafka_partitions.is_empty() {
+            // A plan has at least one partition; nothing is read of this one.
+            kafka_partitions.extend(topic_partitions.first());
+        }
         let returned = spec.columns.get(..spec.returned).unwrap_or_default();
         let schema = Arc::new(spec.table.schema.arrow().project(returned)?);
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(Arc::clone(&schema)),
+            in_offset_order(&spec, &schema),
             Partitioning::UnknownPartitioning(kafka_partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
@@ -54,6 +76,7 @@ impl KafkaScanExec {
         Ok(KafkaScanExec {
             spec,
             kafka_partitions,
+            topic_partitions,
             schema,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -79,10 +102,18 @@ impl KafkaScanExec {
     /// The same scan as the `scan`th of several in one plan that see the topic
     /// at the same instant.
     pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> DataFusionResult<Self> {
-        let mut shared = Self::try_new(self.spec.clone(), self.kafka_partitions.clone())?;
+        let mut shared = Self::try_new(self.spec.clone(), self.topic_partitions.clone())?;
         shared.runs = Arc::clone(runs);
         shared.scan = scan;
         Ok(shared)
+    }
+
+    /// The same scan in the same plan, of something else.
+    fn with_spec(&self, spec: ScanSpec) -> DataFusionResult<Self> {
+        let mut scan = Self::try_new(spec, self.topic_partitions.clone())?;
+        scan.runs = Arc::clone(&self.runs);
+        scan.scan = self.scan;
+        Ok(scan)
     }
 
     /// What [`sharing`](Self::sharing) takes.
@@ -103,17 +134,46 @@ impl KafkaScanExec {
             .map(|field| field.name().as_str())
             .collect();
         write!(f, "topic={}{separator}mode={mode}", self.topic())?;
-        write!(f, "{separator}partitions={}", self.kafka_partitions.len())?;
+        let read = self.kafka_partitions.len();
+        write!(f, "{separator}partitions={read}")?;
+        if read < self.topic_partitions.len() {
+            write!(f, " of {}", self.topic_partitions.len())?;
+        }
         write!(f, "{separator}start={}", options.start)?;
         write!(f, "{separator}end={}", options.end)?;
         write!(f, "{separator}projection=[{}]", columns.join(", "))?;
         if let Some(filter) = &self.spec.filter {
             write!(f, "{separator}filter={filter}")?;
         }
+        let candidates = self.kafka_partitions.iter();
+        let candidates = candidates
+            .map(|partition| self.spec.candidates(*partition))
+            .fold(Candidates::NONE, Candidates::or);
+        let pruned = candidates.describe(options.mode.unwrap_or_default());
+        if !pruned.is_empty() {
+            write!(f, "{separator}reads=[{}]", pruned.join(", "))?;
+        }
         if let Some(limit) = self.spec.limit {
             write!(f, "{separator}limit={limit}")?;
         }
         Ok(())
+    }
+}
+
+/// Append mode reads each partition in the order of its offsets, which are
+/// never NULL, so that NULLs are first and last.
+fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties {
+    let place = schema.index_of(Metadata::Offset.name());
+    match (spec.table.options.mode.unwrap_or_default(), place) {
+        (Mode::Append, Ok(place)) => {
+            let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
+            let ascending = [true, false].map(|nulls_first| {
+                let options = SortOptions::new(false, nulls_first);
+                [PhysicalSortExpr::new(Arc::clone(&offset) as _, options)]
+            });
+            EquivalenceProperties::new_with_orderings(Arc::clone(schema), ascending)
+        }
+        _ => EquivalenceProperties::new(Arc::clone(schema)),
     }
 }
 
@@ -184,7 +244,7 @@ impl ExecutionPlan for KafkaScanExec {
         let task = ScanTask {
             run: self
                 .runs
-                .join(self.scan, partition, &self.spec, &self.kafka_partitions),
+                .join(self.scan, partition, &self.spec, &self.topic_partitions),
             kafka_partition,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
@@ -208,10 +268,37 @@ impl ExecutionPlan for KafkaScanExec {
     fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
         let mut spec = self.spec.clone();
         spec.limit = limit;
-        let mut scan = KafkaScanExec::try_new(spec, self.kafka_partitions.clone()).ok()?;
-        scan.runs = Arc::clone(&self.runs);
-        scan.scan = self.scan;
+        let scan = self.with_spec(spec).ok()?;
         Some(Arc::new(scan))
+    }
+
+    /// Takes over the filters that a plan makes while it runs, such as those
+    /// of a hash join's build side and of ORDER BY .. LIMIT.
+    fn handle_child_pushdown_result(
+        &self,
+        phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> DataFusionResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        // A filter above a limit is not one below it.
+        if phase != FilterPushdownPhase::Post || self.spec.limit.is_some() {
+            return Ok(FilterPushdownPropagation::all_unsupported(result));
+        }
+        let mut spec = self.spec.clone();
+        let mut taken = Vec::new();
+        for parent in result.parent_filters {
+            let takes = !is_volatile(&parent.filter);
+            taken.push(match takes {
+                true => PushedDown::Yes,
+                false => PushedDown::No,
+            });
+            if takes {
+                let filters = spec.filter.take().into_iter().chain([parent.filter]);
+                spec.filter = Some(conjunction(filters));
+            }
+        }
+        let propagation = FilterPushdownPropagation::with_parent_pushdown_result(taken);
+        Ok(propagation.with_updated_node(Arc::new(self.with_spec(spec)?)))
     }
 
     fn fetch(&self) -> Option<usize> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::client::{Client, LastError, is_transient};
+use crate::client::{Cancel, Client, LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{Message, Messages, PartitionReader};
 use crate::record::Record;
@@ -38,6 +38,10 @@ pub(crate) trait Fetch {
     /// Goes on at `start`. Does not wait; records start to come at once.
     fn seek(&mut self, start: i64) -> Result<()>;
 
+    /// The offset of the first record with this timestamp, in milliseconds, or
+    /// a later one; `None` where there is none.
+    fn first_at(&mut self, millis: i64) -> Result<Option<i64>>;
+
     /// Appends records with offsets below `end` to the chunk.
     ///
     /// Returns after a short while even when no record came, so that the
@@ -67,6 +71,7 @@ pub(crate) struct PartitionFetch {
     topic: String,
     partition: i32,
     retry_timeout: Duration,
+    cancel: Arc<Cancel>,
     position: i64,
     /// How long nothing came, only the time spent waiting counted.
     waited: Duration,
@@ -79,6 +84,7 @@ impl PartitionFetch {
         topic: &str,
         partition: i32,
         retry_timeout: Duration,
+        cancel: Arc<Cancel>,
     ) -> Self {
         PartitionFetch {
             client,
@@ -86,6 +92,7 @@ impl PartitionFetch {
             topic: topic.to_owned(),
             partition,
             retry_timeout,
+            cancel,
             position: 0,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
@@ -167,6 +174,13 @@ impl Fetch for PartitionFetch {
             }
         }
         .map_err(|code| self.error(code.to_string()))
+    }
+
+    fn first_at(&mut self, millis: i64) -> Result<Option<i64>> {
+        let found = self
+            .client
+            .offsets_for_timestamp(&[self.partition], millis, &self.cancel)?;
+        Ok(found.get(&self.partition).copied().flatten())
     }
 
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {

@@ -1,9 +1,10 @@
 //! Reading a topic.
 //!
 //! ```text
-//! offsets ── which offsets of each partition ──┐
-//! fetch   ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
-//! exec    ── the plan node;   run ── its threads;   one_instant ── scans of a plan that agree
+//! offsets   ── which offsets of each partition ──┐
+//! predicate ── which of them a filter can want ──┤
+//! fetch     ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
+//! exec      ── the plan node;   run ── its threads;   one_instant ── scans of a plan that agree
 //! ```
 //!
 //! In upsert mode a partition is read from its end towards its start: the
@@ -15,8 +16,11 @@ mod columns;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod fold;
+pub(crate) mod keys;
+pub(crate) mod metrics;
 pub(crate) mod offsets;
 pub(crate) mod one_instant;
+pub(crate) mod predicate;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod scan;

@@ -171,6 +171,13 @@ impl Rows {
         }
     }
 
+    /// Takes back the row that was added last.
+    pub(crate) fn take_back(&mut self, outcome: Outcome) {
+        if outcome != Outcome::Skipped {
+            self.skipped.push(self.len.saturating_sub(1));
+        }
+    }
+
     /// Takes the rows as a batch of the wanted columns and starts anew.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.len);

@@ -10,15 +10,17 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
 use crate::client::{Cancel, Client};
 use crate::error::Result;
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
+use crate::source::keys::MetKeys;
+use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
-use crate::source::scan::{ChunkSizes, Output, Scan, ScanMetrics, ScanSpec};
+use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
 
 /// The runs of a plan's scans of one topic; most plans run once.
 #[derive(Default)]
@@ -59,6 +61,7 @@ impl Runs {
             watermarks: Arc::clone(&execution.watermarks),
             snapshot: Once::default(),
             bad_records: AtomicUsize::new(0),
+            met: Arc::default(),
         });
         execution.runs.insert(scan, Arc::downgrade(&run));
         run
@@ -74,9 +77,27 @@ pub(crate) struct Run {
     watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
     snapshot: Once<Snapshot>,
     bad_records: AtomicUsize,
+    met: Arc<MetKeys>,
 }
 
 impl Run {
+    /// Wanted keys that were met: anywhere, where a key lives in one partition only.
+    fn met(&self) -> Arc<MetKeys> {
+        match self.spec.primary_key {
+            true => Arc::clone(&self.met),
+            false => Arc::default(),
+        }
+    }
+
+    /// The most bytes that a partition may hold: the pool serves whoever asks
+    /// first, and one partition must not leave nothing to the others.
+    fn memory_share(&self, context: &TaskContext) -> usize {
+        match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
+            _ => usize::MAX,
+        }
+    }
+
     /// The client and the offsets to read, looked up by whoever comes first.
     fn open(&self, cancel: &Cancel) -> Result<(Arc<Client>, Snapshot)> {
         let table = &self.spec.table;
@@ -187,10 +208,10 @@ impl ScanTask {
     fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
         let spec = &self.run.spec;
         let table = &spec.table;
-        let cancel = Cancel::when({
+        let cancel = Arc::new(Cancel::when({
             let sender = sender.clone();
             move || sender.is_closed()
-        });
+        }));
         let (client, snapshot) = self.run.open(&cancel)?;
         let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
         let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
@@ -201,11 +222,14 @@ impl ScanTask {
             chunk_sizes: ChunkSizes::default(),
             metrics: &self.metrics,
             memory: &memory,
+            memory_share: self.run.memory_share(&self.context),
+            met: self.run.met(),
             fetch: PartitionFetch::new(
                 client,
                 &table.topic,
                 self.kafka_partition,
                 table.options.retry_timeout,
+                cancel,
             ),
             output: ChannelOutput {
                 sender,

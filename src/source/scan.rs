@@ -1,22 +1,26 @@
 //! Reading one partition: newest first in upsert mode, forward in append mode.
 
+mod batches;
+mod forward;
+mod newest_first;
+
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::filter::batch_filter;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilterTracking};
 
-use crate::error::Error;
-use crate::options::{Mode, NullKey, OnBadRecord};
+use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
-use crate::schema::Metadata;
 use crate::source::fetch::{Chunk, Fetch, Progress};
-use crate::source::fold::SeenKeys;
-use crate::source::rows::{Outcome, Rows};
+use crate::source::keys::{MetKeys, WantedKeys};
+use crate::source::metrics::ScanMetrics;
+use crate::source::predicate::{Candidates, Pruner};
+use crate::source::rows::Rows;
 use crate::table::TableDefinition;
+use batches::Batches;
 
 /// What a scan reads and returns, the same for all its partitions.
 #[derive(Debug, Clone)]
@@ -31,6 +35,17 @@ pub(crate) struct ScanSpec {
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
     /// At most so many rows per partition.
     pub(crate) limit: Option<usize>,
+    /// The user's promise that a key lives in one partition.
+    pub(crate) primary_key: bool,
+}
+
+impl ScanSpec {
+    /// The records of a partition for which the filter may be true now.
+    pub(crate) fn candidates(&self, partition: i32) -> Candidates {
+        self.filter.as_ref().map_or(Candidates::ALL, |filter| {
+            Pruner::new(&self.table, &self.columns, partition).candidates(filter)
+        })
+    }
 }
 
 /// How a partition is cut into chunks.
@@ -59,31 +74,6 @@ pub(crate) trait Output {
     fn is_wanted(&self) -> bool;
 }
 
-/// Counters of one partition's scan, shown by EXPLAIN ANALYZE.
-#[derive(Debug, Clone)]
-pub(crate) struct ScanMetrics {
-    records_fetched: Count,
-    bytes_fetched: Count,
-    tombstones: Count,
-    superseded: Count,
-    pub(crate) bad_records: Count,
-    null_keys: Count,
-}
-
-impl ScanMetrics {
-    pub(crate) fn new(metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
-        let counter = |name: &'static str| MetricBuilder::new(metrics).counter(name, partition);
-        ScanMetrics {
-            records_fetched: counter("records_fetched"),
-            bytes_fetched: counter("bytes_fetched"),
-            tombstones: counter("tombstones"),
-            superseded: counter("superseded"),
-            bad_records: counter("bad_records"),
-            null_keys: counter("null_keys"),
-        }
-    }
-}
-
 /// One partition's scan.
 pub(crate) struct Scan<'a, F, O> {
     pub(crate) spec: &'a ScanSpec,
@@ -92,123 +82,53 @@ pub(crate) struct Scan<'a, F, O> {
     pub(crate) chunk_sizes: ChunkSizes,
     pub(crate) metrics: &'a ScanMetrics,
     pub(crate) memory: &'a MemoryReservation,
+    /// The most bytes to be held, so that no partition starves the others.
+    pub(crate) memory_share: usize,
+    /// Shared by all partitions where a key lives in one of them only.
+    pub(crate) met: Arc<MetKeys>,
     pub(crate) fetch: F,
     pub(crate) output: O,
 }
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {
-    /// Reads the range, whose start `fetch` was started at, to its end, the
-    /// limit, or until nobody wants more rows.
+    /// Reads the range to its end, the limit, or until nobody wants more rows.
     pub(crate) fn run(mut self, range: OffsetRange) -> DataFusionResult<()> {
         if range.is_empty() || self.spec.limit == Some(0) {
             return Ok(());
         }
         let rows = Rows::try_new(&self.spec.table, self.partition, &self.spec.columns)?;
-        let mut rows = RowStream {
-            rows,
-            left: self.spec.limit.unwrap_or(usize::MAX),
-            batch_size: self.batch_size.max(1),
-            spec: self.spec,
-        };
+        let mut rows = Batches::new(rows, self.spec, self.batch_size, self.metrics);
+        let mut bounds = Bounds::new(self.spec, range);
         match self.spec.table.options.mode.unwrap_or_default() {
-            Mode::Upsert => self.newest_first(range, &mut rows),
-            Mode::Append => self.forward(range, &mut rows),
+            Mode::Upsert => self.newest_first(&mut bounds, &mut rows),
+            Mode::Append => self.forward(&mut bounds, &mut rows),
         }
     }
 
-    /// The latest record of each key: walks back from the end, so the first
-    /// record met of a key is its latest.
-    fn newest_first(
-        &mut self,
-        range: OffsetRange,
-        rows: &mut RowStream<'_>,
-    ) -> DataFusionResult<()> {
-        let mut seen = SeenKeys::new();
-        let full_size = self.chunk_sizes.bytes;
-        let mut chunk = self.fetch.chunk();
-        let mut span = self.chunk_sizes.first.max(1);
-        let mut current = before(range, range.end, span);
-        self.fetch.seek(current.start)?;
-        loop {
-            let Some(bytes) = self.read(current, &mut chunk)? else {
-                return Ok(());
-            };
-            let several = current.end - current.start > 1;
-            let reserved = self.memory.try_resize(seen.allocated_bytes() + bytes);
-            if reserved.is_err() && several {
-                self.chunk_sizes.bytes = (bytes / 8).max(1);
-            }
-            if several && (reserved.is_err() || self.is_too_large(bytes)) {
-                // Records here are far larger than those before, or memory is
-                // scarce: take less at once.
-                chunk.clear();
-                span = ((current.end - current.start) / 8).max(1);
-                current = before(range, current.end, span);
-                self.fetch.seek(current.start)?;
-                continue;
-            }
-            reserved?;
-            // After a shortage, back to full size step by step.
-            self.chunk_sizes.bytes = (self.chunk_sizes.bytes * 2).min(full_size);
-            span = self.next_span(current, bytes);
-            let next = before(range, current.start, span);
-            if !next.is_empty() {
-                // Fetched while this chunk is folded and decoded.
-                self.fetch.seek(next.start)?;
-            }
-            for index in (0..chunk.len()).rev() {
-                let Some(record) = chunk.get(index) else {
-                    continue;
-                };
-                if self.fold(&record, &mut seen, rows)? && !rows.flush(&mut self.output)? {
-                    return Ok(());
-                }
-            }
-            chunk.clear();
-            self.memory.try_resize(seen.allocated_bytes())?;
-            if !rows.flush(&mut self.output)? || next.is_empty() {
-                return Ok(());
-            }
-            current = next;
+    /// Takes over what the filter says by now; `false` when nothing is left.
+    fn narrow(&mut self, bounds: &mut Bounds) -> DataFusionResult<bool> {
+        if !bounds.is_due() {
+            return Ok(!bounds.range.is_empty());
         }
-    }
-
-    /// Every record in offset order.
-    fn forward(&mut self, range: OffsetRange, rows: &mut RowStream<'_>) -> DataFusionResult<()> {
-        let mut chunk = self.fetch.chunk();
-        let with_tombstones = self.spec.table.schema.has(Metadata::Tombstone);
-        self.fetch.seek(range.start)?;
-        loop {
-            let progress = self.fetch.fetch(range.end, &mut chunk)?;
-            let mut bytes = 0;
-            for index in 0..chunk.len() {
-                let Some(record) = chunk.get(index) else {
-                    continue;
-                };
-                bytes += record.size();
-                if record.payload().is_none() {
-                    self.metrics.tombstones.add(1);
-                    if !with_tombstones {
-                        continue;
-                    }
-                }
-                self.append(&record, rows)?;
-                if rows.is_full() && !rows.flush(&mut self.output)? {
-                    return Ok(());
-                }
-            }
-            self.metrics.records_fetched.add(chunk.len());
-            self.metrics.bytes_fetched.add(bytes);
-            // Nothing came for a while: what is there goes out.
-            let idle = chunk.len() == 0;
-            chunk.clear();
-            if (idle || progress == Progress::End) && !rows.flush(&mut self.output)? {
-                return Ok(());
-            }
-            if progress == Progress::End || !self.output.is_wanted() {
-                return Ok(());
-            }
+        let candidates = self.spec.candidates(self.partition);
+        if candidates.is_empty() {
+            bounds.range.end = bounds.range.start;
+            return Ok(false);
         }
+        let range = &mut bounds.range;
+        range.start = range.start.max(candidates.offsets.min);
+        let earliest = candidates.timestamps.min;
+        if earliest > bounds.earliest && !range.is_empty() {
+            bounds.earliest = earliest;
+            let found = self.fetch.first_at(earliest)?;
+            range.start = range.start.max(found.unwrap_or(range.end));
+        }
+        // In upsert mode a newer record hides the older one, whatever its offset.
+        if self.spec.table.options.mode == Some(Mode::Append) {
+            range.end = range.end.min(candidates.offsets.max.saturating_add(1));
+        }
+        bounds.keys = candidates.keys;
+        Ok(!bounds.range.is_empty())
     }
 
     /// Reads all records of a range and says what they weigh; `None` when
@@ -218,6 +138,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         range: OffsetRange,
         chunk: &mut F::Chunk,
     ) -> DataFusionResult<Option<usize>> {
+        let _timer = self.metrics.fetch_time.timer();
         let mut bytes = 0;
         let mut counted = 0;
         loop {
@@ -226,9 +147,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 return Ok(None);
             }
             let came = bytes;
-            for index in counted..chunk.len() {
-                bytes += chunk.get(index).map_or(0, |record| record.size());
-            }
+            bytes += weight(chunk, counted);
             self.metrics.records_fetched.add(chunk.len() - counted);
             self.metrics.bytes_fetched.add(bytes - came);
             counted = chunk.len();
@@ -243,115 +162,58 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     fn is_too_large(&self, bytes: usize) -> bool {
         bytes > self.chunk_sizes.bytes.saturating_mul(4)
     }
-
-    /// How many offsets the next chunk takes to weigh what it should, growing
-    /// at most eightfold at a time.
-    fn next_span(&self, current: OffsetRange, bytes: usize) -> i64 {
-        let span = current.end - current.start;
-        let per_offset = (bytes as f64 / span as f64).max(1.0);
-        let wanted = (self.chunk_sizes.bytes as f64 / per_offset) as i64;
-        wanted.clamp(1, span.saturating_mul(8))
-    }
-
-    /// Takes a record into account; `true` when there are rows to be sent.
-    fn fold(
-        &mut self,
-        record: &impl Record,
-        seen: &mut SeenKeys,
-        rows: &mut RowStream<'_>,
-    ) -> DataFusionResult<bool> {
-        let options = &self.spec.table.options;
-        let Some(key) = record.key() else {
-            if options.null_key == NullKey::Skip {
-                self.metrics.null_keys.add(1);
-                return Ok(false);
-            }
-            return Err(Error::NullKey {
-                topic: self.spec.table.topic.clone(),
-                partition: self.partition,
-                offset: record.offset(),
-            }
-            .into());
-        };
-        if record.payload().is_none() {
-            let counter = match seen.insert(key) {
-                true => &self.metrics.tombstones,
-                false => &self.metrics.superseded,
-            };
-            counter.add(1);
-            return Ok(false);
-        }
-        if options.on_bad_record == OnBadRecord::Skip {
-            // A skipped record does not hide the older versions of its key.
-            if seen.contains(key) {
-                self.metrics.superseded.add(1);
-            } else if self.append(record, rows)? != Outcome::Skipped {
-                seen.insert(key);
-            }
-        } else if seen.insert(key) {
-            self.append(record, rows)?;
-        } else {
-            self.metrics.superseded.add(1);
-        }
-        Ok(rows.is_full())
-    }
-
-    fn append(&self, record: &impl Record, rows: &mut RowStream<'_>) -> DataFusionResult<Outcome> {
-        let outcome = rows.rows.append(record)?;
-        if outcome != Outcome::Row {
-            self.metrics.bad_records.add(1);
-        }
-        Ok(outcome)
-    }
 }
 
-/// Up to `span` offsets before `end`.
-fn before(range: OffsetRange, end: i64, span: i64) -> OffsetRange {
-    OffsetRange {
-        start: end.saturating_sub(span).max(range.start),
-        end,
-    }
+/// What the records from this one on weigh.
+fn weight(chunk: &impl Chunk, from: usize) -> usize {
+    (from..chunk.len())
+        .map(|index| chunk.get(index).map_or(0, |record| record.size()))
+        .sum()
 }
 
-/// Rows on their way to the output: batched, filtered, cut at the limit.
-struct RowStream<'a> {
-    rows: Rows,
-    left: usize,
-    batch_size: usize,
-    spec: &'a ScanSpec,
+/// What is still to be read of a partition, narrowed by the filter, which may
+/// say more while the query runs.
+struct Bounds {
+    range: OffsetRange,
+    /// `None` is every key.
+    keys: Option<WantedKeys>,
+    /// The timestamp that `range` starts at.
+    earliest: i64,
+    is_new: bool,
+    changes: Option<DynamicFilterTracker>,
 }
 
-impl RowStream<'_> {
-    /// Whether a batch should go: it is full, or the limit may be reached.
-    fn is_full(&self) -> bool {
-        let rows = self.rows.len();
-        // With a filter nobody knows how many of them will be left.
-        rows >= self.batch_size || (self.spec.filter.is_none() && rows >= self.left)
+impl Bounds {
+    fn new(spec: &ScanSpec, range: OffsetRange) -> Self {
+        let tracking = spec.filter.as_ref().map(DynamicFilterTracking::classify);
+        Bounds {
+            range,
+            keys: None,
+            // No broker needs to be asked for the first record of all.
+            earliest: 0,
+            is_new: true,
+            changes: match tracking {
+                Some(DynamicFilterTracking::Watching(tracker)) => Some(tracker),
+                _ => None,
+            },
+        }
     }
 
-    /// Sends what there is; `false` when no more rows are wanted.
-    fn flush(&mut self, output: &mut impl Output) -> DataFusionResult<bool> {
-        if self.rows.len() == 0 {
-            return Ok(output.is_wanted());
+    /// Whether the filter may say more than when it was last looked at.
+    fn is_due(&mut self) -> bool {
+        let changed = self
+            .changes
+            .as_mut()
+            .is_some_and(DynamicFilterTracker::changed);
+        std::mem::take(&mut self.is_new) || changed
+    }
+
+    fn wants(&self, key: Option<&[u8]>) -> bool {
+        match (&self.keys, key) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(wanted), Some(key)) => wanted.contains(key),
         }
-        let mut batch = self
-            .rows
-            .finish()
-            .map_err(|error| DataFusionError::ArrowError(Box::new(error), None))?;
-        if let Some(filter) = &self.spec.filter {
-            batch = batch_filter(&batch, filter)?;
-        }
-        if batch.num_columns() > self.spec.returned {
-            batch = batch.project(&(0..self.spec.returned).collect::<Vec<_>>())?;
-        }
-        if batch.num_rows() > self.left {
-            batch = batch.slice(0, self.left);
-        }
-        self.left -= batch.num_rows();
-        if batch.num_rows() > 0 && !output.send(batch) {
-            return Ok(false);
-        }
-        Ok(self.left > 0 && output.is_wanted())
     }
 }
 

@@ -5,7 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::common::DFSchema;
 use datafusion::execution::memory_pool::{MemoryConsumer, UnboundedMemoryPool};
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::physical_plan::filter::batch_filter;
+use datafusion::physical_plan::metrics::{CustomMetricValue, ExecutionPlanMetricsSet};
+use datafusion::prelude::SessionContext;
 use proptest::prelude::*;
 
 use super::*;
@@ -20,6 +26,13 @@ struct Logged {
     payload: Option<Vec<u8>>,
 }
 
+impl Logged {
+    /// Not in the order of the offsets, as where producers set it.
+    fn millis(&self) -> i64 {
+        1_000 + self.offset * 7 % 50
+    }
+}
+
 impl Record for &Logged {
     fn offset(&self) -> i64 {
         self.offset
@@ -31,7 +44,7 @@ impl Record for &Logged {
         self.payload.as_deref()
     }
     fn timestamp(&self) -> Option<i64> {
-        None
+        Some(self.millis())
     }
     fn visit_headers(&self, _: &mut dyn FnMut(&[u8], Option<&[u8]>)) {}
 }
@@ -67,6 +80,10 @@ impl Fetch for LogFetch<'_> {
     fn seek(&mut self, start: i64) -> Result<()> {
         self.position = start;
         Ok(())
+    }
+    fn first_at(&mut self, millis: i64) -> Result<Option<i64>> {
+        let found = self.log.iter().find(|r| r.millis() >= millis);
+        Ok(found.map(|record| record.offset))
     }
     fn fetch(&mut self, end: i64, chunk: &mut Vec<Logged>) -> Result<Progress> {
         let from = self.log.partition_point(|r| r.offset < self.position);
@@ -109,6 +126,13 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
     let schema = Schema::new(vec![
         Field::new("_key", DataType::Utf8, true),
         Field::new("v", DataType::Int64, true),
+        Field::new("_offset", DataType::Int64, true),
+        Field::new("_partition", DataType::Int32, true),
+        Field::new(
+            "_timestamp",
+            crate::schema::Metadata::Timestamp.data_type(),
+            true,
+        ),
     ]);
     let table = TableDefinition::try_new("t".to_owned(), options, &schema).unwrap();
     ScanSpec {
@@ -117,12 +141,14 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         columns,
         filter: None,
         limit,
+        primary_key: false,
     }
 }
 
 struct Run {
     batches: Vec<RecordBatch>,
     fetched: usize,
+    metrics: ScanMetrics,
 }
 
 fn run(
@@ -132,19 +158,34 @@ fn run(
     sizes: ChunkSizes,
     batch: usize,
 ) -> Run {
+    run_within(spec, log, range, sizes, batch, usize::MAX)
+}
+
+/// With so many bytes of memory.
+fn run_within(
+    spec: &ScanSpec,
+    log: &[Logged],
+    range: OffsetRange,
+    sizes: ChunkSizes,
+    batch: usize,
+    memory_share: usize,
+) -> Run {
     let set = ExecutionPlanMetricsSet::new();
     let pool: Arc<dyn datafusion::execution::memory_pool::MemoryPool> =
         Arc::new(UnboundedMemoryPool::default());
     let memory = MemoryConsumer::new("test").register(&pool);
     let batches = std::cell::RefCell::default();
     let fetched = std::cell::Cell::default();
+    let metrics = ScanMetrics::new(&set, 0);
     let scan = Scan {
         spec,
         partition: 0,
         batch_size: batch,
         chunk_sizes: sizes,
-        metrics: &ScanMetrics::new(&set, 0),
+        metrics: &metrics,
         memory: &memory,
+        memory_share,
+        met: Arc::default(),
         fetch: LogFetch {
             log,
             position: 0,
@@ -159,6 +200,7 @@ fn run(
     Run {
         batches: batches.into_inner(),
         fetched: fetched.get(),
+        metrics,
     }
 }
 
@@ -349,4 +391,169 @@ fn suddenly_large_records_do_not_make_a_chunk_of_many_times_its_size() {
         "{} records were fetched",
         result.fetched
     );
+}
+
+/// One comparison on any of the columns, in the forms that SQL has.
+fn condition() -> impl Strategy<Value = String> {
+    let op = prop::sample::select(vec!["=", "<", "<=", ">", ">=", "<>"]);
+    let key = (0..32u8).prop_map(|key| format!("'k{key}'"));
+    prop_oneof![
+        (op.clone(), 0..900i64).prop_map(|(op, n)| format!("_offset {op} {n}")),
+        (op.clone(), 0..900i64).prop_map(|(op, n)| format!("CAST(_offset AS DOUBLE) {op} {n}.5")),
+        (op.clone(), 0..900i64).prop_map(|(op, n)| format!("{n} {op} _offset")),
+        (0..900i64, 0..300i64).prop_map(|(n, m)| format!("_offset BETWEEN {n} AND {}", n + m)),
+        (0..900i64, 0..900i64).prop_map(|(n, m)| format!("_offset IN ({n}, {m}, NULL)")),
+        (op.clone(), 0..3i32).prop_map(|(op, n)| format!("_partition {op} {n}")),
+        (0..3i32).prop_map(|n| format!("_partition IN ({n}, 7)")),
+        (op.clone(), 990..1060i64)
+            .prop_map(|(op, n)| { format!("_timestamp {op} to_timestamp_millis({n})") }),
+        (op.clone(), 0..3i64).prop_map(|(op, n)| {
+            format!("CAST(_timestamp AS TIMESTAMP(0)) {op} to_timestamp_seconds({n})")
+        }),
+        Just("CAST(_timestamp AS DATE) = DATE '1970-01-01'".to_owned()),
+        key.clone().prop_map(|key| format!("_key = {key}")),
+        key.clone().prop_map(|key| format!("_key <> {key}")),
+        key.clone().prop_map(|key| format!("_key > {key}")),
+        prop::collection::vec(key, 1..4).prop_map(|keys| format!("_key IN ({})", keys.join(", "))),
+        (op, 0..400i64).prop_map(|(op, n)| format!("v {op} {n}")),
+        Just("_offset IS NULL".to_owned()),
+        Just("_key IS NOT NULL".to_owned()),
+    ]
+}
+
+fn filters() -> impl Strategy<Value = String> {
+    condition().prop_recursive(3, 8, 3, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} AND {b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a} OR {b})")),
+            inner.prop_map(|a| format!("NOT ({a})")),
+        ]
+    })
+}
+
+fn physical(spec: &ScanSpec, sql: &str) -> Arc<dyn PhysicalExpr> {
+    let ctx = SessionContext::new();
+    let schema = spec.table.schema.arrow().project(&spec.columns).unwrap();
+    let schema = DFSchema::try_from(schema).unwrap();
+    let filter = ctx.parse_sql_expr(sql, &schema).unwrap();
+    // As the optimizer does it before it pushes filters down.
+    let info = SimplifyContext::builder()
+        .with_schema(Arc::new(schema.clone()))
+        .build();
+    let simplifier = ExprSimplifier::new(info);
+    let filter = simplifier.coerce(filter, &schema).unwrap();
+    let filter = simplifier.simplify(filter).unwrap();
+    ctx.create_physical_expr(filter, &schema).unwrap()
+}
+
+fn all_rows(batches: &[RecordBatch]) -> Vec<String> {
+    let mut rows: Vec<String> = batches
+        .iter()
+        .flat_map(|batch| (0..batch.num_rows()).map(|row| format!("{:?}", batch.slice(row, 1))))
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// What is not read because of a filter would not have passed it.
+    #[test]
+    fn a_filter_inside_the_scan_is_the_filter_above_it(
+        log in logs(),
+        sizes in sizes(),
+        mode in prop::sample::select(vec!["upsert", "append"]),
+        sql in filters(),
+    ) {
+        let range = OffsetRange { start: 0, end: log.last().map_or(0, |r| r.offset + 1) };
+        let mut spec = spec(mode, vec![0, 1, 2, 3, 4], None);
+        let filter = physical(&spec, &sql);
+        let above: Vec<RecordBatch> = run(&spec, &log, range, sizes, 8)
+            .batches
+            .iter()
+            .map(|batch| batch_filter(batch, &filter).unwrap())
+            .collect();
+        spec.filter = Some(filter);
+        let inside = run(&spec, &log, range, sizes, 8);
+        prop_assert_eq!(all_rows(&inside.batches), all_rows(&above), "{}", sql);
+    }
+
+    #[test]
+    fn several_passes_give_the_rows_of_one(
+        log in logs(),
+        sizes in sizes(),
+        memory in prop::sample::select(vec![2_000usize, 1_000, 600]),
+        bad in prop::sample::select(vec!["fail", "skip"]),
+    ) {
+        let range = OffsetRange { start: 0, end: log.last().map_or(0, |r| r.offset + 1) };
+        let mut spec = spec("upsert", vec![0, 1], None);
+        let table = Arc::make_mut(&mut spec.table);
+        if bad == "skip" {
+            table.options.on_bad_record = crate::options::OnBadRecord::Skip;
+        }
+        let result = run_within(&spec, &log, range, sizes, 8, memory);
+        let found = rows(&result.batches);
+        let unique: BTreeMap<_, _> = found.iter().cloned().collect();
+        prop_assert_eq!(found.len(), unique.len(), "a key came twice");
+        prop_assert_eq!(unique, model(&log, range));
+    }
+}
+
+fn numbered(count: i64) -> Vec<Logged> {
+    let record = |offset| Logged {
+        offset,
+        key: Some(format!("k{offset}").into_bytes()),
+        payload: Some(format!(r#"{{"v":{offset}}}"#).into_bytes()),
+    };
+    (0..count).map(record).collect()
+}
+
+#[test]
+fn keys_that_memory_has_no_room_for_are_read_in_further_passes() {
+    let log = numbered(100_000);
+    let range = OffsetRange {
+        start: 0,
+        end: 100_000,
+    };
+    let spec = spec("upsert", vec![0, 1], None);
+    let result = run_within(&spec, &log, range, ChunkSizes::default(), 8192, 2_000_000);
+    assert_eq!(rows(&result.batches).len(), 100_000);
+    let passes = result.metrics.passes.as_usize();
+    assert!(passes > 1, "{passes} passes");
+    assert_eq!(result.metrics.superseded.value(), 0);
+}
+
+#[test]
+fn a_query_for_keys_stops_where_all_of_them_were_met() {
+    let log = numbered(10_000);
+    let range = OffsetRange {
+        start: 0,
+        end: 10_000,
+    };
+    let mut spec = spec("upsert", vec![0, 1], None);
+    spec.filter = Some(physical(&spec, "_key IN ('k9990', 'k9900')"));
+    let result = run(&spec, &log, range, ChunkSizes::default(), 8192);
+    assert_eq!(rows(&result.batches).len(), 2);
+    assert_eq!(result.fetched, ChunkSizes::default().first as usize);
+}
+
+#[test]
+fn a_lower_bound_of_offsets_starts_the_reading_there() {
+    let log = numbered(10_000);
+    let range = OffsetRange {
+        start: 0,
+        end: 10_000,
+    };
+    for (mode, sql, read) in [
+        ("upsert", "_offset >= 9000", 1_000),
+        ("append", "_offset BETWEEN 9000 AND 9099", 100),
+        ("upsert", "_partition = 1", 0),
+        ("upsert", "_timestamp >= to_timestamp_millis(5000)", 0),
+    ] {
+        let mut spec = spec(mode, vec![0, 1, 2, 3, 4], None);
+        spec.filter = Some(physical(&spec, sql));
+        let result = run(&spec, &log, range, ChunkSizes::default(), 8192);
+        assert_eq!(result.fetched, read, "{sql}");
+    }
 }

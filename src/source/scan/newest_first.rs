@@ -1,0 +1,252 @@
+//! The latest record of each key: walks back from the end of a partition, so
+//! the first record met of a key is its latest.
+
+use datafusion::common::resources_err;
+use datafusion::error::Result as DataFusionResult;
+
+use super::batches::Batches;
+use super::{Bounds, Output, Scan};
+use crate::error::Error;
+use crate::options::{NullKey, OnBadRecord};
+use crate::record::{OffsetRange, Record};
+use crate::source::fetch::{Chunk, Fetch};
+use crate::source::fold::{SeenKeys, Share};
+use crate::source::rows::Outcome;
+
+/// Chunks are not made smaller than this for want of memory, but the set of keys is.
+const SMALL_CHUNK: usize = 1024 * 1024;
+
+/// A walk over the partition for a part of its keys.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    share: Share,
+    /// From here on an earlier pass has already sent the rows of these keys.
+    sent_from: i64,
+}
+
+impl<F: Fetch, O: Output> Scan<'_, F, O> {
+    pub(super) fn newest_first(
+        &mut self,
+        bounds: &mut Bounds,
+        rows: &mut Batches<'_>,
+    ) -> DataFusionResult<()> {
+        let mut passes = vec![Pass {
+            share: Share::WHOLE,
+            sent_from: i64::MAX,
+        }];
+        let mut seen = SeenKeys::new();
+        while let Some(pass) = passes.pop() {
+            self.metrics.passes.add(1);
+            seen.clear();
+            if !self.pass(pass, &mut passes, &mut seen, bounds, rows)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the partition once; `false` when no more rows are wanted. Adds
+    /// the passes for keys that memory has no room for.
+    fn pass(
+        &mut self,
+        mut pass: Pass,
+        passes: &mut Vec<Pass>,
+        seen: &mut SeenKeys,
+        bounds: &mut Bounds,
+        rows: &mut Batches<'_>,
+    ) -> DataFusionResult<bool> {
+        let mut winners = Vec::new();
+        let mut chunk = self.fetch.chunk();
+        if !self.narrow(bounds)? {
+            return Ok(true);
+        }
+        let end = bounds.range.end;
+        let mut span = self.chunk_sizes.first.max(1);
+        let mut current = before(bounds.range, end, span);
+        self.fetch.seek(current.start)?;
+        loop {
+            let Some(bytes) = self.read(current, &mut chunk)? else {
+                return Ok(false);
+            };
+            let several = current.end - current.start > 1;
+            let needed = |seen: &SeenKeys| {
+                let keys = chunk.len();
+                seen.allocated_bytes() + bytes + seen.growth(keys, bytes)
+            };
+            let mut reserved = self.reserve(needed(seen));
+            let small = bytes <= SMALL_CHUNK || !several;
+            while reserved.is_err()
+                && small
+                && seen.len() > 1
+                && let Some([kept, other]) = pass.share.split()
+            {
+                seen.retain(kept);
+                pass.share = kept;
+                passes.push(Pass {
+                    share: other,
+                    sent_from: pass.sent_from.min(current.end),
+                });
+                reserved = self.reserve(needed(seen));
+            }
+            if reserved.is_err() && several {
+                self.chunk_sizes.bytes = (bytes / 4).max(1);
+            }
+            if several && (reserved.is_err() || self.is_too_large(bytes)) {
+                // Records here are far larger than those before, or memory is
+                // scarce: take less at once.
+                chunk.clear();
+                span = ((current.end - current.start) / 8).max(1);
+                current = before(bounds.range, current.end, span);
+                self.fetch.seek(current.start)?;
+                continue;
+            }
+            reserved?;
+            if !self.narrow(bounds)? {
+                // Newer filters want nothing of what is left.
+                return rows.flush(&mut self.output);
+            }
+            span = self.next_span(current, bytes);
+            let next = before(bounds.range, current.start, span);
+            if !next.is_empty() {
+                // Fetched while this chunk is folded and decoded.
+                self.fetch.seek(next.start)?;
+            }
+            if !self.fold(&chunk, pass, bounds, seen, &mut winners, rows)? {
+                return Ok(false);
+            }
+            let records = winners.drain(..).filter_map(|index| chunk.get(index));
+            if !rows.extend(records, &mut self.output)? {
+                return Ok(false);
+            }
+            chunk.clear();
+            self.memory.try_resize(seen.allocated_bytes())?;
+            if !rows.flush(&mut self.output)? {
+                return Ok(false);
+            }
+            let all_met = bounds.keys.as_ref().and_then(|keys| keys.all());
+            if next.is_empty() || all_met.is_some_and(|keys| self.met.contains_all(keys)) {
+                return Ok(true);
+            }
+            current = next;
+        }
+    }
+
+    /// Reserves memory within the partition's share of it.
+    fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
+        if bytes > self.memory_share {
+            return resources_err!(
+                "topic `{}` partition {}: {bytes} bytes of keys and records are more than the \
+                 partition's part of the memory pool, {} bytes",
+                self.spec.table.topic,
+                self.partition,
+                self.memory_share
+            );
+        }
+        self.memory.try_resize(bytes)
+    }
+
+    /// How many offsets the next chunk takes to weigh what it should, growing
+    /// at most eightfold at a time.
+    fn next_span(&self, current: OffsetRange, bytes: usize) -> i64 {
+        let span = current.end - current.start;
+        let per_offset = (bytes as f64 / span as f64).max(1.0);
+        let wanted = (self.chunk_sizes.bytes as f64 / per_offset) as i64;
+        wanted.clamp(1, span.saturating_mul(8))
+    }
+
+    /// Finds the records that become rows, the newest first; `false` when no
+    /// more rows are wanted.
+    fn fold(
+        &mut self,
+        chunk: &F::Chunk,
+        pass: Pass,
+        bounds: &Bounds,
+        seen: &mut SeenKeys,
+        winners: &mut Vec<usize>,
+        rows: &mut Batches<'_>,
+    ) -> DataFusionResult<bool> {
+        let _timer = self.metrics.fold_time.timer();
+        let (mut tombstones, mut superseded, mut skipped) = (0, 0, 0);
+        let skips_bad = self.spec.table.options.on_bad_record == OnBadRecord::Skip;
+        for index in (0..chunk.len()).rev() {
+            let Some(record) = chunk.get(index) else {
+                continue;
+            };
+            let is_first_time = record.offset() < pass.sent_from;
+            let Some(key) = record.key() else {
+                self.null_key(&record, is_first_time)?;
+                continue;
+            };
+            if !bounds.wants(Some(key)) {
+                skipped += usize::from(is_first_time);
+                continue;
+            }
+            if !seen.is_in(pass.share, key) {
+                continue;
+            }
+            if record.payload().is_some() && skips_bad {
+                // A skipped record does not hide the older versions of its key.
+                if seen.contains(key) {
+                    superseded += usize::from(is_first_time);
+                } else {
+                    let outcome = match is_first_time {
+                        true => rows.append(&record)?,
+                        false => rows.judge(&record)?,
+                    };
+                    if outcome != Outcome::Skipped {
+                        seen.insert(key);
+                        self.meet(key, bounds);
+                    }
+                    if rows.is_full() && !rows.flush(&mut self.output)? {
+                        return Ok(false);
+                    }
+                }
+                continue;
+            }
+            let is_latest = seen.insert(key);
+            if is_latest {
+                self.meet(key, bounds);
+            }
+            match (is_latest, record.payload().is_some()) {
+                _ if !is_first_time => {}
+                (true, true) => winners.push(index),
+                (true, false) => tombstones += 1,
+                (false, _) => superseded += 1,
+            }
+        }
+        self.metrics.tombstones.add(tombstones);
+        self.metrics.superseded.add(superseded);
+        self.metrics.keys_skipped.add(skipped);
+        Ok(true)
+    }
+
+    fn null_key(&self, record: &impl Record, is_first_time: bool) -> DataFusionResult<()> {
+        if self.spec.table.options.null_key == NullKey::Fail {
+            return Err(Error::NullKey {
+                topic: self.spec.table.topic.clone(),
+                partition: self.partition,
+                offset: record.offset(),
+            }
+            .into());
+        }
+        if is_first_time {
+            self.metrics.null_keys.add(1);
+        }
+        Ok(())
+    }
+
+    /// The latest record of a key was found.
+    fn meet(&self, key: &[u8], bounds: &Bounds) {
+        if bounds.keys.is_some() {
+            self.met.add(key);
+        }
+    }
+}
+
+/// Up to `span` offsets before `end`.
+fn before(range: OffsetRange, end: i64, span: i64) -> OffsetRange {
+    OffsetRange {
+        start: end.saturating_sub(span).max(range.start),
+        end,
+    }
+}
