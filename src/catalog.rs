@@ -12,6 +12,7 @@ use datafusion::datasource::TableType;
 use regex::Regex;
 
 use crate::error::{Error, Result};
+use crate::functions::is_function;
 use crate::options::{Options, TableOptions};
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
@@ -20,7 +21,8 @@ use crate::table::{KafkaTable, KafkaTableBuilder};
 /// A pattern is a regular expression, anchored only where it says so (`^`,
 /// `$`); `*` alone means every name. It chooses the settings of the table,
 /// never the topic. Source patterns make topics readable, sink patterns make
-/// them writable; a name may match one of each, with different settings.
+/// them writable; a name may match one of each, with different settings. The
+/// names of [`register_kafka`](crate::register_kafka)'s functions are no topics.
 ///
 /// ```
 /// # fn main() -> datafusion_kafka::error::Result<()> {
@@ -246,8 +248,23 @@ impl TopicSchemaProvider {
         }
     }
 
+    /// A table that is no topic of a pattern.
+    pub(crate) async fn registered(
+        &self,
+        name: &str,
+    ) -> DataFusionResult<Option<Arc<dyn TableProvider>>> {
+        self.tables.table(name).await
+    }
+
+    /// The options that a topic of a source pattern is read with.
+    pub(crate) fn source_options(&self, name: &str) -> Result<Option<TableOptions>> {
+        let (source, _) = self.matching(name)?;
+        let builder = source.map(|source| self.builder(name, source, &(self.session)()));
+        builder.map(|builder| builder.table_options()).transpose()
+    }
+
     /// The table that the patterns make of a name.
-    async fn resolve(&self, name: &str) -> Result<Option<Arc<KafkaTable>>> {
+    pub(crate) async fn resolve(&self, name: &str) -> Result<Option<Arc<KafkaTable>>> {
         let session = (self.session)();
         if let Some((under, table)) = self.known().get(name)
             && *under == session
@@ -315,10 +332,8 @@ impl SchemaProvider for TopicSchemaProvider {
         if let Some(table) = self.tables.table(name).await? {
             return Ok(Some(table));
         }
-        if CREATING
-            .try_with(|creating| creating == name)
-            .unwrap_or(false)
-        {
+        let creating = CREATING.try_with(|creating| creating == name);
+        if creating.unwrap_or(false) || is_function(name) {
             return Ok(None);
         }
         match self.resolve(name).await {

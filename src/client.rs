@@ -175,13 +175,7 @@ impl Client {
 
     /// Serves librdkafka's logs and errors; the last error is kept for messages.
     pub(crate) fn serve_events(&self) {
-        self.serve_events_for(Duration::ZERO);
-    }
-
-    /// Without any time to spend, rdkafka stops after a single log line,
-    /// however many more stand before the error.
-    fn serve_events_for(&self, time: Duration) {
-        while self.consumer().poll(time).is_some() {}
+        serve_events(self.consumer(), Duration::ZERO);
     }
 
     /// What librdkafka complained about last, as the reason in an error.
@@ -189,59 +183,105 @@ impl Client {
         self.consumer().context().last()
     }
 
-    /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
     fn ask<T>(
         &self,
         cancel: &Cancel,
         request: impl Fn(Duration) -> Result<T, KafkaError>,
     ) -> Result<T, Failure> {
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            if cancel.is_cancelled() {
-                return Err(Failure::Timeout("cancelled".to_owned()));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            self.serve_events_for(REASON);
-            let code = error.rdkafka_error_code();
-            if let Some(reason) = self.consumer().context().refusal() {
-                return Err(Failure::Login(reason));
-            }
-            match code {
-                Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
-                _ if left.is_zero() => {
-                    let reason = self.last_error().unwrap_or_else(|| match code {
-                        Some(code) => code.to_string(),
-                        None => error.to_string(),
-                    });
-                    return Err(Failure::Timeout(reason));
-                }
-                _ => {}
-            }
-        }
+        ask(self.consumer(), self.timeout, cancel, request)
     }
 
     fn error(&self, act: &'static str, failure: Failure) -> Error {
-        match failure {
-            Failure::Timeout(reason) => Error::Connect {
-                servers: self.servers.clone(),
-                timeout: self.timeout,
-                reason,
-            },
-            Failure::Login(reason) => Error::Login {
-                servers: self.servers.clone(),
-                reason,
-            },
-            Failure::Refused(code) => Error::Request {
-                act,
-                topic: self.name.clone(),
-                reason: code.to_string(),
-            },
+        failure.into_error(&self.servers, self.timeout, |reason| Error::Request {
+            act,
+            topic: self.name.clone(),
+            reason,
+        })
+    }
+}
+
+/// A topic in the list of all topics.
+pub(crate) struct ListedTopic {
+    pub(crate) partitions: i32,
+    /// How many replicas its first partition has.
+    pub(crate) replication: Option<i32>,
+}
+
+/// All topics of the cluster, by name.
+///
+/// # Errors
+/// [`Error::Connect`] after `kafka.timeout`, [`Error::ListTopics`].
+pub(crate) fn topics(
+    options: &TableOptions,
+    cancel: &Cancel,
+) -> Result<BTreeMap<String, ListedTopic>> {
+    let servers = options.client.bootstrap_servers()?;
+    let config = options.client.consumer_config(options.isolation)?;
+    let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
+    let consumer = DropElsewhere::new(consumer);
+    let listed = ask(&consumer, options.timeout, cancel, |wait| {
+        let metadata = consumer.fetch_metadata(None, wait)?;
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let topics = metadata.topics().iter().map(|topic| {
+            let partitions = topic.partitions();
+            let listed = ListedTopic {
+                partitions: count(partitions.len()),
+                replication: partitions
+                    .first()
+                    .map(|first| count(first.replicas().len())),
+            };
+            (topic.name().to_owned(), listed)
+        });
+        Ok(topics.collect())
+    });
+    listed.map_err(|failure| {
+        failure.into_error(servers, options.timeout, |reason| Error::ListTopics {
+            servers: servers.to_owned(),
+            reason,
+        })
+    })
+}
+
+/// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
+fn ask<T>(
+    consumer: &BaseConsumer<LastError>,
+    timeout: Duration,
+    cancel: &Cancel,
+    request: impl Fn(Duration) -> Result<T, KafkaError>,
+) -> Result<T, Failure> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(Failure::Timeout("cancelled".to_owned()));
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        serve_events(consumer, REASON);
+        let code = error.rdkafka_error_code();
+        if let Some(reason) = consumer.context().refusal() {
+            return Err(Failure::Login(reason));
+        }
+        match code {
+            Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
+            _ if left.is_zero() => {
+                let reason = consumer.context().last().unwrap_or_else(|| match code {
+                    Some(code) => code.to_string(),
+                    None => error.to_string(),
+                });
+                return Err(Failure::Timeout(reason));
+            }
+            _ => {}
         }
     }
+}
+
+/// Without any time to spend, rdkafka stops after a single log line, however
+/// many more stand before the error.
+fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
+    while consumer.poll(time).is_some() {}
 }
 
 impl fmt::Debug for Client {
@@ -303,6 +343,26 @@ enum Failure {
     Timeout(String),
     Login(String),
     Refused(RDKafkaErrorCode),
+}
+
+impl Failure {
+    fn into_error(
+        self,
+        servers: &str,
+        timeout: Duration,
+        refused: impl FnOnce(String) -> Error,
+    ) -> Error {
+        let servers = servers.to_owned();
+        match self {
+            Failure::Timeout(reason) => Error::Connect {
+                servers,
+                timeout,
+                reason,
+            },
+            Failure::Login(reason) => Error::Login { servers, reason },
+            Failure::Refused(code) => refused(code.to_string()),
+        }
+    }
 }
 
 /// Errors that may pass by themselves while servers are found and leaders elected.

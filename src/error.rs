@@ -101,6 +101,15 @@ pub enum Error {
         hint: String,
     },
 
+    /// The servers do not say what topics they have.
+    #[error("cannot list the topics of {servers}: {reason}")]
+    ListTopics {
+        /// The bootstrap servers.
+        servers: String,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
     /// The topic could not be created.
     #[error("cannot create topic `{topic}`: {reason}")]
     CreateTopic {

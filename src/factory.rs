@@ -131,7 +131,7 @@ impl Location {
 }
 
 /// Kafka's own rules for the names of topics.
-fn bad_topic_name(topic: &str) -> Option<&'static str> {
+pub(crate) fn bad_topic_name(topic: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() {
         Some("names no topic; write `kafka://host:9092/topic`")

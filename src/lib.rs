@@ -41,6 +41,7 @@
 //! | one topic, in Rust | [`KafkaTable::builder`] |
 //! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
 //! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
+//! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | no broker | [`EmbeddedKafka`] |
 //!
 //! What can be set, and in which order settings apply, is in [`options`].
@@ -72,6 +73,7 @@ mod catalog;
 mod client;
 mod embedded;
 mod factory;
+mod functions;
 mod infer;
 mod native;
 mod record;

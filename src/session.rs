@@ -9,6 +9,7 @@ use datafusion::execution::context::SessionContext;
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
 use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
+use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
 use crate::source::one_instant::OneInstant;
 
@@ -41,10 +42,54 @@ impl KafkaConfig {
 
 /// Adds Kafka to a session: `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
 /// `SET kafka.x = ..`, in the default schema a table for every topic whose
-/// name matches a pattern, and a rule by which all scans of a topic in one
-/// query end at the same offsets. Does not connect.
+/// name matches a pattern, a rule by which all scans of a topic in one query
+/// end at the same offsets, and table functions. Does not connect.
 ///
 /// Call it once per session.
+///
+/// # Functions
+/// | function | rows |
+/// |---|---|
+/// | `kafka_topics()` | the topics on the session's servers: `topic`, `partitions`, `replication`, `internal` (Kafka's own, whose names start with `__`) |
+/// | `kafka_offsets(topic)` | a topic's partitions: `partition`, `low`, `high`, `records` (at most so many), `newest_timestamp` (that of the last record) |
+/// | `kafka_log(topic)` | every record, tombstones included, with all metadata columns |
+/// | `kafka_changes(topic, from[, to])` | the same between two places; `to` is the end of the topic unless given |
+/// | `kafka_snapshot(topic, at)` | the latest record of every key as of `at`, also of a table in append mode |
+///
+/// `topic` is text: the name of a Kafka table of the session, or else of a
+/// topic, which has the options of the source pattern that it matches or those
+/// of the session. The table's or pattern's other options apply, `kafka.start`
+/// and `kafka.end` too where the function has no argument for them; `high` is
+/// the end by `kafka.isolation`.
+///
+/// `from`, `to` and `at` are constants: what `kafka.start` and `kafka.end`
+/// take, a time (text as RFC 3339, `TIMESTAMP` and `DATE` in UTC, such as
+/// `now() - INTERVAL '1 hour'`, or milliseconds since 1970), or offsets such as
+/// `'{"0":12}'`. The record at `from` is read, those at `to` and `at` are not.
+///
+/// [`sql`](crate::sql) looks at a topic that is no table yet for its columns;
+/// `SessionContext::sql` cannot wait for that and says so. `kafka_topics` and
+/// `kafka_offsets` ask the brokers when the query runs.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use datafusion_kafka::{EmbeddedKafka, KafkaConfig, register_kafka};
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("stock", 1)?;
+/// # let ctx = datafusion::prelude::SessionContext::new();
+/// # let servers = kafka.bootstrap_servers();
+/// # register_kafka(&ctx, KafkaConfig::new().with_option("kafka.bootstrap.servers", servers))?;
+/// # let create = "CREATE EXTERNAL TABLE stock (_key VARCHAR, pieces INT) STORED AS KAFKA LOCATION 'stock'";
+/// # ctx.sql(create).await?;
+/// # ctx.sql("INSERT INTO stock VALUES ('pear', 1), ('pear', 2)").await?.collect().await?;
+/// let log = "SELECT _offset, _key, pieces FROM kafka_log('stock')";
+/// assert_eq!(datafusion_kafka::sql(&ctx, log).await?.count().await?, 2);
+/// let before = "SELECT pieces FROM kafka_snapshot('stock', '{\"0\":1}')";
+/// datafusion_kafka::sql(&ctx, before).await?.show().await?; // 1
+/// # assert_eq!(datafusion_kafka::sql(&ctx, before).await?.count().await?, 1);
+/// # Ok(()) }
+/// ```
 ///
 /// # Errors
 /// The errors of options and patterns; [`Error::Unsupported`] when the
@@ -92,6 +137,8 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         *state = SessionStateBuilder::new_from_existing(state.clone())
             .with_physical_optimizer_rule(Arc::new(OneInstant))
             .build();
+        functions::register(&mut state, &config.options)
+            .map_err(|error| Error::Unsupported(error.to_string()))?;
         names
     };
     let missing = || {

@@ -14,10 +14,11 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::catalog::{CREATING, TopicSchemaProvider};
+use crate::functions::lookup;
 use crate::schema::KEY_COLUMN;
 use crate::table::KafkaTableBuilder;
 
-/// Plans a statement, as [`SessionContext::sql`] does, with two differences.
+/// Plans a statement, as [`SessionContext::sql`] does, with three differences.
 ///
 /// Names are taken as they are written, so that `SELECT _key, firstName FROM
 /// people` finds the property `firstName` without quotes. Functions and key
@@ -28,9 +29,19 @@ use crate::table::KafkaTableBuilder;
 /// the topic has no records or does not exist yet (with `kafka.create_topic`):
 /// the columns are those of the query, in its order.
 ///
+/// `kafka_log`, `kafka_changes` and `kafka_snapshot` (see
+/// [`register_kafka`](crate::register_kafka#functions)) find topics that are no
+/// tables of the session, and infer their columns.
+///
 /// # Errors
-/// Those of [`SessionContext::sql`]. Writing begins when the returned
+/// Those of [`SessionContext::sql`]; for topics that are looked up also
+/// [`Error::TopicNotFound`](crate::Error::TopicNotFound),
+/// [`Error::InferSchema`](crate::Error::InferSchema) and the errors of reaching
+/// the servers. Writing begins when the returned
 /// [`DataFrame`] is collected.
+///
+/// # Cancellation
+/// Dropping the future ends looking topics up within a second.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -53,19 +64,21 @@ pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame
     parser.enable_ident_normalization = false;
     let dialect = parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
-    let plan = match plan_insert_into_topic(&state, &statement).await? {
-        Some(plan) => plan,
-        None => {
-            let creating = match &statement {
-                Statement::CreateExternalTable(create) => last_part(&create.name),
-                _ => None,
-            };
-            let creating = creating.unwrap_or_default().to_owned();
-            let plan = state.statement_to_plan(statement);
-            CREATING.scope(creating, plan).await?
-        }
-    };
+    let plan = lookup::plan(&state, || plan(&state, &statement)).await?;
     ctx.execute_logical_plan(plan).await
+}
+
+async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<LogicalPlan> {
+    if let Some(plan) = plan_insert_into_topic(state, statement).await? {
+        return Ok(plan);
+    }
+    let creating = match statement {
+        Statement::CreateExternalTable(create) => last_part(&create.name),
+        _ => None,
+    };
+    let creating = creating.unwrap_or_default().to_owned();
+    let plan = state.statement_to_plan(statement.clone());
+    CREATING.scope(creating, plan).await
 }
 
 /// The plan of an INSERT, or an EXPLAIN of one, whose target has no columns of its own.

@@ -21,7 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::client::{Client, blocking};
 use crate::error::{Error, Result};
 use crate::infer;
-use crate::options::{Options, TableOptions};
+use crate::options::{Bound, Options, TableOptions};
 use crate::schema::KafkaSchema;
 use crate::sink::exec::KafkaSink;
 use crate::source::exec::KafkaScanExec;
@@ -132,10 +132,73 @@ impl KafkaTable {
         self
     }
 
+    /// What the table is read by; a table of a sink pattern alone is not.
+    pub(crate) fn source(&self) -> Option<&Arc<TableDefinition>> {
+        self.source.as_ref()
+    }
+
     /// The topic.
     pub fn topic(&self) -> &str {
         let table = self.source.as_ref().or(self.sink.as_ref());
         table.map_or("", |table| &table.topic)
+    }
+
+    /// Where the topic ends now, as a value of `kafka.end`: queries with it see
+    /// the topic as it is now, whatever is written later.
+    ///
+    /// Always [`Bound::Offsets`], with an offset for every Kafka partition: the
+    /// end that a query would read to, by `kafka.isolation`. A partition that
+    /// is added later is not named, and is read to its own end.
+    ///
+    /// # Errors
+    /// [`Error::Connect`], [`Error::Login`] and [`Error::TopicNotFound`]. A
+    /// query with the offsets fails with [`Error::OffsetOutOfRange`] once
+    /// retention has passed one of them.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the request within a second.
+    ///
+    /// # Example
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow::datatypes::{DataType, Field, Schema};
+    /// # use datafusion::prelude::*;
+    /// # use datafusion_kafka::{EmbeddedKafka, KafkaTable};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = EmbeddedKafka::start()?;
+    /// # kafka.create_topic("orders", 2)?;
+    /// # let servers = kafka.bootstrap_servers();
+    /// let orders = KafkaTable::builder("orders")
+    ///     .with_schema(Schema::new(vec![Field::new("amount", DataType::Int64, true)]))
+    ///     .with_option("kafka.bootstrap.servers", servers);
+    /// let live = orders.clone().build().await?;
+    /// # let ctx = SessionContext::new();
+    /// # ctx.register_table("live", Arc::new(live.clone()))?;
+    /// # ctx.sql("INSERT INTO live VALUES ('a', 1), ('b', 2)").await?.collect().await?;
+    /// let end = live.end_offsets().await?; // such as `offsets:{"0":1,"1":1}`
+    /// let report = orders.with_option("kafka.end", end.to_string()).build().await?;
+    /// # ctx.register_table("report", Arc::new(report))?;
+    /// # ctx.sql("INSERT INTO live VALUES ('c', 3)").await?.collect().await?;
+    /// # assert_eq!(ctx.sql("SELECT * FROM live").await?.count().await?, 3);
+    /// # assert_eq!(ctx.sql("SELECT * FROM report").await?.count().await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn end_offsets(&self) -> Result<Bound> {
+        let Some(table) = self.source.as_ref().or(self.sink.as_ref()).cloned() else {
+            return Err(Error::Unsupported("the table has no topic".to_owned()));
+        };
+        blocking(move |cancel| {
+            let client = Client::new(&table.topic, &table.options)?;
+            let partitions = client.partitions(cancel)?;
+            let watermarks = client.watermarks(&partitions, cancel)?;
+            let ends = watermarks
+                .into_iter()
+                .map(|(partition, held)| (partition, held.end));
+            Ok(Bound::Offsets(ends.collect()))
+        })
+        .await
+        .map_err(own_error)
     }
 }
 

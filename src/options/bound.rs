@@ -6,6 +6,13 @@ use chrono::DateTime;
 
 use super::table::Bound;
 
+impl Bound {
+    /// Parses a bound as it is written in `kafka.start` and `kafka.end`.
+    pub(crate) fn parse(text: &str) -> Result<Bound, String> {
+        bound(text)
+    }
+}
+
 /// Parses `earliest`, `latest`, `timestamp:..` or `offsets:{..}`.
 pub(super) fn bound(text: &str) -> Result<Bound, String> {
     let text = text.trim();

@@ -15,6 +15,7 @@ mod broker_works;
 mod ddl;
 mod declared;
 mod end_to_end;
+mod functions;
 mod log_shapes;
 mod patterns;
 mod reading;

@@ -1,0 +1,202 @@
+//! Which topic, options and columns the name in a call stands for.
+//!
+//! In this order: a Kafka table of the session, a topic that a source pattern
+//! matches, any other topic with the session's options. The last two may need
+//! the brokers, for the columns, and a call is planned without waiting. So
+//! [`sql`](crate::sql) plans a statement, looks up what a call missed, and
+//! plans again; in a plain `SessionContext::sql` a call finds what is known.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use datafusion::catalog::{SchemaProvider, Session};
+use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use futures::FutureExt;
+
+use crate::catalog::TopicSchemaProvider;
+use crate::factory::{bad_topic_name, session_options};
+use crate::functions::arguments::Arguments;
+use crate::options::{Options, TableOptions};
+use crate::table::{KafkaTable, TableDefinition};
+
+tokio::task_local! {
+    /// What the calls in the statement that is being planned stand for.
+    static LOOKUPS: RefCell<Lookups>;
+}
+
+#[derive(Default)]
+struct Lookups {
+    found: HashMap<String, Arc<TableDefinition>>,
+    missing: Option<Missing>,
+}
+
+/// A name that a call could not resolve, with the options that it has as a
+/// topic of its own.
+struct Missing {
+    name: String,
+    layers: Vec<Options>,
+}
+
+/// Plans a statement as often as it takes to look up what its calls name.
+pub(crate) async fn plan<F>(
+    state: &SessionState,
+    plan: impl Fn() -> F,
+) -> DataFusionResult<LogicalPlan>
+where
+    F: Future<Output = DataFusionResult<LogicalPlan>>,
+{
+    let mut lookups = Lookups::default();
+    loop {
+        let planning = async { (plan().await, LOOKUPS.with(RefCell::take)) };
+        let (plan, after) = LOOKUPS.scope(RefCell::new(lookups), planning).await;
+        lookups = after;
+        match lookups.missing.take() {
+            Some(missing) if plan.is_err() => {
+                let table = missing.look_up(state).await?;
+                lookups.found.insert(missing.name, table);
+            }
+            _ => return plan,
+        }
+    }
+}
+
+/// The table that a call's first argument names.
+pub(super) fn table(
+    arguments: &Arguments<'_>,
+    defaults: &Options,
+) -> DataFusionResult<Arc<TableDefinition>> {
+    let function = arguments.function();
+    let name = arguments.topic()?;
+    let session = arguments.session();
+    let looked_up = LOOKUPS.try_with(|lookups| {
+        let mut lookups = lookups.borrow_mut();
+        if let Some(table) = lookups.found.get(&name) {
+            return Ok(Arc::clone(table));
+        }
+        lookups.missing = Some(Missing {
+            name: name.clone(),
+            layers: layers(session, defaults),
+        });
+        plan_err!("{function}: `{name}` is to be looked up")
+    });
+    if let Ok(looked_up) = looked_up {
+        return looked_up;
+    }
+    let known = match session.as_any().downcast_ref::<SessionState>() {
+        // What needs no waiting is ready at once.
+        Some(state) => known(state, &name).now_or_never().transpose()?.flatten(),
+        None => None,
+    };
+    match known {
+        Some(table) => Ok(table),
+        None => plan_err!(
+            "{function}: the columns of `{name}` are not known; call it through \
+             `datafusion_kafka::sql`, which looks at the topic, or declare it with \
+             CREATE EXTERNAL TABLE"
+        ),
+    }
+}
+
+/// The topic and the options that a call's first argument names; never waits
+/// for the brokers.
+pub(super) fn topic(
+    arguments: &Arguments<'_>,
+    defaults: &Options,
+) -> DataFusionResult<(String, TableOptions)> {
+    let name = arguments.topic()?;
+    let session = arguments.session();
+    if let Some(state) = session.as_any().downcast_ref::<SessionState>() {
+        let registered = registered(state, &name).now_or_never();
+        if let Some(table) = registered.transpose()?.flatten() {
+            return Ok((table.topic.clone(), table.options.clone()));
+        }
+        check_name(&name)?;
+        let schema = state
+            .schema_for_ref(TableReference::bare(name.as_str()))
+            .ok();
+        if let Some(topics) = schema.as_deref().and_then(topics)
+            && let Some(options) = topics.source_options(&name)?
+        {
+            return Ok((name, options));
+        }
+    }
+    check_name(&name)?;
+    let layers = layers(session, defaults);
+    let options = TableOptions::parse(&layers.iter().collect::<Vec<_>>())?;
+    Ok((name, options))
+}
+
+/// The options of a topic that is no table of the session, lowest precedence first.
+pub(super) fn layers(session: &dyn Session, defaults: &Options) -> Vec<Options> {
+    vec![session_options(session), defaults.clone()]
+}
+
+impl Missing {
+    async fn look_up(&self, state: &SessionState) -> DataFusionResult<Arc<TableDefinition>> {
+        if let Some(table) = known(state, &self.name).await? {
+            return Ok(table);
+        }
+        let topic = KafkaTable::builder(&self.name).with_layers(self.layers.clone());
+        Ok(Arc::new(topic.define().await?))
+    }
+}
+
+/// A table of the session, or a topic that a source pattern matches.
+async fn known(state: &SessionState, name: &str) -> DataFusionResult<Option<Arc<TableDefinition>>> {
+    if let Some(table) = registered(state, name).await? {
+        return Ok(Some(table));
+    }
+    check_name(name)?;
+    let schema = state.schema_for_ref(TableReference::bare(name)).ok();
+    match schema.as_deref().and_then(topics) {
+        Some(topics) => Ok(topics
+            .resolve(name)
+            .await?
+            .and_then(|table| table.source().cloned())),
+        None => Ok(None),
+    }
+}
+
+/// A table that was registered or created: of this very name, or of a name in
+/// another schema, `schema.table`.
+async fn registered(
+    state: &SessionState,
+    name: &str,
+) -> DataFusionResult<Option<Arc<TableDefinition>>> {
+    let qualified = TableReference::parse_str_normalized(name, true);
+    for reference in [TableReference::bare(name), qualified] {
+        let Ok(schema) = state.schema_for_ref(reference.clone()) else {
+            continue;
+        };
+        let table = match topics(schema.as_ref()) {
+            Some(topics) => topics.registered(reference.table()).await?,
+            None => schema.table(reference.table()).await?,
+        };
+        let table = table
+            .as_deref()
+            .and_then(|table| table.downcast_ref::<KafkaTable>());
+        if let Some(source) = table.and_then(KafkaTable::source) {
+            return Ok(Some(Arc::clone(source)));
+        }
+    }
+    Ok(None)
+}
+
+/// The schema as one whose tables may be topics.
+fn topics(schema: &dyn SchemaProvider) -> Option<&TopicSchemaProvider> {
+    schema.downcast_ref::<TopicSchemaProvider>()
+}
+
+fn check_name(name: &str) -> DataFusionResult<()> {
+    if bad_topic_name(name).is_none() {
+        return Ok(());
+    }
+    plan_err!(
+        "`{name}` is neither a Kafka table of the session nor a topic's name, which has at most \
+         249 letters, digits, dots, underscores and hyphens"
+    )
+}

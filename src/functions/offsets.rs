@@ -1,0 +1,143 @@
+//! `kafka_offsets('orders')`: where the partitions of a topic begin and end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::common::Result as DataFusionResult;
+
+use crate::client::{Cancel, Client};
+use crate::error::Result;
+use crate::functions::arguments::Arguments;
+use crate::functions::listing::{Ask, Listing};
+use crate::functions::lookup;
+use crate::options::{Options, TableOptions};
+use crate::record::{OffsetRange, Record};
+use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
+
+/// The partitions of a topic.
+#[derive(Debug)]
+pub(super) struct Offsets(pub(super) Options);
+
+impl TableFunctionImpl for Offsets {
+    fn call_with_args(
+        &self,
+        args: TableFunctionArgs<'_, '_>,
+    ) -> DataFusionResult<Arc<dyn TableProvider>> {
+        let arguments = Arguments::new("kafka_offsets(topic)", 1..=1, &args)?;
+        let (topic, options) = lookup::topic(&arguments, &self.0)?;
+        options.client.bootstrap_servers()?;
+        Ok(Arc::new(Listing(Arc::new(Partitions { topic, options }))))
+    }
+}
+
+#[derive(Debug)]
+struct Partitions {
+    topic: String,
+    options: TableOptions,
+}
+
+/// The position of `newest_timestamp`, the one column that needs records.
+const NEWEST: usize = 4;
+
+impl Ask for Partitions {
+    fn schema(&self) -> SchemaRef {
+        let time = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        Arc::new(Schema::new(vec![
+            Field::new("partition", DataType::Int32, false),
+            Field::new("low", DataType::Int64, false),
+            Field::new("high", DataType::Int64, false),
+            Field::new("records", DataType::Int64, false),
+            Field::new("newest_timestamp", time, true),
+        ]))
+    }
+
+    fn ask(&self, read: &[usize], cancel: &Cancel) -> Result<Vec<ArrayRef>> {
+        let client = Arc::new(Client::new(&self.topic, &self.options)?);
+        let partitions = client.partitions(cancel)?;
+        let watermarks = client.watermarks(&partitions, cancel)?;
+        let newest = match read.contains(&NEWEST) {
+            true => self.newest_timestamps(&client, &watermarks, cancel)?,
+            false => BTreeMap::new(),
+        };
+        let newest: TimestampMillisecondArray = watermarks
+            .keys()
+            .map(|partition| newest.get(partition).copied().flatten())
+            .collect();
+        let column = |value: fn(&OffsetRange) -> i64| {
+            Arc::new(Int64Array::from_iter_values(watermarks.values().map(value)))
+        };
+        Ok(vec![
+            Arc::new(Int32Array::from_iter_values(watermarks.keys().copied())),
+            column(|range| range.start),
+            column(|range| range.end),
+            column(|range| range.end - range.start),
+            Arc::new(newest.with_timezone("UTC")),
+        ])
+    }
+}
+
+impl Partitions {
+    fn newest_timestamps(
+        &self,
+        client: &Arc<Client>,
+        watermarks: &BTreeMap<i32, OffsetRange>,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, Option<i64>>> {
+        let mut tails = Vec::new();
+        for (&partition, &range) in watermarks {
+            if range.is_empty() {
+                continue;
+            }
+            let client = Arc::clone(client);
+            let mut fetch =
+                PartitionFetch::new(client, &self.topic, partition, self.options.timeout);
+            // All partitions at once, so that brokers are not waited for one by one.
+            fetch.seek(range.end - 1)?;
+            tails.push((partition, range, fetch));
+        }
+        let newest = tails.into_iter().map(|(partition, range, mut fetch)| {
+            Ok((partition, newest_timestamp(&mut fetch, range, cancel)?))
+        });
+        newest.collect()
+    }
+}
+
+/// The timestamp of the last record: markers, aborted and compacted records
+/// may stand behind it. `fetch` is at the last offset.
+fn newest_timestamp(
+    fetch: &mut impl Fetch,
+    range: OffsetRange,
+    cancel: &Cancel,
+) -> Result<Option<i64>> {
+    let mut chunk = fetch.chunk();
+    let mut current = OffsetRange {
+        start: range.end - 1,
+        end: range.end,
+    };
+    loop {
+        let mut newest = None;
+        let mut progress = Progress::More;
+        while progress == Progress::More {
+            progress = fetch.fetch(current.end, &mut chunk)?;
+            if let Some(last) = chunk.len().checked_sub(1) {
+                newest = chunk.get(last).map(|record| record.timestamp());
+            }
+            chunk.clear();
+            if cancel.is_cancelled() {
+                return Ok(None);
+            }
+        }
+        if newest.is_some() || current.start <= range.start {
+            return Ok(newest.flatten());
+        }
+        let span = (current.end - current.start).saturating_mul(4);
+        current = OffsetRange {
+            start: current.start.saturating_sub(span).max(range.start),
+            end: current.start,
+        };
+        fetch.seek(current.start)?;
+    }
+}
