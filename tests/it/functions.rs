@@ -634,6 +634,13 @@ async fn calls_stand_wherever_a_table_may() {
     ] {
         assert_eq!(lines(&ctx, &sql).await.join(" "), expected, "{sql}");
     }
+    // The README's.
+    let since = format!(
+        "SELECT _key, now.v, old.v FROM kafka_log('{left}') now \
+         JOIN kafka_snapshot('{left}', now() - INTERVAL '1 day') old USING (_key) \
+         WHERE now.v <> old.v"
+    );
+    assert_eq!(lines(&ctx, &since).await, ["a|1|2"]);
     let explained = table(
         &ctx,
         &format!("EXPLAIN SELECT v FROM kafka_log('{left}') WHERE v = 1"),
