@@ -178,6 +178,25 @@ pub enum Error {
         offset: i64,
     },
 
+    /// A key that lives in two partitions, with `kafka.check_keys` = `fail`.
+    #[error(
+        "topic `{topic}` partition {partition} offset {offset}: the key of this record is also in \
+         partition {other_partition}, at offset {other_offset}; its writers place keys differently, \
+         or the topic got more partitions"
+    )]
+    KeyInTwoPartitions {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The offset of the key's latest record there.
+        offset: i64,
+        /// The other Kafka partition.
+        other_partition: i32,
+        /// The offset of the key's latest record in the other partition.
+        other_offset: i64,
+    },
+
     /// A key that does not fit `kafka.key.format` and the type of `_key`.
     #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {source}{}", key_hint(.source))]
     DecodeKey {

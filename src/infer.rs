@@ -117,13 +117,7 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     let mut sample = Sample::default();
     for (partition, range) in filled {
         let client = Arc::clone(&client);
-        let mut fetch = PartitionFetch::new(
-            client,
-            topic,
-            partition,
-            options.timeout,
-            Arc::new(Cancel::never()),
-        );
+        let mut fetch = PartitionFetch::new(client, topic, partition, options.timeout);
         newest(&mut fetch, range, share, options, &mut sample, cancel)?;
     }
     Ok(sample)

@@ -16,6 +16,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
+use crate::options::Partitioner;
 use crate::record::Record;
 
 /// A topic of one client: what partitions are read from.
@@ -270,6 +271,30 @@ impl Record for Message<'_> {
             unsafe { visit(CStr::from_ptr(name).to_bytes(), bytes(value, size)) }
         }
     }
+}
+
+/// The partition of `count` in which writers put a key; `None` where they do
+/// not agree.
+pub(crate) fn partition_of(partitioner: Partitioner, key: &[u8], count: i32) -> Option<i32> {
+    if key.is_empty() || count < 1 {
+        return None;
+    }
+    let place = match partitioner {
+        Partitioner::Murmur2 => sys::rd_kafka_msg_partitioner_murmur2,
+        Partitioner::Crc32 => sys::rd_kafka_msg_partitioner_consistent,
+    };
+    // SAFETY: the key is `len` bytes, `count` is positive, and these two
+    // functions look at nothing else.
+    Some(unsafe {
+        place(
+            ptr::null(),
+            key.as_ptr().cast(),
+            key.len(),
+            count,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    })
 }
 
 /// # Safety

@@ -279,10 +279,13 @@ impl TableProvider for KafkaTable {
                 Some(state.create_physical_expr(filter, &schema)?)
             }
         };
-        let kafka_partitions = {
+        let held = {
             let table = Arc::clone(table);
-            blocking(move |cancel| Client::new(&table.topic, &table.options)?.partitions(cancel))
-                .await?
+            blocking(move |cancel| {
+                let client = Client::new(&table.topic, &table.options)?;
+                client.watermarks(&client.partitions(cancel)?, cancel)
+            })
+            .await?
         };
         let spec = ScanSpec {
             table: Arc::clone(table),
@@ -291,8 +294,9 @@ impl TableProvider for KafkaTable {
             filter,
             limit,
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
+            held,
         };
-        Ok(Arc::new(KafkaScanExec::try_new(spec, kafka_partitions)?))
+        Ok(Arc::new(KafkaScanExec::try_new(spec)?))
     }
 
     async fn insert_into(

@@ -162,6 +162,13 @@ impl ClientOptions {
         Ok(config)
     }
 
+    /// The option that sets this property of clients that write.
+    pub(super) fn producer_key(&self, name: &str) -> Option<&str> {
+        self.producer
+            .get(name)
+            .map(|property| property.key.as_str())
+    }
+
     /// The configuration of a client that writes.
     ///
     /// rdkafka prints some secrets of a [`ClientConfig`], such as a private key

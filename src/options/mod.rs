@@ -86,5 +86,6 @@ pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};
 pub use table::{
-    Bound, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord, TableOptions, ValueFormat,
+    Bound, CheckKeys, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord, Partitioner,
+    TableOptions, ValueFormat,
 };

@@ -83,6 +83,14 @@ impl Draft {
         self.check_effect(own)?;
         let mut table = self.table;
         table.client.check_login()?;
+        if table.partitioner.is_some()
+            && let Some(key) = table.client.producer_key("partitioner")
+        {
+            return Err(Error::ConflictingOptions {
+                first: "kafka.partitioner".to_owned(),
+                second: key.to_owned(),
+            });
+        }
         table.create_topic = self.create_topic.then_some(self.topic);
         Ok(table)
     }

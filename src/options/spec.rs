@@ -5,7 +5,9 @@ use arrow::datatypes::TimeUnit;
 use super::bound::bound;
 use super::parse::Draft;
 use super::property::Side;
-use super::table::{Isolation, KeyFormat, Mode, NullKey, OnBadRecord, ValueFormat};
+use super::table::{
+    CheckKeys, Isolation, KeyFormat, Mode, NullKey, OnBadRecord, Partitioner, ValueFormat,
+};
 use super::value::{boolean, choice, count, duration};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
 
@@ -192,6 +194,36 @@ const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Value(|draft, text| {
             let policies = [("fail", NullKey::Fail), ("skip", NullKey::Skip)];
             draft.table.null_key = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.check_keys",
+        value: "ignore | fail",
+        default: "ignore",
+        doc: "What upsert mode does with a key that it meets in two partitions, where it would be \
+              two rows: nothing, or an error that names both places.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let policies = [("ignore", CheckKeys::Ignore), ("fail", CheckKeys::Fail)];
+            draft.table.check_keys = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.partitioner",
+        value: "murmur2 | crc32",
+        default: "unknown when reading, murmur2 when writing",
+        doc: "How every writer of the topic places keys: murmur2 as Java's clients, crc32 as \
+              librdkafka's. A query for keys then reads only their partitions. Only for topics \
+              that never got more partitions.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let partitioners = [
+                ("murmur2", Partitioner::Murmur2),
+                ("crc32", Partitioner::Crc32),
+            ];
+            draft.table.partitioner = Some(choice(text, &partitioners)?);
             Ok(())
         }),
     },

@@ -62,6 +62,25 @@ pub enum NullKey {
     Skip,
 }
 
+/// What to do with a key that lives in two partitions (`kafka.check_keys`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CheckKeys {
+    /// Nothing: such a key is a row of each of the partitions.
+    #[default]
+    Ignore,
+    /// The query fails and names both places.
+    Fail,
+}
+
+/// How keys are placed in partitions (`kafka.partitioner`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitioner {
+    /// As Java's clients do.
+    Murmur2,
+    /// As librdkafka's clients do unless told otherwise.
+    Crc32,
+}
+
 /// Which transactional records are read (`kafka.isolation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Isolation {
@@ -135,6 +154,11 @@ pub struct TableOptions {
     pub value_format: Option<ValueFormat>,
     /// `kafka.null_key`
     pub null_key: NullKey,
+    /// `kafka.check_keys`
+    pub check_keys: CheckKeys,
+    /// `kafka.partitioner`; `None` when it was not given: read keys may be
+    /// anywhere, written ones are placed as Java's clients do.
+    pub partitioner: Option<Partitioner>,
     /// `kafka.on_bad_record`
     pub on_bad_record: OnBadRecord,
     /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`
@@ -164,6 +188,8 @@ impl Default for TableOptions {
             key_format: KeyFormat::default(),
             value_format: None,
             null_key: NullKey::default(),
+            check_keys: CheckKeys::default(),
+            partitioner: None,
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
             encode: EncodeOptions::default(),

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::client::{DropElsewhere, LastError, create};
 use crate::error::{Error, Result};
-use crate::options::TableOptions;
+use crate::options::{Partitioner, TableOptions};
 use crate::sink::encode::EncodedRecord;
 
 /// Sends records of one statement to one topic.
@@ -36,6 +36,9 @@ impl Producer {
         if given.iter().all(|key| config.get(key).is_none()) {
             let millis = options.retry_timeout.as_millis();
             config.set("message.timeout.ms", millis.max(1).to_string());
+        }
+        if options.partitioner == Some(Partitioner::Crc32) {
+            config.set("partitioner", "consistent_random");
         }
         let native: ThreadedProducer<_> = create(&config, Acknowledgements::default())?;
         Ok(Producer {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::internal_err;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Statistics, internal_err};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
@@ -22,6 +23,7 @@ use datafusion::physical_plan::filter_pushdown::{
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
+use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
@@ -46,8 +48,6 @@ pub struct KafkaScanExec {
     spec: ScanSpec,
     /// Those that are read.
     kafka_partitions: Vec<i32>,
-    /// All that the topic has.
-    topic_partitions: Vec<i32>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -57,13 +57,13 @@ pub struct KafkaScanExec {
 }
 
 impl KafkaScanExec {
-    pub(crate) fn try_new(spec: ScanSpec, topic_partitions: Vec<i32>) -> DataFusionResult<Self> {
+    pub(crate) fn try_new(spec: ScanSpec) -> DataFusionResult<Self> {
         let wanted = |partition: &i32| !spec.candidates(*partition).is_empty();
-        let mut kafka_partitions = topic_partitions.clone();
-        kafka_partitions.retain(wanted);
+        let topic_partitions = spec.held.keys().copied();
+        let mut kafka_partitions: Vec<i32> = topic_partitions.clone().filter(wanted).collect();
         if kafka_partitions.is_empty() {
             // A plan has at least one partition; nothing is read of this one.
-            kafka_partitions.extend(topic_partitions.first());
+            kafka_partitions.extend(topic_partitions.take(1));
         }
         let returned = spec.columns.get(..spec.returned).unwrap_or_default();
         let schema = Arc::new(spec.table.schema.arrow().project(returned)?);
@@ -76,7 +76,6 @@ impl KafkaScanExec {
         Ok(KafkaScanExec {
             spec,
             kafka_partitions,
-            topic_partitions,
             schema,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -102,7 +101,7 @@ impl KafkaScanExec {
     /// The same scan as the `scan`th of several in one plan that see the topic
     /// at the same instant.
     pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> DataFusionResult<Self> {
-        let mut shared = Self::try_new(self.spec.clone(), self.topic_partitions.clone())?;
+        let mut shared = Self::try_new(self.spec.clone())?;
         shared.runs = Arc::clone(runs);
         shared.scan = scan;
         Ok(shared)
@@ -110,7 +109,7 @@ impl KafkaScanExec {
 
     /// The same scan in the same plan, of something else.
     fn with_spec(&self, spec: ScanSpec) -> DataFusionResult<Self> {
-        let mut scan = Self::try_new(spec, self.topic_partitions.clone())?;
+        let mut scan = Self::try_new(spec)?;
         scan.runs = Arc::clone(&self.runs);
         scan.scan = self.scan;
         Ok(scan)
@@ -119,6 +118,27 @@ impl KafkaScanExec {
     /// What [`sharing`](Self::sharing) takes.
     pub(crate) fn runs(&self) -> &Arc<Runs> {
         &self.runs
+    }
+
+    fn rows_at_most(&self, partition: i32) -> usize {
+        let candidates = self.spec.candidates(partition);
+        let Some(held) = self
+            .spec
+            .held
+            .get(&partition)
+            .filter(|_| !candidates.is_empty())
+        else {
+            return 0;
+        };
+        let last = candidates.offsets.max.saturating_add(1).min(held.end);
+        let first = candidates.offsets.min.max(held.start);
+        let records = usize::try_from(last.saturating_sub(first)).unwrap_or(0);
+        let upsert = self.spec.table.options.mode.unwrap_or_default() == Mode::Upsert;
+        let keys = candidates
+            .keys
+            .filter(|_| upsert)
+            .map_or(usize::MAX, |keys| keys.len());
+        records.min(keys).min(self.spec.limit.unwrap_or(usize::MAX))
     }
 
     fn fmt_with(&self, f: &mut fmt::Formatter<'_>, separator: &str) -> fmt::Result {
@@ -136,8 +156,8 @@ impl KafkaScanExec {
         write!(f, "topic={}{separator}mode={mode}", self.topic())?;
         let read = self.kafka_partitions.len();
         write!(f, "{separator}partitions={read}")?;
-        if read < self.topic_partitions.len() {
-            write!(f, " of {}", self.topic_partitions.len())?;
+        if read < self.spec.held.len() {
+            write!(f, " of {}", self.spec.held.len())?;
         }
         write!(f, "{separator}start={}", options.start)?;
         write!(f, "{separator}end={}", options.end)?;
@@ -160,21 +180,25 @@ impl KafkaScanExec {
     }
 }
 
-/// Append mode reads each partition in the order of its offsets, which are
-/// never NULL, so that NULLs are first and last.
+/// Append mode reads each partition in the order of its offsets.
 fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties {
     let place = schema.index_of(Metadata::Offset.name());
     match (spec.table.options.mode.unwrap_or_default(), place) {
         (Mode::Append, Ok(place)) => {
             let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
-            let ascending = [true, false].map(|nulls_first| {
-                let options = SortOptions::new(false, nulls_first);
-                [PhysicalSortExpr::new(Arc::clone(&offset) as _, options)]
-            });
-            EquivalenceProperties::new_with_orderings(Arc::clone(schema), ascending)
+            // As SQL's ASC; there are no NULLs.
+            let options = SortOptions::new(false, false);
+            let ascending = [PhysicalSortExpr::new(offset, options)];
+            EquivalenceProperties::new_with_orderings(Arc::clone(schema), [ascending])
         }
         _ => EquivalenceProperties::new(Arc::clone(schema)),
     }
+}
+
+/// The bytes of a value, guessed where they differ from row to row.
+fn width(data_type: &DataType) -> usize {
+    const GUESS: usize = 32;
+    data_type.primitive_width().unwrap_or(GUESS)
 }
 
 impl fmt::Debug for KafkaScanExec {
@@ -242,9 +266,7 @@ impl ExecutionPlan for KafkaScanExec {
             return internal_err!("KafkaScanExec has no partition {partition}");
         };
         let task = ScanTask {
-            run: self
-                .runs
-                .join(self.scan, partition, &self.spec, &self.topic_partitions),
+            run: self.runs.join(self.scan, partition, &self.spec),
             kafka_partition,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
@@ -259,6 +281,36 @@ impl ExecutionPlan for KafkaScanExec {
         });
         let schema = Arc::clone(&self.schema);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    /// From the offsets at planning and the filters on them: at most so many
+    /// rows, since nobody knows which records are superseded.
+    fn statistics_from_inputs(
+        &self,
+        _inputs: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> DataFusionResult<Arc<Statistics>> {
+        let read = match args.partition() {
+            None => self.kafka_partitions.as_slice(),
+            Some(partition) => self
+                .kafka_partitions
+                .get(partition..=partition)
+                .unwrap_or(&[]),
+        };
+        let rows: usize = read
+            .iter()
+            .map(|partition| self.rows_at_most(*partition))
+            .sum();
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        statistics.num_rows = Precision::Inexact(rows);
+        let width: usize = self
+            .schema
+            .fields()
+            .iter()
+            .map(|field| width(field.data_type()))
+            .sum();
+        statistics.total_byte_size = Precision::Inexact(rows.saturating_mul(width));
+        Ok(Arc::new(statistics))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -84,7 +84,6 @@ impl PartitionFetch {
         topic: &str,
         partition: i32,
         retry_timeout: Duration,
-        cancel: Arc<Cancel>,
     ) -> Self {
         PartitionFetch {
             client,
@@ -92,11 +91,16 @@ impl PartitionFetch {
             topic: topic.to_owned(),
             partition,
             retry_timeout,
-            cancel,
+            cancel: Arc::new(Cancel::never()),
             position: 0,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
         }
+    }
+
+    /// Gives requests up when nobody waits for them any more.
+    pub(crate) fn cancelled_by(self, cancel: Arc<Cancel>) -> Self {
+        PartitionFetch { cancel, ..self }
     }
 
     fn progress(&mut self) {

@@ -1,8 +1,12 @@
-//! The keys that a query asks for by name.
+//! The keys that a query asks for by name, and where keys live.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use crate::error::Error;
 use crate::options::KeyFormat;
 
 /// Record keys that a filter can be true for.
@@ -81,5 +85,52 @@ impl MetKeys {
     pub(crate) fn contains_all(&self, wanted: &BTreeSet<Vec<u8>>) -> bool {
         let met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         met.len() >= wanted.len() && wanted.iter().all(|key| met.contains(key))
+    }
+}
+
+/// In which partition every key of a topic lives, to find those that live in two.
+pub(crate) struct KeyHomes {
+    places: Mutex<HashMap<Vec<u8>, (i32, i64)>>,
+    memory: MemoryReservation,
+}
+
+impl KeyHomes {
+    pub(crate) fn new(memory: MemoryReservation) -> Self {
+        KeyHomes {
+            places: Mutex::default(),
+            memory,
+        }
+    }
+
+    /// Takes a key's latest record in a partition into account.
+    ///
+    /// # Errors
+    /// [`Error::KeyInTwoPartitions`]
+    pub(crate) fn check(
+        &self,
+        topic: &str,
+        key: &[u8],
+        partition: i32,
+        offset: i64,
+    ) -> DataFusionResult<()> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(&(other_partition, other_offset)) = places.get(key) else {
+            // A map entry twice, since a growing map holds the old one too.
+            let entry = size_of::<(Vec<u8>, (i32, i64))>() * 2;
+            self.memory.try_grow(key.len() + entry)?;
+            places.insert(key.to_vec(), (partition, offset));
+            return Ok(());
+        };
+        if other_partition == partition {
+            return Ok(());
+        }
+        Err(Error::KeyInTwoPartitions {
+            topic: topic.to_owned(),
+            partition,
+            offset,
+            other_partition,
+            other_offset,
+        }
+        .into())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 
 use arrow::datatypes::SchemaRef;
@@ -15,9 +15,10 @@ use tokio::sync::mpsc;
 
 use crate::client::{Cancel, Client};
 use crate::error::Result;
+use crate::options::CheckKeys;
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
-use crate::source::keys::MetKeys;
+use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
 use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
@@ -39,13 +40,7 @@ struct Execution {
 impl Runs {
     /// What the streams of a scan share in this run. A stream that is started
     /// again starts a new run, which sees the topic anew.
-    pub(crate) fn join(
-        &self,
-        scan: usize,
-        partition: usize,
-        spec: &ScanSpec,
-        kafka_partitions: &[i32],
-    ) -> Arc<Run> {
+    pub(crate) fn join(&self, scan: usize, partition: usize, spec: &ScanSpec) -> Arc<Run> {
         let mut execution = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !execution.started.insert((scan, partition)) {
             *execution = Execution::default();
@@ -56,12 +51,12 @@ impl Runs {
         }
         let run = Arc::new(Run {
             spec: spec.clone(),
-            kafka_partitions: kafka_partitions.to_vec(),
             client: Once::default(),
             watermarks: Arc::clone(&execution.watermarks),
             snapshot: Once::default(),
             bad_records: AtomicUsize::new(0),
             met: Arc::default(),
+            homes: OnceLock::new(),
         });
         execution.runs.insert(scan, Arc::downgrade(&run));
         run
@@ -71,29 +66,41 @@ impl Runs {
 /// What the streams of one scan share in one run.
 pub(crate) struct Run {
     spec: ScanSpec,
-    kafka_partitions: Vec<i32>,
     client: Once<Arc<Client>>,
     /// Shared with all scans of the topic in the plan: one instant for all.
     watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
     snapshot: Once<Snapshot>,
     bad_records: AtomicUsize,
     met: Arc<MetKeys>,
+    homes: OnceLock<KeyHomes>,
 }
 
 impl Run {
     /// Wanted keys that were met: anywhere, where a key lives in one partition only.
     fn met(&self) -> Arc<MetKeys> {
-        match self.spec.primary_key {
+        match self.spec.primary_key && !self.checks_keys() {
             true => Arc::clone(&self.met),
             false => Arc::default(),
         }
+    }
+
+    fn checks_keys(&self) -> bool {
+        self.spec.table.options.check_keys == CheckKeys::Fail
+    }
+
+    fn homes(&self, context: &TaskContext) -> Option<&KeyHomes> {
+        let homes = || {
+            let consumer = format!("KafkaCheckKeys[{}]", self.spec.table.topic);
+            KeyHomes::new(MemoryConsumer::new(consumer).register(context.memory_pool()))
+        };
+        self.checks_keys().then(|| self.homes.get_or_init(homes))
     }
 
     /// The most bytes that a partition may hold: the pool serves whoever asks
     /// first, and one partition must not leave nothing to the others.
     fn memory_share(&self, context: &TaskContext) -> usize {
         match context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
+            MemoryLimit::Finite(bytes) => (bytes / 2 / self.spec.held.len().max(1)).max(1),
             _ => usize::MAX,
         }
     }
@@ -104,9 +111,10 @@ impl Run {
         let client = self
             .client
             .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
+        let partitions: Vec<i32> = self.spec.held.keys().copied().collect();
         let watermarks = self
             .watermarks
-            .get(|| client.watermarks(&self.kafka_partitions, cancel))?;
+            .get(|| client.watermarks(&partitions, cancel))?;
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
@@ -224,13 +232,14 @@ impl ScanTask {
             memory: &memory,
             memory_share: self.run.memory_share(&self.context),
             met: self.run.met(),
+            homes: self.run.homes(&self.context),
             fetch: PartitionFetch::new(
                 client,
                 &table.topic,
                 self.kafka_partition,
                 table.options.retry_timeout,
-                cancel,
-            ),
+            )
+            .cancelled_by(cancel),
             output: ChannelOutput {
                 sender,
                 schema: Arc::clone(&self.schema),

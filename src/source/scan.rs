@@ -4,6 +4,7 @@ mod batches;
 mod forward;
 mod newest_first;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -12,10 +13,11 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilterTracking};
 
+use crate::native::partition_of;
 use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch, Progress};
-use crate::source::keys::{MetKeys, WantedKeys};
+use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::{Candidates, Pruner};
 use crate::source::rows::Rows;
@@ -37,14 +39,27 @@ pub(crate) struct ScanSpec {
     pub(crate) limit: Option<usize>,
     /// The user's promise that a key lives in one partition.
     pub(crate) primary_key: bool,
+    /// The topic's partitions and what they held when the query was planned.
+    pub(crate) held: BTreeMap<i32, OffsetRange>,
 }
 
 impl ScanSpec {
     /// The records of a partition for which the filter may be true now.
     pub(crate) fn candidates(&self, partition: i32) -> Candidates {
-        self.filter.as_ref().map_or(Candidates::ALL, |filter| {
+        let candidates = self.filter.as_ref().map_or(Candidates::ALL, |filter| {
             Pruner::new(&self.table, &self.columns, partition).candidates(filter)
-        })
+        });
+        let keys = candidates.keys.as_ref().and_then(WantedKeys::all);
+        if let (Some(partitioner), Some(keys)) = (self.table.options.partitioner, keys) {
+            let count = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
+            let lives_here = |key: &Vec<u8>| {
+                partition_of(partitioner, key, count).is_none_or(|home| home == partition)
+            };
+            if !keys.iter().any(lives_here) {
+                return Candidates::NONE;
+            }
+        }
+        candidates
     }
 }
 
@@ -86,6 +101,8 @@ pub(crate) struct Scan<'a, F, O> {
     pub(crate) memory_share: usize,
     /// Shared by all partitions where a key lives in one of them only.
     pub(crate) met: Arc<MetKeys>,
+    /// Where `kafka.check_keys` asks for it.
+    pub(crate) homes: Option<&'a KeyHomes>,
     pub(crate) fetch: F,
     pub(crate) output: O,
 }

@@ -18,6 +18,7 @@ mod end_to_end;
 mod functions;
 mod log_shapes;
 mod patterns;
+mod pushdown;
 mod reading;
 mod secrets;
 mod session;

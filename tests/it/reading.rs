@@ -1036,7 +1036,7 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_says_so() {
 }
 
 #[tokio::test]
-async fn little_memory_makes_smaller_chunks_and_too_little_names_the_topic() {
+async fn little_memory_makes_smaller_chunks_and_more_passes_and_too_little_names_the_topic() {
     let Some(broker) = broker::required("little_memory") else {
         return;
     };
@@ -1052,7 +1052,7 @@ async fn little_memory_makes_smaller_chunks_and_too_little_names_the_topic() {
         .collect();
     broker.produce(&topic, &records);
     let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
-    for (bytes, enough) in [(600_000, true), (20_000, false)] {
+    for (bytes, enough) in [(600_000, true), (20_000, true), (1_500, false)] {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_limit(bytes, 1.0)
             .build_arc()

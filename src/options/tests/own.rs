@@ -22,7 +22,10 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
         let mut draft = Draft::default();
         match option.name {
             // These defaults depend on the topic or the broker.
-            "kafka.json.timestamp_unit" | "kafka.topic.partitions" | "kafka.topic.replication" => {}
+            "kafka.json.timestamp_unit"
+            | "kafka.partitioner"
+            | "kafka.topic.partitions"
+            | "kafka.topic.replication" => {}
             "kafka.mode" | "kafka.value.format" => set(&mut draft, option.default).unwrap(),
             name => {
                 set(&mut draft, option.default).unwrap();
@@ -59,6 +62,8 @@ fn own_options_reach_their_fields() {
         ("kafka.key.format", "json"),
         ("kafka.value.format", "bytes"),
         ("kafka.null_key", "skip"),
+        ("kafka.check_keys", "fail"),
+        ("kafka.partitioner", "crc32"),
         ("kafka.on_bad_record", "null"),
         ("kafka.json.names", "exact"),
         ("kafka.json.coerce", "true"),
@@ -83,6 +88,8 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.key_format, KeyFormat::Json);
     assert_eq!(options.value_format, Some(ValueFormat::Bytes));
     assert_eq!(options.null_key, NullKey::Skip);
+    assert_eq!(options.check_keys, CheckKeys::Fail);
+    assert_eq!(options.partitioner, Some(Partitioner::Crc32));
     assert_eq!(options.on_bad_record, OnBadRecord::Null);
     assert_eq!(options.decode.names, NameMatching::Exact);
     assert!(options.decode.coerce);

@@ -195,7 +195,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                     };
                     if outcome != Outcome::Skipped {
                         seen.insert(key);
-                        self.meet(key, bounds);
+                        self.meet(&record, key, bounds)?;
                     }
                     if rows.is_full() && !rows.flush(&mut self.output)? {
                         return Ok(false);
@@ -205,7 +205,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             }
             let is_latest = seen.insert(key);
             if is_latest {
-                self.meet(key, bounds);
+                self.meet(&record, key, bounds)?;
             }
             match (is_latest, record.payload().is_some()) {
                 _ if !is_first_time => {}
@@ -236,9 +236,16 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     }
 
     /// The latest record of a key was found.
-    fn meet(&self, key: &[u8], bounds: &Bounds) {
+    fn meet(&self, record: &impl Record, key: &[u8], bounds: &Bounds) -> DataFusionResult<()> {
         if bounds.keys.is_some() {
             self.met.add(key);
+        }
+        match self.homes {
+            None => Ok(()),
+            Some(homes) => {
+                let topic = &self.spec.table.topic;
+                homes.check(topic, key, self.partition, record.offset())
+            }
         }
     }
 }

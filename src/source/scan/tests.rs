@@ -142,6 +142,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         filter: None,
         limit,
         primary_key: false,
+        held: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
     }
 }
 
@@ -186,6 +187,7 @@ fn run_within(
         memory: &memory,
         memory_share,
         met: Arc::default(),
+        homes: None,
         fetch: LogFetch {
             log,
             position: 0,

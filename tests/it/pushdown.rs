@@ -1,0 +1,360 @@
+//! What a query reads of a topic because of its filters, seen in EXPLAIN and in the metrics.
+
+use std::sync::Arc;
+
+use datafusion::common::stats::Precision;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_kafka::{KafkaScanExec, KafkaTable};
+
+use crate::broker::{self, Broker, Rec};
+use crate::declared::{APPEND, Declared, in_time};
+use crate::session::cells;
+
+const COLUMNS: &str =
+    "_key VARCHAR, v BIGINT, _partition INT, _offset BIGINT, _timestamp TIMESTAMP";
+
+/// Two partitions of 500 records each, one per key and second.
+fn topic(broker: &Broker) -> String {
+    let topic = broker.new_topic("pushdown", 2, &[("retention.ms", "-1")]);
+    let records: Vec<Rec> = (0..1000)
+        .map(|n: i64| {
+            Rec::new(format!("k{n}"), format!("{{\"v\":{n}}}"))
+                .partition((n % 2) as i32)
+                .timestamp(1_700_000_000_000 + n * 1000)
+        })
+        .collect();
+    broker.produce(&topic, &records);
+    topic
+}
+
+/// The scans of a plan.
+fn scans(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
+    if plan.is::<KafkaScanExec>() {
+        return vec![Arc::clone(plan)];
+    }
+    plan.children().into_iter().flat_map(scans).collect()
+}
+
+/// The rows, what EXPLAIN says of each scan, and how many records it fetched.
+async fn run(ctx: &SessionContext, sql: &str) -> (Vec<String>, Vec<(String, usize)>) {
+    let work = async {
+        let plan = ctx
+            .sql(sql)
+            .await
+            .unwrap()
+            .create_physical_plan()
+            .await
+            .unwrap();
+        // As it was planned, before filters were made at run time.
+        let texts: Vec<String> = scans(&plan)
+            .iter()
+            .map(|scan| format!("{scan:?}"))
+            .collect();
+        let batches = collect(Arc::clone(&plan), ctx.task_ctx()).await.unwrap();
+        let mut rows: Vec<String> = cells(&batches).iter().map(|row| row.join("|")).collect();
+        rows.sort_unstable();
+        let fetched = scans(&plan).into_iter().map(|scan| {
+            let metrics = scan.metrics().unwrap().aggregate_by_name();
+            metrics.sum_by_name("records_fetched").unwrap().as_usize()
+        });
+        (rows, texts.into_iter().zip(fetched).collect())
+    };
+    in_time(sql, work).await
+}
+
+#[tokio::test]
+async fn explain_says_what_a_filter_leaves_to_be_read() {
+    let Some(broker) = broker::required("explain_says_what_a_filter_leaves") else {
+        return;
+    };
+    let topic = topic(broker);
+    let append: &[(&str, &str)] = &[APPEND];
+    let time = "_timestamp >= '2023-11-14T22:29:00'";
+    for (options, filter, rows, explained, most) in [
+        (&[][..], "_partition = 1", 500, "partitions=1 of 2,", 500),
+        (
+            append,
+            "_partition IN (1, 9)",
+            500,
+            "partitions=1 of 2,",
+            500,
+        ),
+        (&[], "_partition = 7", 0, "partitions=1 of 2,", 0),
+        (&[], "_offset >= 450", 100, "reads=[_offset >= 450]", 100),
+        (
+            append,
+            "_offset BETWEEN 450 AND 459",
+            20,
+            "reads=[_offset >= 450, _offset <= 459]",
+            30,
+        ),
+        (&[], "_offset < 10", 20, "filter=", 2000),
+        (append, "_offset < 10", 20, "reads=[_offset <= 9]", 30),
+        (
+            &[],
+            time,
+            60,
+            "reads=[_timestamp >= 2023-11-14T22:29:00.000Z]",
+            70,
+        ),
+        (
+            append,
+            time,
+            60,
+            "reads=[_timestamp >= 2023-11-14T22:29:00.000Z]",
+            70,
+        ),
+        (
+            append,
+            "_timestamp < '2023-11-14T22:13:30'",
+            10,
+            "filter=",
+            2000,
+        ),
+        (
+            &[],
+            "_key = 'k990' AND _partition = 0",
+            1,
+            "reads=[_key in 1 value]",
+            256,
+        ),
+        (
+            append,
+            "_key IN ('k1', 'k3')",
+            2,
+            "reads=[_key in 2 values]",
+            2000,
+        ),
+        (
+            &[],
+            "(_partition = 0 AND _offset >= 490) OR (_partition = 1 AND _offset >= 499)",
+            11,
+            "reads=[_offset >= 490]",
+            11,
+        ),
+    ] {
+        let table = Declared::new(broker, &topic, COLUMNS, options).await;
+        let sql = format!("SELECT v FROM t WHERE {filter}");
+        let (found, scans) = run(&table.ctx, &sql).await;
+        assert_eq!(found.len(), rows, "{sql}");
+        let (text, fetched) = &scans[0];
+        assert!(text.contains(explained), "{sql}: {text}");
+        assert!(*fetched <= most, "{sql}: {fetched} records were fetched");
+    }
+}
+
+#[tokio::test]
+async fn filters_made_by_the_running_query_decide_what_is_read() {
+    let Some(broker) = broker::required("filters_made_by_the_running_query") else {
+        return;
+    };
+    let topic = topic(broker);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    table
+        .rows("CREATE TABLE wanted AS VALUES ('k998'), ('k999')")
+        .await;
+    let join = "SELECT t.v FROM wanted JOIN t ON wanted.column1 = t._key";
+    let (rows, scans) = run(&table.ctx, join).await;
+    assert_eq!(rows, ["998", "999"]);
+    let (text, fetched) = &scans[0];
+    assert!(text.contains("DynamicFilter"), "{text}");
+    // Neither partition holds both keys; but nothing else is decoded.
+    assert!(*fetched <= 1000, "{fetched} records were fetched");
+
+    let newest = "SELECT v FROM t WHERE _partition = 0 ORDER BY _offset DESC NULLS LAST LIMIT 2";
+    let (rows, scans) = run(&table.ctx, newest).await;
+    assert_eq!(rows, ["996", "998"]);
+    let (text, _) = &scans[0];
+    assert!(text.contains("DynamicFilter"), "{text}");
+}
+
+#[tokio::test]
+async fn a_key_that_lives_in_one_partition_ends_the_reading_of_all() {
+    let Some(broker) = broker::required("a_key_that_lives_in_one_partition") else {
+        return;
+    };
+    let topic = broker.new_topic("pushdown_pk", 1, &[]);
+    let records: Vec<Rec> = (0..2000)
+        .map(|n| Rec::new(format!("k{n}"), format!("{{\"v\":{n}}}")))
+        .collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(
+        broker,
+        &topic,
+        "_key VARCHAR, v BIGINT, PRIMARY KEY (_key)",
+        &[],
+    )
+    .await;
+    let (rows, scans) = run(&table.ctx, "SELECT v FROM t WHERE _key = 'k1999'").await;
+    assert_eq!(rows, ["1999"]);
+    assert!(scans[0].1 <= 256, "{} records were fetched", scans[0].1);
+    let (rows, _) = run(&table.ctx, "SELECT v FROM t WHERE _key IN ('k0', 'nobody')").await;
+    assert_eq!(rows, ["0"]);
+}
+
+#[tokio::test]
+async fn a_filter_above_a_limit_stays_above_it() {
+    let Some(broker) = broker::required("a_filter_above_a_limit") else {
+        return;
+    };
+    let topic = topic(broker);
+    let table = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
+    let limited =
+        "SELECT count(*) FROM (SELECT * FROM t WHERE _partition = 0 LIMIT 10) WHERE _offset >= 5";
+    assert_eq!(table.rows(limited).await, ["5"]);
+    let top = "SELECT v FROM (SELECT * FROM t WHERE _partition = 0 LIMIT 10) ORDER BY _offset DESC LIMIT 1";
+    assert_eq!(table.rows(top).await, ["18"]);
+}
+
+#[tokio::test]
+async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes() {
+    let Some(broker) = broker::required("a_topic_with_more_keys_than_memory") else {
+        return;
+    };
+    let topic = broker.new_topic("passes", 2, &[]);
+    let records: Vec<Rec> = (0..60_000)
+        .map(|n: i64| {
+            Rec::new(format!("key-{}", n % 50_000), format!("{{\"v\":{n}}}"))
+                .partition((n % 2) as i32)
+        })
+        .collect();
+    broker.produce(&topic, &records);
+    let mut answers = Vec::new();
+    for limit in [None, Some(3_000_000)] {
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(limit) = limit {
+            runtime = runtime.with_memory_limit(limit, 1.0);
+        }
+        let config = SessionConfig::new().with_target_partitions(2);
+        let ctx = SessionContext::new_with_config_rt(config, runtime.build_arc().unwrap());
+        let table = KafkaTable::builder(&topic)
+            .with_option("kafka.bootstrap.servers", &broker.servers)
+            .build()
+            .await
+            .unwrap();
+        ctx.register_table("t", Arc::new(table)).unwrap();
+        let sql = "SELECT count(*), sum(v), min(_key), max(_key) FROM t";
+        let plan = ctx
+            .sql(sql)
+            .await
+            .unwrap()
+            .create_physical_plan()
+            .await
+            .unwrap();
+        let batches = in_time(sql, collect(Arc::clone(&plan), ctx.task_ctx()))
+            .await
+            .unwrap();
+        let metrics = scans(&plan)[0].metrics().unwrap().aggregate_by_name();
+        let passes = metrics
+            .iter()
+            .find(|metric| metric.value().name() == "passes");
+        let passes = passes.unwrap().value().as_usize();
+        assert_eq!(passes > 1, limit.is_some(), "{passes} passes");
+        answers.push(cells(&batches));
+    }
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0][0][0], "50000");
+}
+
+#[tokio::test]
+async fn with_the_partitioner_known_only_the_partitions_of_the_keys_are_read() {
+    let Some(broker) = broker::required("with_the_partitioner_known") else {
+        return;
+    };
+    for partitioner in ["murmur2", "crc32"] {
+        let topic = broker.new_topic("partitioner", 5, &[]);
+        let option = ("kafka.partitioner", partitioner);
+        let table = Declared::new(
+            broker,
+            &topic,
+            "_key VARCHAR, v BIGINT, _partition INT",
+            &[option],
+        )
+        .await;
+        let insert =
+            "INSERT INTO t (_key, v) SELECT 'ä-' || value, value FROM generate_series(1, 200)";
+        assert_eq!(table.rows(insert).await, ["200"]);
+        let spread = table.rows("SELECT DISTINCT _partition FROM t").await;
+        assert_eq!(spread.len(), 5);
+        for key in 1..=20 {
+            let sql = format!("SELECT v FROM t WHERE _key = 'ä-{key}'");
+            let (rows, scans) = run(&table.ctx, &sql).await;
+            assert_eq!(rows, [key.to_string()], "{partitioner}");
+            assert!(scans[0].0.contains("partitions=1 of 5,"), "{}", scans[0].0);
+        }
+    }
+    let both = [
+        ("kafka.partitioner", "crc32"),
+        ("kafka.producer.partitioner", "random"),
+    ];
+    let error = Declared::try_new(broker, "any", "v INT", &both)
+        .await
+        .err()
+        .unwrap();
+    assert!(error.contains("set the same thing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_in_two_partitions_is_found_where_that_is_asked_for() {
+    let Some(broker) = broker::required("a_key_in_two_partitions") else {
+        return;
+    };
+    let topic = broker.new_topic("homes", 2, &[]);
+    let value = |key: &str, v: i64| Rec::new(key, format!("{{\"v\":{v}}}"));
+    broker.produce(
+        &topic,
+        &[
+            value("a", 1).partition(0),
+            value("a", 2).partition(0),
+            value("b", 3).partition(1),
+        ],
+    );
+    let check = ("kafka.check_keys", "fail");
+    let columns = "_key VARCHAR, v BIGINT";
+    let good = Declared::new(broker, &topic, columns, &[check]).await;
+    assert_eq!(good.rows("SELECT * FROM t").await, ["a|2", "b|3"]);
+
+    // Also a delete that missed the row is a key in two partitions.
+    broker.produce(&topic, &[Rec::tombstone("a").partition(1)]);
+    let error = good.error("SELECT * FROM t").await;
+    assert!(error.contains("in partition"), "{error}");
+    for place in ["partition 0", "offset 1", "partition 1"] {
+        assert!(error.contains(place), "{error}");
+    }
+    let ignored = Declared::new(broker, &topic, columns, &[]).await;
+    assert_eq!(ignored.rows("SELECT * FROM t").await, ["a|2", "b|3"]);
+}
+
+#[tokio::test]
+async fn the_optimizer_knows_at_most_how_many_rows_there_are() {
+    let Some(broker) = broker::required("the_optimizer_knows") else {
+        return;
+    };
+    let topic = topic(broker);
+    let table = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
+    for (sql, rows) in [
+        ("SELECT v FROM t", 1000),
+        ("SELECT v FROM t WHERE _offset >= 490", 20),
+        ("SELECT v FROM t WHERE _partition = 1", 500),
+    ] {
+        let plan = table
+            .ctx
+            .sql(sql)
+            .await
+            .unwrap()
+            .create_physical_plan()
+            .await
+            .unwrap();
+        let scan = scans(&plan).remove(0);
+        let statistics = StatisticsContext::new().compute(scan.as_ref(), &StatisticsArgs::new());
+        let found = statistics.unwrap().num_rows;
+        assert_eq!(found, Precision::Inexact(rows), "{sql}");
+    }
+    // Each partition is in order already.
+    let sql = "EXPLAIN SELECT _offset FROM t WHERE _partition = 0 ORDER BY _offset";
+    let plan = table.rows(sql).await.join("\n");
+    assert!(!plan.contains("SortExec"), "{plan}");
+}
