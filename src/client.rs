@@ -23,7 +23,7 @@ use crate::options::TableOptions;
 use crate::record::OffsetRange;
 
 /// How long a single request may hold the thread before cancellation is looked at.
-const SLICE: Duration = Duration::from_millis(900);
+const SLICE: Duration = Duration::from_millis(700);
 
 /// How long librdkafka's reason for a failed request is waited for, which is
 /// also the pause before the request is made again.
@@ -281,7 +281,12 @@ fn ask<T>(
 /// Without any time to spend, rdkafka stops after a single log line, however
 /// many more stand before the error.
 fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
-    while consumer.poll(time).is_some() {}
+    // Servers that refuse to be connected to are an event again and again.
+    let end = Instant::now() + time;
+    while consumer
+        .poll(end.saturating_duration_since(Instant::now()))
+        .is_some()
+    {}
 }
 
 impl fmt::Debug for Client {

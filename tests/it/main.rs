@@ -14,6 +14,8 @@ mod broker;
 mod broker_works;
 mod ddl;
 mod declared;
+#[cfg(target_os = "linux")]
+mod dropping;
 mod end_to_end;
 mod functions;
 mod log_shapes;

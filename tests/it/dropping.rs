@@ -1,0 +1,337 @@
+//! A query that is dropped leaves nothing behind: within a second its threads have ended and its
+//! connections are closed, whatever it was doing.
+//!
+//! Each test is a process of its own, where no other test's threads and sockets are counted.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryPool;
+use futures::StreamExt as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::broker::{self, Broker, Rec, wait_until};
+use crate::declared::{APPEND, Declared, in_time};
+
+/// What a dropped query is given to end in.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a query has to have done by the time a test drops it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const ALL: &str = "SELECT * FROM t";
+
+/// Set in the processes that tests start.
+const CHILD: &str = "DATAFUSION_KAFKA_DROPPING";
+
+/// Runs the work in a process of its own, which is this program with this test alone.
+fn alone(test: &str, work: impl FnOnce(&'static Broker)) {
+    let test = format!("dropping::{test}");
+    let Some(broker) = broker::required(&test) else {
+        return;
+    };
+    if std::env::var_os(CHILD).is_some() {
+        return work(broker);
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &test, "--nocapture"])
+        .env("KAFKA_BOOTSTRAP_SERVERS", &broker.servers)
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}
+
+/// How many threads and sockets this process has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    threads: usize,
+    sockets: usize,
+}
+
+impl Held {
+    fn now() -> Self {
+        let files = fs::read_dir("/proc/self/fd").unwrap();
+        // Both may be gone by the time they are looked at.
+        let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        Held {
+            threads: fs::read_dir("/proc/self/task").unwrap().count(),
+            sockets: links
+                .filter(|link| link.to_string_lossy().starts_with("socket:"))
+                .count(),
+        }
+    }
+
+    /// Waits until this process has no more than it had. The runtime has to run meanwhile: tasks
+    /// that are aborted end when it comes to them.
+    async fn is_restored(self, what: &str) {
+        let end = Instant::now() + SECOND;
+        loop {
+            let now = Held::now();
+            if now.threads <= self.threads && now.sockets <= self.sockets {
+                return;
+            }
+            assert!(
+                Instant::now() < end,
+                "{what}: {self:?} before, {now:?} a second after: {}",
+                thread_names()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until a query has threads and a connection.
+    fn wait_exceeded(self) {
+        wait_until(PATIENCE, "a query at work", || {
+            let now = Held::now();
+            now.threads > self.threads && now.sockets > self.sockets
+        });
+    }
+}
+
+fn thread_names() -> String {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .collect::<String>()
+        .replace('\n', " ")
+}
+
+/// A runtime whose idle threads do not stay, so that all threads can be counted.
+fn runtime(mut builder: Builder) -> Runtime {
+    builder
+        .enable_time()
+        .thread_keep_alive(Duration::ZERO)
+        .build()
+        .unwrap()
+}
+
+fn several_threads() -> Runtime {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2);
+    runtime(builder)
+}
+
+/// A topic that is read in many batches.
+fn large_topic(broker: &Broker) -> String {
+    let topic = broker.new_topic("dropped", 3, &[]);
+    let one = |n: i32| Rec::new(format!("k{n}"), format!("{{\"v\":{n}}}")).partition(n % 3);
+    broker.produce(&topic, &(0..150_000).map(one).collect::<Vec<_>>());
+    topic
+}
+
+async fn declared(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> Declared {
+    Declared::new(broker, topic, "_key VARCHAR, v BIGINT", options).await
+}
+
+async fn open(declared: &Declared, sql: &str) -> SendableRecordBatchStream {
+    let frame = in_time(sql, declared.ctx.sql(sql)).await.unwrap();
+    in_time(sql, frame.execute_stream()).await.unwrap()
+}
+
+async fn first_batch(stream: &mut SendableRecordBatchStream) {
+    let batch = in_time("a batch", stream.next()).await;
+    assert!(batch.unwrap().unwrap().num_rows() > 0);
+}
+
+/// Reads a batch of the query and drops it while there is more to read.
+async fn drop_in_the_middle(table: &Declared, sql: &str, before: Held) {
+    let mut stream = open(table, sql).await;
+    first_batch(&mut stream).await;
+    before.wait_exceeded();
+    drop(stream);
+    before.is_restored(sql).await;
+}
+
+#[test]
+fn a_query_that_waits_for_its_first_batch_can_be_dropped() {
+    alone(
+        "a_query_that_waits_for_its_first_batch_can_be_dropped",
+        |broker| {
+            let topic = large_topic(broker);
+            several_threads().block_on(async {
+                let table = declared(broker, &topic, &[]).await;
+                let before = Held::now();
+                // Not polled at all, and polled once.
+                drop(open(&table, ALL).await);
+                before.is_restored("never polled").await;
+                let mut stream = open(&table, ALL).await;
+                let polled = futures::poll!(stream.next());
+                assert!(polled.is_pending());
+                before.wait_exceeded();
+                drop(stream);
+                before.is_restored("polled once").await;
+            });
+        },
+    );
+}
+
+#[test]
+fn a_query_can_be_dropped_in_the_middle() {
+    alone("a_query_can_be_dropped_in_the_middle", |broker| {
+        let topic = large_topic(broker);
+        several_threads().block_on(async {
+            let before = Held::now();
+            for options in [&[][..], &[APPEND]] {
+                let table = declared(broker, &topic, options).await;
+                drop_in_the_middle(&table, ALL, before).await;
+                drop_in_the_middle(&table, "SELECT * FROM t WHERE v % 2 = 0", before).await;
+            }
+        });
+    });
+}
+
+#[test]
+fn a_query_can_be_dropped_on_a_runtime_of_one_thread_and_with_it() {
+    let test = "a_query_can_be_dropped_on_a_runtime_of_one_thread_and_with_it";
+    alone(test, |broker| {
+        let topic = large_topic(broker);
+        let nothing = Held::now();
+        let one_thread = runtime(Builder::new_current_thread());
+        let stream = one_thread.block_on(async {
+            let before = Held::now();
+            let table = declared(broker, &topic, &[]).await;
+            drop_in_the_middle(&table, ALL, before).await;
+            let mut stream = open(&table, ALL).await;
+            first_batch(&mut stream).await;
+            stream
+        });
+        nothing.wait_exceeded();
+        drop(one_thread);
+        drop(stream);
+        runtime(Builder::new_current_thread())
+            .block_on(nothing.is_restored("the runtime and then the query"));
+    });
+}
+
+#[test]
+fn a_join_of_two_topics_can_be_dropped() {
+    alone("a_join_of_two_topics_can_be_dropped", |broker| {
+        let (left, right) = (large_topic(broker), large_topic(broker));
+        several_threads().block_on(async {
+            let table = declared(broker, &left, &[]).await;
+            let columns = "_key VARCHAR, v BIGINT";
+            table.add("r", &right, columns, &[]).await.unwrap();
+            let before = Held::now();
+            let join = "SELECT * FROM t JOIN r ON t._key = r._key";
+            drop_in_the_middle(&table, join, before).await;
+            // While one side is still being collected.
+            let mut stream = open(&table, join).await;
+            assert!(futures::poll!(stream.next()).is_pending());
+            before.wait_exceeded();
+            drop(stream);
+            before.is_restored(join).await;
+        });
+    });
+}
+
+#[test]
+fn an_insert_in_flight_can_be_dropped() {
+    alone("an_insert_in_flight_can_be_dropped", |broker| {
+        let topic = large_topic(broker);
+        let out = broker.new_topic("out", 1, &[]);
+        several_threads().block_on(async {
+            let table = declared(broker, &topic, &[]).await;
+            let columns = "_key VARCHAR, v BIGINT";
+            table.add("out", &out, columns, &[]).await.unwrap();
+            let before = Held::now();
+            let ctx = table.ctx.clone();
+            let insert = tokio::spawn(async move {
+                // Without an end in sight.
+                let insert = "INSERT INTO out SELECT l._key, r.v FROM t AS l CROSS JOIN t AS r";
+                ctx.sql(insert).await?.collect().await
+            });
+            let consumer: BaseConsumer = broker.config().create().unwrap();
+            wait_until(PATIENCE, "records", || {
+                consumer.fetch_watermarks(&out, 0, PATIENCE).unwrap().1 > 0
+            });
+            drop(consumer);
+            insert.abort();
+            assert!(insert.await.unwrap_err().is_cancelled());
+            before.is_restored("INSERT").await;
+        });
+    });
+}
+
+#[test]
+fn a_limit_ends_the_scan_before_the_stream_is_dropped() {
+    let test = "a_limit_ends_the_scan_before_the_stream_is_dropped";
+    alone(test, |broker| {
+        let topic = large_topic(broker);
+        several_threads().block_on(async {
+            let before = Held::now();
+            for options in [&[][..], &[APPEND]] {
+                let table = declared(broker, &topic, options).await;
+                for sql in [
+                    "SELECT * FROM t LIMIT 5",
+                    "SELECT * FROM t WHERE v > 100 LIMIT 300",
+                    "SELECT l._key FROM t AS l JOIN t AS r ON l._key = r._key LIMIT 2",
+                ] {
+                    let mut stream = open(&table, sql).await;
+                    while let Some(batch) = in_time(sql, stream.next()).await {
+                        batch.unwrap();
+                    }
+                    before.is_restored(sql).await;
+                    drop(stream);
+                }
+            }
+        });
+    });
+}
+
+#[test]
+fn a_query_that_waits_for_servers_can_be_dropped() {
+    alone("a_query_that_waits_for_servers_can_be_dropped", |broker| {
+        several_threads().block_on(async {
+            let table = declared(broker, "any", &[]).await;
+            let nowhere = "kafka://127.0.0.1:1/nowhere";
+            let minutes = [("kafka.timeout", "5m")];
+            table.add("n", nowhere, "v INT", &minutes).await.unwrap();
+            let before = Held::now();
+            let mut planning = Box::pin(async {
+                let frame = table.ctx.sql("SELECT * FROM n").await?;
+                frame.create_physical_plan().await
+            });
+            assert!(futures::poll!(&mut planning).is_pending());
+            wait_until(PATIENCE, "a client", || {
+                Held::now().threads > before.threads + 1
+            });
+            drop(planning);
+            before.is_restored("planning").await;
+        });
+    });
+}
+
+#[test]
+fn two_hundred_dropped_queries_leave_nothing_behind() {
+    let test = "two_hundred_dropped_queries_leave_nothing_behind";
+    alone(test, |broker| {
+        let topic = large_topic(broker);
+        several_threads().block_on(async {
+            let upsert = declared(broker, &topic, &[]).await;
+            let append = declared(broker, &topic, &[APPEND]).await;
+            let before = Held::now();
+            let pools: Vec<Arc<dyn MemoryPool>> = [&upsert, &append]
+                .map(|table| Arc::clone(&table.ctx.runtime_env().memory_pool))
+                .into();
+            for query in 0..200 {
+                let table = if query % 2 == 0 { &upsert } else { &append };
+                let mut stream = open(table, ALL).await;
+                first_batch(&mut stream).await;
+            }
+            before.is_restored("200 queries").await;
+            for pool in pools {
+                assert_eq!(pool.reserved(), 0);
+            }
+        });
+    });
+}
