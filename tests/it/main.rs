@@ -12,6 +12,7 @@
 
 mod broker;
 mod broker_works;
+mod consistent;
 mod ddl;
 mod declared;
 #[cfg(target_os = "linux")]

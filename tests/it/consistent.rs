@@ -1,0 +1,177 @@
+//! All scans of a topic in one query see it at the same instant, wherever in the query they stand
+//! and however much is written meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::broker::{self, Broker};
+use crate::declared::{APPEND, Declared};
+
+/// How often each query runs.
+const RUNS: usize = 100;
+
+/// A topic of three partitions to which a thread writes thousands of records per second: every
+/// other one updates a key, the others are new keys, and `v` grows with each.
+struct Busy {
+    /// With the topic as table `t`, and as its log `log`.
+    declared: Declared,
+    stop: Arc<AtomicBool>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Busy {
+    async fn new(broker: &'static Broker) -> Self {
+        let topic = broker.new_topic("busy", 3, &[]);
+        let columns = "_key VARCHAR, v BIGINT, _partition INT";
+        let declared = Declared::new(broker, &topic, columns, &[]).await;
+        declared
+            .add("log", &topic, columns, &[APPEND])
+            .await
+            .unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let writer = thread::spawn({
+            let stop = Arc::clone(&stop);
+            move || write_until(&stop, broker, &topic)
+        });
+        Busy {
+            declared,
+            stop,
+            writer: Some(writer),
+        }
+    }
+
+    /// Runs the query again and again; the first half of its columns must always equal the second.
+    async fn agrees(&self, sql: &str) {
+        let rows = self.rows(sql).await;
+        let differ = |row: &&String| {
+            let cells: Vec<&str> = row.split('|').collect();
+            let (left, right) = cells.split_at(cells.len() / 2);
+            left != right
+        };
+        let different: Vec<&String> = rows.iter().filter(differ).collect();
+        let count = different.len();
+        assert_eq!(count, 0, "of {RUNS}, {:?}: {sql}", different.first());
+        let answers: BTreeSet<&String> = rows.iter().collect();
+        assert!(answers.len() > RUNS / 10, "nobody wrote: {answers:?}");
+    }
+
+    /// Runs the query again and again; it must always count nothing.
+    async fn counts_nothing(&self, sql: &str) {
+        let rows = self.rows(sql).await;
+        let wrong = rows.iter().filter(|row| *row != "0").count();
+        assert_eq!(wrong, 0, "{rows:?}: {sql}");
+    }
+
+    async fn rows(&self, sql: &str) -> Vec<String> {
+        let runs = stream::iter(0..RUNS).map(|_| self.declared.rows(sql));
+        let rows: Vec<Vec<String>> = runs.buffer_unordered(4).collect().await;
+        rows.concat()
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(writer) = self.writer.take() {
+            let written = writer.join();
+            assert!(thread::panicking() || written.is_ok(), "the writer failed");
+        }
+    }
+}
+
+fn write_until(stop: &AtomicBool, broker: &Broker, topic: &str) {
+    let mut config = broker.config();
+    config.set("linger.ms", "0");
+    let producer: BaseProducer = config.create().unwrap();
+    let mut written = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..50 {
+            let key = match written % 2 {
+                0 => format!("k{}", written % 1_000),
+                _ => format!("new{written}"),
+            };
+            let payload = format!("{{\"v\":{written}}}");
+            let record = BaseRecord::to(topic).key(&key).payload(&payload);
+            producer.send(record).map_err(|(why, _)| why).unwrap();
+            written += 1;
+        }
+        producer.flush(Duration::from_secs(30)).unwrap();
+        // Thousands per second are enough, and leave time to read them all.
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+macro_rules! agrees {
+    ($($name:ident: $check:ident($sql:expr);)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            let Some(broker) = broker::required(stringify!($name)) else {
+                return;
+            };
+            Busy::new(broker).await.$check($sql).await;
+        }
+    )*};
+}
+
+agrees! {
+    both_sides_of_a_join_agree: agrees(
+        "SELECT count(l.v), sum(l.v), count(r.v), sum(r.v) FROM t AS l FULL JOIN t AS r ON l._key = r._key"
+    );
+
+    the_parts_of_a_union_agree: agrees(
+        "SELECT count(a), sum(a), count(b), sum(b) FROM (
+           SELECT v AS a, CAST(NULL AS BIGINT) AS b FROM t UNION ALL SELECT NULL, v FROM t)"
+    );
+
+    two_scalar_subqueries_agree: agrees(
+        "SELECT (SELECT count(*) FROM t) AS a, (SELECT count(*) FROM t) AS b"
+    );
+
+    two_scalar_subqueries_of_a_log_agree: agrees(
+        "SELECT (SELECT count(*) FROM log) AS a, (SELECT sum(v) FROM log) AS b,
+                (SELECT count(v) FROM log) AS c, (SELECT sum(v) FROM log WHERE v >= 0) AS d"
+    );
+
+    a_scalar_subquery_agrees_with_the_query_around_it: agrees(
+        "SELECT count(v), sum(v), (SELECT count(v) FROM t) AS c, (SELECT sum(v) FROM t) AS d FROM t"
+    );
+
+    nothing_is_newer_than_the_newest_of_a_subquery: counts_nothing(
+        "SELECT count(*) FROM t WHERE v > (SELECT max(v) FROM t)"
+    );
+
+    two_uses_of_a_cte_agree: agrees(
+        "WITH c AS (SELECT count(*) AS n, sum(v) AS s FROM t)
+         SELECT l.n, l.s, r.n, r.s FROM c AS l CROSS JOIN c AS r"
+    );
+
+    what_a_subquery_lists_is_what_the_query_reads: counts_nothing(
+        "SELECT count(*) FROM t WHERE v NOT IN (SELECT v FROM t)"
+    );
+
+    a_correlated_subquery_finds_every_row: counts_nothing(
+        "SELECT count(*) FROM t AS l
+         WHERE NOT EXISTS (SELECT 1 FROM t AS r WHERE r._key = l._key AND r.v = l.v)"
+    );
+
+    set_operations_agree: counts_nothing(
+        "SELECT count(*) FROM (SELECT _key, v FROM t EXCEPT SELECT _key, v FROM t)"
+    );
+
+    partitions_read_by_themselves_agree_with_the_whole: agrees(
+        "SELECT (SELECT sum(v) FROM t) AS whole,
+                (SELECT sum(v) FROM t WHERE _partition = 0)
+                + (SELECT sum(v) FROM t WHERE _partition = 1)
+                + (SELECT sum(v) FROM t WHERE _partition = 2) AS parts"
+    );
+
+    two_tables_of_one_topic_agree: agrees(
+        "SELECT (SELECT max(v) FROM t) AS a, (SELECT max(v) FROM log) AS b"
+    );
+}
