@@ -25,4 +25,5 @@ mod pushdown;
 mod reading;
 mod secrets;
 mod session;
+mod slt;
 mod writing;
