@@ -380,6 +380,15 @@ impl Transaction {
 }
 
 impl Broker {
+    /// A cluster that is no Kafka of the tests, such as a mock.
+    pub fn elsewhere(servers: &str) -> Self {
+        Broker {
+            servers: servers.to_owned(),
+            sasl_servers: None,
+            _shell: None,
+        }
+    }
+
     /// A client configuration that reaches the plain listener.
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
