@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
 use crate::client::{Cancel, Client};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::CheckKeys;
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
@@ -112,9 +112,17 @@ impl Run {
             .client
             .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
         let partitions: Vec<i32> = self.spec.held.keys().copied().collect();
-        let watermarks = self
-            .watermarks
-            .get(|| client.watermarks(&partitions, cancel))?;
+        let watermarks = self.watermarks.get(|| {
+            if client.partitions(cancel)? != partitions {
+                return Err(Error::Request {
+                    act: "read the partitions",
+                    topic: table.topic.clone(),
+                    reason: "they are others than when the query was planned; plan it again"
+                        .to_owned(),
+                });
+            }
+            client.watermarks(&partitions, cancel)
+        })?;
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;

@@ -322,3 +322,26 @@ async fn a_broker_that_is_away_and_comes_back_is_waited_for() {
         assert_eq!(scan.rest().await, all(), "{mode}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_after_planning_are_named() {
+    let Some(broker) = broker::required("partitions_added_after_planning") else {
+        return;
+    };
+    for mode in [&[][..], &[APPEND]] {
+        let topic = broker.new_topic("planned", 1, &[]);
+        broker.produce(&topic, &records(0..10));
+        let table = Declared::new(broker, &topic, COLUMNS, mode).await;
+        let frame = table.ctx.sql("SELECT sum(v) FROM t").await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        add_partitions(broker, &topic, 2).await;
+        let more: Vec<Rec> = records(10..20)
+            .into_iter()
+            .map(|r| r.partition(1))
+            .collect();
+        broker.produce(&topic, &more);
+        let work = datafusion::physical_plan::collect(plan, table.ctx.task_ctx());
+        let error = in_time("a planned query", work).await.unwrap_err();
+        assert!(error.to_string().contains("plan it again"), "{error}");
+    }
+}

@@ -1052,7 +1052,7 @@ async fn little_memory_makes_smaller_chunks_and_more_passes_and_too_little_names
         .collect();
     broker.produce(&topic, &records);
     let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
-    for (bytes, enough) in [(600_000, true), (20_000, true), (1_500, false)] {
+    for (bytes, enough) in [(600_000, true), (300_000, true), (1_500, false)] {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_limit(bytes, 1.0)
             .build_arc()
