@@ -358,3 +358,29 @@ async fn the_optimizer_knows_at_most_how_many_rows_there_are() {
     let plan = table.rows(sql).await.join("\n");
     assert!(!plan.contains("SortExec"), "{plan}");
 }
+
+#[tokio::test]
+async fn every_turn_of_a_recursion_has_its_own_filters() {
+    let Some(broker) = broker::required("every_turn_of_a_recursion") else {
+        return;
+    };
+    let topic = broker.new_topic("recursion", 2, &[]);
+    let records: Vec<Rec> = (0..50)
+        .map(|n| Rec::new(format!("k{n}"), format!("{{\"next\":\"k{}\"}}", n + 1)))
+        .collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, "_key VARCHAR, next VARCHAR", &[]).await;
+    for join in [
+        "walk JOIN t ON t._key = walk.next",
+        "t JOIN walk ON t._key = walk.next",
+    ] {
+        let sql = format!(
+            "WITH RECURSIVE walk AS (
+               SELECT _key, next FROM t WHERE _key = 'k10'
+               UNION ALL
+               SELECT t._key, t.next FROM {join})
+             SELECT count(*) FROM walk"
+        );
+        assert_eq!(table.rows(&sql).await, ["40"], "{join}");
+    }
+}
