@@ -30,7 +30,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
-use crate::options::Mode;
+use crate::options::{Bound, Mode};
 use crate::schema::Metadata;
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::Candidates;
@@ -39,10 +39,11 @@ use crate::source::scan::ScanSpec;
 
 /// Reads a topic: one output partition per Kafka partition.
 ///
-/// Nothing is read before a stream is polled. The end offsets are taken once,
-/// when the first of its streams starts, so that all partitions stand at one
-/// instant, and with them all other scans of the topic in a plan of a session
-/// that [`register_kafka`](crate::register_kafka) prepared. Each stream reads
+/// Nothing is read before a stream is polled. The end offsets are taken once
+/// per [`TaskContext`] that the plan is executed with, when the first of its
+/// streams starts, so that all partitions stand at one instant, and with them
+/// all other scans of the topic in a plan of a session that
+/// [`register_kafka`](crate::register_kafka) prepared. Each stream reads
 /// on a thread of its own; dropping it ends that.
 pub struct KafkaScanExec {
     spec: ScanSpec,
@@ -87,6 +88,56 @@ impl KafkaScanExec {
     /// The topic that is read.
     pub fn topic(&self) -> &str {
         &self.spec.table.topic
+    }
+
+    /// Where the scan ends in each Kafka partition, as a value of `kafka.end`:
+    /// later queries with it see what this one sees.
+    ///
+    /// Always [`Bound::Offsets`], with an offset for every Kafka partition, also
+    /// those that the query's filter leaves out. They are looked up when the
+    /// first stream of the plan is polled; before that, and after a failure to
+    /// look them up, there are none. A plan that is executed again has those of
+    /// its last execution.
+    ///
+    /// # Example
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow::datatypes::{DataType, Field, Schema};
+    /// # use datafusion::prelude::*;
+    /// # use datafusion_kafka::{EmbeddedKafka, KafkaScanExec, KafkaTable};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = EmbeddedKafka::start()?;
+    /// # kafka.create_topic("orders", 2)?;
+    /// # let servers = kafka.bootstrap_servers();
+    /// # let orders = KafkaTable::builder("orders")
+    /// #     .with_schema(Schema::new(vec![Field::new("amount", DataType::Int64, true)]))
+    /// #     .with_option("kafka.bootstrap.servers", servers);
+    /// # let ctx = SessionContext::new();
+    /// # ctx.register_table("orders", Arc::new(orders.build().await?))?;
+    /// # ctx.sql("INSERT INTO orders VALUES ('a', 1), ('b', 2)").await?.collect().await?;
+    /// let query = ctx.sql("SELECT sum(amount) FROM orders").await?;
+    /// let plan = query.create_physical_plan().await?;
+    /// let total = datafusion::physical_plan::collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+    /// for scan in KafkaScanExec::all_in(&plan) {
+    ///     // such as `orders ended at offsets:{"0":1,"1":1}`
+    ///     println!("{} ended at {}", scan.topic(), scan.end_offsets().unwrap());
+    /// }
+    /// # let end = KafkaScanExec::all_in(&plan)[0].end_offsets().unwrap().to_string();
+    /// # assert!(end.starts_with(r#"offsets:{"0":"#), "{end}");
+    /// # Ok(()) }
+    /// ```
+    pub fn end_offsets(&self) -> Option<Bound> {
+        self.runs.snapshot(self.scan).map(|snapshot| snapshot.end())
+    }
+
+    /// All scans of Kafka topics in a plan.
+    pub fn all_in(plan: &Arc<dyn ExecutionPlan>) -> Vec<&KafkaScanExec> {
+        let below = plan.children().into_iter().flat_map(Self::all_in);
+        plan.downcast_ref::<KafkaScanExec>()
+            .into_iter()
+            .chain(below)
+            .collect()
     }
 
     /// Whether the two read the same records at the same time.
@@ -266,7 +317,7 @@ impl ExecutionPlan for KafkaScanExec {
             return internal_err!("KafkaScanExec has no partition {partition}");
         };
         let task = ScanTask {
-            run: self.runs.join(self.scan, partition, &self.spec),
+            run: self.runs.join(self.scan, partition, &self.spec, &context),
             kafka_partition,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),

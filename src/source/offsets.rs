@@ -48,6 +48,12 @@ impl Snapshot {
             .copied()
             .unwrap_or(OffsetRange { start: 0, end: 0 })
     }
+
+    /// The same end as a bound, of all partitions.
+    pub(crate) fn end(&self) -> Bound {
+        let ends = self.ranges.iter().map(|(&id, range)| (id, range.end));
+        Bound::Offsets(ends.collect())
+    }
 }
 
 /// A bound with everything looked up that only a broker knows.

@@ -24,41 +24,83 @@ use crate::source::offsets::Snapshot;
 use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
 
 /// The runs of a plan's scans of one topic; most plans run once.
+///
+/// The last execution stays, for streams that start after others ended; older
+/// ones stay as long as they may still start streams.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<Execution>);
+pub(crate) struct Runs(Mutex<Vec<Execution>>);
 
+/// One execution of the plan, which is what has one task context.
 #[derive(Default)]
 struct Execution {
-    /// Scan and output partition.
-    started: HashSet<(usize, usize)>,
-    /// Kept until the next run, for streams that start after others ended.
-    watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
-    /// A client lives as long as a stream reads, not as long as the plan.
-    runs: HashMap<usize, Weak<Run>>,
+    context: Weak<TaskContext>,
+    /// Of all scans: one instant for all.
+    watermarks: Arc<Once<Watermarks>>,
+    scans: HashMap<usize, ScanRuns>,
 }
 
+/// The runs of one scan in one execution: more than one where its result is
+/// asked for again, as in each turn of a recursive query.
+#[derive(Default)]
+struct ScanRuns {
+    snapshot: Arc<Once<Snapshot>>,
+    /// The output partitions that joined the last run.
+    joined: HashSet<usize>,
+    /// A client lives as long as a stream reads, not as long as the plan.
+    last: Weak<Run>,
+}
+
+type Watermarks = BTreeMap<i32, OffsetRange>;
+
 impl Runs {
-    /// What the streams of a scan share in this run. A stream that is started
-    /// again starts a new run, which sees the topic anew.
-    pub(crate) fn join(&self, scan: usize, partition: usize, spec: &ScanSpec) -> Arc<Run> {
-        let mut execution = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !execution.started.insert((scan, partition)) {
-            *execution = Execution::default();
-            execution.started.insert((scan, partition));
-        }
-        if let Some(run) = execution.runs.get(&scan).and_then(Weak::upgrade) {
+    /// What a stream of a scan shares with the others of this run.
+    pub(crate) fn join(
+        &self,
+        scan: usize,
+        partition: usize,
+        spec: &ScanSpec,
+        context: &Arc<TaskContext>,
+    ) -> Arc<Run> {
+        let mut executions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |other: &Execution| Weak::as_ptr(&other.context) == Arc::as_ptr(context);
+        let mut execution = match executions.iter().position(same) {
+            Some(place) => executions.remove(place),
+            None => Execution {
+                context: Arc::downgrade(context),
+                ..Execution::default()
+            },
+        };
+        let run = execution.join(scan, partition, spec);
+        executions.retain(|other| other.context.strong_count() > 0);
+        executions.push(execution);
+        run
+    }
+
+    /// What a scan reads in the last execution, once that is known.
+    pub(crate) fn snapshot(&self, scan: usize) -> Option<Snapshot> {
+        let executions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        executions.last()?.scans.get(&scan)?.snapshot.made()
+    }
+}
+
+impl Execution {
+    fn join(&mut self, scan: usize, partition: usize, spec: &ScanSpec) -> Arc<Run> {
+        let runs = self.scans.entry(scan).or_default();
+        let joins = runs.joined.insert(partition);
+        if let Some(run) = runs.last.upgrade().filter(|_| joins) {
             return run;
         }
         let run = Arc::new(Run {
             spec: spec.clone(),
             client: Once::default(),
-            watermarks: Arc::clone(&execution.watermarks),
-            snapshot: Once::default(),
+            watermarks: Arc::clone(&self.watermarks),
+            snapshot: Arc::clone(&runs.snapshot),
             bad_records: AtomicUsize::new(0),
             met: Arc::default(),
             homes: OnceLock::new(),
         });
-        execution.runs.insert(scan, Arc::downgrade(&run));
+        runs.joined = HashSet::from([partition]);
+        runs.last = Arc::downgrade(&run);
         run
     }
 }
@@ -68,8 +110,8 @@ pub(crate) struct Run {
     spec: ScanSpec,
     client: Once<Arc<Client>>,
     /// Shared with all scans of the topic in the plan: one instant for all.
-    watermarks: Arc<Once<BTreeMap<i32, OffsetRange>>>,
-    snapshot: Once<Snapshot>,
+    watermarks: Arc<Once<Watermarks>>,
+    snapshot: Arc<Once<Snapshot>>,
     bad_records: AtomicUsize,
     met: Arc<MetKeys>,
     homes: OnceLock<KeyHomes>,
@@ -111,18 +153,17 @@ impl Run {
         let client = self
             .client
             .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
-        let partitions: Vec<i32> = self.spec.held.keys().copied().collect();
         let watermarks = self.watermarks.get(|| {
-            if client.partitions(cancel)? != partitions {
-                return Err(Error::Request {
-                    act: "read the partitions",
-                    topic: table.topic.clone(),
-                    reason: "they are others than when the query was planned; plan it again"
-                        .to_owned(),
-                });
-            }
+            let partitions = client.partitions(cancel)?;
             client.watermarks(&partitions, cancel)
         })?;
+        if !watermarks.keys().eq(self.spec.held.keys()) {
+            return Err(Error::Request {
+                act: "read the partitions",
+                topic: table.topic.clone(),
+                reason: "they are others than when the query was planned; plan it again".to_owned(),
+            });
+        }
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
@@ -154,6 +195,11 @@ impl<T: Clone> Once<T> {
             None => make()?,
         };
         Ok(made.insert(value).clone())
+    }
+
+    /// Does not wait for whoever makes it.
+    fn made(&self) -> Option<T> {
+        self.0.try_lock().ok()?.clone()
     }
 }
 

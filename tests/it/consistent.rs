@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use datafusion::physical_plan::collect;
+use datafusion_kafka::KafkaScanExec;
 use futures::{StreamExt as _, stream};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::broker::{self, Broker};
 use crate::declared::{APPEND, Declared};
+use crate::session::cells;
 
 /// How often each query runs.
 const RUNS: usize = 100;
@@ -107,6 +110,34 @@ fn write_until(stop: &AtomicBool, broker: &Broker, topic: &str) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_ran_gives_the_offsets_that_it_read_to() {
+    let Some(broker) = broker::required("a_plan_that_ran_gives_the_offsets") else {
+        return;
+    };
+    let busy = Busy::new(broker).await;
+    let ctx = &busy.declared.ctx;
+    let counted = "SELECT count(v), sum(v) FROM t";
+    let frame = datafusion_kafka::sql(ctx, counted).await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let scan = KafkaScanExec::all_in(&plan);
+    assert_eq!(scan.len(), 1);
+    assert_eq!(scan[0].end_offsets(), None);
+    for turn in 0..3 {
+        let answer = collect(Arc::clone(&plan), ctx.task_ctx()).await.unwrap();
+        let end = scan[0].end_offsets().unwrap().to_string();
+        let name = format!("t{turn}");
+        let columns = "_key VARCHAR, v BIGINT";
+        busy.declared
+            .add(&name, scan[0].topic(), columns, &[("kafka.end", &end)])
+            .await
+            .unwrap();
+        let again = format!("SELECT count(v), sum(v) FROM {name}");
+        let again = busy.declared.rows(&again).await;
+        assert_eq!(again, [cells(&answer).concat().join("|")], "{end}");
+    }
+}
+
 macro_rules! agrees {
     ($($name:ident: $check:ident($sql:expr);)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +200,14 @@ agrees! {
                 (SELECT sum(v) FROM t WHERE _partition = 0)
                 + (SELECT sum(v) FROM t WHERE _partition = 1)
                 + (SELECT sum(v) FROM t WHERE _partition = 2) AS parts"
+    );
+
+    the_turns_of_a_recursion_agree: counts_nothing(
+        "WITH RECURSIVE turns AS (
+           SELECT 1 AS turn, count(*) AS n FROM t
+           UNION ALL
+           SELECT turn + 1, c.n FROM turns CROSS JOIN (SELECT count(*) AS n FROM t) AS c WHERE turn < 4)
+         SELECT count(DISTINCT n) - 1 FROM turns"
     );
 
     two_tables_of_one_topic_agree: agrees(
