@@ -11,8 +11,9 @@ use crate::error::{Error, Result};
 /// It speaks Kafka's protocol, so every client can use it, and needs nothing
 /// installed. It keeps everything in memory, at most 5 MiB per partition (the
 /// oldest records go first), and it has no compaction, no transactions, no
-/// look-up by time and no administration: a stage for demos, not a test of
-/// what a real broker does.
+/// administration and no look-up by time, so that a query for records from some
+/// `_timestamp` on finds none: a stage for demos, not a test of what a real
+/// broker does.
 ///
 /// It ends when it is dropped.
 ///

@@ -13,9 +13,16 @@ pub(crate) trait Record {
     /// Visits the headers in their order, duplicates included.
     fn visit_headers(&self, visit: VisitHeader<'_>);
 
-    /// What the record weighs: the bytes of key and payload.
+    /// The bytes of key and payload.
     fn size(&self) -> usize {
         self.key().map_or(0, <[u8]>::len) + self.payload().map_or(0, <[u8]>::len)
+    }
+
+    /// The bytes of the headers, which are parsed for it.
+    fn headers_size(&self) -> usize {
+        let mut bytes = 0;
+        self.visit_headers(&mut |name, value| bytes += name.len() + value.map_or(0, <[u8]>::len));
+        bytes
     }
 }
 

@@ -43,7 +43,8 @@ use crate::source::scan::ScanSpec;
 /// per [`TaskContext`] that the plan is executed with, when the first of its
 /// streams starts, so that all partitions stand at one instant, and with them
 /// all other scans of the topic in a plan of a session that
-/// [`register_kafka`](crate::register_kafka) prepared. Each stream reads
+/// [`register_kafka`](crate::register_kafka) prepared. To see a topic anew,
+/// execute its plan with a new context, as `DataFrame` does. Each stream reads
 /// on a thread of its own; dropping it ends that.
 pub struct KafkaScanExec {
     spec: ScanSpec,

@@ -43,6 +43,8 @@ pub(crate) struct Rows {
     /// Columns that are only judged stand behind the wanted ones.
     wanted: usize,
     len: usize,
+    /// What the records of these rows weigh, and so about what the rows do.
+    bytes: usize,
 }
 
 impl Rows {
@@ -109,12 +111,23 @@ impl Rows {
             without_payload: Vec::new(),
             wanted: wanted.len(),
             len: 0,
+            bytes: 0,
         })
     }
 
     /// How many rows the next batch has.
     pub(crate) fn len(&self) -> usize {
         self.len - self.skipped.len()
+    }
+
+    /// How many rows were built for it, those included that it will not have.
+    pub(crate) fn built(&self) -> usize {
+        self.len
+    }
+
+    /// The bytes that they were built from.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Adds a record as a row.
@@ -142,6 +155,10 @@ impl Rows {
         }
         let row = self.len;
         self.len += 1;
+        self.bytes += record.size();
+        if self.has_headers() {
+            self.bytes += record.headers_size();
+        }
         if key_error.is_none() && payload_error.is_none() {
             return Ok(Outcome::Row);
         }
@@ -181,6 +198,7 @@ impl Rows {
     /// Takes the rows as a batch of the wanted columns and starts anew.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.len);
+        self.bytes = 0;
         let mut arrays = Vec::with_capacity(self.columns.len());
         for column in &mut self.columns {
             arrays.push(match column {
@@ -228,6 +246,16 @@ impl Rows {
             &options,
         )?;
         self.only_wanted(batch)
+    }
+
+    fn has_headers(&self) -> bool {
+        let builders = self.columns.iter();
+        builders.into_iter().any(|column| {
+            matches!(
+                column,
+                ColumnBuilder::Metadata(MetadataBuilder::Headers(_), _)
+            )
+        })
     }
 
     fn only_wanted(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {

@@ -68,7 +68,7 @@ impl ScanSpec {
 pub(crate) struct ChunkSizes {
     /// Offsets in the first chunk: small, so that the first rows come at once.
     pub(crate) first: i64,
-    /// What a chunk should weigh, in bytes of keys and payloads.
+    /// What a chunk should weigh in memory, and a batch at most.
     pub(crate) bytes: usize,
 }
 
@@ -76,10 +76,17 @@ impl Default for ChunkSizes {
     fn default() -> Self {
         ChunkSizes {
             first: 256,
-            bytes: 8 * 1024 * 1024,
+            bytes: 16 * 1024 * 1024,
         }
     }
 }
+
+/// About what librdkafka takes for a record besides its key, payload and headers.
+const RECORD_OVERHEAD: usize = 320;
+
+/// Headers are parsed to be weighed, which is dear: only those of every so
+/// manieth record, and the others are taken to be like them.
+const HEADERS_SAMPLE: usize = 16;
 
 /// Where the rows go.
 pub(crate) trait Output {
@@ -114,7 +121,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             return Ok(());
         }
         let rows = Rows::try_new(&self.spec.table, self.partition, &self.spec.columns)?;
-        let mut rows = Batches::new(rows, self.spec, self.batch_size, self.metrics);
+        let mut rows = Batches::new(
+            rows,
+            self.spec,
+            self.batch_size,
+            self.chunk_sizes.bytes,
+            self.metrics,
+        );
         let mut bounds = Bounds::new(self.spec, range);
         match self.spec.table.options.mode.unwrap_or_default() {
             Mode::Upsert => self.newest_first(&mut bounds, &mut rows),
@@ -148,7 +161,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         Ok(!bounds.range.is_empty())
     }
 
-    /// Reads all records of a range and says what they weigh; `None` when
+    /// Reads all records of a range and says what memory they hold; `None` when
     /// nobody wants them any more. Stops early when they are too many bytes.
     fn read(
         &mut self,
@@ -156,36 +169,42 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         chunk: &mut F::Chunk,
     ) -> DataFusionResult<Option<usize>> {
         let _timer = self.metrics.fetch_time.timer();
-        let mut bytes = 0;
+        let mut held = 0;
         let mut counted = 0;
         loop {
             let progress = self.fetch.fetch(range.end, chunk)?;
             if !self.output.is_wanted() {
                 return Ok(None);
             }
-            let came = bytes;
-            bytes += weight(chunk, counted);
-            self.metrics.records_fetched.add(chunk.len() - counted);
-            self.metrics.bytes_fetched.add(bytes - came);
+            held += self.count(chunk, counted);
             counted = chunk.len();
             let several = range.end - range.start > 1;
-            if progress == Progress::End || (several && self.is_too_large(bytes)) {
-                return Ok(Some(bytes));
+            if progress == Progress::End || (several && self.is_too_large(held)) {
+                return Ok(Some(held));
             }
         }
+    }
+
+    /// Counts the records from this one on, and says what memory they hold.
+    fn count(&self, chunk: &F::Chunk, from: usize) -> usize {
+        let records = (from..chunk.len()).filter_map(|index| chunk.get(index));
+        let bytes: usize = records.map(|record| record.size()).sum();
+        let records = chunk.len() - from;
+        let sampled = (from..chunk.len()).step_by(HEADERS_SAMPLE);
+        let samples = sampled.len().max(1);
+        let headers: usize = sampled
+            .filter_map(|index| chunk.get(index))
+            .map(|record| record.headers_size())
+            .sum();
+        self.metrics.records_fetched.add(records);
+        self.metrics.bytes_fetched.add(bytes);
+        bytes + headers / samples * records + records * RECORD_OVERHEAD
     }
 
     /// Whether a chunk weighs far more than it was cut to.
     fn is_too_large(&self, bytes: usize) -> bool {
         bytes > self.chunk_sizes.bytes.saturating_mul(4)
     }
-}
-
-/// What the records from this one on weigh.
-fn weight(chunk: &impl Chunk, from: usize) -> usize {
-    (from..chunk.len())
-        .map(|index| chunk.get(index).map_or(0, |record| record.size()))
-        .sum()
 }
 
 /// What is still to be read of a partition, narrowed by the filter, which may

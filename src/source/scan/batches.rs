@@ -13,6 +13,8 @@ pub(super) struct Batches<'a> {
     rows: Rows,
     left: usize,
     batch_size: usize,
+    /// What the records of a batch weigh at most, and what the last one brings.
+    batch_bytes: usize,
     spec: &'a ScanSpec,
     metrics: &'a ScanMetrics,
 }
@@ -22,12 +24,14 @@ impl<'a> Batches<'a> {
         rows: Rows,
         spec: &'a ScanSpec,
         batch_size: usize,
+        batch_bytes: usize,
         metrics: &'a ScanMetrics,
     ) -> Self {
         Batches {
             rows,
             left: spec.limit.unwrap_or(usize::MAX),
             batch_size: batch_size.max(1),
+            batch_bytes,
             spec,
             metrics,
         }
@@ -74,12 +78,16 @@ impl<'a> Batches<'a> {
     pub(super) fn is_full(&self) -> bool {
         let rows = self.rows.len();
         // With a filter nobody knows how many of them will be left.
-        rows >= self.batch_size || (self.spec.filter.is_none() && rows >= self.left)
+        rows >= self.batch_size
+            || (self.spec.filter.is_none() && rows >= self.left)
+            || self.rows.bytes() >= self.batch_bytes
+            // Records that are left out are in the way of no row, but take room.
+            || self.rows.built() / 2 >= self.batch_size
     }
 
     /// Sends what there is; `false` when no more rows are wanted.
     pub(super) fn flush(&mut self, output: &mut impl Output) -> DataFusionResult<bool> {
-        let batch = match self.rows.len() {
+        let batch = match self.rows.built() {
             0 => None,
             _ => Some(self.take()?),
         };
@@ -89,6 +97,11 @@ impl<'a> Batches<'a> {
             return Ok(false);
         }
         Ok(self.left > 0 && output.is_wanted())
+    }
+
+    #[cfg(test)]
+    pub(super) fn built(&self) -> usize {
+        self.rows.built()
     }
 
     fn take(&mut self) -> DataFusionResult<RecordBatch> {

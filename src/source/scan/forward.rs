@@ -3,7 +3,7 @@
 use datafusion::error::Result as DataFusionResult;
 
 use super::batches::Batches;
-use super::{Bounds, Output, Scan, weight};
+use super::{Bounds, Output, Scan};
 use crate::record::{OffsetRange, Record};
 use crate::schema::Metadata;
 use crate::source::fetch::{Chunk, Fetch, Progress};
@@ -31,8 +31,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 let _timer = self.metrics.fetch_time.timer();
                 self.fetch.fetch(end, &mut chunk)?
             };
-            self.metrics.records_fetched.add(chunk.len());
-            self.metrics.bytes_fetched.add(weight(&chunk, 0));
+            self.count(&chunk, 0);
             let taken: Vec<usize> = (0..chunk.len())
                 .filter(|index| chunk.get(*index).is_some_and(|r| self.takes(&r, bounds)))
                 .collect();

@@ -262,8 +262,8 @@ fn logs() -> impl Strategy<Value = Vec<Logged>> {
 
 fn sizes() -> impl Strategy<Value = ChunkSizes> {
     let first = prop::sample::select(vec![1, 3, 1000]);
-    // As many bytes as about 1, 3 and 1000 of these records weigh.
-    let bytes = prop::sample::select(vec![10, 30, 10_000]);
+    // As many bytes as about 1, 3 and 1000 of these records take.
+    let bytes = prop::sample::select(vec![330, 1_000, 330_000]);
     (first, bytes).prop_map(|(first, bytes)| ChunkSizes { first, bytes })
 }
 
@@ -384,7 +384,7 @@ fn suddenly_large_records_do_not_make_a_chunk_of_many_times_its_size() {
     };
     let sizes = ChunkSizes {
         first: 10,
-        bytes: 10_000,
+        bytes: 50_000,
     };
     let result = run(&spec("upsert", vec![0, 1], None), &log, range, sizes, 100);
     assert_eq!(rows(&result.batches).len(), 2_000);
@@ -485,7 +485,7 @@ proptest! {
     fn several_passes_give_the_rows_of_one(
         log in logs(),
         sizes in sizes(),
-        memory in prop::sample::select(vec![2_000usize, 1_000, 600]),
+        memory in prop::sample::select(vec![4_000usize, 2_000, 1_000]),
         bad in prop::sample::select(vec!["fail", "skip"]),
     ) {
         let range = OffsetRange { start: 0, end: log.last().map_or(0, |r| r.offset + 1) };
@@ -524,6 +524,49 @@ fn keys_that_memory_has_no_room_for_are_read_in_further_passes() {
     let passes = result.metrics.passes.as_usize();
     assert!(passes > 1, "{passes} passes");
     assert_eq!(result.metrics.superseded.value(), 0);
+}
+
+#[test]
+fn a_batch_weighs_no_more_than_a_chunk_in_any_mode() {
+    let sizes = ChunkSizes {
+        first: 100,
+        bytes: 10_000,
+    };
+    let range = OffsetRange { start: 0, end: 100 };
+    let payload = format!(r#"{{"v":1,"padding":"{}"}}"#, "x".repeat(1_000));
+    let mut log = numbered(100);
+    for record in &mut log {
+        record.payload = Some(payload.clone().into_bytes());
+    }
+    for mode in ["append", "upsert"] {
+        let result = run(&spec(mode, vec![0, 1], None), &log, range, sizes, 8192);
+        assert_eq!(rows(&result.batches).len(), 100);
+        let largest = result.batches.iter().map(RecordBatch::num_rows).max();
+        assert!(largest <= Some(10), "{mode}: a batch of {largest:?} rows");
+    }
+}
+
+#[test]
+fn records_that_are_left_out_do_not_pile_up() {
+    let mut log = numbered(10_000);
+    for record in &mut log {
+        record.payload = Some(b"not JSON".to_vec());
+    }
+    for mode in ["append", "upsert"] {
+        let mut spec = spec(mode, vec![0, 1], None);
+        Arc::make_mut(&mut spec.table).options.on_bad_record = crate::options::OnBadRecord::Skip;
+        let set = ExecutionPlanMetricsSet::new();
+        let metrics = ScanMetrics::new(&set, 0);
+        let made = Rows::try_new(&spec.table, 0, &spec.columns).unwrap();
+        let mut rows = Batches::new(made, &spec, 100, usize::MAX, &metrics);
+        let batches = std::cell::RefCell::default();
+        let mut output = Collected {
+            batches: Some(&batches),
+        };
+        assert!(rows.extend(log.iter(), &mut output).unwrap());
+        assert!(rows.built() <= 200, "{} rows", rows.built());
+        assert!(batches.into_inner().is_empty());
+    }
 }
 
 #[test]
