@@ -463,7 +463,7 @@ impl Scale {
                 self.slack += 2 * DAY;
             }
             (Timestamp(..) | DataType::Int64, DataType::Int64) => {}
-            (DataType::Int64, to) if to.is_numeric() => {}
+            (DataType::Int64, to) if keeps_integers(to) => {}
             _ => return None,
         }
         // A number is a number, however wide.
@@ -475,7 +475,11 @@ impl Scale {
 
     /// The offsets or milliseconds whose value compares so.
     fn interval(&self, op: Operator, literal: &ScalarValue) -> Option<Interval> {
-        let (floor, ceil) = whole(literal)?;
+        // Beyond these nothing is compared in earnest, and products would not fit.
+        const LARGEST: i128 = 1 << 80;
+        let (floor, ceil) = whole(literal).filter(|(floor, ceil)| {
+            (-LARGEST..LARGEST).contains(floor) && (-LARGEST..LARGEST).contains(ceil)
+        })?;
         let (exact, times, parts) = (self.parts == 1, self.times, self.parts);
         let step = i128::from(exact);
         let at_least = |value: i128| -(-value * parts).div_euclid(times) - self.slack;
@@ -497,6 +501,16 @@ impl Scale {
             min: clamp(min),
             max: clamp(max),
         })
+    }
+}
+
+/// Whether different integers stay different, as far as [`EXACT`]; an integer
+/// that is too large for a type is an error and not rounded.
+fn keeps_integers(to: &DataType) -> bool {
+    match to {
+        DataType::Float64 => true,
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale >= 0,
+        to => to.is_integer(),
     }
 }
 

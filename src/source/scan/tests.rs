@@ -602,3 +602,40 @@ fn a_lower_bound_of_offsets_starts_the_reading_there() {
         assert_eq!(result.fetched, read, "{sql}");
     }
 }
+
+#[test]
+fn a_comparison_that_rounds_does_not_decide_what_is_read() {
+    // The float next to 16777216 is 16777218.
+    let mut log = numbered(1);
+    log[0].offset = 16_777_217;
+    let range = OffsetRange {
+        start: 0,
+        end: 16_777_218,
+    };
+    let most = "99999999999999999999999999999999999999";
+    for (mode, sql) in [
+        (
+            "append",
+            "CAST(_offset AS REAL) = CAST(16777216 AS REAL)".to_owned(),
+        ),
+        (
+            "append",
+            "CAST(_offset AS REAL) <= CAST(16777216 AS REAL)".to_owned(),
+        ),
+        (
+            "append",
+            "CAST(CAST(_offset AS REAL) AS DOUBLE) = 16777216".to_owned(),
+        ),
+        (
+            "upsert",
+            format!(
+                "CAST(CAST(CAST(_timestamp AS TIMESTAMP(0)) AS BIGINT) AS DECIMAL(38, 0)) < CAST('{most}' AS DECIMAL(38, 0))"
+            ),
+        ),
+    ] {
+        let mut spec = spec(mode, vec![0, 1, 2, 3, 4], None);
+        spec.filter = Some(physical(&spec, &sql));
+        let result = run(&spec, &log, range, ChunkSizes::default(), 8192);
+        assert_eq!(rows(&result.batches).len(), 1, "{sql}");
+    }
+}
