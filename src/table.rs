@@ -357,7 +357,8 @@ impl TableProvider for KafkaTable {
 }
 
 /// Whether a filter cannot be evaluated from a row alone: it holds a subquery,
-/// or something like `random()` that is another value each time.
+/// a function that is awaited, or one like `random()` that is another value each
+/// time.
 fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
     Ok(filter.is_volatile()
         || filter.exists(|expression| {
@@ -368,8 +369,12 @@ fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
                     | Expr::Exists(_)
                     | Expr::SetComparison(_)
                     | Expr::OuterReferenceColumn(..)
-            ))
+            ) || is_awaited(expression))
         })?)
+}
+
+fn is_awaited(expression: &Expr) -> bool {
+    matches!(expression, Expr::ScalarFunction(call) if call.func.as_async().is_some())
 }
 
 /// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].

@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
 use datafusion::common::stats::Precision;
+use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -383,4 +390,47 @@ async fn every_turn_of_a_recursion_has_its_own_filters() {
         );
         assert_eq!(table.rows(&sql).await, ["40"], "{join}");
     }
+}
+
+/// A function whose result is awaited, as of one that asks a server.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Awaited(Signature);
+
+impl ScalarUDFImpl for Awaited {
+    fn name(&self) -> &str {
+        "awaited"
+    }
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+    fn return_type(&self, _: &[DataType]) -> DataFusionResult<DataType> {
+        Ok(DataType::Int64)
+    }
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
+        datafusion::common::internal_err!("nobody awaits it")
+    }
+}
+
+#[async_trait]
+impl AsyncScalarUDFImpl for Awaited {
+    async fn invoke_async_with_args(
+        &self,
+        arguments: ScalarFunctionArgs,
+    ) -> DataFusionResult<ColumnarValue> {
+        Ok(arguments.args[0].clone())
+    }
+}
+
+#[tokio::test]
+async fn a_filter_that_is_awaited_is_left_to_the_engine() {
+    let Some(broker) = broker::required("a_filter_that_is_awaited") else {
+        return;
+    };
+    let topic = topic(broker);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    let signature = Signature::exact(vec![DataType::Int64], Volatility::Immutable);
+    let function = AsyncScalarUDF::new(Arc::new(Awaited(signature)));
+    table.ctx.register_udf(function.into_scalar_udf());
+    let sql = "SELECT count(*) FROM t WHERE awaited(v) < 10 AND _partition = 0";
+    assert_eq!(table.rows(sql).await, ["5"]);
 }
