@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::prelude::SessionContext;
-use datafusion_kafka::KafkaTable;
+use datafusion_kafka::{KafkaConfig, KafkaTable, register_kafka};
 use futures::StreamExt;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -95,7 +95,25 @@ fn queries(keys: u64) -> Vec<(&'static str, String)> {
             format!("SELECT * FROM orders WHERE _key = '{wanted}'"),
         ),
         ("LIMIT 10", "SELECT * FROM orders LIMIT 10".to_owned()),
+        ("`_key` of all", "SELECT _key FROM orders".to_owned()),
+        ("one key written last, promised", promised("last")),
+        ("one key written halfway, promised", promised("halfway")),
+        ("one key written first, promised", promised("first")),
     ]
+}
+
+/// Keys that are written once, and when, for look-ups under `PRIMARY KEY (_key)`.
+fn written_once(i: u64, records: u64) -> Option<&'static str> {
+    match i {
+        0 => Some("first"),
+        i if i == records / 2 => Some("halfway"),
+        i if i + 1 == records => Some("last"),
+        _ => None,
+    }
+}
+
+fn promised(key: &str) -> String {
+    format!("SELECT * FROM promised WHERE _key = '{key}'")
 }
 
 fn key(i: u64) -> String {
@@ -130,6 +148,14 @@ fn median(rounds: u64, run: impl Fn() -> usize) -> Figures {
 /// A new session per query, as a program that asks one question has.
 async fn query(servers: &str, topic: &str, sql: &str) -> usize {
     let ctx = SessionContext::new();
+    register_kafka(&ctx, KafkaConfig::new()).unwrap();
+    if sql.contains("promised") {
+        let create = format!(
+            "CREATE EXTERNAL TABLE promised (_key VARCHAR, order_id BIGINT, PRIMARY KEY (_key)) \
+             STORED AS KAFKA LOCATION 'kafka://{servers}/{topic}'"
+        );
+        ctx.sql(&create).await.unwrap();
+    }
     let schema = Schema::new(
         orders::fields()
             .iter()
@@ -169,9 +195,11 @@ fn fill(broker: &broker::Broker, records: u64, keys: u64) -> String {
     for i in 0..records {
         // Keys are written round by round, in another order each time.
         let id = i.wrapping_mul(7_368_787) % keys;
-        let key = key(id);
+        let once = written_once(i, records);
+        let key = once.map_or_else(|| key(id), str::to_owned);
         orders::write_order(i, &mut payload);
-        let tombstone = keys < records && id.is_multiple_of(100) && i >= records - keys;
+        let is_last_round = keys < records && i >= records - keys;
+        let tombstone = is_last_round && id.is_multiple_of(100) && once.is_none();
         let mut record = BaseRecord::to(&topic).key(&key);
         if !tombstone {
             record = record.payload(&payload);
