@@ -75,6 +75,9 @@ impl Candidates {
 
     /// What is not read because of it, in words.
     pub(crate) fn describe(&self, mode: Mode) -> Vec<String> {
+        if self.is_empty() {
+            return vec!["nothing".to_owned()];
+        }
         let mut words = Vec::new();
         let Interval { min, max } = self.offsets;
         if min > 0 {
