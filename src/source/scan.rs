@@ -84,8 +84,8 @@ impl Default for ChunkSizes {
 /// About what librdkafka takes for a record besides its key, payload and headers.
 const RECORD_OVERHEAD: usize = 320;
 
-/// Headers are parsed to be weighed, which is dear: only those of every so
-/// manieth record, and the others are taken to be like them.
+/// Headers are parsed to be weighed, which is dear: only those of one record in
+/// so many are, and the others are taken to be like them.
 const HEADERS_SAMPLE: usize = 16;
 
 /// Where the rows go.
