@@ -42,6 +42,8 @@ pub(crate) struct Rows {
     without_payload: Vec<usize>,
     /// Columns that are only judged stand behind the wanted ones.
     wanted: usize,
+    /// Whether headers are among the columns, and so weigh.
+    has_headers: bool,
     len: usize,
     /// What the records of these rows weigh, and so about what the rows do.
     bytes: usize,
@@ -100,6 +102,12 @@ impl Rows {
             None => None,
             Some(_) => Some(PayloadDecoder::try_new(table, payload_fields.into())?),
         };
+        let has_headers = columns.iter().any(|column| {
+            matches!(
+                column,
+                ColumnBuilder::Metadata(MetadataBuilder::Headers(_), _)
+            )
+        });
         Ok(Rows {
             table: Arc::clone(table),
             partition,
@@ -110,6 +118,7 @@ impl Rows {
             skipped: Vec::new(),
             without_payload: Vec::new(),
             wanted: wanted.len(),
+            has_headers,
             len: 0,
             bytes: 0,
         })
@@ -156,7 +165,7 @@ impl Rows {
         let row = self.len;
         self.len += 1;
         self.bytes += record.size();
-        if self.has_headers() {
+        if self.has_headers {
             self.bytes += record.headers_size();
         }
         if key_error.is_none() && payload_error.is_none() {
@@ -246,16 +255,6 @@ impl Rows {
             &options,
         )?;
         self.only_wanted(batch)
-    }
-
-    fn has_headers(&self) -> bool {
-        let builders = self.columns.iter();
-        builders.into_iter().any(|column| {
-            matches!(
-                column,
-                ColumnBuilder::Metadata(MetadataBuilder::Headers(_), _)
-            )
-        })
     }
 
     fn only_wanted(&self, batch: RecordBatch) -> Result<RecordBatch, ArrowError> {

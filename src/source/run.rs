@@ -33,6 +33,7 @@ pub(crate) struct Runs(Mutex<Vec<Execution>>);
 /// One execution of the plan, which is what has one task context.
 #[derive(Default)]
 struct Execution {
+    /// As long as this is kept, no other context can have its address.
     context: Weak<TaskContext>,
     /// Of all scans: one instant for all.
     watermarks: Arc<Once<Watermarks>>,
