@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use crate::error::{Error, Result};
-use crate::native::TopicHandle;
+use crate::native::{TopicHandle, TopicId};
 use crate::options::TableOptions;
 use crate::record::OffsetRange;
 
@@ -28,6 +28,10 @@ const SLICE: Duration = Duration::from_millis(700);
 /// How long librdkafka's reason for a failed request is waited for, which is
 /// also the pause before the request is made again.
 const REASON: Duration = Duration::from_millis(100);
+
+/// Reasons in errors.
+pub(crate) const DELETED: &str = "the topic was deleted while it was read";
+pub(crate) const RECREATED: &str = "the topic was recreated while it was read; run the query again";
 
 /// A client that reads: metadata, offsets, records.
 pub(crate) struct Client {
@@ -65,34 +69,78 @@ impl Client {
     /// # Errors
     /// [`Error::TopicNotFound`], [`Error::Connect`] after `kafka.timeout`.
     pub(crate) fn partitions(&self, cancel: &Cancel) -> Result<Vec<i32>> {
-        let consumer = self.consumer();
-        let metadata = self.ask(cancel, |wait| {
-            let metadata = consumer.fetch_metadata(Some(&self.name), wait)?;
-            let topic = metadata.topics().first();
-            match topic
-                .and_then(|topic| topic.error())
-                .map(RDKafkaErrorCode::from)
-            {
-                Some(code) => Err(KafkaError::MetadataFetch(code)),
-                None => Ok(topic
-                    .map(|topic| topic.partitions().iter().map(|p| p.id()).collect())
-                    .unwrap_or_default()),
+        let leaders = self.ask(cancel, |wait| self.leaders(wait));
+        let leaders = leaders.map_err(|failure| self.not_described(failure))?;
+        Ok(leaders.into_keys().collect())
+    }
+
+    /// The topic's partitions in their order, and its id.
+    ///
+    /// # Errors
+    /// As [`partitions`](Self::partitions).
+    pub(crate) fn topic(&self, cancel: &Cancel) -> Result<Topic> {
+        self.ask(cancel, |wait| self.describe(wait))
+            .map_err(|failure| self.not_described(failure))
+    }
+
+    /// What happened to the topic of this id, as the reason in an error: it
+    /// was deleted, or another one bears its name. Brokers are asked only once.
+    pub(crate) fn lost(&self, id: Option<TopicId>) -> Option<&'static str> {
+        match self.describe(SLICE) {
+            Ok(topic) => topic.is_another(id).then_some(RECREATED),
+            Err(error) => {
+                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
+                (error.rdkafka_error_code() == Some(unknown)).then_some(DELETED)
             }
-        });
-        let mut partitions: Vec<i32> = match metadata {
-            Err(Failure::Refused(
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
-            )) => {
-                return Err(Error::TopicNotFound {
-                    topic: self.name.clone(),
-                    servers: self.servers.clone(),
-                    hint: String::new(),
-                });
+        }
+    }
+
+    fn describe(&self, wait: Duration) -> Result<Topic, KafkaError> {
+        let asked = Instant::now();
+        let leaders = self.leaders(wait)?;
+        // A leader is connected to anyway, and knows which topic it leads.
+        let leader = leaders.values().find(|leader| **leader >= 0);
+        let id = match leader {
+            None => {
+                return Err(KafkaError::MetadataFetch(
+                    RDKafkaErrorCode::LeaderNotAvailable,
+                ));
             }
-            other => other.map_err(|failure| self.error("read the partitions", failure))?,
+            Some(leader) => self.topic.id(*leader, wait.saturating_sub(asked.elapsed())),
         };
-        partitions.sort_unstable();
-        Ok(partitions)
+        let id = match id {
+            Err(code) if is_transient(code) => return Err(KafkaError::MetadataFetch(code)),
+            // Who may not know it does without.
+            id => id.unwrap_or(None),
+        };
+        Ok(Topic {
+            partitions: leaders.into_keys().collect(),
+            id,
+        })
+    }
+
+    /// The broker that leads each partition; negative where there is none.
+    fn leaders(&self, wait: Duration) -> Result<BTreeMap<i32, i32>, KafkaError> {
+        let metadata = self.consumer().fetch_metadata(Some(&self.name), wait)?;
+        let topic = metadata.topics().first();
+        if let Some(error) = topic.and_then(|topic| topic.error()) {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
+        Ok(partitions.map(|p| (p.id(), p.leader())).collect())
+    }
+
+    fn not_described(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Refused(
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
+            ) => Error::TopicNotFound {
+                topic: self.name.clone(),
+                servers: self.servers.clone(),
+                hint: String::new(),
+            },
+            failure => self.error("read the partitions", failure),
+        }
     }
 
     /// The low watermarks and the ends (the last stable offsets where only
@@ -163,16 +211,6 @@ impl Client {
         Arc::clone(&self.topic)
     }
 
-    /// Whether the brokers say that there is no such topic; not that they do
-    /// not answer.
-    pub(crate) fn is_topic_gone(&self) -> bool {
-        let Ok(metadata) = self.consumer().fetch_metadata(Some(&self.name), SLICE) else {
-            return false;
-        };
-        let error = metadata.topics().first().and_then(|topic| topic.error());
-        error.map(RDKafkaErrorCode::from) == Some(RDKafkaErrorCode::UnknownTopicOrPartition)
-    }
-
     /// Serves librdkafka's logs and errors; the last error is kept for messages.
     pub(crate) fn serve_events(&self) {
         serve_events(self.consumer(), Duration::ZERO);
@@ -197,6 +235,20 @@ impl Client {
             topic: self.name.clone(),
             reason,
         })
+    }
+}
+
+/// What brokers say of the topic that bears a name.
+pub(crate) struct Topic {
+    pub(crate) partitions: Vec<i32>,
+    /// `None` where brokers do not tell it.
+    pub(crate) id: Option<TopicId>,
+}
+
+impl Topic {
+    /// Whether this is certainly not the topic of that id.
+    pub(crate) fn is_another(&self, id: Option<TopicId>) -> bool {
+        matches!((self.id, id), (Some(now), Some(then)) if now != then)
     }
 }
 

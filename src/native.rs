@@ -1,11 +1,13 @@
-//! The one file with `unsafe`: reading a partition through librdkafka's own
-//! calls.
+//! The one module with `unsafe`: reading a partition through librdkafka's own
+//! calls, and what else rdkafka has no call for.
 //!
 //! rdkafka's consumers hand out one event, one `Arc` and one wake-up per
 //! record. A snapshot reads millions of records only to throw most of them
 //! away, so here they come in batches of plain pointers instead.
 
 #![allow(unsafe_code)]
+
+mod topic_id;
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::{self, NonNull};
@@ -18,6 +20,8 @@ use rdkafka_sys as sys;
 
 use crate::options::Partitioner;
 use crate::record::Record;
+
+pub(crate) use topic_id::TopicId;
 
 /// A topic of one client: what partitions are read from.
 pub(crate) struct TopicHandle<C: ConsumerContext> {

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::client::{Cancel, Client, LastError, is_transient};
+use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
-use crate::native::{Message, Messages, PartitionReader};
+use crate::native::{Message, Messages, PartitionReader, TopicId};
 use crate::record::Record;
 
 /// Records that were fetched together, oldest first.
@@ -61,14 +61,14 @@ const MAX_RECORDS: usize = 16 * 1024;
 /// still there: librdkafka itself goes on for half a minute.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
-const DELETED: &str = "the topic was deleted while it was read";
-
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
     /// From the first seek on.
     reader: Option<PartitionReader<LastError>>,
     topic: String,
+    /// Of the topic that is to be read, not another one of its name.
+    topic_id: Option<TopicId>,
     partition: i32,
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
@@ -89,6 +89,7 @@ impl PartitionFetch {
             client,
             reader: None,
             topic: topic.to_owned(),
+            topic_id: None,
             partition,
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
@@ -103,20 +104,26 @@ impl PartitionFetch {
         PartitionFetch { cancel, ..self }
     }
 
+    /// Fails where another topic of the same name is noticed.
+    pub(crate) fn of(self, topic_id: Option<TopicId>) -> Self {
+        PartitionFetch { topic_id, ..self }
+    }
+
     fn progress(&mut self) {
         self.waited = Duration::ZERO;
         self.looked_up = Duration::ZERO;
     }
 
-    /// Nothing came for a while: a topic that is gone is an error at once,
-    /// servers that are silent are one after `kafka.retry_timeout`.
+    /// Nothing came for a while: a topic that is gone is an error at once, also
+    /// where another one bears its name; servers that are silent are one after
+    /// `kafka.retry_timeout`.
     fn wait_on(&mut self, waited: Duration) -> Result<()> {
         self.client.serve_events();
         self.waited += waited;
         if self.waited - self.looked_up >= LOOK_UP {
             self.looked_up = self.waited;
-            if self.client.is_topic_gone() {
-                return Err(self.error(DELETED.to_owned()));
+            if let Some(reason) = self.client.lost(self.topic_id) {
+                return Err(self.error(reason.to_owned()));
             }
         }
         if self.waited <= self.retry_timeout {
@@ -147,11 +154,16 @@ impl PartitionFetch {
                 Ok(())
             }
             code if is_transient(code) => Ok(()),
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => Err(self
-                .error(format!(
-                    "the broker no longer holds this offset, since retention or compaction passed \
-                     it or the topic was recreated while it was read; run the query again ({text})"
-                ))),
+            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
+                let reason = self.client.lost(self.topic_id).map(str::to_owned);
+                Err(self.error(reason.unwrap_or_else(|| {
+                    format!(
+                        "the broker no longer holds this offset, since retention or compaction \
+                         passed it or the topic was recreated while it was read; run the query \
+                         again ({text})"
+                    )
+                })))
+            }
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Err(self.error(DELETED.to_owned())),

@@ -23,4 +23,5 @@ pub(crate) mod one_instant;
 pub(crate) mod predicate;
 pub(crate) mod rows;
 pub(crate) mod run;
+pub(crate) mod same_topic;
 pub(crate) mod scan;

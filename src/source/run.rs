@@ -15,12 +15,14 @@ use tokio::sync::mpsc;
 
 use crate::client::{Cancel, Client};
 use crate::error::{Error, Result};
+use crate::native::TopicId;
 use crate::options::CheckKeys;
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
 use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
+use crate::source::same_topic::{Checked, SameTopic};
 use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
 
 /// The runs of a plan's scans of one topic; most plans run once.
@@ -36,7 +38,7 @@ struct Execution {
     /// As long as this is kept, no other context can have its address.
     context: Weak<TaskContext>,
     /// Of all scans: one instant for all.
-    watermarks: Arc<Once<Watermarks>>,
+    begun: Arc<Once<Begun>>,
     scans: HashMap<usize, ScanRuns>,
 }
 
@@ -51,7 +53,12 @@ struct ScanRuns {
     last: Weak<Run>,
 }
 
-type Watermarks = BTreeMap<i32, OffsetRange>;
+/// The topic when the execution began.
+#[derive(Clone)]
+struct Begun {
+    id: Option<TopicId>,
+    watermarks: BTreeMap<i32, OffsetRange>,
+}
 
 impl Runs {
     /// What a stream of a scan shares with the others of this run.
@@ -94,8 +101,9 @@ impl Execution {
         let run = Arc::new(Run {
             spec: spec.clone(),
             client: Once::default(),
-            watermarks: Arc::clone(&self.watermarks),
+            begun: Arc::clone(&self.begun),
             snapshot: Arc::clone(&runs.snapshot),
+            checked: Checked::default(),
             bad_records: AtomicUsize::new(0),
             met: Arc::default(),
             homes: OnceLock::new(),
@@ -111,8 +119,9 @@ pub(crate) struct Run {
     spec: ScanSpec,
     client: Once<Arc<Client>>,
     /// Shared with all scans of the topic in the plan: one instant for all.
-    watermarks: Arc<Once<Watermarks>>,
+    begun: Arc<Once<Begun>>,
     snapshot: Arc<Once<Snapshot>>,
+    checked: Checked,
     bad_records: AtomicUsize,
     met: Arc<MetKeys>,
     homes: OnceLock<KeyHomes>,
@@ -148,15 +157,18 @@ impl Run {
         }
     }
 
-    /// The client and the offsets to read, looked up by whoever comes first.
-    fn open(&self, cancel: &Cancel) -> Result<(Arc<Client>, Snapshot)> {
+    /// The client, the topic and the offsets to read, looked up by whoever comes first.
+    fn open(&self, cancel: &Cancel) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
         let table = &self.spec.table;
         let client = self
             .client
             .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
-        let watermarks = self.watermarks.get(|| {
-            let partitions = client.partitions(cancel)?;
-            client.watermarks(&partitions, cancel)
+        let Begun { id, watermarks } = self.begun.get(|| {
+            // The id before the offsets, which could else be those of an earlier topic.
+            let topic = client.topic(cancel)?;
+            let watermarks = client.watermarks(&topic.partitions, cancel)?;
+            let id = topic.id;
+            Ok(Begun { id, watermarks })
         })?;
         if !watermarks.keys().eq(self.spec.held.keys()) {
             return Err(Error::Request {
@@ -168,7 +180,7 @@ impl Run {
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
-        Ok((client, snapshot))
+        Ok((client, id, snapshot))
     }
 }
 
@@ -275,7 +287,18 @@ impl ScanTask {
             let sender = sender.clone();
             move || sender.is_closed()
         }));
-        let (client, snapshot) = self.run.open(&cancel)?;
+        let (client, topic_id, snapshot) = self.run.open(&cancel)?;
+        let range = snapshot.range(self.kafka_partition);
+        let same_topic = SameTopic {
+            checked: &self.run.checked,
+            client: &client,
+            topic: &table.topic,
+            id: topic_id,
+            limit: spec.limit,
+            partition: self.kafka_partition,
+            end: range.end,
+            cancel: Arc::clone(&cancel),
+        };
         let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
         let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
         let scan = Scan {
@@ -289,39 +312,47 @@ impl ScanTask {
             met: self.run.met(),
             homes: self.run.homes(&self.context),
             fetch: PartitionFetch::new(
-                client,
+                Arc::clone(&client),
                 &table.topic,
                 self.kafka_partition,
                 table.options.retry_timeout,
             )
+            .of(topic_id)
             .cancelled_by(cancel),
             output: ChannelOutput {
+                same_topic: &same_topic,
                 sender,
                 schema: Arc::clone(&self.schema),
             },
         };
-        let result = scan.run(snapshot.range(self.kafka_partition));
+        let result = scan.run(range);
         let bad_records = self.metrics.bad_records.value();
         self.run
             .bad_records
             .fetch_add(bad_records, Ordering::Relaxed);
-        result
+        result?;
+        match range.is_empty() {
+            true => Ok(()),
+            false => Ok(same_topic.check()?),
+        }
     }
 }
 
 /// Hands batches over to the stream.
-struct ChannelOutput {
+struct ChannelOutput<'a> {
+    same_topic: &'a SameTopic<'a>,
     sender: mpsc::Sender<Message>,
     schema: SchemaRef,
 }
 
-impl Output for ChannelOutput {
-    fn send(&mut self, batch: RecordBatch) -> bool {
+impl Output for ChannelOutput<'_> {
+    fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool> {
+        self.same_topic.give(batch.num_rows())?;
         let batch = batch
             .with_schema(Arc::clone(&self.schema))
             .map(Some)
             .map_err(|error| DataFusionError::ArrowError(Box::new(error), None));
-        self.sender.blocking_send(batch).is_ok()
+        Ok(self.sender.blocking_send(batch).is_ok())
     }
 
     fn is_wanted(&self) -> bool {

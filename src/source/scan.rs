@@ -91,7 +91,7 @@ const HEADERS_SAMPLE: usize = 16;
 /// Where the rows go.
 pub(crate) trait Output {
     /// Takes a batch; `false` when nobody wants more.
-    fn send(&mut self, batch: RecordBatch) -> bool;
+    fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool>;
     /// Whether somebody still waits for rows.
     fn is_wanted(&self) -> bool;
 }

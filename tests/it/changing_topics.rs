@@ -47,13 +47,17 @@ struct MidScan {
 
 impl MidScan {
     async fn of(topic: &str, mode: &str, servers: &str) -> Self {
+        Self::of_query("SELECT v FROM t", topic, mode, servers).await
+    }
+
+    async fn of_query(sql: &str, topic: &str, mode: &str, servers: &str) -> Self {
         let nobody = Broker::elsewhere(servers);
         let options = [&LITTLE_AHEAD[..], &[("kafka.mode", mode)]].concat();
         let table = Declared::new(&nobody, topic, COLUMNS, &options).await;
         table
             .rows("SET datafusion.execution.batch_size = 100")
             .await;
-        let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
+        let frame = table.ctx.sql(sql).await.unwrap();
         let mut scan = MidScan {
             stream: frame.execute_stream().await.unwrap(),
             values: Vec::new(),
@@ -135,6 +139,28 @@ async fn a_topic_that_is_shorter_after_it_was_made_anew_is_not_mixed_with_the_ol
         broker.create_topic(&topic, 1, &[]);
         broker.produce(&topic, &records((0..500).map(|n| -1 - n)));
         is_right_or_says(mode, scan.rest().await, GONE);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_longer_after_it_was_made_anew_is_not_mixed_with_the_old() {
+    let Some(broker) = broker::required("a_topic_that_is_longer") else {
+        return;
+    };
+    for mode in MODES {
+        // The second has all its rows before any partition has been read to its end.
+        for sql in ["SELECT v FROM t", "SELECT v FROM t LIMIT 15000"] {
+            let topic = broker.new_topic("recreated", 1, &[]);
+            broker.produce(&topic, &records(0..RECORDS));
+            let scan = MidScan::of_query(sql, &topic, mode, &broker.servers).await;
+            broker.delete_topic(&topic);
+            broker.create_topic(&topic, 1, &[]);
+            broker.produce(&topic, &records((0..RECORDS + 500).map(|n| -1 - n)));
+            let error = scan.rest().await.unwrap_err();
+            let says_so = error.contains("the topic was recreated while it was read");
+            assert!(says_so, "{mode}, {sql}: {error}");
+            assert!(error.contains(&topic), "{mode}, {sql}: {error}");
+        }
     }
 }
 
@@ -319,6 +345,19 @@ async fn a_broker_that_is_away_and_comes_back_is_waited_for() {
         for broker in [1, 2] {
             kafka.broker_up(broker).unwrap();
         }
+        assert_eq!(scan.rest().await, all(), "{mode}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_without_ids_are_read() {
+    let kafka = mock_of_two().await;
+    // The last version of the response in which topics have no ids.
+    kafka
+        .apiversion(RDKafkaApiKey::Metadata, Some(0), Some(9))
+        .unwrap();
+    for mode in MODES {
+        let scan = MidScan::of("moving", mode, &kafka.bootstrap_servers()).await;
         assert_eq!(scan.rest().await, all(), "{mode}");
     }
 }

@@ -92,7 +92,7 @@ impl<'a> Batches<'a> {
             _ => Some(self.take()?),
         };
         if let Some(batch) = batch.filter(|batch| batch.num_rows() > 0)
-            && !output.send(batch)
+            && !output.send(batch)?
         {
             return Ok(false);
         }

@@ -108,9 +108,9 @@ struct Collected<'a> {
 }
 
 impl Output for Collected<'_> {
-    fn send(&mut self, batch: RecordBatch) -> bool {
+    fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool> {
         self.batches.unwrap().borrow_mut().push(batch);
-        true
+        Ok(true)
     }
     fn is_wanted(&self) -> bool {
         true
