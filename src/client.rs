@@ -25,6 +25,10 @@ use crate::record::OffsetRange;
 /// How long a single request may hold the thread before cancellation is looked at.
 const SLICE: Duration = Duration::from_millis(700);
 
+/// What librdkafka fetches of a partition at once, and what it is not made less than.
+const FETCH_BYTES: usize = 1024 * 1024;
+const LEAST_FETCH_BYTES: usize = 16 * 1024;
+
 /// How long librdkafka's reason for a failed request is waited for, which is
 /// also the pause before the request is made again.
 const REASON: Duration = Duration::from_millis(100);
@@ -44,8 +48,20 @@ pub(crate) struct Client {
 impl Client {
     /// Makes a client for one topic. Does not connect yet.
     pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
+        Self::with_memory(topic, options, usize::MAX)
+    }
+
+    /// As [`new`](Self::new), with so many bytes of memory for a partition: no
+    /// more than a part of them is fetched at once, where no option says how
+    /// much. What is fetched behind the end of a small chunk is thrown away.
+    pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
-        let config = options.client.consumer_config(options.isolation)?;
+        let mut config = options.client.consumer_config(options.isolation)?;
+        let at_once = bytes / 8;
+        if at_once < FETCH_BYTES && config.get("fetch.message.max.bytes").is_none() {
+            let at_once = at_once.max(LEAST_FETCH_BYTES);
+            config.set("fetch.message.max.bytes", at_once.to_string());
+        }
         let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
         let handle = TopicHandle::new(Arc::new(consumer), topic).ok_or_else(|| Error::Request {
             act: "use the name",

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::client::{Cancel, Client};
 use crate::error::{Error, Result};
 use crate::native::TopicId;
-use crate::options::CheckKeys;
+use crate::options::{CheckKeys, Mode};
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
 use crate::source::keys::{KeyHomes, MetKeys};
@@ -158,11 +158,20 @@ impl Run {
     }
 
     /// The client, the topic and the offsets to read, looked up by whoever comes first.
-    fn open(&self, cancel: &Cancel) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
+    fn open(
+        &self,
+        memory_share: usize,
+        cancel: &Cancel,
+    ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
         let table = &self.spec.table;
+        let memory = match table.options.mode.unwrap_or_default() {
+            Mode::Upsert => memory_share,
+            // Reads on and on: nothing that is fetched ahead is thrown away.
+            Mode::Append => usize::MAX,
+        };
         let client = self
             .client
-            .get(|| Client::new(&table.topic, &table.options).map(Arc::new))?;
+            .get(|| Client::with_memory(&table.topic, &table.options, memory).map(Arc::new))?;
         let Begun { id, watermarks } = self.begun.get(|| {
             // The id before the offsets, which could else be those of an earlier topic.
             let topic = client.topic(cancel)?;
@@ -287,7 +296,8 @@ impl ScanTask {
             let sender = sender.clone();
             move || sender.is_closed()
         }));
-        let (client, topic_id, snapshot) = self.run.open(&cancel)?;
+        let memory_share = self.run.memory_share(&self.context);
+        let (client, topic_id, snapshot) = self.run.open(memory_share, &cancel)?;
         let range = snapshot.range(self.kafka_partition);
         let same_topic = SameTopic {
             checked: &self.run.checked,
@@ -308,7 +318,7 @@ impl ScanTask {
             chunk_sizes: ChunkSizes::default(),
             metrics: &self.metrics,
             memory: &memory,
-            memory_share: self.run.memory_share(&self.context),
+            memory_share,
             met: self.run.met(),
             homes: self.run.homes(&self.context),
             fetch: PartitionFetch::new(

@@ -13,7 +13,7 @@ use crate::source::fetch::{Chunk, Fetch};
 use crate::source::fold::{SeenKeys, Share};
 use crate::source::rows::Outcome;
 
-/// Chunks are not made smaller than this for want of memory, but the set of keys is.
+/// What a chunk may take where nobody knows how much memory there is.
 const SMALL_CHUNK: usize = 1024 * 1024;
 
 /// A walk over the partition for a part of its keys.
@@ -34,6 +34,9 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             share: Share::WHOLE,
             sent_from: i64::MAX,
         }];
+        // Two thirds of what is small, since records are not all alike.
+        let bytes = self.chunk_sizes.bytes.min(self.memory_share / 6);
+        self.chunk_sizes.bytes = bytes.max(1);
         let mut seen = SeenKeys::new();
         while let Some(pass) = passes.pop() {
             self.metrics.passes.add(1);
@@ -74,7 +77,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 seen.allocated_bytes() + bytes + seen.growth(keys, bytes)
             };
             let mut reserved = self.reserve(needed(seen));
-            let small = bytes <= SMALL_CHUNK || !several;
+            let small = bytes <= self.small_chunk() || !several;
             while reserved.is_err()
                 && small
                 && seen.len() > 1
@@ -128,6 +131,16 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 return Ok(true);
             }
             current = next;
+        }
+    }
+
+    /// Chunks up to this are not made smaller for want of memory, but the set of
+    /// keys is: to fetch a chunk takes longer than to read its records, so many
+    /// small ones take longer than another pass.
+    fn small_chunk(&self) -> usize {
+        match self.memory_share {
+            usize::MAX => SMALL_CHUNK,
+            share => share / 4,
         }
     }
 
