@@ -1,0 +1,113 @@
+//! What is held at once, and what is done where there is little room.
+
+use datafusion::physical_plan::metrics::CustomMetricValue;
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn several_passes_give_the_rows_of_one(
+        log in logs(),
+        sizes in sizes(),
+        memory in prop::sample::select(vec![4_000usize, 2_000, 1_000]),
+        bad in prop::sample::select(vec!["fail", "skip"]),
+    ) {
+        let range = OffsetRange { start: 0, end: log.last().map_or(0, |r| r.offset + 1) };
+        let mut spec = spec("upsert", vec![0, 1], None);
+        let table = Arc::make_mut(&mut spec.table);
+        if bad == "skip" {
+            table.options.on_bad_record = crate::options::OnBadRecord::Skip;
+        }
+        let result = run_within(&spec, &log, range, sizes, 8, memory);
+        let found = rows(&result.batches);
+        let unique: BTreeMap<_, _> = found.iter().cloned().collect();
+        prop_assert_eq!(found.len(), unique.len(), "a key came twice");
+        prop_assert_eq!(unique, model(&log, range));
+    }
+}
+
+#[test]
+fn suddenly_large_records_do_not_make_a_chunk_of_many_times_its_size() {
+    // Small records at the end let the next chunk grow over large ones.
+    let mut log: Vec<Logged> = Vec::new();
+    for offset in 0..2_000 {
+        let padding = if offset < 1_000 { 4_000 } else { 1 };
+        let payload = format!(r#"{{"v":{offset},"x":"{}"}}"#, "x".repeat(padding));
+        log.push(Logged {
+            offset,
+            key: Some(format!("k{offset}").into_bytes()),
+            payload: Some(payload.into_bytes()),
+        });
+    }
+    let range = OffsetRange {
+        start: 0,
+        end: 2_000,
+    };
+    let sizes = ChunkSizes {
+        first: 10,
+        bytes: 50_000,
+    };
+    let result = run(&spec("upsert", vec![0, 1], None), &log, range, sizes, 100);
+    assert_eq!(rows(&result.batches).len(), 2_000);
+    assert!(
+        result.fetched < 3_000,
+        "{} records were fetched",
+        result.fetched
+    );
+}
+#[test]
+fn keys_that_memory_has_no_room_for_are_read_in_further_passes() {
+    let log = numbered(100_000);
+    let range = OffsetRange {
+        start: 0,
+        end: 100_000,
+    };
+    let spec = spec("upsert", vec![0, 1], None);
+    let result = run_within(&spec, &log, range, ChunkSizes::default(), 8192, 2_000_000);
+    assert_eq!(rows(&result.batches).len(), 100_000);
+    let passes = result.metrics.passes.as_usize();
+    assert!(passes > 1, "{passes} passes");
+    assert_eq!(result.metrics.superseded.value(), 0);
+}
+
+#[test]
+fn a_batch_weighs_no_more_than_a_chunk_in_any_mode() {
+    let sizes = ChunkSizes {
+        first: 100,
+        bytes: 10_000,
+    };
+    let range = OffsetRange { start: 0, end: 100 };
+    let payload = format!(r#"{{"v":1,"padding":"{}"}}"#, "x".repeat(1_000));
+    let mut log = numbered(100);
+    for record in &mut log {
+        record.payload = Some(payload.clone().into_bytes());
+    }
+    for mode in ["append", "upsert"] {
+        let result = run(&spec(mode, vec![0, 1], None), &log, range, sizes, 8192);
+        assert_eq!(rows(&result.batches).len(), 100);
+        let largest = result.batches.iter().map(RecordBatch::num_rows).max();
+        assert!(largest <= Some(10), "{mode}: a batch of {largest:?} rows");
+    }
+}
+
+#[test]
+fn records_that_are_left_out_do_not_pile_up() {
+    let mut log = numbered(10_000);
+    for record in &mut log {
+        record.payload = Some(b"not JSON".to_vec());
+    }
+    let mut spec = spec("append", vec![0, 1], None);
+    Arc::make_mut(&mut spec.table).options.on_bad_record = crate::options::OnBadRecord::Skip;
+    let metrics = ScanMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
+    let made = Rows::try_new(&spec.table, 0, &spec.columns).unwrap();
+    let mut rows = Batches::new(made, &spec, 100, usize::MAX, &metrics);
+    let batches = std::cell::RefCell::default();
+    let mut output = Collected {
+        batches: Some(&batches),
+    };
+    assert!(rows.extend(log.iter(), &mut output).unwrap());
+    assert!(rows.built() <= 200, "{} rows", rows.built());
+    assert!(batches.into_inner().is_empty());
+}
