@@ -317,8 +317,11 @@ impl ExecutionPlan for KafkaScanExec {
         let Some(&kafka_partition) = self.kafka_partitions.get(partition) else {
             return internal_err!("KafkaScanExec has no partition {partition}");
         };
+        let partitions = self.kafka_partitions.len();
         let task = ScanTask {
-            run: self.runs.join(self.scan, partition, &self.spec, &context),
+            run: self
+                .runs
+                .join(self.scan, partition, partitions, &self.spec, &context),
             kafka_partition,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),

@@ -47,8 +47,10 @@ struct Execution {
 #[derive(Default)]
 struct ScanRuns {
     snapshot: Arc<Once<Snapshot>>,
-    /// The output partitions that joined the last run.
+    /// The output partitions that were started since one was started again.
     joined: HashSet<usize>,
+    /// Of all of these, also where some ended before others were started.
+    homes: Arc<OnceLock<KeyHomes>>,
     /// A client lives as long as a stream reads, not as long as the plan.
     last: Weak<Run>,
 }
@@ -61,11 +63,13 @@ struct Begun {
 }
 
 impl Runs {
-    /// What a stream of a scan shares with the others of this run.
+    /// What a stream of a scan shares with the others of this run: that of one
+    /// of so many output partitions.
     pub(crate) fn join(
         &self,
         scan: usize,
         partition: usize,
+        partitions: usize,
         spec: &ScanSpec,
         context: &Arc<TaskContext>,
     ) -> Arc<Run> {
@@ -78,7 +82,7 @@ impl Runs {
                 ..Execution::default()
             },
         };
-        let run = execution.join(scan, partition, spec);
+        let run = execution.join(scan, partition, partitions, spec);
         executions.retain(|other| other.context.strong_count() > 0);
         executions.push(execution);
         run
@@ -92,24 +96,36 @@ impl Runs {
 }
 
 impl Execution {
-    fn join(&mut self, scan: usize, partition: usize, spec: &ScanSpec) -> Arc<Run> {
+    fn join(
+        &mut self,
+        scan: usize,
+        partition: usize,
+        partitions: usize,
+        spec: &ScanSpec,
+    ) -> Arc<Run> {
         let runs = self.scans.entry(scan).or_default();
-        let joins = runs.joined.insert(partition);
-        if let Some(run) = runs.last.upgrade().filter(|_| joins) {
-            return run;
+        if !runs.joined.insert(partition) {
+            runs.joined = HashSet::from([partition]);
+            runs.last = Weak::new();
+            runs.homes = Arc::default();
         }
-        let run = Arc::new(Run {
-            spec: spec.clone(),
-            client: Once::default(),
-            begun: Arc::clone(&self.begun),
-            snapshot: Arc::clone(&runs.snapshot),
-            checked: Checked::default(),
-            bad_records: AtomicUsize::new(0),
-            met: Arc::default(),
-            homes: OnceLock::new(),
+        let run = runs.last.upgrade().unwrap_or_else(|| {
+            Arc::new(Run {
+                spec: spec.clone(),
+                client: Once::default(),
+                begun: Arc::clone(&self.begun),
+                snapshot: Arc::clone(&runs.snapshot),
+                checked: Checked::default(),
+                bad_records: AtomicUsize::new(0),
+                met: Arc::default(),
+                homes: Arc::clone(&runs.homes),
+            })
         });
-        runs.joined = HashSet::from([partition]);
         runs.last = Arc::downgrade(&run);
+        if runs.joined.len() == partitions {
+            // Nobody else joins: their memory is that of the streams alone.
+            runs.homes = Arc::default();
+        }
         run
     }
 }
@@ -124,7 +140,7 @@ pub(crate) struct Run {
     checked: Checked,
     bad_records: AtomicUsize,
     met: Arc<MetKeys>,
-    homes: OnceLock<KeyHomes>,
+    homes: Arc<OnceLock<KeyHomes>>,
 }
 
 impl Run {

@@ -1,6 +1,7 @@
 //! What a query reads of a topic because of its filters, seen in EXPLAIN and in the metrics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
@@ -12,11 +13,11 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, common};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaScanExec, KafkaTable};
 
-use crate::broker::{self, Broker, Rec};
+use crate::broker::{self, Broker, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -333,6 +334,36 @@ async fn a_key_in_two_partitions_is_found_where_that_is_asked_for() {
     }
     let ignored = Declared::new(broker, &topic, columns, &[]).await;
     assert_eq!(ignored.rows("SELECT * FROM t").await, ["a|2", "b|3"]);
+}
+
+#[tokio::test]
+async fn a_key_in_two_partitions_is_found_by_streams_that_run_one_after_the_other() {
+    let Some(broker) = broker::required("a_key_in_two_partitions_one_after_the_other") else {
+        return;
+    };
+    let topic = broker.new_topic("homes", 2, &[]);
+    let record = |partition| Rec::new("a", r#"{"v":1}"#).partition(partition);
+    broker.produce(&topic, &[record(0), record(1)]);
+    let check = ("kafka.check_keys", "fail");
+    let table = Declared::new(broker, &topic, "_key VARCHAR, v BIGINT", &[check]).await;
+    let frame = table.ctx.sql("SELECT * FROM t").await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let scan = scans(&plan).remove(0);
+    let context = table.ctx.task_ctx();
+    let read = |partition| {
+        let stream = scan.execute(partition, Arc::clone(&context)).unwrap();
+        in_time("a stream", common::collect(stream))
+    };
+    for turn in 0..2 {
+        let first = read(turn).await.unwrap();
+        assert_eq!(cells(&first), [["a", "1"]], "turn {turn}");
+        let error = read(1 - turn).await.unwrap_err().to_string();
+        assert!(error.contains("in partition"), "turn {turn}: {error}");
+        // The plan is still there, and could be asked for another turn.
+        wait_until(Duration::from_secs(30), "all memory given back", || {
+            context.memory_pool().reserved() == 0
+        });
+    }
 }
 
 #[tokio::test]
