@@ -16,6 +16,9 @@
 //! writes row by row into a byte vector. What it writes, the decoder reads back
 //! as an equal value, for every type that [`check_type`] accepts.
 //!
+//! **Patching** ([`ObjectPatch`]) sets some properties of an object and leaves
+//! the others as they stand.
+//!
 //! **Inference** ([`SchemaInference`]) finds the columns of sampled documents.
 //!
 //! ```
@@ -48,6 +51,7 @@ mod infer;
 mod nested;
 mod number;
 mod object;
+mod patch;
 mod scalar;
 mod scan;
 mod temporal;
@@ -68,6 +72,7 @@ pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use infer::{SchemaInference, ValueInference};
+pub use patch::{ObjectPatch, PatchError, PatchWriter};
 pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
     check_type,

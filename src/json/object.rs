@@ -42,9 +42,9 @@ struct Known {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Target {
-    field: usize,
-    exact: bool,
+pub(super) struct Target {
+    pub(super) field: usize,
+    pub(super) exact: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -143,7 +143,7 @@ impl ObjectReader {
 
     /// The fields that a property fills: those of exactly its name or, only if
     /// there are none, those whose names differ in case.
-    fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
+    pub(super) fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
         let name = scanner.resolve(name).text().unwrap_or_default();
         let mut targets: Vec<_> = self
             .fields_by_folded_name

@@ -5,6 +5,7 @@ mod encoding;
 mod inference;
 mod numbers;
 mod oracle;
+mod patching;
 mod round_trip;
 mod temporal;
 

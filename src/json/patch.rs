@@ -1,0 +1,255 @@
+//! Setting properties of objects that are there already.
+
+use std::fmt;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::Fields;
+use arrow::error::ArrowError;
+
+use super::error::{DecodeError, DecodeErrorKind, EncodeError};
+use super::object::{ObjectReader, Target};
+use super::scan::{Scanner, document, utf8};
+use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
+use super::writer::{Column, property_name};
+
+/// Sets some properties of JSON objects and leaves all others as they stand:
+/// those that no field names, their order, and how their values are written.
+///
+/// A property keeps the spelling of its name where that differs from its field's
+/// only in case. One that is not there is added at the end.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{ArrayRef, Int64Array};
+/// use arrow::datatypes::{DataType, Field, Fields};
+/// use datafusion_kafka::json::{EncodeOptions, NameMatching, ObjectPatch};
+///
+/// let fields = Fields::from(vec![
+///     Field::new("price", DataType::Int64, true),
+///     Field::new("stock", DataType::Int64, true),
+/// ]);
+/// let patch = ObjectPatch::try_new(&fields, &[1], NameMatching::default(), &EncodeOptions::default())?;
+/// let stock: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(vec![7]))];
+/// let mut out = Vec::new();
+/// patch.batch(&stock)?.write(0, br#"{"price": 1.50, "Stock": 8, "note": null}"#, &mut out)?;
+/// assert_eq!(out, br#"{"price":1.50,"Stock":7,"note":null}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct ObjectPatch {
+    fields: Fields,
+    /// The positions in `fields` of those to set.
+    set: Vec<usize>,
+    names: Vec<Vec<u8>>,
+    reader: ObjectReader,
+    options: EncodeOptions,
+}
+
+impl ObjectPatch {
+    /// Prepares to set the fields at these positions. All fields are needed to
+    /// tell which property belongs to which of them.
+    ///
+    /// # Errors
+    /// A field whose type has no JSON form, see [`check_type`].
+    pub fn try_new(
+        fields: &Fields,
+        set: &[usize],
+        matching: NameMatching,
+        options: &EncodeOptions,
+    ) -> Result<Self, UnsupportedType> {
+        let set: Vec<usize> = set.iter().copied().filter(|i| *i < fields.len()).collect();
+        let to_set = || set.iter().filter_map(|index| fields.get(*index));
+        to_set().try_for_each(|field| check_type(field))?;
+        Ok(ObjectPatch {
+            names: to_set().map(|field| property_name(field)).collect(),
+            fields: fields.clone(),
+            reader: ObjectReader::new(fields, matching),
+            set,
+            options: options.clone(),
+        })
+    }
+
+    /// Gives access to the values to set: an array per field to set, in the
+    /// order of their positions.
+    ///
+    /// # Errors
+    /// Arrays that do not have the number or the types that the fields say.
+    pub fn batch<'a>(&'a self, columns: &'a [ArrayRef]) -> Result<PatchWriter<'a>, ArrowError> {
+        if columns.len() != self.set.len() {
+            return Err(ArrowError::SchemaError(format!(
+                "expected {} arrays but there are {}",
+                self.set.len(),
+                columns.len()
+            )));
+        }
+        let fields = self.set.iter().filter_map(|index| self.fields.get(*index));
+        let columns = fields
+            .zip(columns)
+            .map(|(field, array)| Column::new(field, array, &self.options))
+            .collect::<Result<_, _>>()?;
+        Ok(PatchWriter {
+            patch: self,
+            columns,
+        })
+    }
+}
+
+impl fmt::Debug for ObjectPatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectPatch")
+            .field("fields", &self.fields)
+            .field("set", &self.set)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The values of a batch, to be set row by row.
+#[derive(Debug)]
+pub struct PatchWriter<'a> {
+    patch: &'a ObjectPatch,
+    columns: Vec<Column<'a>>,
+}
+
+/// Why an object cannot be patched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The document is not one JSON object.
+    #[error(transparent)]
+    Document(#[from] DecodeError),
+    /// JSON cannot hold the value.
+    #[error(transparent)]
+    Value(#[from] EncodeError),
+}
+
+/// A property of the object that is patched.
+struct Property<'a> {
+    name: &'a str,
+    value: &'a str,
+    targets: Vec<Target>,
+    /// The one of `set` that takes its place.
+    set: Option<usize>,
+    removed: bool,
+}
+
+impl PatchWriter<'_> {
+    /// Appends the object with the values of this row set in it.
+    ///
+    /// # Errors
+    /// A document that is not an object, a value that JSON cannot hold; `out`
+    /// is then as it was.
+    ///
+    /// # Panics
+    /// Where `row` is beyond the end of the batch.
+    pub fn write(&self, row: usize, object: &[u8], out: &mut Vec<u8>) -> Result<(), PatchError> {
+        let mut properties = self.properties(object)?;
+        let mut added = Vec::new();
+        for (set, (field, column)) in self.patch.set.iter().zip(&self.columns).enumerate() {
+            let fills = |property: &Property<'_>| property.fills(*field);
+            // The last one of exactly its name, or else the last one at all.
+            let exact = properties.iter().rposition(|p| fills(p) == Some(true));
+            let place = exact.or_else(|| properties.iter().rposition(|p| fills(p).is_some()));
+            let omitted = self.patch.options.nulls == Nulls::Omit && column.is_null(row);
+            // A property that fills several columns is not this one's to change.
+            let shared = |property: &Property<'_>| property.targets.len() > 1;
+            match place.and_then(|place| properties.get_mut(place)) {
+                None if omitted => {}
+                Some(property) if shared(property) => added.push(set),
+                None => added.push(set),
+                Some(property) if !omitted => property.set = Some(set),
+                Some(_) => {
+                    let own = properties.iter_mut().filter(|p| p.fills(*field).is_some());
+                    let own: Vec<_> = own.collect();
+                    if own.iter().any(|property| shared(property)) {
+                        added.push(set);
+                    }
+                    own.into_iter()
+                        .filter(|property| !shared(property))
+                        .for_each(|property| property.removed = true);
+                }
+            }
+        }
+        let start = out.len();
+        self.write_properties(row, &properties, &added, out)
+            .inspect_err(|_| out.truncate(start))
+    }
+
+    fn properties<'a>(&self, object: &'a [u8]) -> Result<Vec<Property<'a>>, DecodeError> {
+        let mut scanner = Scanner::new(utf8(object)?);
+        if scanner.next() != Some(b'{') {
+            let value = document(object)?;
+            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            return Err(DecodeError::new(value.position(), kind));
+        }
+        scanner.expect(b'{', "expected an object")?;
+        let mut properties = Vec::new();
+        while scanner.more(properties.is_empty(), b'}')? {
+            let name = scanner.property()?;
+            scanner.colon()?;
+            let value = scanner.value_within(1)?;
+            properties.push(Property {
+                name: scanner.resolve(name).raw(),
+                value: scanner.resolve(value).raw(),
+                targets: self.patch.reader.targets(&scanner, name),
+                set: None,
+                removed: false,
+            });
+        }
+        scanner.end()?;
+        Ok(properties)
+    }
+
+    fn write_properties(
+        &self,
+        row: usize,
+        properties: &[Property<'_>],
+        added: &[usize],
+        out: &mut Vec<u8>,
+    ) -> Result<(), PatchError> {
+        out.push(b'{');
+        let mut separate = {
+            let mut first = true;
+            move |out: &mut Vec<u8>| {
+                if !std::mem::take(&mut first) {
+                    out.push(b',');
+                }
+            }
+        };
+        for property in properties.iter().filter(|property| !property.removed) {
+            separate(out);
+            out.extend_from_slice(property.name.as_bytes());
+            out.push(b':');
+            match property.set {
+                None => out.extend_from_slice(property.value.as_bytes()),
+                Some(set) => self.write_value(set, row, out)?,
+            }
+        }
+        for set in added {
+            separate(out);
+            out.extend_from_slice(self.patch.names.get(*set).map_or(&[], Vec::as_slice));
+            self.write_value(*set, row, out)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn write_value(&self, set: usize, row: usize, out: &mut Vec<u8>) -> Result<(), PatchError> {
+        let field = self
+            .patch
+            .set
+            .get(set)
+            .and_then(|i| self.patch.fields.get(*i));
+        if let (Some(column), Some(field)) = (self.columns.get(set), field) {
+            column
+                .write(row, out)
+                .map_err(|error| error.in_field(field.name()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Property<'_> {
+    /// Whether it gives a field its value, and if so, whether its name is exactly the field's.
+    fn fills(&self, field: usize) -> Option<bool> {
+        let target = self.targets.iter().find(|target| target.field == field);
+        target.map(|target| target.exact)
+    }
+}
