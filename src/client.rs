@@ -179,6 +179,38 @@ impl Client {
             .collect())
     }
 
+    /// The same, once the partitions end where `wait_for` says or later.
+    ///
+    /// # Errors
+    /// [`Error::NotYetThere`] after `kafka.timeout`.
+    pub(crate) fn watermarks_behind(
+        &self,
+        partitions: &[i32],
+        wait_for: &BTreeMap<i32, i64>,
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, OffsetRange>> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let watermarks = self.watermarks(partitions, cancel)?;
+            let end = |partition| watermarks.get(partition).map_or(0, |held| held.end);
+            let missing = wait_for.iter().find(|(p, wanted)| end(p) < **wanted);
+            let Some((&partition, &wanted)) = missing else {
+                return Ok(watermarks);
+            };
+            if Instant::now() >= deadline || cancel.is_cancelled() {
+                return Err(Error::NotYetThere {
+                    topic: self.name.clone(),
+                    partition,
+                    end: end(&partition),
+                    wanted,
+                    timeout: self.timeout,
+                });
+            }
+            // Whoever holds it up is another writer, of whom nothing is heard.
+            thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     /// Per partition the offset of the first record at or after `millis`;
     /// `None` where there is none.
     pub(crate) fn offsets_for_timestamp(
@@ -267,6 +299,9 @@ impl Topic {
         matches!((self.id, id), (Some(now), Some(then)) if now != then)
     }
 }
+
+/// How often ends are asked for that are waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A topic in the list of all topics.
 pub(crate) struct ListedTopic {

@@ -247,15 +247,82 @@ pub enum Error {
 
     /// A record that the brokers did not take.
     #[error(
-        "writing to topic `{topic}` failed: {reason}; {acknowledged} records had been acknowledged"
+        "writing row {row} to topic `{topic}` failed: {reason}; {acknowledged} records had been \
+         acknowledged"
     )]
     Produce {
         /// The topic.
         topic: String,
+        /// The number of its row in the statement, from 0.
+        row: u64,
         /// What librdkafka or the broker said of the first refused record.
         reason: String,
         /// How many records of the statement the brokers had acknowledged.
         acknowledged: u64,
+    },
+
+    /// A transaction that did not begin (`kafka.delivery` = `exactly_once`).
+    #[error("cannot begin a transaction on topic `{topic}`: {reason}")]
+    BeginTransaction {
+        /// The topic.
+        topic: String,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
+    /// A statement in a transaction that failed: nothing of it is in the topic.
+    #[error(
+        "writing to topic `{topic}` failed: {reason}; its transaction was not committed, so that \
+         readers of committed records see nothing of it"
+    )]
+    TransactionFailed {
+        /// The topic.
+        topic: String,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
+    /// A transaction of which nobody knows whether it was committed.
+    #[error(
+        "whether the statement on topic `{topic}` was committed is not known, since the brokers did \
+         not answer: {reason}; look into the topic before you repeat it"
+    )]
+    CommitUnknown {
+        /// The topic.
+        topic: String,
+        /// What librdkafka or the broker said.
+        reason: String,
+    },
+
+    /// Two rows of one statement that write the same key.
+    #[error(
+        "row {row} for topic `{topic}`: another row of the statement changes the same key; nothing \
+         was written"
+    )]
+    DuplicateKey {
+        /// The topic.
+        topic: String,
+        /// The row's number in the statement, from 0.
+        row: u64,
+    },
+
+    /// Offsets that a query was told to wait for (`kafka.wait_for`).
+    #[error(
+        "topic `{topic}` partition {partition} ends at offset {end} after {timeout:?} \
+         (`kafka.timeout`), and not at {wanted} as `kafka.wait_for` asks; a record there may belong \
+         to an open transaction, or before one"
+    )]
+    NotYetThere {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// Where it ends.
+        end: i64,
+        /// Where it was to end.
+        wanted: i64,
+        /// How long was waited.
+        timeout: Duration,
     },
 
     /// A table name that matches two patterns of the same kind.

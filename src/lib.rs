@@ -44,6 +44,8 @@
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | no broker | [`EmbeddedKafka`] |
 //!
+//! What was written is in the [`WriteReport`] of a plan that ran.
+//!
 //! What can be set, and in which order settings apply, is in [`options`].
 //!
 //! # How it works
@@ -51,6 +53,8 @@
 //! ```text
 //! SELECT  topic ──fetch──► records ──fold by key──► winners ──JSON──► RecordBatch ──► rows
 //! INSERT  rows ──► RecordBatch ──JSON──► key and payload, or tombstone ──► producer ──► count
+//! UPDATE, DELETE, MERGE, TRUNCATE, INSERT OVERWRITE
+//!         statement ──rewritten──► SELECT over the topic ──► rows that say what they change ──► INSERT
 //! ```
 //!
 //! A bounded scan asks once where the topic ends and reads each partition from
@@ -74,6 +78,7 @@ pub mod options;
 
 mod catalog;
 mod client;
+mod dml;
 mod embedded;
 mod factory;
 mod functions;
@@ -94,6 +99,7 @@ pub use factory::KafkaTableFactory;
 pub use options::Options;
 pub use schema::{KEY_COLUMN, VALUE_COLUMN};
 pub use session::{KafkaConfig, register_kafka};
+pub use sink::report::{WriteReport, WrittenOffsets};
 pub use source::exec::KafkaScanExec;
 #[doc(hidden)]
 pub use source::fold::SeenKeys;

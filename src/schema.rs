@@ -26,9 +26,16 @@ pub(crate) enum Metadata {
     Headers,
     Tombstone,
     Error,
+    /// Where the record behind a row lies and what it holds, byte by byte: for
+    /// statements that change a topic, in no table that a user sees.
+    RecordPartition,
+    RecordKey,
+    RecordPayload,
+    RecordHeaders,
 }
 
 impl Metadata {
+    /// Those that a table may declare.
     pub(crate) const ALL: [Metadata; 7] = [
         Metadata::Topic,
         Metadata::Partition,
@@ -37,6 +44,14 @@ impl Metadata {
         Metadata::Headers,
         Metadata::Tombstone,
         Metadata::Error,
+    ];
+
+    /// Those of the record behind a row.
+    pub(crate) const RECORD: [Metadata; 4] = [
+        Metadata::RecordPartition,
+        Metadata::RecordKey,
+        Metadata::RecordPayload,
+        Metadata::RecordHeaders,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -48,6 +63,10 @@ impl Metadata {
             Metadata::Headers => "_headers",
             Metadata::Tombstone => "_tombstone",
             Metadata::Error => "_error",
+            Metadata::RecordPartition => "__record_partition",
+            Metadata::RecordKey => "__record_key",
+            Metadata::RecordPayload => "__record_payload",
+            Metadata::RecordHeaders => "__record_headers",
         }
     }
 
@@ -55,10 +74,10 @@ impl Metadata {
     pub(crate) fn data_type(self) -> DataType {
         match self {
             Metadata::Topic | Metadata::Error => DataType::Utf8View,
-            Metadata::Partition => DataType::Int32,
+            Metadata::Partition | Metadata::RecordPartition => DataType::Int32,
             Metadata::Offset => DataType::Int64,
             Metadata::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-            Metadata::Headers => {
+            Metadata::Headers | Metadata::RecordHeaders => {
                 let fields = vec![
                     Field::new("key", DataType::Utf8, false),
                     Field::new("value", DataType::Binary, true),
@@ -66,6 +85,7 @@ impl Metadata {
                 DataType::new_list(DataType::Struct(Fields::from(fields)), false)
             }
             Metadata::Tombstone => DataType::Boolean,
+            Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
         }
     }
 
@@ -81,6 +101,7 @@ impl Metadata {
             (Metadata::Timestamp, other) => matches!(other, DataType::Timestamp(..)),
             (Metadata::Headers, other) => is_headers(other),
             (Metadata::Tombstone, other) => matches!(other, DataType::Boolean),
+            (record, other) => *other == record.data_type(),
         };
         kind && can_cast_types(&self.data_type(), declared)
     }
@@ -183,6 +204,7 @@ impl KafkaSchema {
             columns.push(column);
         }
         check_duplicates(&fields)?;
+        check_reserved(&fields)?;
         let schema = KafkaSchema {
             arrow: Arc::new(Schema::new_with_metadata(
                 fields,
@@ -193,6 +215,28 @@ impl KafkaSchema {
         };
         schema.check_rows_without_payload(mode, options.on_bad_record)?;
         Ok(schema)
+    }
+
+    /// The same columns, and behind them those of the record behind each row.
+    pub(crate) fn with_record(&self) -> Self {
+        let mut fields: Vec<FieldRef> = self.arrow.fields().iter().cloned().collect();
+        let mut columns = self.columns.clone();
+        for metadata in Metadata::RECORD {
+            fields.push(Arc::new(Field::new(
+                metadata.name(),
+                metadata.data_type(),
+                true,
+            )));
+            columns.push(Column::Metadata(metadata));
+        }
+        KafkaSchema {
+            arrow: Arc::new(Schema::new_with_metadata(
+                fields,
+                self.arrow.metadata().clone(),
+            )),
+            columns,
+            value_format: self.value_format,
+        }
     }
 
     /// The columns as Arrow and DataFusion see them.
@@ -291,6 +335,18 @@ fn check_duplicates(fields: &[FieldRef]) -> Result<()> {
     let mut names = std::collections::HashSet::new();
     match fields.iter().find(|field| !names.insert(field.name())) {
         Some(field) => Err(invalid(field.name(), "is declared twice".to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Columns of the record behind a row would hide declared ones of that name.
+fn check_reserved(fields: &[FieldRef]) -> Result<()> {
+    let reserved = |field: &&FieldRef| field.name().starts_with("__record_");
+    match fields.iter().find(reserved) {
+        Some(field) => Err(invalid(
+            field.name(),
+            "names that start with `__record_` are reserved".to_owned(),
+        )),
         None => Ok(()),
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use datafusion::common::plan_datafusion_err;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
+use datafusion::optimizer::AnalyzerRule;
 
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
+use crate::dml::RewriteDml;
 use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
 use crate::functions;
@@ -43,7 +45,8 @@ impl KafkaConfig {
 /// Adds Kafka to a session: `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
 /// `SET kafka.x = ..`, in the default schema a table for every topic whose
 /// name matches a pattern, a rule by which all scans of a topic in one query
-/// end at the same offsets, and table functions. Does not connect.
+/// end at the same offsets, one by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
+/// and `INSERT OVERWRITE` change topics, and table functions. Does not connect.
 ///
 /// Call it once per session.
 ///
@@ -134,8 +137,12 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             defaults.default_catalog.clone(),
             defaults.default_schema.clone(),
         );
+        // Before the rules that coerce types, also in what it makes.
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(RewriteDml)];
+        rules.extend(state.analyzer().rules.iter().cloned());
         *state = SessionStateBuilder::new_from_existing(state.clone())
             .with_physical_optimizer_rule(Arc::new(OneInstant))
+            .with_analyzer_rules(rules)
             .build();
         functions::register(&mut state, &config.options)
             .map_err(|error| Error::Unsupported(error.to_string()))?;

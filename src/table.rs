@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
-    Constraints, DFSchema, DFSchemaRef, Result as DataFusionResult, not_impl_err, plan_err,
+    Constraints, DFSchema, DFSchemaRef, Result as DataFusionResult, plan_err,
 };
 use datafusion::datasource::TableType;
 use datafusion::datasource::sink::DataSinkExec;
@@ -21,7 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::client::{Client, blocking};
 use crate::error::{Error, Result};
 use crate::infer;
-use crate::options::{Bound, Options, TableOptions};
+use crate::options::{Bound, Mode, Options, TableOptions};
 use crate::schema::KafkaSchema;
 use crate::sink::exec::KafkaSink;
 use crate::source::exec::KafkaScanExec;
@@ -51,7 +51,9 @@ pub(crate) struct TableDefinition {
 ///
 /// # Writing
 /// `INSERT INTO` produces one record per row and returns when all of them are
-/// acknowledged. `_key` must not be NULL.
+/// acknowledged. `_key` must not be NULL. `UPDATE`, `DELETE`, `MERGE`,
+/// `TRUNCATE` and `INSERT OVERWRITE` need a session that
+/// [`register_kafka`](crate::register_kafka) prepared, and upsert mode.
 ///
 /// # Example
 /// ```
@@ -137,6 +139,16 @@ impl KafkaTable {
         self.source.as_ref()
     }
 
+    /// What the table is written by; a table of a source pattern alone is not.
+    pub(crate) fn sink(&self) -> Option<&Arc<TableDefinition>> {
+        self.sink.as_ref()
+    }
+
+    /// What a column is where an INSERT does not say.
+    pub(crate) fn default_of(&self, column: &str) -> Option<&Expr> {
+        self.defaults.get(column)
+    }
+
     /// The topic.
     pub fn topic(&self) -> &str {
         let table = self.source.as_ref().or(self.sink.as_ref());
@@ -202,6 +214,17 @@ impl KafkaTable {
     }
 }
 
+impl KafkaTable {
+    /// A provider is not told all of a statement's predicate: for `WHERE false`,
+    /// subqueries and LIMIT its list of filters is empty or too short.
+    fn needs_rewriting<T>(&self, verb: &str) -> DataFusionResult<T> {
+        plan_err!(
+            "{verb} on topic `{}` needs a session that `datafusion_kafka::register_kafka` prepared, so that no more rows are changed than the statement asks for",
+            self.topic()
+        )
+    }
+}
+
 impl fmt::Debug for KafkaTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaTable")
@@ -230,7 +253,7 @@ impl TableProvider for KafkaTable {
     }
 
     fn get_column_default(&self, column: &str) -> Option<&Expr> {
-        self.defaults.get(column)
+        self.default_of(column)
     }
 
     fn supports_filters_pushdown(
@@ -311,8 +334,16 @@ impl TableProvider for KafkaTable {
                 self.topic()
             );
         };
-        if insert_op != InsertOp::Append {
-            return not_impl_err!("{insert_op} is not supported for Kafka topics; use INSERT INTO");
+        match (insert_op, table.options.mode.unwrap_or_default()) {
+            // The latest record of a key replaces the others.
+            (InsertOp::Append, _) | (InsertOp::Replace, Mode::Upsert) => {}
+            (InsertOp::Replace, Mode::Append) => {
+                return plan_err!(
+                    "REPLACE INTO replaces the record of a key, which `{}` in append mode does not have; use INSERT INTO",
+                    self.topic()
+                );
+            }
+            (InsertOp::Overwrite, _) => return self.needs_rewriting("INSERT OVERWRITE"),
         }
         let sink = KafkaSink::new(Arc::clone(table));
         let input = sink.align(input)?;
@@ -324,9 +355,7 @@ impl TableProvider for KafkaTable {
         _state: &dyn Session,
         _filters: Vec<Expr>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!(
-            "DELETE is not supported for Kafka topics; declare `_tombstone BOOLEAN` and INSERT the keys with `_tombstone` true"
-        )
+        self.needs_rewriting("DELETE")
     }
 
     async fn update(
@@ -335,13 +364,11 @@ impl TableProvider for KafkaTable {
         _assignments: Vec<(String, Expr)>,
         _filters: Vec<Expr>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!("UPDATE is not supported for Kafka topics; INSERT the rows as they should be")
+        self.needs_rewriting("UPDATE")
     }
 
     async fn truncate(&self, _state: &dyn Session) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!(
-            "TRUNCATE is not supported for Kafka topics; declare `_tombstone BOOLEAN` and INSERT all keys with `_tombstone` true"
-        )
+        self.needs_rewriting("TRUNCATE")
     }
 
     async fn merge_into(
@@ -352,7 +379,7 @@ impl TableProvider for KafkaTable {
         _on: Expr,
         _clauses: Vec<MergeIntoClause>,
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-        not_impl_err!("MERGE is not supported for Kafka topics; INSERT the rows as they should be")
+        self.needs_rewriting("MERGE")
     }
 }
 

@@ -86,6 +86,6 @@ pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};
 pub use table::{
-    Bound, CheckKeys, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord, Partitioner,
-    TableOptions, ValueFormat,
+    Bound, CheckKeys, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord,
+    Partitioner, TableOptions, ValueFormat,
 };

@@ -6,7 +6,8 @@ use super::bound::bound;
 use super::parse::Draft;
 use super::property::Side;
 use super::table::{
-    CheckKeys, Isolation, KeyFormat, Mode, NullKey, OnBadRecord, Partitioner, ValueFormat,
+    Bound, CheckKeys, Delivery, Isolation, KeyFormat, Mode, NullKey, OnBadRecord, Partitioner,
+    ValueFormat,
 };
 use super::value::{boolean, choice, count, duration};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
@@ -123,6 +124,20 @@ const OPTIONS: &[OptionSpec] = &[
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.end = bound(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.wait_for",
+        value: "offsets:{\"0\":12, ..}",
+        default: "none",
+        doc: "Offsets that a query waits for, up to `kafka.timeout`, before it looks where the topic ends: those that a write reported.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.wait_for = match bound(text)? {
+                Bound::Offsets(offsets) => offsets,
+                _ => return Err("expected `offsets:{\"0\":12, ..}`".to_owned()),
+            };
             Ok(())
         }),
     },
@@ -333,6 +348,32 @@ const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Value(|draft, text| {
             let records = count(text, i32::MAX)?;
             draft.table.infer_records = usize::try_from(records).unwrap_or(usize::MAX);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.delivery",
+        value: "at_least_once | exactly_once",
+        default: "at_least_once",
+        doc: "What a statement that fails leaves in the topic: what was acknowledged before, or, since it is one transaction, nothing.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let allowed = [
+                ("at_least_once", Delivery::AtLeastOnce),
+                ("exactly_once", Delivery::ExactlyOnce),
+            ];
+            draft.table.delivery = choice(text, &allowed)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.dry_run",
+        value: "true | false",
+        default: "false",
+        doc: "Whether statements send nothing and only report what they would send.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.table.dry_run = boolean(text)?;
             Ok(())
         }),
     },

@@ -91,6 +91,16 @@ pub enum Isolation {
     ReadUncommitted,
 }
 
+/// What a statement that fails or is dropped leaves in the topic (`kafka.delivery`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// What was acknowledged before.
+    #[default]
+    AtLeastOnce,
+    /// Nothing: a statement is one transaction.
+    ExactlyOnce,
+}
+
 /// A place in a topic (`kafka.start`, `kafka.end`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bound {
@@ -165,6 +175,12 @@ pub struct TableOptions {
     pub decode: DecodeOptions,
     /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`
     pub encode: EncodeOptions,
+    /// `kafka.wait_for`: offsets that a query must see, by Kafka partition.
+    pub wait_for: BTreeMap<i32, i64>,
+    /// `kafka.delivery`
+    pub delivery: Delivery,
+    /// `kafka.dry_run`: statements produce nothing and report what they would send.
+    pub dry_run: bool,
     /// `kafka.infer.records`
     pub infer_records: usize,
     /// `kafka.create_topic`: how to create a topic that an INSERT does not find.
@@ -193,6 +209,9 @@ impl Default for TableOptions {
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
             encode: EncodeOptions::default(),
+            wait_for: BTreeMap::new(),
+            delivery: Delivery::default(),
+            dry_run: false,
             infer_records: 1000,
             create_topic: None,
             timeout: Duration::from_secs(10),

@@ -28,6 +28,7 @@ pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFus
             }
             .into())
         }
+        Err(Error::TopicNotFound { .. }) if options.dry_run => Ok(()),
         Err(Error::TopicNotFound { .. }) => {
             create_topic(topic, options).await?;
             // Brokers hear of a new topic one after the other.

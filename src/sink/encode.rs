@@ -1,5 +1,10 @@
 //! Rows to records: the key and the payload, or a tombstone.
+//!
+//! An INSERT makes a record of every row. The other statements start from the
+//! records behind their rows and keep what they do not change: the raw key, the
+//! partition, the headers, and for an UPDATE the rest of the payload.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -7,14 +12,17 @@ use arrow::array::{
     StringViewArray, TimestampMillisecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, FieldRef, Fields, Int32Type, TimestampMillisecondType};
+use arrow::datatypes::{DataType, FieldRef, Fields, Int32Type, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
-use crate::json::{EncodeError, RowEncoder, RowWriter, ValueEncoder, ValueWriter};
+use crate::json::{
+    EncodeError, PatchError, PatchWriter, RowEncoder, RowWriter, ValueEncoder, ValueWriter,
+};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::schema::{Column, Metadata};
+use crate::sink::change::{BehindRows, Change, UpdateEncoder};
 use crate::table::TableDefinition;
 
 /// What to do with the rows of a table: made once per statement.
@@ -23,6 +31,11 @@ pub(crate) struct RecordEncoder {
     key: Option<KeyEncoder>,
     payload: PayloadEncoder,
     payload_fields: Fields,
+    changes: Vec<Change>,
+    /// For each of `changes`.
+    updates: Vec<Option<UpdateEncoder>>,
+    /// The names of the input's columns.
+    input: Vec<String>,
 }
 
 enum KeyEncoder {
@@ -38,9 +51,15 @@ enum PayloadEncoder {
 }
 
 impl RecordEncoder {
+    /// For rows with these columns, each of which is one of these changes.
+    ///
     /// # Errors
     /// [`Error::InvalidColumn`] for a type that cannot be encoded.
-    pub(crate) fn try_new(table: &Arc<TableDefinition>) -> Result<Self> {
+    pub(crate) fn try_new(
+        table: &Arc<TableDefinition>,
+        input: &Schema,
+        changes: &[Change],
+    ) -> Result<Self> {
         let options = &table.options;
         let mut key = None;
         let mut payload_fields: Vec<FieldRef> = Vec::new();
@@ -69,38 +88,61 @@ impl RecordEncoder {
                     .map_err(|error| unsupported(&error.path, &error))?,
             ),
         };
+        let updates = changes.iter().map(|change| match change {
+            Change::Update(columns) => {
+                UpdateEncoder::try_new(table, &payload_fields, columns).map(Some)
+            }
+            _ => Ok(None),
+        });
         Ok(RecordEncoder {
             table: Arc::clone(table),
             key,
             payload,
+            updates: updates.collect::<Result<_>>()?,
             payload_fields,
+            changes: changes.to_vec(),
+            input: input.fields().iter().map(|f| f.name().clone()).collect(),
         })
     }
 
-    /// Resolves the columns of a batch, whose schema is the table's.
+    /// Resolves the columns of a batch.
     pub(crate) fn columns(&self, batch: &RecordBatch) -> Result<BatchColumns, ArrowError> {
         let mut columns = BatchColumns::default();
+        // A batch need not have the names that its plan says.
+        let mut given = HashMap::new();
+        for (name, array) in self.input.iter().zip(batch.columns()) {
+            if !columns.behind.set(name, array) {
+                given.insert(name.as_str(), array);
+            }
+        }
         let mut payload = Vec::with_capacity(self.payload_fields.len());
-        for ((column, _), array) in self.table.schema.columns().zip(batch.columns()) {
-            match column {
-                Column::Key => {
+        for (column, field) in self.table.schema.columns() {
+            let array = given.get(field.name().as_str()).copied();
+            match (column, array) {
+                (Column::Payload, None) => payload.push(None),
+                (_, None) => {}
+                (Column::Key, Some(array)) => {
                     columns.key = Some(match &self.key {
                         Some(KeyEncoder::Text) => cast(array, &DataType::Utf8View)?,
                         Some(KeyEncoder::Bytes) => cast(array, &DataType::BinaryView)?,
                         _ => Arc::clone(array),
                     });
                 }
-                Column::Payload => payload.push(match &self.payload {
+                (Column::Payload, Some(array)) => payload.push(Some(match &self.payload {
                     PayloadEncoder::Text => cast(array, &DataType::Utf8View)?,
                     PayloadEncoder::Bytes => cast(array, &DataType::BinaryView)?,
                     PayloadEncoder::Json(_) => Arc::clone(array),
-                }),
-                Column::Metadata(metadata) => {
+                })),
+                (Column::Metadata(metadata), Some(array)) => {
                     columns.set(metadata, &cast(array, &metadata.data_type())?);
                 }
             }
         }
-        columns.payload = payload;
+        for update in self.updates.iter().flatten() {
+            let set = update.payload.iter().map(|position| payload.get(*position));
+            columns.set.push(set.flatten().flatten().cloned().collect());
+        }
+        columns.payload = payload.into_iter().flatten().collect();
         Ok(columns)
     }
 
@@ -117,7 +159,9 @@ impl RecordEncoder {
             }
             _ => KeyWriter::Missing,
         };
+        let is_whole = columns.payload.len() == self.payload_fields.len();
         let payload = match (&self.payload, columns.payload.first()) {
+            _ if !is_whole => PayloadWriter::Missing,
             (PayloadEncoder::Json(encoder), _) => {
                 PayloadWriter::Json(encoder.batch(&columns.payload)?)
             }
@@ -125,19 +169,51 @@ impl RecordEncoder {
             (PayloadEncoder::Bytes, Some(array)) => PayloadWriter::Bytes(array.as_binary_view()),
             (_, None) => PayloadWriter::Missing,
         };
+        let mut sets = columns.set.iter();
+        let mut changes = Vec::with_capacity(self.changes.len());
+        for (change, update) in self.changes.iter().zip(&self.updates) {
+            changes.push(match (change, update) {
+                (Change::Upsert, _) => RowChange::Upsert,
+                (Change::Delete, _) => RowChange::Delete,
+                (Change::Keep, _) => RowChange::Keep,
+                (Change::Update(_), None) => RowChange::Keep,
+                (Change::Update(_), Some(update)) => {
+                    let set = sets.next().map_or(&[][..], Vec::as_slice);
+                    RowChange::Update(RowUpdate {
+                        update,
+                        patch: update.batch(set)?,
+                        value: set.first(),
+                        not_null: self.not_null(update.payload.iter().copied(), set),
+                    })
+                }
+            });
+        }
+        let not_null = match is_whole {
+            true => self.not_null(0..self.payload_fields.len(), &columns.payload),
+            false => Vec::new(),
+        };
         Ok(BatchEncoder {
             topic: &self.table.topic,
             columns,
-            not_null: self
-                .payload_fields
-                .iter()
-                .zip(&columns.payload)
-                .filter(|(field, array)| !field.is_nullable() && array.null_count() > 0)
-                .map(|(field, array)| (field.name().as_str(), array))
-                .collect(),
+            not_null,
             key,
             payload,
+            changes,
         })
+    }
+
+    /// The NOT NULL columns among these that hold NULLs all the same.
+    fn not_null<'a>(
+        &'a self,
+        positions: impl Iterator<Item = usize>,
+        arrays: &'a [ArrayRef],
+    ) -> Vec<(&'a str, &'a ArrayRef)> {
+        positions
+            .filter_map(|position| self.payload_fields.get(position))
+            .zip(arrays)
+            .filter(|(field, array)| !field.is_nullable() && array.null_count() > 0)
+            .map(|(field, array)| (field.name().as_str(), array))
+            .collect()
     }
 }
 
@@ -153,6 +229,9 @@ pub(crate) struct BatchColumns {
     headers: Option<ListArray>,
     tombstone: Option<BooleanArray>,
     error: Option<ArrayRef>,
+    behind: BehindRows,
+    /// The payload columns that each update sets.
+    set: Vec<Vec<ArrayRef>>,
 }
 
 impl BatchColumns {
@@ -169,6 +248,11 @@ impl BatchColumns {
             Metadata::Headers => self.headers = array.as_list_opt().cloned(),
             Metadata::Tombstone => self.tombstone = array.as_boolean_opt().cloned(),
             Metadata::Error => self.error = Some(Arc::clone(array)),
+            // No columns of a table that is written.
+            Metadata::RecordPartition
+            | Metadata::RecordKey
+            | Metadata::RecordPayload
+            | Metadata::RecordHeaders => {}
         }
     }
 }
@@ -181,6 +265,22 @@ pub(crate) struct BatchEncoder<'a> {
     not_null: Vec<(&'a str, &'a ArrayRef)>,
     key: KeyWriter<'a>,
     payload: PayloadWriter<'a>,
+    changes: Vec<RowChange<'a>>,
+}
+
+enum RowChange<'a> {
+    Upsert,
+    Update(RowUpdate<'a>),
+    Delete,
+    Keep,
+}
+
+struct RowUpdate<'a> {
+    update: &'a UpdateEncoder,
+    patch: Option<PatchWriter<'a>>,
+    /// The one payload column where payloads are not JSON.
+    value: Option<&'a ArrayRef>,
+    not_null: Vec<(&'a str, &'a ArrayRef)>,
 }
 
 enum KeyWriter<'a> {
@@ -204,9 +304,32 @@ pub(crate) struct EncodedRecord {
     pub(crate) payload: Vec<u8>,
     /// The record has no payload, whatever `payload` holds.
     pub(crate) tombstone: bool,
+    /// Nothing is to be sent: the topic has the record already.
+    pub(crate) unchanged: bool,
     pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<i64>,
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl EncodedRecord {
+    /// The bytes that it holds beside itself.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        let header = |(name, value): &(String, Option<Vec<u8>>)| {
+            size_of_val(&(name, value)) + name.capacity() + value.as_ref().map_or(0, Vec::capacity)
+        };
+        let headers: usize = self.headers.iter().map(header).sum();
+        self.key.capacity() + self.payload.capacity() + headers
+    }
+
+    fn clear(&mut self) {
+        self.key.clear();
+        self.payload.clear();
+        self.headers.clear();
+        self.tombstone = false;
+        self.unchanged = false;
+        self.partition = None;
+        self.timestamp = None;
+    }
 }
 
 impl BatchEncoder<'_> {
@@ -216,74 +339,59 @@ impl BatchEncoder<'_> {
     /// [`Error::InvalidRow`] for a NULL key or a column that cannot be
     /// written, [`Error::EncodeRow`] for a value that JSON cannot hold.
     pub(crate) fn encode(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
-        record.key.clear();
-        record.payload.clear();
-        let invalid = |reason: &str| Error::InvalidRow {
-            topic: self.topic.to_owned(),
-            row,
-            reason: reason.to_owned(),
-        };
-        let encode = |source: EncodeError| Error::EncodeRow {
-            topic: self.topic.to_owned(),
-            row,
-            source,
-        };
+        record.clear();
+        let behind = &self.columns.behind;
+        let change = self.changes.get(behind.change(index));
+        match change {
+            None => return Err(self.invalid(row, "it is none of the statement's changes")),
+            Some(RowChange::Upsert) => self.upsert(index, row, record)?,
+            Some(RowChange::Update(update)) => self.update(update, index, row, record)?,
+            Some(RowChange::Delete) => record.tombstone = true,
+            Some(RowChange::Keep) => record.unchanged = true,
+        }
+        match (behind.key(index), change) {
+            // It stays where its key lives, however that was placed and spelt.
+            (Some(key), _) => {
+                record.key.clear();
+                record.key.extend_from_slice(key);
+                record.partition = behind.partition(index);
+            }
+            (None, Some(RowChange::Upsert)) => {}
+            (None, Some(RowChange::Keep)) => self.key(index, row, record)?,
+            (None, _) => return Err(self.invalid(row, "there is no record behind it")),
+        }
+        Ok(())
+    }
+
+    fn upsert(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
         let columns = self.columns;
+        let invalid = |reason| Err(self.invalid(row, reason));
         if columns.offset.as_ref().is_some_and(|a| a.is_valid(index)) {
-            return Err(invalid(
-                "`_offset` is given by the broker and cannot be written; leave it out",
-            ));
+            return invalid("`_offset` is given by the broker and cannot be written; leave it out");
         }
         if columns.error.as_ref().is_some_and(|a| a.is_valid(index)) {
-            return Err(invalid("`_error` cannot be written; leave it out"));
+            return invalid("`_error` cannot be written; leave it out");
         }
         if value(columns.topic.as_ref(), index, |a, i| {
             a.value(i) != self.topic
         }) == Some(true)
         {
-            return Err(invalid("`_topic` names another topic; leave it out"));
+            return invalid("`_topic` names another topic; leave it out");
         }
-
-        let null_key = || invalid("`_key` is NULL, and every record needs a key");
-        match &self.key {
-            KeyWriter::Text(keys) if keys.is_valid(index) => {
-                record.key.extend_from_slice(keys.value(index).as_bytes());
-            }
-            KeyWriter::Bytes(keys) if keys.is_valid(index) => {
-                record.key.extend_from_slice(keys.value(index));
-            }
-            KeyWriter::Json(keys, writer) if keys.is_valid(index) => {
-                writer.write(index, &mut record.key).map_err(encode)?;
-            }
-            _ => return Err(null_key()),
-        }
-
+        self.key(index, row, record)?;
         record.tombstone =
             value(columns.tombstone.as_ref(), index, BooleanArray::value).unwrap_or(false);
         record.partition = value(columns.partition.as_ref(), index, Int32Array::value);
-        record.timestamp = value(
-            columns.timestamp.as_ref(),
-            index,
-            TimestampMillisecondArray::value,
-        );
-        // librdkafka takes 0 for now, and the brokers nothing below.
-        if record.timestamp.is_some_and(|millis| millis <= 0) {
-            return Err(invalid(
-                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
-            ));
-        }
+        self.timestamp(index, row, record)?;
         record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
         if record.tombstone {
             return Ok(());
         }
-        if let Some((name, _)) = self.not_null.iter().find(|(_, a)| a.is_null(index)) {
-            return Err(invalid(&format!(
-                "column `{name}` is NULL, but declared NOT NULL"
-            )));
-        }
-
+        self.check_not_null(&self.not_null, index, row)?;
         match &self.payload {
-            PayloadWriter::Json(writer) => writer.write(index, &mut record.payload).map_err(encode),
+            PayloadWriter::Json(writer) => writer
+                .write(index, &mut record.payload)
+                .map_err(|source| self.encode_error(row, source)),
             PayloadWriter::Text(values) if values.is_valid(index) => {
                 record
                     .payload
@@ -294,14 +402,132 @@ impl BatchEncoder<'_> {
                 record.payload.extend_from_slice(values.value(index));
                 Ok(())
             }
-            _ => Err(invalid(
+            _ => invalid(
                 "`_value` is NULL; to write a tombstone declare `_tombstone` and set it to true",
+            ),
+        }
+    }
+
+    fn key(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
+        match &self.key {
+            KeyWriter::Text(keys) if keys.is_valid(index) => {
+                record.key.extend_from_slice(keys.value(index).as_bytes());
+            }
+            KeyWriter::Bytes(keys) if keys.is_valid(index) => {
+                record.key.extend_from_slice(keys.value(index));
+            }
+            KeyWriter::Json(keys, writer) if keys.is_valid(index) => {
+                let written = writer.write(index, &mut record.key);
+                written.map_err(|source| self.encode_error(row, source))?;
+            }
+            _ => return Err(self.invalid(row, "`_key` is NULL, and every record needs a key")),
+        }
+        Ok(())
+    }
+
+    fn update(
+        &self,
+        change: &RowUpdate<'_>,
+        index: usize,
+        row: u64,
+        record: &mut EncodedRecord,
+    ) -> Result<()> {
+        let behind = &self.columns.behind;
+        let Some(payload) = behind.payload(index) else {
+            return Err(self.invalid(row, "there is no payload behind it"));
+        };
+        self.check_not_null(&change.not_null, index, row)?;
+        if change.update.sets_timestamp {
+            self.timestamp(index, row, record)?;
+        }
+        let lists = match change.update.sets_headers {
+            true => self.columns.headers.as_ref(),
+            false => behind.headers(),
+        };
+        record.headers = value(lists, index, headers).unwrap_or_default();
+        match (&change.patch, change.value) {
+            (Some(patch), _) => patch
+                .write(index, payload, &mut record.payload)
+                .map_err(|error| match error {
+                    PatchError::Value(source) => self.encode_error(row, source),
+                    PatchError::Document(source) => self.invalid(
+                        row,
+                        &format!(
+                            "the payload that is there has no properties to set: {source};                              INSERT the row as it should be"
+                        ),
+                    ),
+                }),
+            (None, None) => {
+                record.payload.extend_from_slice(payload);
+                Ok(())
+            }
+            (None, Some(array)) => {
+                let text = array.as_string_view_opt();
+                let binary = array.as_binary_view_opt();
+                match (text, binary) {
+                    _ if array.is_null(index) => {
+                        return Err(self.invalid(row, "`_value` is NULL; DELETE the row instead"));
+                    }
+                    (Some(text), _) => {
+                        record.payload.extend_from_slice(text.value(index).as_bytes());
+                    }
+                    (_, Some(binary)) => record.payload.extend_from_slice(binary.value(index)),
+                    (None, None) => {}
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn timestamp(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
+        record.timestamp = value(
+            self.columns.timestamp.as_ref(),
+            index,
+            TimestampMillisecondArray::value,
+        );
+        // librdkafka takes 0 for now, and the brokers nothing below.
+        if record.timestamp.is_some_and(|millis| millis <= 0) {
+            return Err(self.invalid(
+                row,
+                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_not_null(&self, columns: &[(&str, &ArrayRef)], index: usize, row: u64) -> Result<()> {
+        match columns.iter().find(|(_, array)| array.is_null(index)) {
+            None => Ok(()),
+            Some((name, _)) => Err(self.invalid(
+                row,
+                &format!("column `{name}` is NULL, but declared NOT NULL"),
             )),
+        }
+    }
+
+    fn invalid(&self, row: u64, reason: &str) -> Error {
+        Error::InvalidRow {
+            topic: self.topic.to_owned(),
+            row,
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn encode_error(&self, row: u64, source: EncodeError) -> Error {
+        Error::EncodeRow {
+            topic: self.topic.to_owned(),
+            row,
+            source,
         }
     }
 }
 
-fn value<A: Array, T>(array: Option<&A>, index: usize, get: impl Fn(&A, usize) -> T) -> Option<T> {
+/// The value at `index`, where there is a column and it is not NULL.
+pub(super) fn value<A: Array, T>(
+    array: Option<&A>,
+    index: usize,
+    get: impl Fn(&A, usize) -> T,
+) -> Option<T> {
     let array = array?;
     array.is_valid(index).then(|| get(array, index))
 }
@@ -325,7 +551,7 @@ fn headers(lists: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
         .collect()
 }
 
-fn unsupported(column: &str, error: &crate::json::UnsupportedType) -> Error {
+pub(super) fn unsupported(column: &str, error: &crate::json::UnsupportedType) -> Error {
     Error::InvalidColumn {
         column: column.to_owned(),
         reason: error.to_string(),

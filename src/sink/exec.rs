@@ -1,7 +1,7 @@
-//! [`KafkaSink`]: what INSERT runs.
+//! [`KafkaSink`]: what INSERT and the other statements that write run.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use datafusion::common::{DataFusionError, plan_err};
 use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Literal};
@@ -20,24 +21,35 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
+use crate::options::Delivery;
 use crate::schema::KEY_COLUMN;
+use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::{EncodedRecord, RecordEncoder};
+use crate::sink::held::{ChangedKeys, Held};
 use crate::sink::producer::Producer;
+use crate::sink::report::WriteReport;
 use crate::table::TableDefinition;
 
 /// Writes rows to a topic as keyed records.
 ///
 /// The count is returned when every record is acknowledged by the brokers.
 /// When a record is refused, the input fails or the statement is dropped, no
-/// more records are sent; those that were acknowledged before stay.
+/// more records are sent; those that were acknowledged before stay, unless the
+/// statement is a transaction.
 pub(crate) struct KafkaSink {
     table: Arc<TableDefinition>,
     schema: SchemaRef,
+    /// What a row can be.
+    changes: Vec<Change>,
+    /// No key may be changed by two rows.
+    unique_keys: bool,
     metrics: ExecutionPlanMetricsSet,
+    report: Mutex<Option<WriteReport>>,
 }
 
 impl KafkaSink {
+    /// The rows of an INSERT.
     pub(crate) fn new(table: Arc<TableDefinition>) -> Self {
         // NULLs are refused here, with a row number, and not by DataFusion,
         // which does not know that a tombstone needs no payload.
@@ -46,11 +58,35 @@ impl KafkaSink {
             .columns()
             .map(|(_, field)| Arc::new(field.as_ref().clone().with_nullable(true)))
             .collect();
+        let schema = Arc::new(Schema::new(fields));
+        Self::with_changes(table, schema, vec![Change::Upsert], false)
+    }
+
+    /// Rows of this schema that say which of these changes they are.
+    pub(crate) fn with_changes(
+        table: Arc<TableDefinition>,
+        schema: SchemaRef,
+        changes: Vec<Change>,
+        unique_keys: bool,
+    ) -> Self {
         KafkaSink {
             table,
-            schema: Arc::new(Schema::new(fields)),
+            schema,
+            changes,
+            unique_keys,
             metrics: ExecutionPlanMetricsSet::new(),
+            report: Mutex::new(None),
         }
+    }
+
+    /// What was written, once all of it was.
+    pub(crate) fn report(&self) -> Option<WriteReport> {
+        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        report.clone()
+    }
+
+    fn set_report(&self, report: Option<WriteReport>) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
     /// Brings the input's columns into the order and the types of the table,
@@ -140,12 +176,18 @@ impl DisplayAs for KafkaSink {
             .iter()
             .map(|f| f.name().as_str())
             .collect();
-        write!(
-            f,
-            "KafkaSink(topic={}, columns=[{}])",
-            self.table.topic,
-            columns.join(", ")
-        )
+        write!(f, "KafkaSink(topic={}", self.table.topic)?;
+        if self.changes != [Change::Upsert] {
+            let changes: Vec<&str> = self.changes.iter().map(Change::name).collect();
+            write!(f, ", changes=[{}]", changes.join(", "))?;
+        }
+        if self.table.options.delivery == Delivery::ExactlyOnce {
+            write!(f, ", delivery=exactly_once")?;
+        }
+        if self.table.options.dry_run {
+            write!(f, ", dry_run")?;
+        }
+        write!(f, ", columns=[{}])", columns.join(", "))
     }
 }
 
@@ -162,13 +204,25 @@ impl DataSink for KafkaSink {
     async fn write_all(
         &self,
         mut data: SendableRecordBatchStream,
-        _context: &Arc<TaskContext>,
+        context: &Arc<TaskContext>,
     ) -> DataFusionResult<u64> {
         let table = &self.table;
-        let metrics = SinkMetrics::new(&self.metrics);
-        ensure_topic(&table.topic, &table.options).await?;
-        let encoder = RecordEncoder::try_new(table)?;
-        let mut producer = Producer::new(&table.topic, &table.options)?;
+        let options = &table.options;
+        self.set_report(None);
+        ensure_topic(&table.topic, options).await?;
+        let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
+        let mut sender = Sender {
+            table,
+            metrics: SinkMetrics::new(&self.metrics),
+            report: WriteReport::default(),
+            producer: None,
+        };
+        let consumer = format!("KafkaSink[{}]", table.topic);
+        let memory = MemoryConsumer::new(consumer).register(context.memory_pool());
+        let mut keys = self.unique_keys.then(ChangedKeys::default);
+        // A transaction takes back what was sent before the second row of a key.
+        let holds = self.unique_keys && options.delivery == Delivery::AtLeastOnce;
+        let mut held = Held::new(memory);
         let mut record = EncodedRecord::default();
         let mut row = 0;
         while let Some(batch) = data.next().await {
@@ -177,14 +231,72 @@ impl DataSink for KafkaSink {
             let rows = encoder.batch(&columns).map_err(arrow_error)?;
             for index in 0..batch.num_rows() {
                 rows.encode(index, row, &mut record)?;
-                producer.send(&record).await?;
-                metrics.count(&record);
+                if let Some(keys) = &mut keys {
+                    keys.add(&table.topic, row, &record)?;
+                }
+                if record.unchanged {
+                    sender.report.unchanged += 1;
+                } else if holds {
+                    held.push(row, std::mem::take(&mut record));
+                } else {
+                    sender.send(row, &record).await?;
+                }
                 row += 1;
             }
+            if let Some(keys) = &keys {
+                held.reserve(keys)?;
+            }
         }
-        let acknowledged = producer.finish().await?;
-        metrics.queue_full(producer.queue_full());
-        Ok(acknowledged)
+        for (row, record) in held.take() {
+            sender.send(row, &record).await?;
+        }
+        let report = sender.finish().await?;
+        let count = report.rows;
+        self.set_report(Some(report));
+        Ok(count)
+    }
+}
+
+/// Sends the records of a statement and counts them.
+struct Sender<'a> {
+    table: &'a TableDefinition,
+    metrics: SinkMetrics,
+    report: WriteReport,
+    /// From the first record on: a transaction is open no longer than it must be.
+    producer: Option<Producer>,
+}
+
+impl Sender<'_> {
+    async fn send(&mut self, row: u64, record: &EncodedRecord) -> DataFusionResult<()> {
+        let options = &self.table.options;
+        if !options.dry_run {
+            let producer = match self.producer.take() {
+                Some(producer) => producer,
+                None => Producer::new(&self.table.topic, options).await?,
+            };
+            self.producer.insert(producer).send(row, record).await?;
+        }
+        let payload = match record.tombstone {
+            true => 0,
+            false => record.payload.len(),
+        };
+        let bytes = (record.key.len() + payload) as u64;
+        self.metrics.count(record, bytes);
+        self.report.rows += 1;
+        self.report.bytes += bytes;
+        match record.tombstone {
+            true => self.report.tombstones += 1,
+            false => self.report.upserts += 1,
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> DataFusionResult<WriteReport> {
+        if let Some(producer) = &mut self.producer {
+            self.report.partitions = producer.finish().await?;
+            self.metrics.queue_full(producer.queue_full());
+        }
+        Ok(self.report)
     }
 }
 
@@ -211,12 +323,12 @@ impl SinkMetrics {
         }
     }
 
-    fn count(&self, record: &EncodedRecord) {
+    fn count(&self, record: &EncodedRecord, bytes: u64) {
         self.records_produced.add(1);
-        self.bytes_produced.add(record.key.len());
-        match record.tombstone {
-            true => self.tombstones.add(1),
-            false => self.bytes_produced.add(record.payload.len()),
+        self.bytes_produced
+            .add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        if record.tombstone {
+            self.tombstones.add(1);
         }
     }
 

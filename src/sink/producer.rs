@@ -1,13 +1,16 @@
 //! A producer that counts its acknowledgements.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use datafusion::error::DataFusionError;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{
     BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
 };
@@ -15,25 +18,38 @@ use tokio::sync::Notify;
 
 use crate::client::{DropElsewhere, LastError, create};
 use crate::error::{Error, Result};
-use crate::options::{Partitioner, TableOptions};
+use crate::options::{Delivery, Partitioner, TableOptions};
 use crate::sink::encode::EncodedRecord;
+use crate::sink::report::WrittenOffsets;
+use crate::sink::transaction::{self, Native, Transaction};
+use crate::table::own_error;
 
 /// Sends records of one statement to one topic.
 ///
-/// Dropping it before [`finish`](Self::finish) throws away what was not sent yet.
+/// Dropping it before [`finish`](Self::finish) throws away what was not sent
+/// yet, and in a transaction also what was.
 pub(crate) struct Producer {
-    native: DropElsewhere<ThreadedProducer<Acknowledgements>>,
+    // Fields drop in this order: a transaction is aborted by its producer.
+    transaction: Option<Transaction>,
+    native: Native,
     topic: String,
     sent: u64,
     queue_full: Duration,
 }
 
 impl Producer {
-    /// Makes a producer without connecting.
-    pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
+    /// Makes a producer, which connects only to begin a transaction.
+    ///
+    /// # Errors
+    /// [`Error::CreateClient`], [`Error::BeginTransaction`]
+    pub(crate) async fn new(topic: &str, options: &TableOptions) -> Result<Self> {
         let mut config = options.client.producer_config()?;
         let given = ["message.timeout.ms", "delivery.timeout.ms"];
-        if given.iter().all(|key| config.get(key).is_none()) {
+        let transactional = options.delivery == Delivery::ExactlyOnce;
+        if transactional {
+            config.set("transactional.id", transaction::new_id());
+        } else if given.iter().all(|key| config.get(key).is_none()) {
+            // In a transaction its time-out bounds this one.
             let millis = options.retry_timeout.as_millis();
             config.set("message.timeout.ms", millis.max(1).to_string());
         }
@@ -41,20 +57,29 @@ impl Producer {
             config.set("partitioner", "consistent_random");
         }
         let native: ThreadedProducer<_> = create(&config, Acknowledgements::default())?;
+        let native = Arc::new(DropElsewhere::new(native));
+        hurry(&native, topic);
+        let transaction = match transactional {
+            true => Some(Transaction::begin(Arc::clone(&native), topic, options).await?),
+            false => None,
+        };
         Ok(Producer {
-            native: DropElsewhere::new(native),
+            transaction,
+            native,
             topic: topic.to_owned(),
             sent: 0,
             queue_full: Duration::ZERO,
         })
     }
 
-    /// Puts a record in the queue; waits while the queue is full.
+    /// Puts the record of a row in the queue; waits while the queue is full.
     ///
     /// # Errors
-    /// [`Error::Produce`] when this or an earlier record was refused.
-    pub(crate) async fn send(&mut self, record: &EncodedRecord) -> Result<()> {
-        let mut message = BaseRecord::to(&self.topic).key(&record.key);
+    /// [`Error::Produce`] when this or an earlier record was refused, in a
+    /// transaction [`Error::TransactionFailed`].
+    pub(crate) async fn send(&mut self, row: u64, record: &EncodedRecord) -> Result<()> {
+        let opaque = usize::try_from(row).unwrap_or(usize::MAX);
+        let mut message = BaseRecord::with_opaque_to(&self.topic, opaque).key(&record.key);
         if !record.tombstone {
             message = message.payload(&record.payload);
         }
@@ -87,11 +112,11 @@ impl Producer {
                     if nothing_queued {
                         let reason = "the record is larger than \
                                       `kafka.producer.queue.buffering.max.kbytes`";
-                        return Err(self.error(reason.to_owned()));
+                        return Err(self.error(row, reason.to_owned()));
                     }
                     self.room().await;
                 }
-                Err((error, _)) => return Err(self.error(not_taken(&error))),
+                Err((error, _)) => return Err(self.error(row, not_taken(&error))),
             }
         }
         if let Some(since) = full_since {
@@ -112,19 +137,23 @@ impl Producer {
         }
     }
 
-    /// Waits until every record is acknowledged and says how many there were.
+    /// Waits until every record is acknowledged, and the transaction committed,
+    /// and says where they are.
     ///
     /// # Errors
-    /// [`Error::Produce`] for the first record that was refused.
-    pub(crate) async fn finish(&mut self) -> Result<u64> {
+    /// As [`send`](Self::send), and those of a commit.
+    pub(crate) async fn finish(&mut self) -> Result<BTreeMap<i32, WrittenOffsets>> {
         loop {
             self.check()?;
-            let acknowledged = self.acknowledgements().count();
-            if acknowledged == self.sent {
-                return Ok(acknowledged);
+            if self.acknowledgements().count() == self.sent {
+                break;
             }
             self.acknowledgements().changed.notified().await;
         }
+        if let Some(transaction) = self.transaction.take() {
+            transaction.commit().await?;
+        }
+        Ok(self.acknowledgements().places())
     }
 
     /// How long [`send`](Self::send) waited for a full queue.
@@ -138,18 +167,66 @@ impl Producer {
 
     fn check(&self) -> Result<()> {
         match self.acknowledgements().refused() {
-            Some(reason) => Err(self.error(reason)),
+            Some((row, reason)) => Err(self.error(row, reason)),
             None => Ok(()),
         }
     }
 
-    fn error(&self, reason: String) -> Error {
-        Error::Produce {
-            topic: self.topic.clone(),
-            reason,
-            acknowledged: self.acknowledgements().count(),
+    fn error(&self, row: u64, mut reason: String) -> Error {
+        let topic = self.topic.clone();
+        // After it every record is refused, none of them with the reason.
+        if let Some((code, text)) = self.native.client().fatal_error() {
+            let help = transaction::fenced(Some(code));
+            reason = help.map_or_else(|| text.clone(), |help| format!("{text}; {help}"));
+        }
+        match self.transaction {
+            None => Error::Produce {
+                topic,
+                row,
+                reason,
+                acknowledged: self.acknowledgements().count(),
+            },
+            Some(_) => Error::TransactionFailed {
+                topic,
+                reason: format!("row {row}: {reason}"),
+            },
         }
     }
+}
+
+/// Lets a new producer get its id at once.
+///
+/// An idempotent producer asks for it when it is made, before it is connected,
+/// and from then on only every half a second. What makes it ask again is an
+/// answer about a topic, so it is asked for one until records get through.
+fn hurry(native: &Native, topic: &str) {
+    let (native, topic) = (Arc::downgrade(native), topic.to_owned());
+    tokio::task::spawn_blocking(move || {
+        let mut pause = Duration::from_millis(5);
+        while pause < SELF_HELP
+            && let Some(native) = native.upgrade()
+            && native.client().context().count() == 0
+        {
+            if let Err(error) = native.client().fetch_metadata(Some(&topic), SELF_HELP) {
+                // Whoever sends will hear of it, and knows what for.
+                log::debug!("topic `{topic}`: {error}");
+            }
+            drop(native);
+            thread::sleep(pause);
+            pause *= 2;
+        }
+    });
+}
+
+/// How often an idempotent producer without an id asks for one by itself.
+const SELF_HELP: Duration = Duration::from_millis(500);
+
+/// Runs blocking work off the runtime's workers.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| own_error(DataFusionError::External(Box::new(error))))
 }
 
 /// Why librdkafka did not put a record in its queue.
@@ -170,7 +247,9 @@ const TOO_LARGE: &str = "raise the topic's `max.message.bytes`, or set \
 #[derive(Default)]
 pub(crate) struct Acknowledgements {
     acknowledged: AtomicU64,
-    refused: Mutex<Option<String>>,
+    places: Mutex<BTreeMap<i32, WrittenOffsets>>,
+    /// The first row that was refused, and why.
+    refused: Mutex<Option<(u64, String)>>,
     changed: Notify,
     last_error: LastError,
 }
@@ -180,23 +259,50 @@ impl Acknowledgements {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    fn refused(&self) -> Option<String> {
+    fn places(&self) -> BTreeMap<i32, WrittenOffsets> {
+        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.clone()
+    }
+
+    fn take(&self, partition: i32, offset: i64) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = places.entry(partition).or_insert(WrittenOffsets {
+            first: offset,
+            last: offset,
+        });
+        written.first = written.first.min(offset);
+        written.last = written.last.max(offset);
+    }
+
+    fn refused(&self) -> Option<(u64, String)> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.clone()
     }
 
-    fn refuse(&self, error: &KafkaError) {
+    fn refuse(&self, row: u64, error: &KafkaError) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.is_none() {
-            let cause = self.last_error.last();
-            *refused = Some(match (error.rdkafka_error_code(), cause) {
-                // A time-out alone says nothing.
-                (Some(RDKafkaErrorCode::MessageTimedOut), Some(cause)) => {
-                    format!("{error}: {cause}")
-                }
-                (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => format!("{error}; {TOO_LARGE}"),
-                _ => error.to_string(),
-            });
+            *refused = Some((row, self.explain(error)));
+        }
+    }
+
+    /// An error's text with what caused it, or what helps.
+    pub(super) fn explain(&self, error: &KafkaError) -> String {
+        let code = match error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            other => other.rdkafka_error_code(),
+        };
+        if let Some(help) = transaction::fenced(code) {
+            return format!("{error}; {help}");
+        }
+        match (code, self.last_error.last()) {
+            (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => format!("{error}; {TOO_LARGE}"),
+            // A time-out alone says nothing.
+            (
+                Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
+                Some(cause),
+            ) => format!("{error}: {cause}"),
+            _ => error.to_string(),
         }
     }
 }
@@ -212,14 +318,16 @@ impl ClientContext for Acknowledgements {
 }
 
 impl ProducerContext for Acknowledgements {
-    type DeliveryOpaque = ();
+    /// The number of the row.
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+    fn delivery(&self, result: &DeliveryResult<'_>, row: usize) {
         match result {
-            Ok(_) => {
+            Ok(message) => {
+                self.take(message.partition(), message.offset());
                 self.acknowledged.fetch_add(1, Ordering::Release);
             }
-            Err((error, _)) => self.refuse(error),
+            Err((error, _)) => self.refuse(row as u64, error),
         }
         self.changed.notify_one();
     }

@@ -217,6 +217,8 @@ pub(super) enum MetadataBuilder {
     Headers(Box<ListBuilder<StructBuilder>>),
     Tombstone(BooleanBuilder),
     Error(StringViewBuilder),
+    Key(BinaryViewBuilder),
+    Payload(BinaryViewBuilder),
 }
 
 impl MetadataBuilder {
@@ -226,14 +228,20 @@ impl MetadataBuilder {
             Metadata::Topic => {
                 MetadataBuilder::Topic(StringViewBuilder::new().with_deduplicate_strings())
             }
-            Metadata::Partition => MetadataBuilder::Partition(Int32Builder::new()),
+            Metadata::Partition | Metadata::RecordPartition => {
+                MetadataBuilder::Partition(Int32Builder::new())
+            }
             Metadata::Offset => MetadataBuilder::Offset(Int64Builder::new()),
             Metadata::Timestamp => {
                 MetadataBuilder::Timestamp(TimestampMillisecondBuilder::new().with_timezone("UTC"))
             }
-            Metadata::Headers => MetadataBuilder::Headers(Box::new(headers_builder())),
+            Metadata::Headers | Metadata::RecordHeaders => {
+                MetadataBuilder::Headers(Box::new(headers_builder()))
+            }
             Metadata::Tombstone => MetadataBuilder::Tombstone(BooleanBuilder::new()),
             Metadata::Error => MetadataBuilder::Error(StringViewBuilder::new()),
+            Metadata::RecordKey => MetadataBuilder::Key(BinaryViewBuilder::new()),
+            Metadata::RecordPayload => MetadataBuilder::Payload(BinaryViewBuilder::new()),
         }
     }
 
@@ -256,6 +264,8 @@ impl MetadataBuilder {
             MetadataBuilder::Error(builder) => {
                 builder.append_option(error.map(DecodeError::to_string));
             }
+            MetadataBuilder::Key(builder) => builder.append_option(record.key()),
+            MetadataBuilder::Payload(builder) => builder.append_option(record.payload()),
         }
     }
 
@@ -268,6 +278,9 @@ impl MetadataBuilder {
             MetadataBuilder::Headers(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Tombstone(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Error(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Key(builder) | MetadataBuilder::Payload(builder) => {
+                Arc::new(builder.finish())
+            }
         };
         to_type(array, field.data_type())
     }

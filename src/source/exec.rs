@@ -147,6 +147,7 @@ impl KafkaScanExec {
         let (client, other_client) = (&one.options.client, &other.options.client);
         one.topic == other.topic
             && one.options.isolation == other.options.isolation
+            && one.options.wait_for == other.options.wait_for
             && client.bootstrap_servers().ok() == other_client.bootstrap_servers().ok()
     }
 

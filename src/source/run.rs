@@ -191,7 +191,8 @@ impl Run {
         let Begun { id, watermarks } = self.begun.get(|| {
             // The id before the offsets, which could else be those of an earlier topic.
             let topic = client.topic(cancel)?;
-            let watermarks = client.watermarks(&topic.partitions, cancel)?;
+            let wait_for = &table.options.wait_for;
+            let watermarks = client.watermarks_behind(&topic.partitions, wait_for, cancel)?;
             let id = topic.id;
             Ok(Begun { id, watermarks })
         })?;

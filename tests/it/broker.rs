@@ -588,6 +588,8 @@ impl Broker {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation)
+            // The end of a partition is told when a request for more comes back empty.
+            .set("fetch.wait.max.ms", "5")
             .create()
             .unwrap()
     }

@@ -16,6 +16,7 @@ mod changing_topics;
 mod consistent;
 mod ddl;
 mod declared;
+mod dml;
 #[cfg(target_os = "linux")]
 mod dropping;
 mod end_to_end;

@@ -824,31 +824,6 @@ async fn a_query_that_fails_fails_the_insert() {
 }
 
 #[tokio::test]
-async fn statements_that_are_not_supported_write_nothing() {
-    let Some(broker) = broker::required("statements_that_are_not_supported") else {
-        return;
-    };
-    let t = Writable::new(broker, "_key VARCHAR, v INT", &[]).await;
-    t.insert("VALUES ('a', 1)").await;
-    for (statement, name) in [
-        ("INSERT OVERWRITE t VALUES ('b', 2)", "Overwrite"),
-        ("REPLACE INTO t VALUES ('b', 2)", "Replace"),
-        ("DELETE FROM t WHERE v = 1", "DELETE"),
-        ("DELETE FROM t", "DELETE"),
-        ("UPDATE t SET v = 2", "UPDATE"),
-        ("TRUNCATE TABLE t", "TRUNCATE"),
-        (
-            "MERGE INTO t USING (SELECT 'a' AS k) s ON t._key = s.k WHEN MATCHED THEN DELETE",
-            "MERGE",
-        ),
-    ] {
-        let why = error(&t.ctx, statement).await;
-        says(&why, &[name, "not supported for Kafka topics"]);
-    }
-    assert_eq!(t.records(), [record("a", r#"{"v":1}"#)]);
-}
-
-#[tokio::test]
 async fn an_insert_that_is_dropped_stops_sending() {
     let Some(broker) = broker::required("an_insert_that_is_dropped") else {
         return;

@@ -24,6 +24,7 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             // These defaults depend on the topic or the broker.
             "kafka.json.timestamp_unit"
             | "kafka.partitioner"
+            | "kafka.wait_for"
             | "kafka.topic.partitions"
             | "kafka.topic.replication" => {}
             "kafka.mode" | "kafka.value.format" => set(&mut draft, option.default).unwrap(),
@@ -71,6 +72,9 @@ fn own_options_reach_their_fields() {
         ("kafka.json.nulls", "omit"),
         ("kafka.json.decimals", "string"),
         ("kafka.json.non_finite", "string"),
+        ("kafka.wait_for", "offsets:{\"1\":5}"),
+        ("kafka.delivery", "exactly_once"),
+        ("kafka.dry_run", "true"),
         ("kafka.infer.records", "7"),
         ("kafka.create_topic", "true"),
         ("kafka.topic.partitions", "6"),
@@ -97,6 +101,9 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.encode.nulls, Nulls::Omit);
     assert_eq!(options.encode.decimals, Decimals::String);
     assert_eq!(options.encode.non_finite, NonFinite::String);
+    assert_eq!(options.wait_for, BTreeMap::from([(1, 5)]));
+    assert_eq!(options.delivery, Delivery::ExactlyOnce);
+    assert!(options.dry_run);
     assert_eq!(options.infer_records, 7);
     assert_eq!(
         options.create_topic,
@@ -191,7 +198,7 @@ fn unknown_keys_get_a_hint() {
             "kafka.consumer.no.such.property.at.all",
             "unknown option `kafka.consumer.no.such.property.at.all`; librdkafka has no such property",
         ),
-        ("kafka.delivery", "unknown option `kafka.delivery`"),
+        ("kafka.batch.ms", "unknown option `kafka.batch.ms`"),
         ("kafka.batch.rows", "unknown option `kafka.batch.rows`"),
     ] {
         assert_eq!(refused(&[(key, SECRET)]), hint);

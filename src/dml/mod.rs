@@ -1,0 +1,70 @@
+//! DELETE, UPDATE, MERGE, TRUNCATE and INSERT OVERWRITE on topics.
+//!
+//! ```text
+//! statement ──rewritten──► SELECT over the topic ──► rows that say what they change ──► sink
+//! ```
+//!
+//! A provider is told too little to be safe: DataFusion hands it an empty list
+//! of filters for `WHERE false`, for subqueries and for LIMIT. So a statement is
+//! rewritten in the plan, above the provider: the engine evaluates the whole
+//! predicate, and what arrives at the sink are exactly the rows to change, each
+//! with the record that it came from. The record's raw key and partition make
+//! sure that a tombstone meets the record it is for, whoever wrote that.
+//!
+//! All reading ends at the offsets that the topic had when the statement
+//! began, so a statement never sees what it writes itself.
+
+mod changes;
+mod merge;
+mod overwrite;
+mod target;
+mod update;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result as DataFusionResult;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
+use datafusion::optimizer::AnalyzerRule;
+
+use target::Target;
+
+/// Turns statements that change a topic into queries whose rows are the changes.
+#[derive(Debug, Default)]
+pub(crate) struct RewriteDml;
+
+impl AnalyzerRule for RewriteDml {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
+        plan.transform_up(|plan| match plan {
+            LogicalPlan::Dml(statement) => rewrite(statement),
+            other => Ok(Transformed::no(other)),
+        })
+        .data()
+    }
+
+    fn name(&self) -> &str {
+        "kafka_rewrite_dml"
+    }
+}
+
+fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let verb = match &statement.op {
+        WriteOp::Delete => "DELETE",
+        WriteOp::Update => "UPDATE",
+        WriteOp::Truncate => "TRUNCATE",
+        WriteOp::MergeInto(_) => "MERGE",
+        WriteOp::Insert(InsertOp::Overwrite) => "INSERT OVERWRITE",
+        _ => return Ok(Transformed::no(LogicalPlan::Dml(statement))),
+    };
+    let Some(target) = Target::of(&statement, verb)? else {
+        return Ok(Transformed::no(LogicalPlan::Dml(statement)));
+    };
+    let plan = match &statement.op {
+        WriteOp::Delete => update::delete(&target, &statement.input),
+        WriteOp::Truncate => update::truncate(&target),
+        WriteOp::Update => update::update(&target, &statement.input),
+        WriteOp::MergeInto(merge) => merge::merge(&target, &statement.input, merge),
+        _ => overwrite::overwrite(&target, &statement.input),
+    }?;
+    Ok(Transformed::yes(plan))
+}

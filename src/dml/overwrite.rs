@@ -1,0 +1,95 @@
+//! INSERT OVERWRITE: makes a topic equal to a query with as few records as it takes.
+
+use datafusion::common::{Column, Result as DataFusionResult, TableReference};
+use datafusion::logical_expr::{
+    Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, lit, when,
+};
+
+use crate::dml::target::{Target, record_columns};
+use crate::schema::{Column as Kind, KEY_COLUMN, Metadata};
+use crate::sink::change::{CHANGE_COLUMN, Change};
+
+/// What a row can be; the numbers are its positions.
+const CHANGES: [Change; 3] = [Change::Upsert, Change::Delete, Change::Keep];
+const UPSERT: i32 = 0;
+const DELETE: i32 = 1;
+const KEEP: i32 = 2;
+
+const NEW: &str = "__new";
+const OLD: &str = "__old";
+/// True in rows of the query.
+const IS_NEW: &str = "__is_new";
+
+/// `INSERT OVERWRITE t SELECT ..`: the query's rows against those of the topic.
+///
+/// ```text
+/// query     FULL JOIN     topic   ON _key
+/// row       none                  upsert
+/// none      row                   delete
+/// row       equal row             keep
+/// row       other row             upsert
+/// ```
+pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let mut new: Vec<Expr> = input
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    new.push(lit(true).alias(IS_NEW));
+    let new = LogicalPlanBuilder::from(input.clone())
+        .project(new)?
+        .alias(NEW)?;
+    let old = target.scan()?.alias(OLD)?.build()?;
+    let rows = new.join_on(
+        old,
+        JoinType::Full,
+        [column(NEW, KEY_COLUMN).eq(column(OLD, KEY_COLUMN))],
+    )?;
+
+    let mut columns = record_columns(rows.schema(), &Metadata::RECORD)?;
+    let schema = &target.definition().schema;
+    let fields = schema.arrow().fields().iter();
+    columns.extend(fields.map(|field| column(NEW, field.name()).alias(field.name())));
+    let record = column(OLD, Metadata::RecordKey.name());
+    // A row that is a tombstone is none.
+    let is_wanted = match schema.has(Metadata::Tombstone) {
+        true => {
+            let tombstone = column(NEW, Metadata::Tombstone.name());
+            column(NEW, IS_NEW).and(tombstone.is_not_true())
+        }
+        false => column(NEW, IS_NEW),
+    };
+    let change = when(
+        is_wanted.is_not_true(),
+        when(record.clone().is_not_null(), lit(DELETE)).otherwise(lit(KEEP))?,
+    )
+    .when(record.is_null(), lit(UPSERT))
+    .when(is_equal(target), lit(KEEP))
+    .otherwise(lit(UPSERT))?;
+    columns.push(change.alias(CHANGE_COLUMN));
+    let rows = rows.project(columns)?;
+    target.write(rows.build()?, CHANGES.to_vec(), true)
+}
+
+/// Whether nothing of the query's row would be seen to differ from the topic's.
+fn is_equal(target: &Target) -> Expr {
+    let mut equal = lit(true);
+    for (kind, field) in target.definition().schema.columns() {
+        let (new, old) = (column(NEW, field.name()), column(OLD, field.name()));
+        let same = binary_expr(new.clone(), Operator::IsNotDistinctFrom, old);
+        equal = match kind {
+            Kind::Payload => equal.and(same),
+            // They are only written where they are given.
+            Kind::Metadata(Metadata::Headers | Metadata::Timestamp) => {
+                equal.and(new.is_null().or(same))
+            }
+            Kind::Key | Kind::Metadata(_) => continue,
+        };
+    }
+    equal
+}
+
+fn column(table: &str, name: &str) -> Expr {
+    Expr::Column(Column::new(Some(TableReference::bare(table)), name))
+}

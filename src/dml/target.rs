@@ -1,0 +1,202 @@
+//! The topic that a statement changes.
+
+use std::sync::Arc;
+
+use datafusion::common::{
+    DFSchema, Result as DataFusionResult, TableReference, not_impl_err, plan_err,
+};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{
+    DmlStatement, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, WriteOp, col, lit,
+};
+
+use crate::dml::changes::KafkaChanges;
+use crate::options::{Bound, Mode};
+use crate::schema::Metadata;
+use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::table::{KafkaTable, TableDefinition};
+
+/// The table of a statement that changes a topic.
+pub(super) struct Target {
+    /// As it is called in the statement's plan.
+    pub(super) name: TableReference,
+    pub(super) table: KafkaTable,
+    /// With the records behind its rows.
+    reading: KafkaTable,
+    writing: Arc<TableDefinition>,
+}
+
+impl Target {
+    /// `None` when the target is no topic.
+    ///
+    /// # Errors
+    /// A topic on which the statement makes no sense.
+    pub(super) fn of(statement: &DmlStatement, verb: &str) -> DataFusionResult<Option<Self>> {
+        let Ok(provider) = source_as_provider(&statement.target) else {
+            return Ok(None);
+        };
+        let Some(table) = provider.downcast_ref::<KafkaTable>() else {
+            return Ok(None);
+        };
+        let topic = table.topic();
+        let Some((source, sink)) = table.source().zip(table.sink()) else {
+            return plan_err!(
+                "{verb} needs `{topic}` to match a source and a sink pattern, since it reads the topic and writes it"
+            );
+        };
+        let (read, write) = (&source.options, &sink.options);
+        if read.mode.unwrap_or_default() == Mode::Append {
+            return plan_err!(
+                "{verb} changes the latest record of a key, which `{topic}` in append mode does not have; use a table with `kafka.mode` = `upsert`, or INSERT INTO to add records"
+            );
+        }
+        if (&read.start, &read.end) != (&Bound::Earliest, &Bound::Latest) {
+            return plan_err!(
+                "{verb} needs all of topic `{topic}` as it is now; use a table without `kafka.start` and `kafka.end`"
+            );
+        }
+        if read.key_format != write.key_format
+            || source.schema.value_format() != sink.schema.value_format()
+        {
+            return plan_err!(
+                "{verb} needs the source and the sink pattern of `{topic}` to have the same `kafka.key.format` and `kafka.value.format`"
+            );
+        }
+        let definition = |options, schema| {
+            Arc::new(TableDefinition {
+                topic: topic.to_owned(),
+                options,
+                schema,
+            })
+        };
+        let reading = definition(read.clone(), source.schema.with_record());
+        Ok(Some(Target {
+            name: statement.table_name.clone(),
+            table: table.clone(),
+            reading: KafkaTable::new(Some(reading), None),
+            writing: definition(write.clone(), source.schema.clone()),
+        }))
+    }
+
+    /// All rows, with the records behind them.
+    pub(super) fn scan(&self) -> DataFusionResult<LogicalPlanBuilder> {
+        let source = provider_as_source(Arc::new(self.reading.clone()));
+        LogicalPlanBuilder::scan(self.name.clone(), source, None)
+    }
+
+    /// The rows of a plan over the table, with the records behind them.
+    ///
+    /// PREPARE has optimized the plan already: filters and limits may be inside
+    /// the scan, subqueries may be joins.
+    ///
+    /// # Errors
+    /// A plan in which rows do not come straight from the table.
+    pub(super) fn with_record(&self, plan: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let source = provider_as_source(Arc::new(self.reading.clone()));
+                let fetch = scan.fetch;
+                LogicalPlanBuilder::scan_with_filters_fetch(
+                    scan.table_name.clone(),
+                    source,
+                    None,
+                    scan.filters.clone(),
+                    fetch,
+                )?
+                .build()
+            }
+            LogicalPlan::EmptyRelation(empty) if !empty.produce_one_row => {
+                LogicalPlanBuilder::from(self.scan()?.build()?)
+                    .filter(lit(false))?
+                    .build()
+            }
+            LogicalPlan::Filter(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::SubqueryAlias(_) => {
+                let inputs = plan.inputs();
+                let inputs = inputs.into_iter().map(|input| self.with_record(input));
+                let inputs = inputs.collect::<DataFusionResult<_>>()?;
+                plan.with_new_exprs(plan.expressions(), inputs)
+            }
+            LogicalPlan::Join(join)
+                if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) =>
+            {
+                let left = self.with_record(&join.left)?;
+                let right = join.right.as_ref().clone();
+                plan.with_new_exprs(plan.expressions(), vec![left, right])
+            }
+            LogicalPlan::Projection(projection) => {
+                let input = self.with_record(&projection.input)?;
+                let mut columns = projection.expr.clone();
+                for metadata in Metadata::RECORD {
+                    let field = input
+                        .schema()
+                        .qualified_field_with_unqualified_name(metadata.name())?;
+                    columns.push(Expr::Column(field.into()));
+                }
+                LogicalPlanBuilder::from(input).project(columns)?.build()
+            }
+            other => not_impl_err!(
+                "this statement on topic `{}`: {} between the table and the rows to change",
+                self.table.topic(),
+                other.display()
+            ),
+        }
+    }
+
+    /// The statement that changes the topic as the rows of a plan say.
+    pub(super) fn write(
+        &self,
+        rows: LogicalPlan,
+        changes: Vec<Change>,
+        unique_keys: bool,
+    ) -> DataFusionResult<LogicalPlan> {
+        let sink = KafkaChanges::new(
+            Arc::clone(&self.writing),
+            rows.schema().inner(),
+            changes,
+            unique_keys,
+        );
+        Ok(LogicalPlan::Dml(DmlStatement::new(
+            self.name.clone(),
+            provider_as_source(Arc::new(sink)),
+            WriteOp::Insert(InsertOp::Append),
+            Arc::new(rows),
+        )))
+    }
+
+    /// The position of a column in the table.
+    pub(super) fn position(&self, column: &str) -> DataFusionResult<usize> {
+        Ok(self.writing.schema.arrow().index_of(column)?)
+    }
+
+    pub(super) fn definition(&self) -> &TableDefinition {
+        &self.writing
+    }
+}
+
+/// Columns of the records behind the rows of a plan.
+pub(super) fn record_columns(
+    schema: &DFSchema,
+    wanted: &[Metadata],
+) -> DataFusionResult<Vec<Expr>> {
+    wanted
+        .iter()
+        .map(|metadata| {
+            let field = schema.qualified_field_with_unqualified_name(metadata.name())?;
+            Ok(Expr::Column(field.into()).alias(metadata.name()))
+        })
+        .collect()
+}
+
+/// The column that says which change a row is, where all are the same one.
+pub(super) fn only_change() -> Expr {
+    lit(0_i32).alias(CHANGE_COLUMN)
+}
+
+/// A column by its name alone, whatever qualifies it.
+pub(super) fn unqualified(name: &str) -> Expr {
+    col(datafusion::common::Column::new_unqualified(name))
+}

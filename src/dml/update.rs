@@ -1,0 +1,92 @@
+//! DELETE, TRUNCATE and UPDATE: every row of the query is one change.
+
+use std::collections::HashSet;
+
+use datafusion::common::{Result as DataFusionResult, plan_err};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use crate::dml::target::{Target, only_change, record_columns};
+use crate::schema::{Column, KEY_COLUMN, Metadata};
+use crate::sink::change::Change;
+
+/// What a tombstone needs of the record that it deletes.
+const TO_DELETE: [Metadata; 2] = [Metadata::RecordPartition, Metadata::RecordKey];
+
+/// `DELETE FROM t WHERE ..`: a tombstone for every row.
+pub(super) fn delete(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    tombstones(target, target.with_record(input)?)
+}
+
+/// `TRUNCATE t`: a tombstone for every key.
+pub(super) fn truncate(target: &Target) -> DataFusionResult<LogicalPlan> {
+    tombstones(target, target.scan()?.build()?)
+}
+
+fn tombstones(target: &Target, rows: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let mut columns = record_columns(rows.schema(), &TO_DELETE)?;
+    columns.push(only_change());
+    let rows = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
+    target.write(rows, vec![Change::Delete], false)
+}
+
+/// `UPDATE t SET .. WHERE ..`: the record of every row with its new values.
+pub(super) fn update(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    let (values, input) = match input {
+        LogicalPlan::Projection(projection) => {
+            (projection.expr.as_slice(), projection.input.as_ref())
+        }
+        // Where every value is the old one, PREPARE leaves the list out.
+        all => (&[][..], all),
+    };
+    let rows = target.with_record(input)?;
+    let set: Vec<&Expr> = values.iter().filter(|e| !is_itself(e)).collect();
+    let names = set.iter().map(|e| e.qualified_name().1);
+    let positions = assigned(target, names, "UPDATE")?;
+    let mut columns = record_columns(rows.schema(), &Metadata::RECORD)?;
+    columns.extend(set.into_iter().cloned());
+    columns.push(only_change());
+    let rows = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
+    target.write(rows, vec![Change::Update(positions)], false)
+}
+
+/// Whether a column keeps its value.
+fn is_itself(expression: &Expr) -> bool {
+    let Expr::Alias(alias) = expression else {
+        return matches!(expression, Expr::Column(_));
+    };
+    matches!(alias.expr.as_ref(), Expr::Column(column) if column.name == alias.name)
+}
+
+/// The positions of the columns that a statement sets.
+///
+/// # Errors
+/// A column that cannot be set in a record that is there already.
+pub(super) fn assigned(
+    target: &Target,
+    names: impl IntoIterator<Item = String>,
+    verb: &str,
+) -> DataFusionResult<Vec<usize>> {
+    let schema = &target.definition().schema;
+    let settable: HashSet<&str> = schema
+        .columns()
+        .filter(|(column, _)| {
+            let metadata = [Metadata::Timestamp, Metadata::Headers].map(Column::Metadata);
+            *column == Column::Payload || metadata.contains(column)
+        })
+        .map(|(_, field)| field.name().as_str())
+        .collect();
+    names
+        .into_iter()
+        .map(|name| {
+            if name == KEY_COLUMN {
+                return plan_err!(
+                    "{verb} cannot set `{KEY_COLUMN}`, which says what record a row is; INSERT the row under its new key and DELETE the old one"
+                );
+            }
+            if !settable.contains(name.as_str()) {
+                return plan_err!("{verb} cannot set `{name}`, which the brokers or the record's place give");
+            }
+            target.position(&name)
+        })
+        .collect()
+}

@@ -1,0 +1,165 @@
+//! What the rows of a statement do to the topic.
+
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, ListArray};
+use arrow::datatypes::{Fields, Int32Type};
+use arrow::error::ArrowError;
+
+use crate::error::Result;
+use crate::json::{ObjectPatch, PatchWriter};
+use crate::options::ValueFormat;
+use crate::schema::{Column, Metadata};
+use crate::sink::encode::{unsupported, value};
+use crate::table::TableDefinition;
+
+/// The column that says by its position in a list which [`Change`] a row is;
+/// without it every row is an upsert.
+pub(crate) const CHANGE_COLUMN: &str = "__change";
+
+/// What a row does to the topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It becomes the latest record of its key, in the place of the record
+    /// behind it where there is one.
+    Upsert,
+    /// Its values of these columns, by their positions in the table, are set in
+    /// the record behind it.
+    Update(Vec<usize>),
+    /// The key of the record behind it is deleted.
+    Delete,
+    /// Nothing: the record behind it is as it should be.
+    Keep,
+}
+
+impl Change {
+    /// As EXPLAIN shows it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Change::Upsert => "upsert",
+            Change::Update(_) => "update",
+            Change::Delete => "delete",
+            Change::Keep => "keep",
+        }
+    }
+}
+
+/// Sets columns in the payload of the record behind a row.
+pub(super) struct UpdateEncoder {
+    /// For JSON payloads.
+    patch: Option<ObjectPatch>,
+    /// The payload columns that are set, by their positions among those.
+    pub(super) payload: Vec<usize>,
+    pub(super) sets_timestamp: bool,
+    pub(super) sets_headers: bool,
+}
+
+impl UpdateEncoder {
+    pub(super) fn try_new(
+        table: &TableDefinition,
+        payload_fields: &Fields,
+        columns: &[usize],
+    ) -> Result<Self> {
+        let mut payload = Vec::new();
+        let (mut sets_timestamp, mut sets_headers) = (false, false);
+        let mut payload_position = 0;
+        for (position, (column, _)) in table.schema.columns().enumerate() {
+            let is_set = columns.contains(&position);
+            match column {
+                Column::Payload => {
+                    if is_set {
+                        payload.push(payload_position);
+                    }
+                    payload_position += 1;
+                }
+                Column::Metadata(Metadata::Timestamp) => sets_timestamp = is_set,
+                Column::Metadata(Metadata::Headers) => sets_headers = is_set,
+                _ => {}
+            }
+        }
+        let options = &table.options;
+        let is_json = table.schema.value_format() == ValueFormat::Json;
+        let patch = is_json.then(|| {
+            ObjectPatch::try_new(
+                payload_fields,
+                &payload,
+                options.decode.names,
+                &options.encode,
+            )
+            .map_err(|error| unsupported("", &error))
+        });
+        Ok(UpdateEncoder {
+            patch: patch.transpose()?,
+            payload,
+            sets_timestamp,
+            sets_headers,
+        })
+    }
+
+    /// Gets ready to set the values of a batch; `None` where payloads are not JSON.
+    pub(super) fn batch<'a>(
+        &'a self,
+        columns: &'a [ArrayRef],
+    ) -> Result<Option<PatchWriter<'a>>, ArrowError> {
+        self.patch
+            .as_ref()
+            .map(|patch| patch.batch(columns))
+            .transpose()
+    }
+}
+
+/// The records behind the rows of a batch.
+#[derive(Default)]
+pub(super) struct BehindRows {
+    change: Option<Int32Array>,
+    partition: Option<Int32Array>,
+    key: Option<BinaryViewArray>,
+    payload: Option<BinaryViewArray>,
+    headers: Option<ListArray>,
+}
+
+impl BehindRows {
+    /// Takes a column by its name; `false` when it is none of these.
+    pub(super) fn set(&mut self, name: &str, array: &ArrayRef) -> bool {
+        let is = |metadata: Metadata| name == metadata.name();
+        if name == CHANGE_COLUMN {
+            self.change = array.as_primitive_opt::<Int32Type>().cloned();
+        } else if is(Metadata::RecordPartition) {
+            self.partition = array.as_primitive_opt::<Int32Type>().cloned();
+        } else if is(Metadata::RecordKey) {
+            self.key = array.as_binary_view_opt().cloned();
+        } else if is(Metadata::RecordPayload) {
+            self.payload = array.as_binary_view_opt().cloned();
+        } else if is(Metadata::RecordHeaders) {
+            self.headers = array.as_list_opt().cloned();
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// Which change a row is.
+    pub(super) fn change(&self, index: usize) -> usize {
+        let change = value(self.change.as_ref(), index, Int32Array::value);
+        change.map_or(0, |change| usize::try_from(change).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn partition(&self, index: usize) -> Option<i32> {
+        value(self.partition.as_ref(), index, Int32Array::value)
+    }
+
+    pub(super) fn key(&self, index: usize) -> Option<&[u8]> {
+        bytes(self.key.as_ref(), index)
+    }
+
+    pub(super) fn payload(&self, index: usize) -> Option<&[u8]> {
+        bytes(self.payload.as_ref(), index)
+    }
+
+    pub(super) fn headers(&self) -> Option<&ListArray> {
+        self.headers.as_ref()
+    }
+}
+
+fn bytes(array: Option<&BinaryViewArray>, index: usize) -> Option<&[u8]> {
+    let array = array?;
+    array.is_valid(index).then(|| array.value(index))
+}

@@ -1,0 +1,81 @@
+//! Statements in which every key may change once.
+
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::memory_pool::MemoryReservation;
+
+use crate::error::{Error, Result};
+use crate::sink::encode::EncodedRecord;
+use crate::source::fold::SeenKeys;
+
+/// The keys that the rows of a statement change.
+#[derive(Default)]
+pub(super) struct ChangedKeys {
+    written: SeenKeys,
+    deleted: SeenKeys,
+    /// A key that lives in two partitions is deleted from both.
+    deleted_places: SeenKeys,
+}
+
+impl ChangedKeys {
+    /// Takes a row's key into account.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateKey`] when another row changes it too.
+    pub(super) fn add(&mut self, topic: &str, row: u64, record: &EncodedRecord) -> Result<()> {
+        let key = record.key.as_slice();
+        let is_new = if record.tombstone && record.partition.is_some() {
+            let partition = record.partition.unwrap_or_default().to_be_bytes();
+            let place = [&partition, key].concat();
+            self.deleted.insert(key);
+            !self.written.contains(key) && self.deleted_places.insert(&place)
+        } else {
+            self.written.insert(key) && !self.deleted.contains(key)
+        };
+        if is_new {
+            return Ok(());
+        }
+        Err(Error::DuplicateKey {
+            topic: topic.to_owned(),
+            row,
+        })
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        let sets = [&self.written, &self.deleted, &self.deleted_places];
+        sets.into_iter().map(SeenKeys::allocated_bytes).sum()
+    }
+}
+
+/// Records that wait until all rows were looked at, where there is no
+/// transaction that could take them back.
+pub(super) struct Held {
+    records: Vec<(u64, EncodedRecord)>,
+    bytes: usize,
+    memory: MemoryReservation,
+}
+
+impl Held {
+    pub(super) fn new(memory: MemoryReservation) -> Self {
+        Held {
+            records: Vec::new(),
+            bytes: 0,
+            memory,
+        }
+    }
+
+    pub(super) fn push(&mut self, row: u64, record: EncodedRecord) {
+        self.bytes += record.allocated_bytes();
+        self.records.push((row, record));
+    }
+
+    /// Reserves the memory that the records and the keys hold by now.
+    pub(super) fn reserve(&self, keys: &ChangedKeys) -> DataFusionResult<()> {
+        let list = self.records.capacity() * size_of::<(u64, EncodedRecord)>();
+        self.memory
+            .try_resize(self.bytes + list + keys.allocated_bytes())
+    }
+
+    pub(super) fn take(&mut self) -> Vec<(u64, EncodedRecord)> {
+        std::mem::take(&mut self.records)
+    }
+}

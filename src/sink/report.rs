@@ -1,0 +1,91 @@
+//! [`WriteReport`]: what a statement did to a topic.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::options::Bound;
+use crate::sink::exec::KafkaSink;
+
+/// What a statement wrote to a topic.
+///
+/// Of a plan that ran; a plan that runs again has the report of its last run.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use arrow::datatypes::{DataType, Field, Schema};
+/// # use datafusion::prelude::*;
+/// # use datafusion_kafka::{EmbeddedKafka, KafkaTable};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("orders", 1)?;
+/// # let servers = kafka.bootstrap_servers();
+/// # let orders = KafkaTable::builder("orders")
+/// #     .with_schema(Schema::new(vec![Field::new("amount", DataType::Int64, true)]))
+/// #     .with_option("kafka.bootstrap.servers", servers);
+/// # let ctx = SessionContext::new();
+/// # ctx.register_table("orders", Arc::new(orders.build().await?))?;
+/// use datafusion_kafka::WriteReport;
+///
+/// let insert = ctx.sql("INSERT INTO orders VALUES ('a', 1), ('b', 2)").await?;
+/// let plan = insert.create_physical_plan().await?;
+/// datafusion::physical_plan::collect(Arc::clone(&plan), ctx.task_ctx()).await?;
+/// let report = WriteReport::of(&plan).unwrap();
+/// assert_eq!((report.upserts, report.tombstones), (2, 0));
+/// // `kafka.wait_for` with this makes a later query see what was written.
+/// assert_eq!(report.end_offsets().to_string(), r#"offsets:{"0":2}"#);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriteReport {
+    /// Rows that changed the topic: upserts and tombstones.
+    pub rows: u64,
+    /// Records with a payload that were sent.
+    pub upserts: u64,
+    /// Tombstones that were sent.
+    pub tombstones: u64,
+    /// Rows that the topic held already, for which nothing was sent.
+    pub unchanged: u64,
+    /// The bytes of the keys and payloads that were sent, before compression.
+    pub bytes: u64,
+    /// Where the records went, by Kafka partition; empty for a dry run.
+    pub partitions: BTreeMap<i32, WrittenOffsets>,
+}
+
+/// The records that a statement wrote to one Kafka partition. Those of others
+/// may lie between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenOffsets {
+    /// The offset of the first one.
+    pub first: i64,
+    /// The offset of the last one.
+    pub last: i64,
+}
+
+impl WriteReport {
+    /// The report of a plan that writes to a topic, once it ran to its end;
+    /// `None` before that, after a failure, and for other plans.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<WriteReport> {
+        let sink = plan.downcast_ref::<DataSinkExec>();
+        let sink = sink.and_then(|exec| exec.sink().downcast_ref::<KafkaSink>());
+        match sink {
+            Some(sink) => sink.report(),
+            None => plan.children().into_iter().find_map(WriteReport::of),
+        }
+    }
+
+    /// The ends behind the last record of each partition, as a value of
+    /// `kafka.wait_for`: always [`Bound::Offsets`].
+    pub fn end_offsets(&self) -> Bound {
+        let partitions = self.partitions.iter();
+        Bound::Offsets(
+            partitions
+                .map(|(p, written)| (*p, written.last + 1))
+                .collect(),
+        )
+    }
+}

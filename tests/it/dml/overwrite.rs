@@ -1,0 +1,151 @@
+//! INSERT OVERWRITE: only differences are sent.
+
+use super::{Changing, sent};
+use crate::broker::{self, Rec};
+use crate::session::{error, rows};
+use crate::writing::says;
+
+const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT, s VARCHAR";
+
+#[tokio::test]
+async fn only_new_changed_and_vanished_rows_are_sent() {
+    let Some(broker) = broker::required("only_new_changed_and_vanished") else {
+        return;
+    };
+    let records = [
+        Rec::new("same", r#"{ "s" : "x", "v" : 1.0e0 , "unknown": 7 }"#),
+        Rec::new("null", r#"{"s":"x"}"#),
+        Rec::new("changed", r#"{"v":1,"s":"x"}"#),
+        Rec::new("vanished", r#"{"v":1,"s":"x"}"#),
+        Rec::new("deleted", r#"{"v":1,"s":"x"}"#),
+        Rec::tombstone("deleted"),
+    ];
+    let mut t = Changing::new(broker, COLUMNS, &records).await;
+    let query = "INSERT OVERWRITE t VALUES ('same', 1, 'x'), ('null', NULL, 'x'), \
+                 ('changed', 2, 'x'), ('new', 3, NULL)";
+    let (count, _, report) = t.run_reported(query).await;
+    assert_eq!((count, report.unchanged), (3, 2));
+    assert_eq!((report.upserts, report.tombstones), (2, 1));
+    let state = t.state();
+    assert_eq!(state["changed"], r#"{"v":2,"s":"x"}"#);
+    assert_eq!(state["new"], r#"{"v":3,"s":null}"#);
+    assert_eq!(state.len(), 4);
+    let done = t.run(query).await;
+    assert_eq!((done.count, done.sent), (0, vec![]), "the second time");
+    let done = t
+        .run("INSERT OVERWRITE t SELECT * FROM t WHERE v > 1")
+        .await;
+    assert_eq!(done.count, 2, "those that vanish");
+    assert_eq!(
+        t.state().into_keys().collect::<Vec<_>>(),
+        ["changed", "new"]
+    );
+    let done = t
+        .run("INSERT OVERWRITE t SELECT * FROM t WHERE false")
+        .await;
+    assert_eq!(done.count, 2);
+    assert!(t.state().is_empty());
+}
+
+#[tokio::test]
+async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
+    let Some(broker) = broker::required("two_rows_of_one_key") else {
+        return;
+    };
+    for options in [&[][..], &[("kafka.delivery", "exactly_once")]] {
+        let records = [Rec::new("a", r#"{"v":1}"#)];
+        let t = Changing::with(broker, 1, COLUMNS, &records, options).await;
+        for query in [
+            "VALUES ('b', 1, 'x'), ('c', 1, 'x'), ('b', 2, 'x')",
+            // One of them is equal to what is there.
+            "VALUES ('a', 1, NULL), ('a', 2, NULL)",
+            "VALUES ('a', 1, NULL), ('a', 1, NULL)",
+        ] {
+            let message = error(&t.ctx, &format!("INSERT OVERWRITE t {query}")).await;
+            says(&message, &[&t.topic, "same key", "nothing was written"]);
+        }
+        let null = "INSERT OVERWRITE t SELECT CASE WHEN v = 1 THEN NULL ELSE 'x' END, v, s FROM t";
+        says(&error(&t.ctx, null).await, &[&t.topic, "`_key` is NULL"]);
+        assert_eq!(t.state().into_keys().collect::<String>(), "a");
+        if options.is_empty() {
+            assert!(t.is_untouched());
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_of_every_type_are_compared_as_values() {
+    let Some(broker) = broker::required("values_of_every_type") else {
+        return;
+    };
+    let columns = "_key VARCHAR NOT NULL, d DECIMAL(10,2), f DOUBLE, b BOOLEAN, t TIMESTAMP, \
+                   y DATE, l BIGINT[], st STRUCT<a INT, b VARCHAR[]>, x BYTEA, sm SMALLINT";
+    let records = [Rec::new(
+        "a",
+        r#"{"f":15e-1,"d":"10.5","b":true,"t":"2026-01-02T03:04:05","y":"2026-01-02",
+            "l":[1,2.0,null],"st":{"b":["x"],"a":1},"x":"AAE=","sm":7,"more":1}"#,
+    )];
+    let mut t = Changing::new(broker, columns, &records).await;
+    let row = |l: &str, st: &str| {
+        format!(
+            r#"{{"d":10.50,"f":1.5,"b":true,"t":"2026-01-02T03:04:05.000","y":"2026-01-02",
+                "l":{l},"st":{st},"x":"AAE=","sm":7e0}}"#
+        )
+    };
+    let other = broker.new_topic("others", 1, &[]);
+    rows(
+        &t.ctx,
+        &crate::writing::create_table("other", columns, &other, &[]),
+    )
+    .await;
+    let st = r#"{"a":1,"b":["x"]}"#;
+    for (l, st, sent) in [
+        ("[1,2,null]", st, 0),
+        ("[1,2]", st, 1),
+        ("[1,2]", st, 0),
+        ("[1,2]", r#"{"a":1,"b":["y"]}"#, 1),
+        ("null", r#"{"a":1,"b":["y"]}"#, 1),
+        ("null", r#"{"a":1,"b":["y"]}"#, 0),
+        ("null", r#"{"a":null,"b":["y"]}"#, 1),
+        ("[]", "null", 1),
+        ("[]", "null", 0),
+    ] {
+        broker.produce(&other, &[Rec::new("a", row(l, st))]);
+        let done = t.run("INSERT OVERWRITE t SELECT * FROM other").await;
+        assert_eq!(done.count, sent, "{l} {st}");
+    }
+    let done = t.run("INSERT OVERWRITE t SELECT * FROM t").await;
+    assert_eq!(done.count, 0);
+}
+
+#[tokio::test]
+async fn a_row_that_is_a_tombstone_is_no_row() {
+    let Some(broker) = broker::required("a_row_that_is_a_tombstone") else {
+        return;
+    };
+    let columns = "_key VARCHAR NOT NULL, v BIGINT, _tombstone BOOLEAN";
+    let records = [Rec::new("a", r#"{"v":1}"#), Rec::new("b", r#"{"v":2}"#)];
+    let mut t = Changing::new(broker, columns, &records).await;
+    let query = "INSERT OVERWRITE t VALUES ('a', 1, true), ('b', 2, false), ('c', 3, true)";
+    let done = t.run(query).await;
+    assert_eq!((done.count, done.sent), (1, sent(&[("a", None)])));
+}
+
+#[tokio::test]
+async fn a_topic_that_the_query_gives_its_columns_is_reconciled_too() {
+    let Some(broker) = broker::required("a_topic_that_the_query_gives") else {
+        return;
+    };
+    let topic = broker.new_topic("reconciled", 2, &[]);
+    broker.produce(
+        &topic,
+        &[Rec::new("a", r#"{"n":1}"#), Rec::new("old", r#"{"n":1}"#)],
+    );
+    let topics = datafusion_kafka::KafkaTopics::new().sink("^reconciled", Default::default());
+    let ctx = crate::session::session(broker, topics);
+    let query = format!("INSERT OVERWRITE \"{topic}\" SELECT 'a' AS _key, 1 AS n");
+    assert_eq!(crate::session::count(&ctx, &query).await, 1);
+    assert_eq!(crate::session::count(&ctx, &query).await, 0);
+    rows(&ctx, &format!("EXPLAIN {query}")).await;
+    assert_eq!(broker.read_all(&topic).len(), 3);
+}
