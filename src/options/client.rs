@@ -198,9 +198,14 @@ impl ClientOptions {
         config
             .set("client.id", "datafusion-kafka")
             .set("socket.nagle.disable", "true");
-        // librdkafka refuses a maximum below a `reconnect.backoff.ms` that was given.
-        if !properties.contains_key("reconnect.backoff.ms") {
-            config.set("reconnect.backoff.max.ms", "1000");
+        // A new client waits half of the time before it connects to the broker that
+        // it has just heard of, which for a short query is most of its time.
+        // librdkafka refuses a maximum below the time, so that both or none are set.
+        let given = ["reconnect.backoff.ms", "reconnect.backoff.max.ms"];
+        if !given.iter().any(|name| properties.contains_key(*name)) {
+            config
+                .set("reconnect.backoff.ms", "20")
+                .set("reconnect.backoff.max.ms", "1000");
         }
         for (name, value) in defaults {
             config.set(*name, *value);

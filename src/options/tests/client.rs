@@ -138,6 +138,7 @@ fn clients_have_the_defaults_of_the_design() {
         ("isolation.level", "read_committed"),
         ("allow.auto.create.topics", "false"),
         ("fetch.queue.backoff.ms", "0"),
+        ("reconnect.backoff.ms", "20"),
         ("reconnect.backoff.max.ms", "1000"),
     ] {
         assert_eq!(consumer(&options, name).as_deref(), Some(value), "{name}");
