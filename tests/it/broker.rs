@@ -178,29 +178,42 @@ fn run(command: &mut Command, name: &str) -> Result<Output, String> {
     ))
 }
 
-/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`) until standard input closes.
+/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`) until standard input closes. A
+/// line there kills it and starts it again.
 ///
 /// Nothing runs at the end of a Rust test process, which may as well be killed; but the kernel
 /// closes its end of the pipe, always. Then there is nothing to save: SIGKILL, and away with the
 /// directory.
 const SHELL: &str = r#"
 cd "$1" || exit
+# A background command's standard input is /dev/null unless it comes from somewhere else.
+exec 3<&0
+{
+    while read -r _; do touch restarting; kill -KILL "$(cat pid)"; done
+    touch stopped; kill -KILL "$(cat pid)"
+} <&3 2>/dev/null &
+reader=$!
 {
     java -Xmx128m -cp "$2/*" kafka.tools.StorageTool format -t "$3" -c server.properties \
         >log 2>&1 &&
-    exec java -Xms256m -Xmx1g -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
-        -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$2/*" kafka.Kafka server.properties \
-        >log 2>&1
-} </dev/null &
-kafka=$!
-# A background command's standard input is /dev/null unless it comes from somewhere else.
-exec 3<&0
-{ read -r _; touch stopped; kill -KILL $kafka; } <&3 2>/dev/null &
-wait $kafka 2>/dev/null # which would say "Killed"
-kill $! 2>/dev/null
+    while [ ! -e stopped ]; do
+        java -Xms256m -Xmx1g -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+            -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$2/*" kafka.Kafka server.properties \
+            >>log 2>&1 &
+        echo $! >pid
+        wait $! 2>/dev/null # which would say "Killed"
+        [ -e restarting ] && rm restarting || break
+    done
+} </dev/null 2>/dev/null
+kill $reader 2>/dev/null
 [ -e stopped ] || { echo "Apache Kafka ended by itself; its last words:"; tail -n 30 log; } >&2
 cd / && rm -rf "$1"
 "#;
+
+/// A Kafka of a test's own, to be killed and started again, where the others can be started.
+pub fn own() -> Result<Broker, String> {
+    start(&jars()?)
+}
 
 fn start(jars: &Path) -> Result<Broker, String> {
     let io = |e: io::Error| format!("cannot start Apache Kafka: {e}");
@@ -287,6 +300,8 @@ message.max.bytes=16777216
 log.initial.task.delay.ms=100
 log.cleaner.backoff.ms=100
 log.retention.check.interval.ms=200
+# Transactions that are open too long are ended soon.
+transaction.abort.timed.out.transaction.cleanup.interval.ms=200
 "#
     )
 }
@@ -387,6 +402,12 @@ impl Broker {
             sasl_servers: None,
             _shell: None,
         }
+    }
+
+    /// Kills Kafka and starts it again, with all that it had on disk. It takes some seconds.
+    pub fn restart(&mut self) {
+        let stdin = self._shell.as_mut().and_then(|shell| shell.stdin.as_mut());
+        stdin.unwrap().write_all(b"\n").unwrap();
     }
 
     /// A client configuration that reaches the plain listener.

@@ -1,5 +1,6 @@
 //! DELETE, UPDATE, MERGE, TRUNCATE and INSERT OVERWRITE on a real broker.
 
+mod faults;
 mod merge;
 mod model;
 mod overwrite;
