@@ -11,9 +11,11 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::datasource::TableType;
 use regex::Regex;
 
+use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::functions::is_function;
 use crate::options::{Options, TableOptions};
+use crate::sink::hook::WriteHook;
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// Patterns of topics: a table whose name matches is the topic of that name.
@@ -76,6 +78,7 @@ pub struct SinkOptions(Settings);
 struct Settings {
     options: Options,
     schema: Option<SchemaRef>,
+    extensions: Extensions,
 }
 
 impl SourceOptions {
@@ -93,6 +96,18 @@ impl SourceOptions {
     /// Declares the columns of every topic that matches.
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.0.schema = Some(schema.into());
+        self
+    }
+
+    /// Keys in a format of your own; see [`Codec`].
+    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.0.extensions.key_codec = Some(codec);
+        self
+    }
+
+    /// Payloads in a format of your own; see [`Codec`].
+    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.0.extensions.value_codec = Some(codec);
         self
     }
 }
@@ -113,6 +128,24 @@ impl SinkOptions {
     /// Declares the columns of every topic that matches.
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.0.schema = Some(schema.into());
+        self
+    }
+
+    /// Keys in a format of your own; see [`Codec`].
+    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.0.extensions.key_codec = Some(codec);
+        self
+    }
+
+    /// Payloads in a format of your own; see [`Codec`].
+    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.0.extensions.value_codec = Some(codec);
+        self
+    }
+
+    /// Shows all records to a hook before they are sent.
+    pub fn with_hook(mut self, hook: Arc<dyn WriteHook>) -> Self {
+        self.0.extensions.hook = Some(hook);
         self
     }
 }
@@ -242,6 +275,7 @@ impl TopicSchemaProvider {
             self.defaults.clone(),
             pattern.settings.options.clone(),
         ]);
+        let builder = builder.with_extensions(pattern.settings.extensions.clone());
         match &pattern.settings.schema {
             Some(schema) => builder.with_schema(Arc::clone(schema)),
             None => builder,

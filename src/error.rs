@@ -223,6 +223,24 @@ pub enum Error {
         source: DecodeError,
     },
 
+    /// A record that a [`Codec`](crate::Codec) cannot decode.
+    #[error(
+        "topic `{topic}` partition {partition} offset {offset}: the codec cannot decode the {part}: \
+         {reason}"
+    )]
+    Codec {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The record's offset; that of the first one where it is about a whole batch.
+        offset: i64,
+        /// `key` or `payload`.
+        part: &'static str,
+        /// What the codec said.
+        reason: String,
+    },
+
     /// A row that cannot be written as a record.
     #[error("row {row} for topic `{topic}`: {source}")]
     EncodeRow {

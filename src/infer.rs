@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::client::{Cancel, Client, blocking};
+use crate::codec::Extensions;
 use crate::error::{Error, Result};
 use crate::json::{SchemaInference, ValueInference};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
@@ -14,13 +15,22 @@ use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
 use crate::table::{TableDefinition, own_error};
 
 /// Samples the topic and declares what it shows.
-pub(crate) async fn table(topic: String, options: TableOptions) -> Result<TableDefinition> {
-    blocking(move |cancel| infer(topic, options, cancel))
+pub(crate) async fn table(
+    topic: String,
+    options: TableOptions,
+    extensions: Extensions,
+) -> Result<TableDefinition> {
+    blocking(move |cancel| infer(topic, options, extensions, cancel))
         .await
         .map_err(own_error)
 }
 
-fn infer(topic: String, mut options: TableOptions, cancel: &Cancel) -> Result<TableDefinition> {
+fn infer(
+    topic: String,
+    mut options: TableOptions,
+    extensions: Extensions,
+    cancel: &Cancel,
+) -> Result<TableDefinition> {
     let sample = sample(&topic, &options, cancel)?;
     let no_columns = |reason: &str| Error::InferSchema {
         topic: topic.clone(),
@@ -58,7 +68,7 @@ fn infer(topic: String, mut options: TableOptions, cancel: &Cancel) -> Result<Ta
         let found = found.iter().filter(|field| field.name() != KEY_COLUMN);
         fields.extend(found.map(|field| field.as_ref().clone()));
     }
-    TableDefinition::try_new(topic, options, &Schema::new(fields))
+    TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)
 }
 
 /// What the sampled records have shown so far.

@@ -42,6 +42,8 @@
 //! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
 //! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
+//! | a format of your own | [`Codec`] |
+//! | something to do with records before they are sent | [`WriteHook`] |
 //! | no broker | [`EmbeddedKafka`] |
 //!
 //! What was written is in the [`WriteReport`] of a plan that ran.
@@ -78,6 +80,7 @@ pub mod options;
 
 mod catalog;
 mod client;
+mod codec;
 mod dml;
 mod embedded;
 mod factory;
@@ -93,12 +96,14 @@ mod sql;
 mod table;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
+pub use codec::{Codec, CodecError};
 pub use embedded::EmbeddedKafka;
 pub use error::{Error, Result};
 pub use factory::KafkaTableFactory;
 pub use options::Options;
 pub use schema::{KEY_COLUMN, VALUE_COLUMN};
 pub use session::{KafkaConfig, register_kafka};
+pub use sink::hook::{OutgoingRecord, WriteHook};
 pub use sink::report::{WriteReport, WrittenOffsets};
 pub use source::exec::KafkaScanExec;
 #[doc(hidden)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 
+use crate::codec::Extensions;
 use crate::error::{Error, Result};
 use crate::json::check_type;
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
@@ -152,8 +153,16 @@ impl KafkaSchema {
     ///
     /// # Errors
     /// [`Error::InvalidColumn`] for a type or a combination that cannot be.
-    pub(crate) fn try_new(declared: &Schema, options: &TableOptions) -> Result<Self> {
-        let value_format = options.value_format.unwrap_or_default();
+    pub(crate) fn try_new(
+        declared: &Schema,
+        options: &TableOptions,
+        extensions: &Extensions,
+    ) -> Result<Self> {
+        let value_format = match extensions.value_codec {
+            None => options.value_format.unwrap_or_default(),
+            // Has columns, as JSON has.
+            Some(_) => ValueFormat::Json,
+        };
         let mode = options.mode.unwrap_or_default();
         let mut fields: Vec<FieldRef> = declared.fields().iter().cloned().collect();
         if !fields.iter().any(|field| field.name() == KEY_COLUMN) {
@@ -186,6 +195,7 @@ impl KafkaSchema {
         for field in &fields {
             let column = column_of(field.name());
             match column {
+                Column::Key if extensions.key_codec.is_some() => {}
                 Column::Key => check_key(field, options.key_format)?,
                 Column::Metadata(metadata) => {
                     if !metadata.fits(field.data_type()) {
@@ -199,6 +209,7 @@ impl KafkaSchema {
                         ));
                     }
                 }
+                Column::Payload if extensions.value_codec.is_some() => {}
                 Column::Payload => check_payload(field, value_format)?,
             }
             columns.push(column);

@@ -19,11 +19,13 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::client::{Client, blocking};
+use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::infer;
 use crate::options::{Bound, Mode, Options, TableOptions};
 use crate::schema::KafkaSchema;
 use crate::sink::exec::KafkaSink;
+use crate::sink::hook::WriteHook;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
 
@@ -33,6 +35,7 @@ pub(crate) struct TableDefinition {
     pub(crate) topic: String,
     pub(crate) options: TableOptions,
     pub(crate) schema: KafkaSchema,
+    pub(crate) extensions: Extensions,
 }
 
 /// A Kafka topic as a table.
@@ -99,6 +102,7 @@ impl KafkaTable {
             layers: Vec::new(),
             options: Options::new(),
             servers: None,
+            extensions: Extensions::default(),
         }
     }
 
@@ -412,6 +416,7 @@ pub struct KafkaTableBuilder {
     layers: Vec<Options>,
     options: Options,
     servers: Option<String>,
+    extensions: Extensions,
 }
 
 impl KafkaTableBuilder {
@@ -434,6 +439,32 @@ impl KafkaTableBuilder {
     pub fn with_options(mut self, options: Options) -> Self {
         let options = options.iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
         self.options.extend(options.collect::<Vec<_>>());
+        self
+    }
+
+    /// Reads and writes keys in a format of your own. `kafka.key.format` does
+    /// not apply then; key look-ups read all keys.
+    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.extensions.key_codec = Some(codec);
+        self
+    }
+
+    /// Reads and writes payloads in a format of your own. `kafka.value.format`
+    /// and `kafka.json.*` do not apply to them then, and the columns must be
+    /// declared.
+    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+        self.extensions.value_codec = Some(codec);
+        self
+    }
+
+    /// Shows all records to a hook before they are sent.
+    pub fn with_hook(mut self, hook: Arc<dyn WriteHook>) -> Self {
+        self.extensions.hook = Some(hook);
+        self
+    }
+
+    pub(crate) fn with_extensions(mut self, extensions: Extensions) -> Self {
+        self.extensions = extensions;
         self
     }
 
@@ -488,9 +519,16 @@ impl KafkaTableBuilder {
     /// What reading and writing work from; connects only to infer columns.
     pub(crate) async fn define(self) -> Result<TableDefinition> {
         let options = self.table_options()?;
+        let extensions = self.extensions;
         match self.schema {
-            Some(schema) => TableDefinition::try_new(self.topic, options, &schema),
-            None => infer::table(self.topic, options).await,
+            Some(schema) => TableDefinition::try_new(self.topic, options, &schema, extensions),
+            None if extensions.key_codec.is_some() || extensions.value_codec.is_some() => {
+                Err(Error::InferSchema {
+                    topic: self.topic,
+                    reason: "it has a codec; declare the columns".to_owned(),
+                })
+            }
+            None => infer::table(self.topic, options, extensions).await,
         }
     }
 }
@@ -505,13 +543,19 @@ fn names_servers(options: &Options) -> bool {
 }
 
 impl TableDefinition {
-    pub(crate) fn try_new(topic: String, options: TableOptions, schema: &Schema) -> Result<Self> {
+    pub(crate) fn try_new(
+        topic: String,
+        options: TableOptions,
+        schema: &Schema,
+        extensions: Extensions,
+    ) -> Result<Self> {
         options.client.bootstrap_servers()?;
-        let schema = KafkaSchema::try_new(schema, &options)?;
+        let schema = KafkaSchema::try_new(schema, &options, &extensions)?;
         Ok(TableDefinition {
             topic,
             options,
             schema,
+            extensions,
         })
     }
 }

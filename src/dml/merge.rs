@@ -76,7 +76,16 @@ pub(super) fn merge(
                     all.push((place, value.clone()));
                 }
                 let names = set.iter().map(|(name, _)| name.clone());
-                Change::Update(assigned(target, names, "MERGE")?)
+                let positions = assigned(target, names, "MERGE")?;
+                if target.definition().extensions.value_codec.is_some() {
+                    // A codec makes all of a payload anew, of all columns.
+                    for field in target.payload_fields_but(&positions) {
+                        let old = Column::new(Some(target.name.clone()), field.name());
+                        let all = values.entry(field.name().clone()).or_default();
+                        all.push((place, Expr::Column(old)));
+                    }
+                }
+                Change::Update(positions)
             }
             MergeIntoAction::Insert {
                 columns,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use datafusion::common::{
     DFSchema, Result as DataFusionResult, TableReference, not_impl_err, plan_err,
 };
@@ -13,7 +14,7 @@ use datafusion::logical_expr::{
 
 use crate::dml::changes::KafkaChanges;
 use crate::options::{Bound, Mode};
-use crate::schema::Metadata;
+use crate::schema::{Column, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change};
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -56,26 +57,30 @@ impl Target {
                 "{verb} needs all of topic `{topic}` as it is now; use a table without `kafka.start` and `kafka.end`"
             );
         }
+        let (read_by, written_by) = (&source.extensions, &sink.extensions);
         if read.key_format != write.key_format
             || source.schema.value_format() != sink.schema.value_format()
+            || read_by.key_codec.is_some() != written_by.key_codec.is_some()
+            || read_by.value_codec.is_some() != written_by.value_codec.is_some()
         {
             return plan_err!(
-                "{verb} needs the source and the sink pattern of `{topic}` to have the same `kafka.key.format` and `kafka.value.format`"
+                "{verb} needs the source and the sink pattern of `{topic}` to have the same `kafka.key.format` and `kafka.value.format`, or both a codec"
             );
         }
-        let definition = |options, schema| {
+        let definition = |of: &TableDefinition, schema| {
             Arc::new(TableDefinition {
                 topic: topic.to_owned(),
-                options,
+                options: of.options.clone(),
                 schema,
+                extensions: of.extensions.clone(),
             })
         };
-        let reading = definition(read.clone(), source.schema.with_record());
+        let reading = definition(source, source.schema.with_record());
         Ok(Some(Target {
             name: statement.table_name.clone(),
             table: table.clone(),
             reading: KafkaTable::new(Some(reading), None),
-            writing: definition(write.clone(), source.schema.clone()),
+            writing: definition(sink, source.schema.clone()),
         }))
     }
 
@@ -170,6 +175,17 @@ impl Target {
     /// The position of a column in the table.
     pub(super) fn position(&self, column: &str) -> DataFusionResult<usize> {
         Ok(self.writing.schema.arrow().index_of(column)?)
+    }
+
+    /// The payload columns but those at these positions.
+    pub(super) fn payload_fields_but(
+        &self,
+        positions: &[usize],
+    ) -> impl Iterator<Item = &FieldRef> {
+        let columns = self.writing.schema.columns().enumerate();
+        columns
+            .filter(|(place, (column, _))| *column == Column::Payload && !positions.contains(place))
+            .map(|(_, (_, field))| field)
     }
 
     pub(super) fn definition(&self) -> &TableDefinition {

@@ -44,6 +44,15 @@ pub(super) fn update(target: &Target, input: &LogicalPlan) -> DataFusionResult<L
     let positions = assigned(target, names, "UPDATE")?;
     let mut columns = record_columns(rows.schema(), &Metadata::RECORD)?;
     columns.extend(set.into_iter().cloned());
+    if target.definition().extensions.value_codec.is_some() {
+        // A codec makes all of a payload anew, of all columns.
+        for field in target.payload_fields_but(&positions) {
+            let found = rows
+                .schema()
+                .qualified_field_with_unqualified_name(field.name())?;
+            columns.push(Expr::Column(found.into()).alias(field.name()));
+        }
+    }
     columns.push(only_change());
     let rows = LogicalPlanBuilder::from(rows).project(columns)?.build()?;
     target.write(rows, vec![Change::Update(positions)], false)

@@ -48,6 +48,7 @@ impl TableFunctionImpl for Snapshot {
             table.topic.clone(),
             options,
             columns,
+            table.extensions.clone(),
         )?)
     }
 }
@@ -84,7 +85,8 @@ fn change_log(table: &TableDefinition) -> Result<TableDefinition> {
     let fields = table.schema.arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
     let columns = Schema::new(fields.collect::<Vec<Field>>());
-    TableDefinition::try_new(table.topic.clone(), options, &columns)
+    let extensions = table.extensions.clone();
+    TableDefinition::try_new(table.topic.clone(), options, &columns, extensions)
 }
 
 fn readable(table: TableDefinition) -> DataFusionResult<Arc<dyn TableProvider>> {

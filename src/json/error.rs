@@ -69,6 +69,8 @@ pub enum DecodeErrorKind {
         /// What the document has instead.
         found: &'static str,
     },
+    /// What a format other than JSON says.
+    Other(String),
     /// A NOT NULL field is missing or null.
     MissingValue {
         /// The declared type.
@@ -130,7 +132,9 @@ impl DecodeError {
                 "choose another `kafka.on_bad_record`, or `kafka.value.format` for a topic \
                  that does not hold JSON objects",
             ),
-            DecodeErrorKind::TooDeep => Some("choose another `kafka.on_bad_record`"),
+            DecodeErrorKind::TooDeep | DecodeErrorKind::Other(_) => {
+                Some("choose another `kafka.on_bad_record`")
+            }
             DecodeErrorKind::MissingValue { .. } => {
                 Some("declare it without NOT NULL, or choose another `kafka.on_bad_record`")
             }
@@ -173,6 +177,8 @@ impl fmt::Display for DecodeError {
             DecodeErrorKind::Type { expected, found } => {
                 write!(f, "expected {expected} but found {found}")?;
             }
+            // It knows best where it is.
+            DecodeErrorKind::Other(what) => return f.write_str(what),
             DecodeErrorKind::MissingValue { expected } => {
                 write!(f, "expected {expected} but the value is missing or null")?;
             }

@@ -76,7 +76,9 @@ impl UpdateEncoder {
             }
         }
         let options = &table.options;
-        let is_json = table.schema.value_format() == ValueFormat::Json;
+        // A codec makes all of a payload anew.
+        let is_json = table.schema.value_format() == ValueFormat::Json
+            && table.extensions.value_codec.is_none();
         let patch = is_json.then(|| {
             ObjectPatch::try_new(
                 payload_fields,

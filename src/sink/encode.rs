@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Int32Array, ListArray,
-    StringViewArray, TimestampMillisecondArray,
+    StringViewArray, TimestampMillisecondArray, UInt64Array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, FieldRef, Fields, Int32Type, Schema, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use datafusion::error::Result as DataFusionResult;
 
+use crate::codec::{self, Codec, CodecError};
 use crate::error::{Error, Result};
 use crate::json::{
     EncodeError, PatchError, PatchWriter, RowEncoder, RowWriter, ValueEncoder, ValueWriter,
@@ -42,12 +44,14 @@ enum KeyEncoder {
     Text,
     Bytes,
     Json(ValueEncoder),
+    Codec(Arc<dyn Codec>, Fields),
 }
 
 enum PayloadEncoder {
     Json(RowEncoder),
     Text,
     Bytes,
+    Codec(Arc<dyn Codec>),
 }
 
 impl RecordEncoder {
@@ -66,10 +70,14 @@ impl RecordEncoder {
         for (column, field) in table.schema.columns() {
             match column {
                 Column::Key => {
-                    key = Some(match options.key_format {
-                        KeyFormat::String => KeyEncoder::Text,
-                        KeyFormat::Bytes => KeyEncoder::Bytes,
-                        KeyFormat::Json => KeyEncoder::Json(
+                    key = Some(match (&table.extensions.key_codec, options.key_format) {
+                        (Some(codec), _) => {
+                            let fields = Fields::from(vec![Arc::clone(field)]);
+                            KeyEncoder::Codec(Arc::clone(codec), fields)
+                        }
+                        (None, KeyFormat::String) => KeyEncoder::Text,
+                        (None, KeyFormat::Bytes) => KeyEncoder::Bytes,
+                        (None, KeyFormat::Json) => KeyEncoder::Json(
                             ValueEncoder::try_new(field, &options.encode)
                                 .map_err(|error| unsupported(field.name(), &error))?,
                         ),
@@ -80,10 +88,11 @@ impl RecordEncoder {
             }
         }
         let payload_fields = Fields::from(payload_fields);
-        let payload = match table.schema.value_format() {
-            ValueFormat::String => PayloadEncoder::Text,
-            ValueFormat::Bytes => PayloadEncoder::Bytes,
-            ValueFormat::Json => PayloadEncoder::Json(
+        let payload = match (&table.extensions.value_codec, table.schema.value_format()) {
+            (Some(codec), _) => PayloadEncoder::Codec(Arc::clone(codec)),
+            (None, ValueFormat::String) => PayloadEncoder::Text,
+            (None, ValueFormat::Bytes) => PayloadEncoder::Bytes,
+            (None, ValueFormat::Json) => PayloadEncoder::Json(
                 RowEncoder::try_new(&payload_fields, &options.encode)
                     .map_err(|error| unsupported(&error.path, &error))?,
             ),
@@ -105,8 +114,12 @@ impl RecordEncoder {
         })
     }
 
-    /// Resolves the columns of a batch.
-    pub(crate) fn columns(&self, batch: &RecordBatch) -> Result<BatchColumns, ArrowError> {
+    /// Resolves the columns of a batch, which begins with this row of the statement.
+    pub(crate) fn columns(
+        &self,
+        batch: &RecordBatch,
+        first_row: u64,
+    ) -> DataFusionResult<BatchColumns> {
         let mut columns = BatchColumns::default();
         // A batch need not have the names that its plan says.
         let mut given = HashMap::new();
@@ -125,13 +138,18 @@ impl RecordEncoder {
                     columns.key = Some(match &self.key {
                         Some(KeyEncoder::Text) => cast(array, &DataType::Utf8View)?,
                         Some(KeyEncoder::Bytes) => cast(array, &DataType::BinaryView)?,
+                        Some(KeyEncoder::Codec(codec, fields)) => {
+                            let keys = std::slice::from_ref(array);
+                            let keys = codec::encode(codec.as_ref(), keys, fields, array.len());
+                            Arc::new(keys.map_err(|error| self.codec_error(first_row, error))?)
+                        }
                         _ => Arc::clone(array),
                     });
                 }
                 (Column::Payload, Some(array)) => payload.push(Some(match &self.payload {
                     PayloadEncoder::Text => cast(array, &DataType::Utf8View)?,
                     PayloadEncoder::Bytes => cast(array, &DataType::BinaryView)?,
-                    PayloadEncoder::Json(_) => Arc::clone(array),
+                    PayloadEncoder::Json(_) | PayloadEncoder::Codec(_) => Arc::clone(array),
                 })),
                 (Column::Metadata(metadata), Some(array)) => {
                     columns.set(metadata, &cast(array, &metadata.data_type())?);
@@ -143,7 +161,64 @@ impl RecordEncoder {
             columns.set.push(set.flatten().flatten().cloned().collect());
         }
         columns.payload = payload.into_iter().flatten().collect();
+        if let PayloadEncoder::Codec(codec) = &self.payload {
+            columns.encoded = self.encoded(codec.as_ref(), &columns, batch, first_row)?;
+        }
         Ok(columns)
+    }
+
+    /// What a codec makes of the rows that need a payload.
+    fn encoded(
+        &self,
+        codec: &dyn Codec,
+        columns: &BatchColumns,
+        batch: &RecordBatch,
+        first_row: u64,
+    ) -> DataFusionResult<Option<BinaryViewArray>> {
+        if columns.payload.len() < self.payload_fields.len() {
+            return Ok(None);
+        }
+        let needs_payload = |index: &usize| match self.changes.get(columns.behind.change(*index)) {
+            Some(Change::Upsert) => {
+                let tombstones = columns.tombstone.as_ref();
+                value(tombstones, *index, BooleanArray::value) != Some(true)
+            }
+            Some(Change::Update(_)) => true,
+            Some(Change::Delete | Change::Keep) | None => false,
+        };
+        let rows = batch.num_rows();
+        let wanted: Vec<usize> = (0..rows).filter(needs_payload).collect();
+        let row_of = |error: CodecError| {
+            let row = error.row.and_then(|row| wanted.get(row).copied());
+            self.codec_error(first_row, CodecError { row, ..error })
+        };
+        let encode = |arrays: &[ArrayRef]| {
+            codec::encode(codec, arrays, &self.payload_fields, wanted.len()).map_err(row_of)
+        };
+        if wanted.len() == rows {
+            return Ok(Some(encode(&columns.payload)?));
+        }
+        let places = UInt64Array::from_iter_values(wanted.iter().map(|index| *index as u64));
+        let arrays = columns
+            .payload
+            .iter()
+            .map(|array| take(array, &places, None));
+        let encoded = encode(&arrays.collect::<Result<Vec<_>, _>>()?)?;
+        let mut bytes: Vec<Option<&[u8]>> = vec![None; rows];
+        for (place, payload) in wanted.iter().zip(encoded.iter()) {
+            if let Some(slot) = bytes.get_mut(*place) {
+                *slot = payload;
+            }
+        }
+        Ok(Some(bytes.into_iter().collect()))
+    }
+
+    fn codec_error(&self, first_row: u64, error: CodecError) -> Error {
+        Error::InvalidRow {
+            topic: self.table.topic.clone(),
+            row: first_row + error.row.unwrap_or(0) as u64,
+            reason: error.reason,
+        }
     }
 
     /// Gets ready to encode the rows of a batch.
@@ -153,7 +228,9 @@ impl RecordEncoder {
     ) -> Result<BatchEncoder<'a>, ArrowError> {
         let key = match (&self.key, &columns.key) {
             (Some(KeyEncoder::Text), Some(array)) => KeyWriter::Text(array.as_string_view()),
-            (Some(KeyEncoder::Bytes), Some(array)) => KeyWriter::Bytes(array.as_binary_view()),
+            (Some(KeyEncoder::Bytes | KeyEncoder::Codec(..)), Some(array)) => {
+                KeyWriter::Bytes(array.as_binary_view())
+            }
             (Some(KeyEncoder::Json(encoder)), Some(array)) => {
                 KeyWriter::Json(array, encoder.batch(array)?)
             }
@@ -167,6 +244,10 @@ impl RecordEncoder {
             }
             (PayloadEncoder::Text, Some(array)) => PayloadWriter::Text(array.as_string_view()),
             (PayloadEncoder::Bytes, Some(array)) => PayloadWriter::Bytes(array.as_binary_view()),
+            (PayloadEncoder::Codec(_), _) => match &columns.encoded {
+                Some(payloads) => PayloadWriter::Codec(payloads),
+                None => PayloadWriter::Missing,
+            },
             (_, None) => PayloadWriter::Missing,
         };
         let mut sets = columns.set.iter();
@@ -182,7 +263,10 @@ impl RecordEncoder {
                     RowChange::Update(RowUpdate {
                         update,
                         patch: update.batch(set)?,
-                        value: set.first(),
+                        value: match &columns.encoded {
+                            None => set.first().map(|array| array.as_ref()),
+                            Some(payloads) => set.first().map(|_| payloads as &dyn Array),
+                        },
                         not_null: self.not_null(update.payload.iter().copied(), set),
                     })
                 }
@@ -232,6 +316,8 @@ pub(crate) struct BatchColumns {
     behind: BehindRows,
     /// The payload columns that each update sets.
     set: Vec<Vec<ArrayRef>>,
+    /// The payloads that a codec made of the columns.
+    encoded: Option<BinaryViewArray>,
 }
 
 impl BatchColumns {
@@ -278,8 +364,8 @@ enum RowChange<'a> {
 struct RowUpdate<'a> {
     update: &'a UpdateEncoder,
     patch: Option<PatchWriter<'a>>,
-    /// The one payload column where payloads are not JSON.
-    value: Option<&'a ArrayRef>,
+    /// The new payloads, where they are not patched and not left as they are.
+    value: Option<&'a dyn Array>,
     not_null: Vec<(&'a str, &'a ArrayRef)>,
 }
 
@@ -294,6 +380,7 @@ enum PayloadWriter<'a> {
     Json(RowWriter<'a>),
     Text(&'a StringViewArray),
     Bytes(&'a BinaryViewArray),
+    Codec(&'a BinaryViewArray),
     Missing,
 }
 
@@ -398,10 +485,13 @@ impl BatchEncoder<'_> {
                     .extend_from_slice(values.value(index).as_bytes());
                 Ok(())
             }
-            PayloadWriter::Bytes(values) if values.is_valid(index) => {
+            PayloadWriter::Bytes(values) | PayloadWriter::Codec(values)
+                if values.is_valid(index) =>
+            {
                 record.payload.extend_from_slice(values.value(index));
                 Ok(())
             }
+            PayloadWriter::Codec(_) => invalid("the codec gave no payload"),
             _ => invalid(
                 "`_value` is NULL; to write a tombstone declare `_tombstone` and set it to true",
             ),

@@ -27,6 +27,7 @@ use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::{EncodedRecord, RecordEncoder};
 use crate::sink::held::{ChangedKeys, Held};
+use crate::sink::hook::OutgoingRecord;
 use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
 use crate::table::TableDefinition;
@@ -213,6 +214,7 @@ impl DataSink for KafkaSink {
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
         let mut sender = Sender {
             table,
+            hooked: Vec::new(),
             metrics: SinkMetrics::new(&self.metrics),
             report: WriteReport::default(),
             producer: None,
@@ -227,7 +229,7 @@ impl DataSink for KafkaSink {
         let mut row = 0;
         while let Some(batch) = data.next().await {
             let batch = batch?;
-            let columns = encoder.columns(&batch).map_err(arrow_error)?;
+            let columns = encoder.columns(&batch, row)?;
             let rows = encoder.batch(&columns).map_err(arrow_error)?;
             for index in 0..batch.num_rows() {
                 rows.encode(index, row, &mut record)?;
@@ -239,18 +241,19 @@ impl DataSink for KafkaSink {
                 } else if holds {
                     held.push(row, std::mem::take(&mut record));
                 } else {
-                    sender.send(row, &record).await?;
+                    record = sender.write(row, record).await?;
                 }
                 row += 1;
             }
             if let Some(keys) = &keys {
                 held.reserve(keys)?;
             }
+            sender.flush(row).await?;
         }
         for (row, record) in held.take() {
-            sender.send(row, &record).await?;
+            sender.write(row, record).await?;
         }
-        let report = sender.finish().await?;
+        let report = sender.finish(row).await?;
         let count = report.rows;
         self.set_report(Some(report));
         Ok(count)
@@ -260,13 +263,46 @@ impl DataSink for KafkaSink {
 /// Sends the records of a statement and counts them.
 struct Sender<'a> {
     table: &'a TableDefinition,
+    /// Those that the hook has not seen yet.
+    hooked: Vec<OutgoingRecord>,
     metrics: SinkMetrics,
     report: WriteReport,
     /// From the first record on: a transaction is open no longer than it must be.
     producer: Option<Producer>,
 }
 
+/// As many records as a hook sees at once.
+const HOOKED: usize = 8192;
+
 impl Sender<'_> {
+    /// Takes the record of a row; gives back a record to be filled anew.
+    async fn write(&mut self, row: u64, record: EncodedRecord) -> DataFusionResult<EncodedRecord> {
+        self.report.rows += 1;
+        if self.table.extensions.hook.is_none() {
+            self.send(row, &record).await?;
+            return Ok(record);
+        }
+        self.hooked.push(record.into());
+        if self.hooked.len() >= HOOKED {
+            self.flush(row).await?;
+        }
+        Ok(EncodedRecord::default())
+    }
+
+    /// Shows the hook what it has not seen, and sends what it makes of it.
+    async fn flush(&mut self, row: u64) -> DataFusionResult<()> {
+        let records = std::mem::take(&mut self.hooked);
+        match &self.table.extensions.hook {
+            Some(hook) if !records.is_empty() => {
+                for record in hook.before_send(&self.table.topic, records).await? {
+                    self.send(row, &record.into()).await?;
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn send(&mut self, row: u64, record: &EncodedRecord) -> DataFusionResult<()> {
         let options = &self.table.options;
         if !options.dry_run {
@@ -282,7 +318,6 @@ impl Sender<'_> {
         };
         let bytes = (record.key.len() + payload) as u64;
         self.metrics.count(record, bytes);
-        self.report.rows += 1;
         self.report.bytes += bytes;
         match record.tombstone {
             true => self.report.tombstones += 1,
@@ -291,7 +326,8 @@ impl Sender<'_> {
         Ok(())
     }
 
-    async fn finish(mut self) -> DataFusionResult<WriteReport> {
+    async fn finish(mut self, rows: u64) -> DataFusionResult<WriteReport> {
+        self.flush(rows).await?;
         if let Some(producer) = &mut self.producer {
             self.report.partitions = producer.finish().await?;
             self.metrics.queue_full(producer.queue_full());

@@ -9,6 +9,7 @@ pub(crate) mod create;
 pub(crate) mod encode;
 pub(crate) mod exec;
 mod held;
+pub(crate) mod hook;
 pub(crate) mod producer;
 pub(crate) mod report;
 mod transaction;

@@ -42,7 +42,8 @@ use crate::sink::exec::KafkaSink;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteReport {
-    /// Rows that changed the topic: upserts and tombstones.
+    /// Rows that changed the topic: as many as upserts and tombstones, unless a
+    /// hook dropped or added records.
     pub rows: u64,
     /// Records with a payload that were sent.
     pub upserts: u64,

@@ -6,16 +6,18 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BinaryViewBuilder, BooleanBuilder, Int32Builder, Int64Builder,
-    ListBuilder, StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
+    Array, ArrayRef, BinaryBuilder, BinaryViewArray, BinaryViewBuilder, BooleanBuilder,
+    Int32Builder, Int64Builder, ListBuilder, StringBuilder, StringViewBuilder, StructBuilder,
+    TimestampMillisecondBuilder, new_null_array,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, concat};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
+use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
-use crate::options::{KeyFormat, ValueFormat};
+use crate::options::{KeyFormat, OnBadRecord, ValueFormat};
 use crate::record::Record;
 use crate::schema::Metadata;
 use crate::table::TableDefinition;
@@ -26,10 +28,20 @@ pub(super) enum KeyBuilder {
     Bytes(BytesBuilder),
     /// With the type where NULL is not allowed.
     Json(Box<ValueDecoder>, Option<DataType>),
+    Codec(CodecBuilder),
 }
 
 impl KeyBuilder {
-    pub(super) fn try_new(table: &TableDefinition, field: &FieldRef) -> Result<Self> {
+    pub(super) fn try_new(
+        table: &TableDefinition,
+        partition: i32,
+        field: &FieldRef,
+    ) -> Result<Self> {
+        if let Some(codec) = &table.extensions.key_codec {
+            let fields = Fields::from(vec![Arc::clone(field)]);
+            let builder = CodecBuilder::new(codec, fields, table, partition, "key");
+            return Ok(KeyBuilder::Codec(builder));
+        }
         Ok(match table.options.key_format {
             KeyFormat::String => KeyBuilder::Text(TextBuilder::new(field)),
             KeyFormat::Bytes => KeyBuilder::Bytes(BytesBuilder::new(field)),
@@ -42,8 +54,9 @@ impl KeyBuilder {
         })
     }
 
-    pub(super) fn append(&mut self, key: Option<&[u8]>) -> Result<(), DecodeError> {
+    pub(super) fn append(&mut self, key: Option<&[u8]>, offset: i64) -> Result<(), DecodeError> {
         match self {
+            KeyBuilder::Codec(builder) => builder.append(key, offset),
             KeyBuilder::Text(builder) => builder.append(key),
             KeyBuilder::Bytes(builder) => builder.append(key),
             KeyBuilder::Json(decoder, required) => match key {
@@ -64,6 +77,7 @@ impl KeyBuilder {
             KeyBuilder::Text(builder) => builder.finish(),
             KeyBuilder::Bytes(builder) => builder.finish(),
             KeyBuilder::Json(decoder, _) => decoder.finish(),
+            KeyBuilder::Codec(builder) => builder.finish().map(|mut arrays| arrays.remove(0)),
         }
     }
 }
@@ -73,10 +87,15 @@ pub(super) enum PayloadDecoder {
     Json(Box<RowDecoder>),
     Text(TextBuilder),
     Bytes(BytesBuilder),
+    Codec(CodecBuilder),
 }
 
 impl PayloadDecoder {
-    pub(super) fn try_new(table: &TableDefinition, fields: Fields) -> Result<Self> {
+    pub(super) fn try_new(table: &TableDefinition, partition: i32, fields: Fields) -> Result<Self> {
+        if let Some(codec) = &table.extensions.value_codec {
+            let builder = CodecBuilder::new(codec, fields, table, partition, "payload");
+            return Ok(PayloadDecoder::Codec(builder));
+        }
         let first = fields.first();
         Ok(match (table.schema.value_format(), first) {
             (ValueFormat::String, Some(field)) => PayloadDecoder::Text(TextBuilder::new(field)),
@@ -91,8 +110,13 @@ impl PayloadDecoder {
         })
     }
 
-    pub(super) fn append(&mut self, payload: Option<&[u8]>) -> Result<(), DecodeError> {
+    pub(super) fn append(
+        &mut self,
+        payload: Option<&[u8]>,
+        offset: i64,
+    ) -> Result<(), DecodeError> {
         match (self, payload) {
+            (PayloadDecoder::Codec(builder), payload) => builder.append(payload, offset),
             (PayloadDecoder::Json(decoder), Some(payload)) => decoder.append(payload),
             (PayloadDecoder::Json(decoder), None) => {
                 decoder.append_null();
@@ -108,7 +132,98 @@ impl PayloadDecoder {
             PayloadDecoder::Json(decoder) => decoder.finish(),
             PayloadDecoder::Text(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Bytes(builder) => Ok(vec![builder.finish()?]),
+            PayloadDecoder::Codec(builder) => builder.finish(),
         }
+    }
+}
+
+/// Records in a format of the user's, decoded a batch at a time.
+pub(super) struct CodecBuilder {
+    codec: Arc<dyn Codec>,
+    fields: Fields,
+    /// Each record is decoded when it comes, where it matters at once whether it fits.
+    singly: bool,
+    pending: BinaryViewBuilder,
+    offsets: Vec<i64>,
+    decoded: Vec<Vec<ArrayRef>>,
+    topic: String,
+    partition: i32,
+    part: &'static str,
+}
+
+impl CodecBuilder {
+    fn new(
+        codec: &Arc<dyn Codec>,
+        fields: Fields,
+        table: &TableDefinition,
+        partition: i32,
+        part: &'static str,
+    ) -> Self {
+        CodecBuilder {
+            codec: Arc::clone(codec),
+            fields,
+            singly: table.options.on_bad_record != OnBadRecord::Fail,
+            pending: BinaryViewBuilder::new(),
+            offsets: Vec::new(),
+            decoded: Vec::new(),
+            topic: table.topic.clone(),
+            partition,
+            part,
+        }
+    }
+
+    fn append(&mut self, bytes: Option<&[u8]>, offset: i64) -> Result<(), DecodeError> {
+        if !self.singly {
+            self.pending.append_option(bytes);
+            self.offsets.push(offset);
+            return Ok(());
+        }
+        let one = BinaryViewArray::from_iter([bytes]);
+        let decoded = codec::decode(self.codec.as_ref(), &one, &self.fields);
+        let (arrays, result) = match decoded {
+            Ok(arrays) => (arrays, Ok(())),
+            Err(error) => {
+                let nulls = |field: &FieldRef| new_null_array(field.data_type(), 1);
+                let error = DecodeError {
+                    path: String::new(),
+                    position: 0,
+                    kind: DecodeErrorKind::Other(error.reason),
+                };
+                (self.fields.iter().map(nulls).collect(), Err(error))
+            }
+        };
+        self.decoded.push(arrays);
+        result
+    }
+
+    /// As many arrays as there are fields.
+    fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
+        if self.singly {
+            let rows = std::mem::take(&mut self.decoded);
+            let columns = self.fields.iter().enumerate().map(|(column, field)| {
+                let arrays: Vec<&dyn Array> = rows
+                    .iter()
+                    .filter_map(|row| row.get(column).map(AsRef::as_ref))
+                    .collect();
+                match arrays.as_slice() {
+                    [] => Ok(new_null_array(field.data_type(), 0)),
+                    arrays => concat(arrays),
+                }
+            });
+            return columns.collect();
+        }
+        let offsets = std::mem::take(&mut self.offsets);
+        let bytes = self.pending.finish();
+        codec::decode(self.codec.as_ref(), &bytes, &self.fields).map_err(|error| {
+            let offset = offsets.get(error.row.unwrap_or(0)).or(offsets.first());
+            ArrowError::from_external_error(Box::new(Error::Codec {
+                topic: self.topic.clone(),
+                partition: self.partition,
+                offset: offset.copied().unwrap_or_default(),
+                part: self.part,
+                reason: error.reason,
+            }))
+        })
     }
 }
 

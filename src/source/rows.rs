@@ -87,7 +87,7 @@ impl Rows {
                 continue;
             };
             columns.push(match column {
-                Column::Key => ColumnBuilder::Key(KeyBuilder::try_new(table, field)?),
+                Column::Key => ColumnBuilder::Key(KeyBuilder::try_new(table, partition, field)?),
                 Column::Metadata(metadata) => {
                     ColumnBuilder::Metadata(MetadataBuilder::new(*metadata), Arc::clone(field))
                 }
@@ -100,7 +100,11 @@ impl Rows {
         }
         let payload = match payload_fields.first() {
             None => None,
-            Some(_) => Some(PayloadDecoder::try_new(table, payload_fields.into())?),
+            Some(_) => Some(PayloadDecoder::try_new(
+                table,
+                partition,
+                payload_fields.into(),
+            )?),
         };
         let has_headers = columns.iter().any(|column| {
             matches!(
@@ -148,11 +152,13 @@ impl Rows {
         let payload_error = self
             .payload
             .as_mut()
-            .and_then(|payload| payload.append(record.payload()).err());
+            .and_then(|payload| payload.append(record.payload(), record.offset()).err());
         let mut key_error = None;
         for column in &mut self.columns {
             match column {
-                ColumnBuilder::Key(key) => key_error = key.append(record.key()).err(),
+                ColumnBuilder::Key(key) => {
+                    key_error = key.append(record.key(), record.offset()).err()
+                }
                 ColumnBuilder::Metadata(metadata, _) => metadata.append(
                     &self.table.topic,
                     self.partition,

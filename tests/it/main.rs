@@ -20,6 +20,7 @@ mod dml;
 #[cfg(target_os = "linux")]
 mod dropping;
 mod end_to_end;
+mod extensions;
 mod functions;
 mod log_shapes;
 mod patterns;

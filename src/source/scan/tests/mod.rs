@@ -133,7 +133,8 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
             true,
         ),
     ]);
-    let table = TableDefinition::try_new("t".to_owned(), options, &schema).unwrap();
+    let table =
+        TableDefinition::try_new("t".to_owned(), options, &schema, Default::default()).unwrap();
     ScanSpec {
         table: Arc::new(table),
         returned: columns.len(),

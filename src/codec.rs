@@ -1,0 +1,185 @@
+//! Formats of keys and payloads that the library does not have.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, BinaryViewArray};
+use arrow::datatypes::Fields;
+
+/// A format of record keys or payloads, in place of those that
+/// `kafka.key.format` and `kafka.value.format` name.
+///
+/// Given to [`KafkaTableBuilder::with_key_codec`] or
+/// [`with_value_codec`](crate::KafkaTableBuilder::with_value_codec), or to a
+/// pattern's settings. A key codec has one column, `_key`; a value codec has the
+/// table's payload columns: those that are not `_key` or metadata. The columns
+/// must be declared, of any type.
+///
+/// Both directions work on whole batches. They are called on threads where they
+/// may compute but should not wait.
+///
+/// [`KafkaTableBuilder::with_key_codec`]: crate::KafkaTableBuilder::with_key_codec
+///
+/// # Example
+/// Payloads of a version byte and text:
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringArray};
+/// use arrow::datatypes::{DataType, Field, Fields, Schema};
+/// use datafusion::prelude::SessionContext;
+/// use datafusion_kafka::{Codec, CodecError, EmbeddedKafka, KafkaTable};
+///
+/// #[derive(Debug)]
+/// struct Versioned;
+///
+/// impl Codec for Versioned {
+///     fn decode(&self, bytes: &BinaryViewArray, _: &Fields) -> Result<Vec<ArrayRef>, CodecError> {
+///         let mut texts = Vec::with_capacity(bytes.len());
+///         for (row, bytes) in bytes.iter().enumerate() {
+///             texts.push(match bytes {
+///                 None => None, // a tombstone
+///                 Some([1, text @ ..]) => Some(
+///                     std::str::from_utf8(text).map_err(|e| CodecError::at(row, e.to_string()))?,
+///                 ),
+///                 Some(_) => return Err(CodecError::at(row, "not version 1")),
+///             });
+///         }
+///         Ok(vec![Arc::new(StringArray::from(texts))])
+///     }
+///
+///     fn encode(&self, columns: &[ArrayRef], _: &Fields) -> Result<BinaryViewArray, CodecError> {
+///         let texts = columns[0].as_string::<i32>().iter();
+///         Ok(texts.map(|text| Some([&[1], text?.as_bytes()].concat())).collect())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("texts", 1)?;
+/// # let servers = kafka.bootstrap_servers();
+/// let texts = KafkaTable::builder("texts")
+///     .with_schema(Schema::new(vec![Field::new("text", DataType::Utf8, true)]))
+///     .with_option("kafka.bootstrap.servers", servers)
+///     .with_value_codec(Arc::new(Versioned))
+///     .build()
+///     .await?;
+/// let ctx = SessionContext::new();
+/// ctx.register_table("texts", Arc::new(texts))?;
+/// ctx.sql("INSERT INTO texts VALUES ('k', 'hello')").await?.collect().await?;
+/// let rows = ctx.sql("SELECT text FROM texts WHERE text = 'hello'").await?.count().await?;
+/// assert_eq!(rows, 1);
+/// # Ok(()) }
+/// ```
+pub trait Codec: fmt::Debug + Send + Sync {
+    /// Decodes records, one row each, into these columns in their order: those
+    /// that a query reads, not all that the table has.
+    ///
+    /// Where there are no bytes (of a tombstone, or of a record without a key)
+    /// the row is NULL in all columns.
+    ///
+    /// # Errors
+    /// The first record that cannot be decoded; what then happens is up to
+    /// `kafka.on_bad_record`. Where that is not `fail`, records are decoded one
+    /// by one, which is slower.
+    fn decode(
+        &self,
+        bytes: &BinaryViewArray,
+        columns: &Fields,
+    ) -> Result<Vec<ArrayRef>, CodecError>;
+
+    /// Encodes rows of these columns, as many as the arrays have. A row that
+    /// has no bytes is refused.
+    ///
+    /// # Errors
+    /// The first row that cannot be encoded; the statement fails with it.
+    fn encode(&self, columns: &[ArrayRef], fields: &Fields) -> Result<BinaryViewArray, CodecError>;
+}
+
+/// Why a [`Codec`] cannot decode or encode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecError {
+    /// Which row of the batch, where it is about one.
+    pub row: Option<usize>,
+    /// What is wrong, without any content of the record.
+    pub reason: String,
+}
+
+impl CodecError {
+    /// About one row of the batch.
+    pub fn at(row: usize, reason: impl Into<String>) -> Self {
+        CodecError {
+            row: Some(row),
+            reason: reason.into(),
+        }
+    }
+
+    /// About the batch as a whole.
+    pub fn new(reason: impl Into<String>) -> Self {
+        CodecError {
+            row: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+/// Decodes, and checks what came out.
+pub(crate) fn decode(
+    codec: &dyn Codec,
+    bytes: &BinaryViewArray,
+    columns: &Fields,
+) -> Result<Vec<ArrayRef>, CodecError> {
+    let arrays = codec.decode(bytes, columns)?;
+    if arrays.len() != columns.len() {
+        let (given, wanted) = (arrays.len(), columns.len());
+        return Err(CodecError::new(format!(
+            "the codec gave {given} columns, and not {wanted}"
+        )));
+    }
+    for (array, field) in arrays.iter().zip(columns) {
+        if array.data_type() != field.data_type() || array.len() != bytes.len() {
+            return Err(CodecError::new(format!(
+                "the codec gave {} values of {} for the column `{}`, and not {} of {}",
+                array.len(),
+                array.data_type(),
+                field.name(),
+                bytes.len(),
+                field.data_type()
+            )));
+        }
+    }
+    Ok(arrays)
+}
+
+/// Encodes, and checks what came out.
+pub(crate) fn encode(
+    codec: &dyn Codec,
+    columns: &[ArrayRef],
+    fields: &Fields,
+    rows: usize,
+) -> Result<BinaryViewArray, CodecError> {
+    let bytes = codec.encode(columns, fields)?;
+    if bytes.len() != rows {
+        let given = bytes.len();
+        return Err(CodecError::new(format!(
+            "the codec gave {given} values, and not {rows}"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// What a table has in place of, or beside, what options can say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Extensions {
+    pub(crate) key_codec: Option<Arc<dyn Codec>>,
+    pub(crate) value_codec: Option<Arc<dyn Codec>>,
+    pub(crate) hook: Option<Arc<dyn crate::sink::hook::WriteHook>>,
+}

@@ -1,0 +1,123 @@
+//! [`WriteHook`]: what looks at records before they are sent.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use datafusion::error::Result as DataFusionResult;
+
+use crate::sink::encode::EncodedRecord;
+
+/// Inspects, changes, drops or adds the records of a statement before they are
+/// sent.
+///
+/// Given to [`KafkaTableBuilder::with_hook`](crate::KafkaTableBuilder::with_hook)
+/// or to a sink pattern's settings. It sees the records of all verbs, as they
+/// were encoded, batch by batch and in order; `kafka.dry_run` included. The
+/// statement's count is that of its rows, whatever a hook makes of them; the
+/// [`WriteReport`](crate::WriteReport) counts the records that were sent.
+///
+/// `MERGE` and `INSERT OVERWRITE` check that no key is written twice before the
+/// hook sees the records; a hook that changes keys is on its own.
+///
+/// # Example
+/// Marks every record with who wrote it, and drops those of one key:
+/// ```
+/// use std::sync::Arc;
+/// use async_trait::async_trait;
+/// # use arrow::datatypes::{DataType, Field, Schema};
+/// # use datafusion::prelude::SessionContext;
+/// use datafusion_kafka::{KafkaTable, OutgoingRecord, WriteHook};
+/// # use datafusion_kafka::EmbeddedKafka;
+///
+/// #[derive(Debug)]
+/// struct Signed;
+///
+/// #[async_trait]
+/// impl WriteHook for Signed {
+///     async fn before_send(
+///         &self,
+///         _topic: &str,
+///         mut records: Vec<OutgoingRecord>,
+///     ) -> datafusion::error::Result<Vec<OutgoingRecord>> {
+///         records.retain(|record| record.key != b"secret");
+///         for record in &mut records {
+///             record.headers.push(("writer".to_owned(), Some(b"reports".to_vec())));
+///         }
+///         Ok(records)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("orders", 1)?;
+/// # let servers = kafka.bootstrap_servers();
+/// let orders = KafkaTable::builder("orders")
+///     .with_schema(Schema::new(vec![Field::new("amount", DataType::Int64, true)]))
+///     .with_option("kafka.bootstrap.servers", servers)
+///     .with_hook(Arc::new(Signed))
+///     .build()
+///     .await?;
+/// # let ctx = SessionContext::new();
+/// # ctx.register_table("orders", Arc::new(orders))?;
+/// # ctx.sql("INSERT INTO orders VALUES ('a', 1), ('secret', 2)").await?.collect().await?;
+/// # assert_eq!(ctx.sql("SELECT * FROM orders").await?.count().await?, 1);
+/// # Ok(()) }
+/// ```
+#[async_trait]
+pub trait WriteHook: fmt::Debug + Send + Sync {
+    /// Gives back the records to send in the place of these, in the order in
+    /// which they are sent.
+    ///
+    /// # Errors
+    /// Any error fails the statement, as a record that is refused does.
+    ///
+    /// # Cancellation
+    /// The future is dropped with the statement.
+    async fn before_send(
+        &self,
+        topic: &str,
+        records: Vec<OutgoingRecord>,
+    ) -> DataFusionResult<Vec<OutgoingRecord>>;
+}
+
+/// A record on its way to the brokers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutgoingRecord {
+    /// The key.
+    pub key: Vec<u8>,
+    /// The payload; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+    /// The Kafka partition; `None` leaves it to the partitioner.
+    pub partition: Option<i32>,
+    /// Milliseconds since 1970; `None` is the time of sending.
+    pub timestamp: Option<i64>,
+    /// The headers, in their order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl From<EncodedRecord> for OutgoingRecord {
+    fn from(record: EncodedRecord) -> Self {
+        OutgoingRecord {
+            key: record.key,
+            payload: (!record.tombstone).then_some(record.payload),
+            partition: record.partition,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        }
+    }
+}
+
+impl From<OutgoingRecord> for EncodedRecord {
+    fn from(record: OutgoingRecord) -> Self {
+        EncodedRecord {
+            key: record.key,
+            tombstone: record.payload.is_none(),
+            payload: record.payload.unwrap_or_default(),
+            unchanged: false,
+            partition: record.partition,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        }
+    }
+}
