@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use datafusion_kafka::Error;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+use RDKafkaRespErr as Code;
 
 use super::{Changing, sent};
 use crate::broker::{self, Rec, wait_until};
@@ -224,4 +229,109 @@ async fn a_query_can_wait_for_what_a_statement_wrote() {
     assert_eq!(query.await.unwrap(), [["4"]]);
     let done = t.run("DELETE FROM t WHERE v > 3").await;
     assert_eq!(done.sent, sent(&[("d", None)]));
+}
+
+/// What a mock's coordinator answers to requests about transactions, and what the statement says.
+async fn with_errors(
+    api: RDKafkaApiKey,
+    errors: &[RDKafkaRespErr],
+    more: &[(&str, &str)],
+) -> Result<u64, Error> {
+    let kafka = MockCluster::new(1).unwrap();
+    kafka.create_topic("orders", 1, 1).unwrap();
+    kafka.request_errors(api, errors);
+    let ctx = crate::session::session(
+        &broker::Broker::elsewhere(&kafka.bootstrap_servers()),
+        datafusion_kafka::KafkaTopics::new(),
+    );
+    let options = [&EXACTLY_ONCE[..], more].concat();
+    rows(&ctx, &create_table("t", COLUMNS, "orders", &options)).await;
+    let insert = "INSERT INTO t VALUES ('a', 1), ('b', 2)";
+    match crate::session::try_rows(&ctx, insert).await {
+        Ok(rows) => Ok(crate::session::counted(&rows)),
+        Err(error) => Err(Error::find(&error).unwrap().clone()),
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_asked_for_again_is() {
+    let busy = [
+        Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS,
+        Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR,
+        Code::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS,
+    ];
+    for api in [RDKafkaApiKey::InitProducerId, RDKafkaApiKey::EndTxn] {
+        assert_eq!(with_errors(api, &busy, &[]).await.unwrap(), 2, "{api:?}");
+    }
+    let moved = [Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 2];
+    assert_eq!(
+        with_errors(RDKafkaApiKey::Produce, &moved, &[])
+            .await
+            .unwrap(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_that_must_not_begin_says_why() {
+    let refused = [Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
+    let error = with_errors(RDKafkaApiKey::InitProducerId, &refused, &[])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::BeginTransaction { .. }), "{error:?}");
+    says(&error.to_string(), &["orders", "uthorization"]);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_fenced_or_refused_is_not_committed() {
+    for (code, part) in [
+        (
+            Code::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH,
+            "transaction.timeout.ms",
+        ),
+        (
+            Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
+            "transaction.timeout.ms",
+        ),
+        (
+            Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            "uthorization",
+        ),
+        (Code::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, "state"),
+    ] {
+        let error = with_errors(RDKafkaApiKey::EndTxn, &[code], &[])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::TransactionFailed { .. }),
+            "{error:?}"
+        );
+        says(&error.to_string(), &["orders", "not committed", part]);
+    }
+    let refused = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+    let error = with_errors(RDKafkaApiKey::Produce, &refused, &[])
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::TransactionFailed { .. }),
+        "{error:?}"
+    );
+    says(
+        &error.to_string(),
+        &["row 0", "uthorization", "not committed"],
+    );
+}
+
+#[tokio::test]
+async fn a_commit_that_nobody_answers_is_not_known() {
+    let lost = [Code::RD_KAFKA_RESP_ERR__TRANSPORT; 1000];
+    let short = [("kafka.timeout", "1s"), ("kafka.retry_timeout", "2s")];
+    let error = with_errors(RDKafkaApiKey::EndTxn, &lost, &short)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
+    says(
+        &error.to_string(),
+        &["orders", "not known", "look into the topic"],
+    );
 }
