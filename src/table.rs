@@ -17,6 +17,7 @@ use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::client::{Client, blocking};
 use crate::codec::{Codec, Extensions};
@@ -91,6 +92,8 @@ pub struct KafkaTable {
     constraints: Option<Constraints>,
     defaults: HashMap<String, Expr>,
     definition: Option<String>,
+    /// A topic that does not exist has no rows, since it is about to be created.
+    may_be_missing: bool,
 }
 
 impl KafkaTable {
@@ -122,7 +125,14 @@ impl KafkaTable {
             constraints: None,
             defaults: HashMap::new(),
             definition: None,
+            may_be_missing: false,
         }
+    }
+
+    /// The same table, which has no rows where its topic does not exist.
+    pub(crate) fn that_may_be_missing(mut self) -> Self {
+        self.may_be_missing = true;
+        self
     }
 
     /// What only `CREATE EXTERNAL TABLE` can say.
@@ -312,7 +322,18 @@ impl TableProvider for KafkaTable {
                 let client = Client::new(&table.topic, &table.options)?;
                 client.watermarks(&client.partitions(cancel)?, cancel)
             })
-            .await?
+            .await
+        };
+        let held = match held {
+            Err(error)
+                if self.may_be_missing
+                    && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>
+            {
+                let returned = columns.get(..returned).unwrap_or_default();
+                let schema = Arc::new(self.schema.project(returned)?);
+                return Ok(Arc::new(EmptyExec::new(schema)));
+            }
+            held => held?,
         };
         let spec = ScanSpec {
             table: Arc::clone(table),

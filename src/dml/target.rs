@@ -76,10 +76,14 @@ impl Target {
             })
         };
         let reading = definition(source, source.schema.with_record());
+        let mut reading = KafkaTable::new(Some(reading), None);
+        if write.create_topic.is_some() {
+            reading = reading.that_may_be_missing();
+        }
         Ok(Some(Target {
             name: statement.table_name.clone(),
             table: table.clone(),
-            reading: KafkaTable::new(Some(reading), None),
+            reading,
             writing: definition(sink, source.schema.clone()),
         }))
     }

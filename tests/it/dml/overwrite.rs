@@ -149,3 +149,31 @@ async fn a_topic_that_the_query_gives_its_columns_is_reconciled_too() {
     rows(&ctx, &format!("EXPLAIN {query}")).await;
     assert_eq!(broker.read_all(&topic).len(), 3);
 }
+
+#[tokio::test]
+async fn a_topic_that_is_to_be_created_has_no_rows_yet() {
+    let Some(broker) = broker::required("a_topic_that_is_to_be_created") else {
+        return;
+    };
+    let ctx = crate::session::session(broker, Default::default());
+    let topic = broker::topic_name("overwritten");
+    let create = [("kafka.create_topic", "true")];
+    rows(
+        &ctx,
+        &crate::writing::create_table("t", COLUMNS, &topic, &create),
+    )
+    .await;
+    let query = "INSERT OVERWRITE t VALUES ('a', 1, NULL)";
+    assert_eq!(crate::session::count(&ctx, query).await, 1);
+    assert_eq!(crate::session::count(&ctx, query).await, 0);
+    let missing = broker::topic_name("missing");
+    rows(
+        &ctx,
+        &crate::writing::create_table("m", COLUMNS, &missing, &[]),
+    )
+    .await;
+    says(
+        &error(&ctx, "DELETE FROM m").await,
+        &[&missing, "does not exist"],
+    );
+}
