@@ -177,3 +177,98 @@ async fn a_topic_that_is_to_be_created_has_no_rows_yet() {
         &[&missing, "does not exist"],
     );
 }
+
+#[tokio::test]
+async fn rows_of_any_type_equal_themselves() {
+    use arrow::datatypes::{DataType, Field, IntervalUnit, Schema, TimeUnit};
+
+    let Some(broker) = broker::required("rows_of_any_type_equal_themselves") else {
+        return;
+    };
+    let entries = DataType::Struct(
+        vec![
+            Field::new("key", DataType::Utf8, false),
+            Field::new("value", DataType::Int64, true),
+        ]
+        .into(),
+    );
+    let item = |data_type| Field::new("item", data_type, true).into();
+    let inner = DataType::Struct(vec![Field::new("x", DataType::Float64, true)].into());
+    let columns = [
+        (
+            "m",
+            DataType::Map(Field::new("entries", entries, false).into(), false),
+            r#"{"a":1,"b":null}"#,
+        ),
+        (
+            "f",
+            DataType::FixedSizeList(item(DataType::Int32), 2),
+            "[1,null]",
+        ),
+        (
+            "l",
+            DataType::LargeList(item(inner.clone())),
+            r#"[{"x":1.5},null,{"x":"NaN"}]"#,
+        ),
+        ("st", inner, r#"{"x":-0.0}"#),
+        ("n", DataType::Float32, r#""NaN""#),
+        ("z", DataType::Float64, "-0.0"),
+        ("h", DataType::Float16, "1.5"),
+        (
+            "d",
+            DataType::Dictionary(DataType::Int32.into(), DataType::Utf8.into()),
+            r#""x""#,
+        ),
+        (
+            "ti",
+            DataType::Time64(TimeUnit::Nanosecond),
+            r#""10:11:12.000000001""#,
+        ),
+        (
+            "du",
+            DataType::Duration(TimeUnit::Millisecond),
+            r#""PT1.5S""#,
+        ),
+        (
+            "iv",
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            r#""P1M2DT3S""#,
+        ),
+        (
+            "dd",
+            DataType::Decimal256(60, 3),
+            "12345678901234567890123456789.123",
+        ),
+        ("u", DataType::UInt64, "18446744073709551615"),
+        ("bv", DataType::BinaryView, r#""AAE=""#),
+        ("ls", DataType::LargeUtf8, r#""text""#),
+        (
+            "ts",
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("+02:00".into())),
+            r#""2026-01-02T03:04:05.000000001+02:00""#,
+        ),
+    ];
+    let topic = broker.new_topic("types", 1, &[]);
+    let properties = columns
+        .iter()
+        .map(|(name, _, json)| format!("\"{name}\":{json}"));
+    let payload = format!("{{{}}}", properties.collect::<Vec<_>>().join(","));
+    broker.produce(&topic, &[Rec::new("a", payload), Rec::new("nulls", "{}")]);
+    let fields = columns
+        .iter()
+        .map(|(name, data_type, _)| Field::new(*name, data_type.clone(), true));
+    let table = datafusion_kafka::KafkaTable::builder(&topic)
+        .with_schema(Schema::new(fields.collect::<Vec<_>>()))
+        .with_option("kafka.bootstrap.servers", &broker.servers)
+        .build()
+        .await
+        .unwrap();
+    let ctx = crate::session::session(broker, Default::default());
+    ctx.register_table("t", std::sync::Arc::new(table)).unwrap();
+    let done = crate::session::count(&ctx, "INSERT OVERWRITE t SELECT * FROM t").await;
+    assert_eq!(done, 0);
+    assert_eq!(
+        crate::session::count(&ctx, "UPDATE t SET z = z + 1 WHERE z IS NOT NULL").await,
+        1
+    );
+}
