@@ -9,7 +9,7 @@ use datafusion::common::{
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{
-    DmlStatement, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, WriteOp, col, lit,
+    DmlStatement, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp, col, lit,
 };
 
 use crate::dml::changes::KafkaChanges;
@@ -103,7 +103,7 @@ impl Target {
     /// A plan in which rows do not come straight from the table.
     pub(super) fn with_record(&self, plan: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
         match plan {
-            LogicalPlan::TableScan(scan) => {
+            LogicalPlan::TableScan(scan) if self.is_scanned_by(scan) => {
                 let source = provider_as_source(Arc::new(self.reading.clone()));
                 let fetch = scan.fetch;
                 LogicalPlanBuilder::scan_with_filters_fetch(
@@ -153,6 +153,14 @@ impl Target {
                 other.display()
             ),
         }
+    }
+
+    fn is_scanned_by(&self, scan: &TableScan) -> bool {
+        let provider = source_as_provider(&scan.source).ok();
+        let table = provider
+            .as_ref()
+            .and_then(|p| p.downcast_ref::<KafkaTable>());
+        table.is_some_and(|table| table.topic() == self.table.topic())
     }
 
     /// The statement that changes the topic as the rows of a plan say.
