@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example envelope` needs no broker.
 
+#![allow(clippy::indexing_slicing)]
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BinaryViewArray, Int64Array, StringArray, StructArray};

@@ -19,11 +19,10 @@ use datafusion::error::Result as DataFusionResult;
 
 use crate::codec::{self, Codec, CodecError};
 use crate::error::{Error, Result};
-use crate::json::{
-    EncodeError, PatchError, PatchWriter, RowEncoder, RowWriter, ValueEncoder, ValueWriter,
-};
+use crate::json::{RowEncoder, ValueEncoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::schema::{Column, Metadata};
+use crate::sink::batch::{BatchEncoder, KeyWriter, PayloadWriter, RowChange, RowUpdate};
 use crate::sink::change::{BehindRows, Change, UpdateEncoder};
 use crate::table::TableDefinition;
 
@@ -304,20 +303,20 @@ impl RecordEncoder {
 /// The columns of a batch in the types that the encoders read.
 #[derive(Default)]
 pub(crate) struct BatchColumns {
-    key: Option<ArrayRef>,
-    payload: Vec<ArrayRef>,
-    topic: Option<StringViewArray>,
-    partition: Option<Int32Array>,
-    offset: Option<ArrayRef>,
-    timestamp: Option<TimestampMillisecondArray>,
-    headers: Option<ListArray>,
-    tombstone: Option<BooleanArray>,
-    error: Option<ArrayRef>,
-    behind: BehindRows,
+    pub(super) key: Option<ArrayRef>,
+    pub(super) payload: Vec<ArrayRef>,
+    pub(super) topic: Option<StringViewArray>,
+    pub(super) partition: Option<Int32Array>,
+    pub(super) offset: Option<ArrayRef>,
+    pub(super) timestamp: Option<TimestampMillisecondArray>,
+    pub(super) headers: Option<ListArray>,
+    pub(super) tombstone: Option<BooleanArray>,
+    pub(super) error: Option<ArrayRef>,
+    pub(super) behind: BehindRows,
     /// The payload columns that each update sets.
-    set: Vec<Vec<ArrayRef>>,
+    pub(super) set: Vec<Vec<ArrayRef>>,
     /// The payloads that a codec made of the columns.
-    encoded: Option<BinaryViewArray>,
+    pub(super) encoded: Option<BinaryViewArray>,
 }
 
 impl BatchColumns {
@@ -343,275 +342,6 @@ impl BatchColumns {
     }
 }
 
-/// The rows of one batch, to be encoded one by one.
-pub(crate) struct BatchEncoder<'a> {
-    topic: &'a str,
-    columns: &'a BatchColumns,
-    /// The NOT NULL columns that hold NULLs all the same.
-    not_null: Vec<(&'a str, &'a ArrayRef)>,
-    key: KeyWriter<'a>,
-    payload: PayloadWriter<'a>,
-    changes: Vec<RowChange<'a>>,
-}
-
-enum RowChange<'a> {
-    Upsert,
-    Update(RowUpdate<'a>),
-    Delete,
-    Keep,
-}
-
-struct RowUpdate<'a> {
-    update: &'a UpdateEncoder,
-    patch: Option<PatchWriter<'a>>,
-    /// The new payloads, where they are not patched and not left as they are.
-    value: Option<&'a dyn Array>,
-    not_null: Vec<(&'a str, &'a ArrayRef)>,
-}
-
-enum KeyWriter<'a> {
-    Text(&'a StringViewArray),
-    Bytes(&'a BinaryViewArray),
-    Json(&'a ArrayRef, ValueWriter<'a>),
-    Missing,
-}
-
-enum PayloadWriter<'a> {
-    Json(RowWriter<'a>),
-    Text(&'a StringViewArray),
-    Bytes(&'a BinaryViewArray),
-    Codec(&'a BinaryViewArray),
-    Missing,
-}
-
-/// A row as a record; the buffers are used again for the next one.
-#[derive(Default)]
-pub(crate) struct EncodedRecord {
-    pub(crate) key: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-    /// The record has no payload, whatever `payload` holds.
-    pub(crate) tombstone: bool,
-    /// Nothing is to be sent: the topic has the record already.
-    pub(crate) unchanged: bool,
-    pub(crate) partition: Option<i32>,
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
-}
-
-impl EncodedRecord {
-    /// The bytes that it holds beside itself.
-    pub(crate) fn allocated_bytes(&self) -> usize {
-        let header = |(name, value): &(String, Option<Vec<u8>>)| {
-            size_of_val(&(name, value)) + name.capacity() + value.as_ref().map_or(0, Vec::capacity)
-        };
-        let headers: usize = self.headers.iter().map(header).sum();
-        self.key.capacity() + self.payload.capacity() + headers
-    }
-
-    fn clear(&mut self) {
-        self.key.clear();
-        self.payload.clear();
-        self.headers.clear();
-        self.tombstone = false;
-        self.unchanged = false;
-        self.partition = None;
-        self.timestamp = None;
-    }
-}
-
-impl BatchEncoder<'_> {
-    /// Encodes the row at `index`, which is the statement's row `row`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidRow`] for a NULL key or a column that cannot be
-    /// written, [`Error::EncodeRow`] for a value that JSON cannot hold.
-    pub(crate) fn encode(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
-        record.clear();
-        let behind = &self.columns.behind;
-        let change = self.changes.get(behind.change(index));
-        match change {
-            None => return Err(self.invalid(row, "it is none of the statement's changes")),
-            Some(RowChange::Upsert) => self.upsert(index, row, record)?,
-            Some(RowChange::Update(update)) => self.update(update, index, row, record)?,
-            Some(RowChange::Delete) => record.tombstone = true,
-            Some(RowChange::Keep) => record.unchanged = true,
-        }
-        match (behind.key(index), change) {
-            // It stays where its key lives, however that was placed and spelt.
-            (Some(key), _) => {
-                record.key.clear();
-                record.key.extend_from_slice(key);
-                record.partition = behind.partition(index);
-            }
-            (None, Some(RowChange::Upsert)) => {}
-            (None, Some(RowChange::Keep)) => self.key(index, row, record)?,
-            (None, _) => return Err(self.invalid(row, "there is no record behind it")),
-        }
-        Ok(())
-    }
-
-    fn upsert(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
-        let columns = self.columns;
-        let invalid = |reason| Err(self.invalid(row, reason));
-        if columns.offset.as_ref().is_some_and(|a| a.is_valid(index)) {
-            return invalid("`_offset` is given by the broker and cannot be written; leave it out");
-        }
-        if columns.error.as_ref().is_some_and(|a| a.is_valid(index)) {
-            return invalid("`_error` cannot be written; leave it out");
-        }
-        if value(columns.topic.as_ref(), index, |a, i| {
-            a.value(i) != self.topic
-        }) == Some(true)
-        {
-            return invalid("`_topic` names another topic; leave it out");
-        }
-        self.key(index, row, record)?;
-        record.tombstone =
-            value(columns.tombstone.as_ref(), index, BooleanArray::value).unwrap_or(false);
-        record.partition = value(columns.partition.as_ref(), index, Int32Array::value);
-        self.timestamp(index, row, record)?;
-        record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
-        if record.tombstone {
-            return Ok(());
-        }
-        self.check_not_null(&self.not_null, index, row)?;
-        match &self.payload {
-            PayloadWriter::Json(writer) => writer
-                .write(index, &mut record.payload)
-                .map_err(|source| self.encode_error(row, source)),
-            PayloadWriter::Text(values) if values.is_valid(index) => {
-                record
-                    .payload
-                    .extend_from_slice(values.value(index).as_bytes());
-                Ok(())
-            }
-            PayloadWriter::Bytes(values) | PayloadWriter::Codec(values)
-                if values.is_valid(index) =>
-            {
-                record.payload.extend_from_slice(values.value(index));
-                Ok(())
-            }
-            PayloadWriter::Codec(_) => invalid("the codec gave no payload"),
-            _ => invalid(
-                "`_value` is NULL; to write a tombstone declare `_tombstone` and set it to true",
-            ),
-        }
-    }
-
-    fn key(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
-        match &self.key {
-            KeyWriter::Text(keys) if keys.is_valid(index) => {
-                record.key.extend_from_slice(keys.value(index).as_bytes());
-            }
-            KeyWriter::Bytes(keys) if keys.is_valid(index) => {
-                record.key.extend_from_slice(keys.value(index));
-            }
-            KeyWriter::Json(keys, writer) if keys.is_valid(index) => {
-                let written = writer.write(index, &mut record.key);
-                written.map_err(|source| self.encode_error(row, source))?;
-            }
-            _ => return Err(self.invalid(row, "`_key` is NULL, and every record needs a key")),
-        }
-        Ok(())
-    }
-
-    fn update(
-        &self,
-        change: &RowUpdate<'_>,
-        index: usize,
-        row: u64,
-        record: &mut EncodedRecord,
-    ) -> Result<()> {
-        let behind = &self.columns.behind;
-        let Some(payload) = behind.payload(index) else {
-            return Err(self.invalid(row, "there is no payload behind it"));
-        };
-        self.check_not_null(&change.not_null, index, row)?;
-        if change.update.sets_timestamp {
-            self.timestamp(index, row, record)?;
-        }
-        let lists = match change.update.sets_headers {
-            true => self.columns.headers.as_ref(),
-            false => behind.headers(),
-        };
-        record.headers = value(lists, index, headers).unwrap_or_default();
-        match (&change.patch, change.value) {
-            (Some(patch), _) => patch
-                .write(index, payload, &mut record.payload)
-                .map_err(|error| match error {
-                    PatchError::Value(source) => self.encode_error(row, source),
-                    PatchError::Document(source) => self.invalid(
-                        row,
-                        &format!(
-                            "the payload that is there has no properties to set: {source};                              INSERT the row as it should be"
-                        ),
-                    ),
-                }),
-            (None, None) => {
-                record.payload.extend_from_slice(payload);
-                Ok(())
-            }
-            (None, Some(array)) => {
-                let text = array.as_string_view_opt();
-                let binary = array.as_binary_view_opt();
-                match (text, binary) {
-                    _ if array.is_null(index) => {
-                        return Err(self.invalid(row, "`_value` is NULL; DELETE the row instead"));
-                    }
-                    (Some(text), _) => {
-                        record.payload.extend_from_slice(text.value(index).as_bytes());
-                    }
-                    (_, Some(binary)) => record.payload.extend_from_slice(binary.value(index)),
-                    (None, None) => {}
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn timestamp(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
-        record.timestamp = value(
-            self.columns.timestamp.as_ref(),
-            index,
-            TimestampMillisecondArray::value,
-        );
-        // librdkafka takes 0 for now, and the brokers nothing below.
-        if record.timestamp.is_some_and(|millis| millis <= 0) {
-            return Err(self.invalid(
-                row,
-                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_not_null(&self, columns: &[(&str, &ArrayRef)], index: usize, row: u64) -> Result<()> {
-        match columns.iter().find(|(_, array)| array.is_null(index)) {
-            None => Ok(()),
-            Some((name, _)) => Err(self.invalid(
-                row,
-                &format!("column `{name}` is NULL, but declared NOT NULL"),
-            )),
-        }
-    }
-
-    fn invalid(&self, row: u64, reason: &str) -> Error {
-        Error::InvalidRow {
-            topic: self.topic.to_owned(),
-            row,
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn encode_error(&self, row: u64, source: EncodeError) -> Error {
-        Error::EncodeRow {
-            topic: self.topic.to_owned(),
-            row,
-            source,
-        }
-    }
-}
-
 /// The value at `index`, where there is a column and it is not NULL.
 pub(super) fn value<A: Array, T>(
     array: Option<&A>,
@@ -620,25 +350,6 @@ pub(super) fn value<A: Array, T>(
 ) -> Option<T> {
     let array = array?;
     array.is_valid(index).then(|| get(array, index))
-}
-
-fn headers(lists: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
-    let list = lists.value(index);
-    let Some(list) = list.as_struct_opt() else {
-        return Vec::new();
-    };
-    let (Some(names), Some(values)) = (list.columns().first(), list.columns().get(1)) else {
-        return Vec::new();
-    };
-    let (Some(names), Some(values)) = (names.as_string_opt::<i32>(), values.as_binary_opt::<i32>())
-    else {
-        return Vec::new();
-    };
-    names
-        .iter()
-        .zip(values.iter())
-        .filter_map(|(name, value)| Some((name?.to_owned(), value.map(<[u8]>::to_vec))))
-        .collect()
 }
 
 pub(super) fn unsupported(column: &str, error: &crate::json::UnsupportedType) -> Error {

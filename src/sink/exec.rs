@@ -23,9 +23,10 @@ use futures::StreamExt;
 
 use crate::options::Delivery;
 use crate::schema::KEY_COLUMN;
+use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
-use crate::sink::encode::{EncodedRecord, RecordEncoder};
+use crate::sink::encode::RecordEncoder;
 use crate::sink::held::{ChangedKeys, Held};
 use crate::sink::hook::OutgoingRecord;
 use crate::sink::producer::Producer;

@@ -4,7 +4,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::error::{Error, Result};
-use crate::sink::encode::EncodedRecord;
+use crate::sink::batch::EncodedRecord;
 use crate::source::fold::SeenKeys;
 
 /// The keys that the rows of a statement change.

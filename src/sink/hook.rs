@@ -5,7 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 use datafusion::error::Result as DataFusionResult;
 
-use crate::sink::encode::EncodedRecord;
+use crate::sink::batch::EncodedRecord;
 
 /// Inspects, changes, drops or adds the records of a statement before they are
 /// sent.

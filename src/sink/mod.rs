@@ -1,9 +1,15 @@
 //! Writing a topic.
 //!
 //! ```text
-//! RecordBatch ── encode: key, payload or tombstone ──► producer ── acknowledgements ──► row count
+//! RecordBatch ── encode ──► batch: key, payload or tombstone ──► hook ──► producer ── acknowledgements ──► report, row count
+//!                                                                            └ transaction
+//! exec ── the plan node;   change ── what a row does;   held ── keys that may change once;   create ── topics
 //! ```
+//!
+//! librdkafka sends on threads of its own while the next rows are encoded. Rows
+//! of one key keep their order, since one stream of rows fills one queue.
 
+mod batch;
 pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod encode;

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use crate::client::{DropElsewhere, LastError, create};
 use crate::error::{Error, Result};
 use crate::options::{Delivery, Partitioner, TableOptions};
-use crate::sink::encode::EncodedRecord;
+use crate::sink::batch::EncodedRecord;
 use crate::sink::report::WrittenOffsets;
 use crate::sink::transaction::{self, Native, Transaction};
 use crate::table::own_error;

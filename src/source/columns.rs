@@ -6,20 +6,19 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BinaryViewArray, BinaryViewBuilder, BooleanBuilder,
-    Int32Builder, Int64Builder, ListBuilder, StringBuilder, StringViewBuilder, StructBuilder,
-    TimestampMillisecondBuilder, new_null_array,
+    ArrayRef, BinaryBuilder, BinaryViewBuilder, BooleanBuilder, Int32Builder, Int64Builder,
+    ListBuilder, StringBuilder, StringViewBuilder, StructBuilder, TimestampMillisecondBuilder,
 };
-use arrow::compute::{cast, concat};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
-use crate::options::{KeyFormat, OnBadRecord, ValueFormat};
+use crate::options::{KeyFormat, ValueFormat};
 use crate::record::Record;
 use crate::schema::Metadata;
+use crate::source::codec::CodecBuilder;
 use crate::table::TableDefinition;
 
 /// The `_key` column, by `kafka.key.format`.
@@ -134,96 +133,6 @@ impl PayloadDecoder {
             PayloadDecoder::Bytes(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Codec(builder) => builder.finish(),
         }
-    }
-}
-
-/// Records in a format of the user's, decoded a batch at a time.
-pub(super) struct CodecBuilder {
-    codec: Arc<dyn Codec>,
-    fields: Fields,
-    /// Each record is decoded when it comes, where it matters at once whether it fits.
-    singly: bool,
-    pending: BinaryViewBuilder,
-    offsets: Vec<i64>,
-    decoded: Vec<Vec<ArrayRef>>,
-    topic: String,
-    partition: i32,
-    part: &'static str,
-}
-
-impl CodecBuilder {
-    fn new(
-        codec: &Arc<dyn Codec>,
-        fields: Fields,
-        table: &TableDefinition,
-        partition: i32,
-        part: &'static str,
-    ) -> Self {
-        CodecBuilder {
-            codec: Arc::clone(codec),
-            fields,
-            singly: table.options.on_bad_record != OnBadRecord::Fail,
-            pending: BinaryViewBuilder::new(),
-            offsets: Vec::new(),
-            decoded: Vec::new(),
-            topic: table.topic.clone(),
-            partition,
-            part,
-        }
-    }
-
-    fn append(&mut self, bytes: Option<&[u8]>, offset: i64) -> Result<(), DecodeError> {
-        if !self.singly {
-            self.pending.append_option(bytes);
-            self.offsets.push(offset);
-            return Ok(());
-        }
-        let one = BinaryViewArray::from_iter([bytes]);
-        let decoded = codec::decode(self.codec.as_ref(), &one, &self.fields);
-        let (arrays, result) = match decoded {
-            Ok(arrays) => (arrays, Ok(())),
-            Err(error) => {
-                let nulls = |field: &FieldRef| new_null_array(field.data_type(), 1);
-                let error = DecodeError {
-                    path: String::new(),
-                    position: 0,
-                    kind: DecodeErrorKind::Other(error.reason),
-                };
-                (self.fields.iter().map(nulls).collect(), Err(error))
-            }
-        };
-        self.decoded.push(arrays);
-        result
-    }
-
-    /// As many arrays as there are fields.
-    fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
-        if self.singly {
-            let rows = std::mem::take(&mut self.decoded);
-            let columns = self.fields.iter().enumerate().map(|(column, field)| {
-                let arrays: Vec<&dyn Array> = rows
-                    .iter()
-                    .filter_map(|row| row.get(column).map(AsRef::as_ref))
-                    .collect();
-                match arrays.as_slice() {
-                    [] => Ok(new_null_array(field.data_type(), 0)),
-                    arrays => concat(arrays),
-                }
-            });
-            return columns.collect();
-        }
-        let offsets = std::mem::take(&mut self.offsets);
-        let bytes = self.pending.finish();
-        codec::decode(self.codec.as_ref(), &bytes, &self.fields).map_err(|error| {
-            let offset = offsets.get(error.row.unwrap_or(0)).or(offsets.first());
-            ArrowError::from_external_error(Box::new(Error::Codec {
-                topic: self.topic.clone(),
-                partition: self.partition,
-                offset: offset.copied().unwrap_or_default(),
-                part: self.part,
-                reason: error.reason,
-            }))
-        })
     }
 }
 

@@ -12,6 +12,7 @@
 //! are ever decoded, and rows leave while reading goes on. Each partition has
 //! a thread of its own, since librdkafka's calls block.
 
+mod codec;
 mod columns;
 pub(crate) mod exec;
 pub(crate) mod fetch;
