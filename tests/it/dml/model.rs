@@ -124,7 +124,7 @@ fn source(random: &mut Random) -> (Table, String) {
 /// A statement, what it makes of the table, and how many records it takes.
 fn statement(random: &mut Random, before: &Table) -> (String, Table, usize) {
     let mut after = before.clone();
-    match random.below(7) {
+    match random.below(9) {
         0 => {
             let p = predicate(random, before);
             after.retain(|key, row| !(p.of)(key, row));
@@ -185,11 +185,13 @@ fn statement(random: &mut Random, before: &Table) -> (String, Table, usize) {
             );
             (sql, after, sent)
         }
-        _ => {
+        6 if random.below(2) == 0 => ("TRUNCATE TABLE t".to_owned(), Table::new(), before.len()),
+        n => {
             let (new, query) = source(random);
             let sent = new.len();
             after.extend(new);
-            (format!("INSERT INTO t {query}"), after, sent)
+            let verb = if n == 7 { "REPLACE" } else { "INSERT" };
+            (format!("{verb} INTO t {query}"), after, sent)
         }
     }
 }
