@@ -189,6 +189,13 @@ impl Client {
         wait_for: &BTreeMap<i32, i64>,
         cancel: &Cancel,
     ) -> Result<BTreeMap<i32, OffsetRange>> {
+        if let Some(missing) = wait_for.keys().find(|p| !partitions.contains(p)) {
+            return Err(Error::Request {
+                act: "wait for the offsets",
+                topic: self.name.clone(),
+                reason: format!("it has no partition {missing} (`kafka.wait_for`)"),
+            });
+        }
         let deadline = Instant::now() + self.timeout;
         loop {
             let watermarks = self.watermarks(partitions, cancel)?;

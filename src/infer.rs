@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::json::{SchemaInference, ValueInference};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::record::{OffsetRange, Record};
-use crate::schema::KEY_COLUMN;
+use crate::schema::{KEY_COLUMN, is_reserved};
 use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
 use crate::table::{TableDefinition, own_error};
 
@@ -56,7 +56,7 @@ fn infer(
             DataType::Null => DataType::Utf8View,
             found => found,
         };
-        let nullable = options.mode == Some(Mode::Append);
+        let nullable = options.mode == Some(Mode::Append) || sample.null_keys;
         fields.push(Field::new(KEY_COLUMN, data_type, nullable));
     }
     if format == ValueFormat::Json {
@@ -64,8 +64,8 @@ fn infer(
             return Err(no_columns("none of the sampled payloads is a JSON object"));
         }
         let found = sample.payload.finish();
-        // A property of that name never stands in for the record's own key.
-        let found = found.iter().filter(|field| field.name() != KEY_COLUMN);
+        // A property of such a name never stands in for what the record itself says.
+        let found = found.iter().filter(|field| !is_reserved(field.name()));
         fields.extend(found.map(|field| field.as_ref().clone()));
     }
     TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)
@@ -78,6 +78,7 @@ struct Sample {
     keyless: usize,
     objects: usize,
     texts: usize,
+    null_keys: bool,
     key: ValueInference,
     payload: SchemaInference,
 }
@@ -91,7 +92,10 @@ impl Sample {
         match record.key() {
             None => self.keyless += 1,
             // A key that is not JSON is reported when it is read.
-            Some(key) if key_format == KeyFormat::Json => drop(self.key.add(key)),
+            Some(key) if key_format == KeyFormat::Json => {
+                self.null_keys |= key.trim_ascii() == b"null";
+                drop(self.key.add(key));
+            }
             Some(_) => {}
         }
         if self.payload.add(payload).is_ok() {

@@ -290,6 +290,11 @@ impl KafkaSchema {
     }
 }
 
+/// Whether a column of this name is not a property of the payload.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    column_of(name) != Column::Payload
+}
+
 fn column_of(name: &str) -> Column {
     if name == KEY_COLUMN {
         return Column::Key;

@@ -12,6 +12,7 @@ use datafusion::common::{Statistics, internal_err};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction,
 };
@@ -173,6 +174,22 @@ impl KafkaScanExec {
         &self.runs
     }
 
+    /// Whether a filter that a plan makes while it runs says no of no row that
+    /// its join would take. Bounds of nested values are none where a part of them
+    /// is NULL, and a set of floats does not hold 0 for -0.
+    fn compares_as_joins_do(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
+        collect_columns(filter).iter().all(|column| {
+            let field = self.schema.fields().get(column.index());
+            field.is_some_and(|field| {
+                let data_type = match field.data_type() {
+                    DataType::Dictionary(_, value) => value.as_ref(),
+                    other => other,
+                };
+                !data_type.is_nested() && !data_type.is_floating()
+            })
+        })
+    }
+
     fn rows_at_most(&self, partition: i32) -> usize {
         let candidates = self.spec.candidates(partition);
         let Some(held) = self
@@ -324,6 +341,7 @@ impl ExecutionPlan for KafkaScanExec {
                 .runs
                 .join(self.scan, partition, partitions, &self.spec, &context),
             kafka_partition,
+            partitions: self.kafka_partitions.len(),
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
             context,
@@ -395,7 +413,7 @@ impl ExecutionPlan for KafkaScanExec {
         let mut spec = self.spec.clone();
         let mut taken = Vec::new();
         for parent in result.parent_filters {
-            let takes = !is_volatile(&parent.filter);
+            let takes = !is_volatile(&parent.filter) && self.compares_as_joins_do(&parent.filter);
             taken.push(match takes {
                 true => PushedDown::Yes,
                 false => PushedDown::No,

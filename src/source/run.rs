@@ -164,15 +164,6 @@ impl Run {
         self.checks_keys().then(|| self.homes.get_or_init(homes))
     }
 
-    /// The most bytes that a partition may hold: the pool serves whoever asks
-    /// first, and one partition must not leave nothing to the others.
-    fn memory_share(&self, context: &TaskContext) -> usize {
-        match context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => (bytes / 2 / self.spec.held.len().max(1)).max(1),
-            _ => usize::MAX,
-        }
-    }
-
     /// The client, the topic and the offsets to read, looked up by whoever comes first.
     fn open(
         &self,
@@ -285,12 +276,23 @@ impl Reading {
 pub(crate) struct ScanTask {
     pub(crate) run: Arc<Run>,
     pub(crate) kafka_partition: i32,
+    /// How many are read.
+    pub(crate) partitions: usize,
     pub(crate) schema: SchemaRef,
     pub(crate) metrics: ScanMetrics,
     pub(crate) context: Arc<TaskContext>,
 }
 
 impl ScanTask {
+    /// The most bytes that a partition may hold: the pool serves whoever asks
+    /// first, and one partition must not leave nothing to the others.
+    fn memory_share(&self) -> usize {
+        match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => (bytes / 2 / self.partitions.max(1)).max(1),
+            _ => usize::MAX,
+        }
+    }
+
     fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
         // One batch on its way while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
@@ -313,7 +315,7 @@ impl ScanTask {
             let sender = sender.clone();
             move || sender.is_closed()
         }));
-        let memory_share = self.run.memory_share(&self.context);
+        let memory_share = self.memory_share();
         let (client, topic_id, snapshot) = self.run.open(memory_share, &cancel)?;
         let range = snapshot.range(self.kafka_partition);
         let same_topic = SameTopic {

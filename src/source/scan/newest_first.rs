@@ -103,6 +103,10 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 self.fetch.seek(current.start)?;
                 continue;
             }
+            if reserved.is_err() && !several {
+                // A single record is as large as it is: the pool may have room for it.
+                reserved = self.memory.try_resize(needed(seen));
+            }
             reserved?;
             if !self.narrow(bounds)? {
                 // Newer filters want nothing of what is left.
