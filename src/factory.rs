@@ -9,6 +9,7 @@ use datafusion::common::{Constraint, Result as DataFusionResult};
 use datafusion::logical_expr::CreateExternalTable;
 
 use crate::error::{Error, Result};
+use crate::location::Location;
 use crate::options::{KafkaSessionOptions, Mode, Options};
 use crate::schema::KEY_COLUMN;
 use crate::table::{KafkaTable, TableDefinition};
@@ -42,7 +43,7 @@ impl TableProviderFactory for KafkaTableFactory {
         state: &dyn Session,
         command: &CreateExternalTable,
     ) -> DataFusionResult<Arc<dyn TableProvider>> {
-        let location = Location::parse(command)?;
+        let location = location(command)?;
         refuse_other_clauses(command)?;
         let options = Options::from_map(&command.options);
         let mut builder = KafkaTable::builder(&location.topic)
@@ -75,84 +76,13 @@ pub(crate) fn session_options(state: &dyn Session) -> Options {
         .unwrap_or_default()
 }
 
-/// Where a table lies: `kafka://host:9092/topic`, or the topic alone.
-#[derive(Debug, PartialEq, Eq)]
-struct Location {
-    servers: Option<String>,
-    topic: String,
-}
-
-impl Location {
-    fn parse(command: &CreateExternalTable) -> Result<Self> {
-        match command.locations.as_slice() {
-            [location] => Location::parse_text(location),
-            locations => Err(Error::InvalidLocation {
-                location: format!("{} locations", locations.len()),
-                reason: "a Kafka table has exactly one, such as `kafka://host:9092/topic`"
-                    .to_owned(),
-            }),
-        }
-    }
-
-    fn parse_text(location: &str) -> Result<Self> {
-        let invalid = |reason: &str| Error::InvalidLocation {
-            location: without_login(location),
-            reason: reason.to_owned(),
-        };
-        let (servers, topic) = match location.split_once("://") {
-            None => (None, location),
-            Some(("kafka", rest)) => match rest.split_once('/') {
-                Some((servers, topic)) => (Some(servers), topic),
-                None => return Err(invalid("names no topic; write `kafka://host:9092/topic`")),
-            },
-            Some(_) => return Err(invalid("must start with `kafka://` or be a topic's name")),
-        };
-        if servers.is_some_and(|servers| servers.contains('@')) {
-            return Err(invalid(
-                "holds a user; give `kafka.client.sasl.username` and `kafka.client.sasl.password` in OPTIONS",
-            ));
-        }
-        if servers.is_some_and(|servers| servers.contains(',')) {
-            return Err(invalid(
-                "names several servers; give one here, or all of them in `kafka.bootstrap.servers`",
-            ));
-        }
-        if servers.is_none() && topic.contains(':') {
-            return Err(invalid("names a server; write `kafka://host:9092/topic`"));
-        }
-        if let Some(reason) = bad_topic_name(topic) {
-            return Err(invalid(reason));
-        }
-        Ok(Location {
-            servers: servers.filter(|s| !s.is_empty()).map(str::to_owned),
-            topic: topic.to_owned(),
-        })
-    }
-}
-
-/// Kafka's own rules for the names of topics.
-pub(crate) fn bad_topic_name(topic: &str) -> Option<&'static str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if topic.is_empty() {
-        Some("names no topic; write `kafka://host:9092/topic`")
-    } else if topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(allowed) {
-        Some(
-            "is no topic's name, which has at most 249 letters, digits, dots, underscores and hyphens",
-        )
-    } else {
-        None
-    }
-}
-
-/// The location without what may be a login: the text before an `@`, and a query.
-fn without_login(location: &str) -> String {
-    let (place, query) = match location.split_once('?') {
-        Some((place, _)) => (place, "?***"),
-        None => (location, ""),
-    };
-    match place.rsplit_once('@') {
-        Some((_, rest)) => format!("***@{rest}{query}"),
-        None => format!("{place}{query}"),
+fn location(command: &CreateExternalTable) -> Result<Location> {
+    match command.locations.as_slice() {
+        [location] => Location::parse(location),
+        locations => Err(Error::InvalidLocation {
+            location: format!("{} locations", locations.len()),
+            reason: "a Kafka table has exactly one, such as `kafka://host:9092/topic`".to_owned(),
+        }),
     }
 }
 
@@ -285,56 +215,4 @@ fn sql_type(data_type: &DataType) -> String {
         other => return other.to_string(),
     };
     name.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parsed(location: &str) -> (Option<String>, String) {
-        let location = Location::parse_text(location).unwrap();
-        (location.servers, location.topic)
-    }
-
-    #[test]
-    fn a_location_is_a_url_or_a_topic() {
-        let url = parsed("kafka://host:9092/orders.v1");
-        assert_eq!(url, (Some("host:9092".into()), "orders.v1".into()));
-        assert_eq!(parsed("orders-eu"), (None, "orders-eu".into()));
-        assert_eq!(parsed("kafka:///orders"), (None, "orders".into()));
-    }
-
-    #[test]
-    fn a_bad_location_says_what_is_allowed() {
-        for (location, reason) in [
-            ("kafka://host:9092", "names no topic"),
-            ("kafka://host:9092/", "names no topic"),
-            ("", "names no topic"),
-            ("s3://bucket/file", "must start with `kafka://`"),
-            ("kafka://a:1,b:2/t", "names several servers"),
-            ("kafka://h:1/a/b", "is no topic's name"),
-            ("host:9092/t", "names a server; write `kafka://"),
-            ("two words", "is no topic's name"),
-        ] {
-            let error = Location::parse_text(location).unwrap_err().to_string();
-            assert!(error.contains(reason), "{location}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_a_location_is_refused_and_not_shown() {
-        let error = Location::parse_text("kafka://alice:geheim@host:9092/t").unwrap_err();
-        assert!(error.to_string().contains("sasl.password"), "{error}");
-        for location in [
-            "kafka://alice:geheim@host:9092/t",
-            "KAFKA://alice:geheim@host:9092/t",
-            "alice:geheim@host:9092/t",
-            "kafka://host:9092/t?password=geheim",
-            "kafka://host:9092/t?password=geheim@x",
-            "alice:geheim://x@host:9092/t",
-        ] {
-            let error = Location::parse_text(location).unwrap_err().to_string();
-            assert!(!error.contains("geheim"), "{error}");
-        }
-    }
 }

@@ -86,6 +86,7 @@ mod embedded;
 mod factory;
 mod functions;
 mod infer;
+mod location;
 mod native;
 mod record;
 mod schema;

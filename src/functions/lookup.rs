@@ -18,8 +18,9 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
-use crate::factory::{bad_topic_name, session_options};
+use crate::factory::session_options;
 use crate::functions::arguments::Arguments;
+use crate::location::bad_topic_name;
 use crate::options::{Options, TableOptions};
 use crate::table::{KafkaTable, TableDefinition};
 
