@@ -47,7 +47,10 @@ impl TableProviderFactory for KafkaTableFactory {
         refuse_other_clauses(command)?;
         let options = Options::from_map(&command.options);
         let mut builder = KafkaTable::builder(&location.topic)
-            .with_layers(vec![session_options(state), self.options.clone()])
+            .with_layers(vec![
+                KafkaSessionOptions::of(state.config_options()),
+                self.options.clone(),
+            ])
             .with_options(options.clone())
             .with_servers(location.servers);
         if !command.schema.fields().is_empty() {
@@ -64,16 +67,6 @@ impl TableProviderFactory for KafkaTableFactory {
             );
         Ok(Arc::new(table))
     }
-}
-
-/// What `SET kafka.x = ..` has set in the session.
-pub(crate) fn session_options(state: &dyn Session) -> Options {
-    state
-        .config_options()
-        .extensions
-        .get::<KafkaSessionOptions>()
-        .map(KafkaSessionOptions::options)
-        .unwrap_or_default()
 }
 
 fn location(command: &CreateExternalTable) -> Result<Location> {

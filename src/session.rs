@@ -114,13 +114,9 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
     let session = {
         let state = Arc::downgrade(&state);
         Box::new(move || {
-            let options = state.upgrade().and_then(|state| {
-                let state = state.read();
-                let extensions = &state.config_options().extensions;
-                extensions
-                    .get::<KafkaSessionOptions>()
-                    .map(KafkaSessionOptions::options)
-            });
+            let options = state
+                .upgrade()
+                .map(|state| KafkaSessionOptions::of(state.read().config_options()));
             options.unwrap_or_default()
         })
     };

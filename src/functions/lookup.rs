@@ -18,10 +18,9 @@ use datafusion::logical_expr::LogicalPlan;
 use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
-use crate::factory::session_options;
 use crate::functions::arguments::Arguments;
 use crate::location::bad_topic_name;
-use crate::options::{Options, TableOptions};
+use crate::options::{KafkaSessionOptions, Options, TableOptions};
 use crate::table::{KafkaTable, TableDefinition};
 
 tokio::task_local! {
@@ -133,7 +132,10 @@ pub(super) fn topic(
 
 /// The options of a topic that is no table of the session, lowest precedence first.
 pub(super) fn layers(session: &dyn Session, defaults: &Options) -> Vec<Options> {
-    vec![session_options(session), defaults.clone()]
+    vec![
+        KafkaSessionOptions::of(session.config_options()),
+        defaults.clone(),
+    ]
 }
 
 impl Missing {

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use datafusion::common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::Result as DataFusionResult;
 
 use super::layers::Options;
@@ -40,6 +40,15 @@ impl KafkaSessionOptions {
     /// The options that were set.
     pub fn options(&self) -> Options {
         self.options.clone()
+    }
+
+    /// What `SET kafka.x = ..` has set in a session; nothing in one without
+    /// this extension.
+    pub(crate) fn of(config: &ConfigOptions) -> Options {
+        let session = config.extensions.get::<KafkaSessionOptions>();
+        session
+            .map(KafkaSessionOptions::options)
+            .unwrap_or_default()
     }
 
     fn insert(&mut self, key: &str, value: &str) -> Result<()> {
