@@ -165,6 +165,11 @@ async fn plan_insert(
         .statement_to_plan(Statement::Statement(Box::new(query)))
         .await?;
     let query = with_names(query, insert)?;
+    // Only then have its columns the types that its rows will have: before it, a
+    // UNION has those of its first query, and the others would be cut to them.
+    let query = state
+        .analyzer()
+        .execute_and_check(query, state.config_options(), |_, _| {})?;
     // That a literal is not NULL says nothing about the rows of other queries.
     let fields = query.schema().as_arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));

@@ -217,6 +217,24 @@ async fn an_undeclared_sink_takes_the_columns_of_the_query() {
 }
 
 #[tokio::test]
+async fn the_columns_of_a_query_hold_the_values_of_all_its_parts() {
+    let Some(broker) = broker::required("the_columns_of_a_query") else {
+        return;
+    };
+    let topic = topic_name("parts");
+    let ctx = session(broker, KafkaTopics::new().sink("^parts", creating()));
+    let insert =
+        format!("INSERT INTO \"{topic}\" SELECT 'a' AS _key, 1 AS v UNION ALL SELECT 'b', 2.5");
+    assert_eq!(count(&ctx, &insert).await, 2);
+    let mut written = records(broker, &topic);
+    written.sort();
+    assert_eq!(
+        written,
+        [record("a", r#"{"v":1.0}"#), record("b", r#"{"v":2.5}"#)]
+    );
+}
+
+#[tokio::test]
 async fn a_table_may_have_a_name_that_a_pattern_matches() {
     let Some(broker) = broker::required("a_table_may_have_a_name") else {
         return;
