@@ -1,11 +1,7 @@
 //! [`sql`]: statements as Kafka's users write them.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
 use datafusion::dataframe::DataFrame;
-use datafusion::datasource::provider_as_source;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::dml::InsertOp;
@@ -15,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::catalog::{CREATING, TopicSchemaProvider};
 use crate::functions::lookup;
-use crate::schema::KEY_COLUMN;
+use crate::sink::query::{analyzed, write_query};
 use crate::table::KafkaTableBuilder;
 
 /// Plans a statement, as [`SessionContext::sql`] does, with three differences.
@@ -165,38 +161,18 @@ async fn plan_insert(
         .statement_to_plan(Statement::Statement(Box::new(query)))
         .await?;
     let query = with_names(query, insert)?;
-    // Only then have its columns the types that its rows will have: before it, a
-    // UNION has those of its first query, and the others would be cut to them.
-    let query = state
-        .analyzer()
-        .execute_and_check(query, state.config_options(), |_, _| {})?;
-    // That a literal is not NULL says nothing about the rows of other queries.
-    let fields = query.schema().as_arrow().fields().iter();
-    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Schema::new(fields.collect::<Vec<_>>());
-    match schema.field_with_name(KEY_COLUMN).map(Field::data_type) {
-        Ok(DataType::Null) => {
-            return plan_err!(
-                "INSERT INTO topic `{}`: `{KEY_COLUMN}` is NULL, and every record needs a key",
-                target.table()
-            );
-        }
-        Ok(_) => {}
-        Err(_) => {
-            return plan_err!(
-                "INSERT INTO topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
-                target.table()
-            );
-        }
-    }
-    let table = sink.with_schema(schema).build().await?;
     let operation = match (insert.overwrite, insert.replace_into) {
         (true, _) => InsertOp::Overwrite,
         (_, true) => InsertOp::Replace,
         _ => InsertOp::Append,
     };
-    let source = provider_as_source(Arc::new(table));
-    LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+    write_query(
+        "INSERT INTO",
+        analyzed(state, query)?,
+        target,
+        sink,
+        operation,
+    )
 }
 
 /// Gives the query's columns the names of the column list, where there is one.

@@ -512,11 +512,13 @@ impl KafkaTableBuilder {
     /// # Cancellation
     /// Dropping the future ends the inference within a second.
     pub async fn build(self) -> Result<KafkaTable> {
-        let definition = Arc::new(self.define().await?);
-        Ok(KafkaTable::new(
-            Some(Arc::clone(&definition)),
-            Some(definition),
-        ))
+        Ok(self.define().await?.into_table())
+    }
+
+    /// A table of these columns, without waiting.
+    pub(crate) fn build_with(self, schema: &Schema) -> Result<KafkaTable> {
+        let options = self.table_options()?;
+        Ok(TableDefinition::try_new(self.topic, options, schema)?.into_table())
     }
 
     /// The parsed options, without any network.
@@ -578,6 +580,12 @@ impl TableDefinition {
             schema,
             extensions,
         })
+    }
+
+    /// A table that is read and written by this.
+    fn into_table(self) -> KafkaTable {
+        let definition = Arc::new(self);
+        KafkaTable::new(Some(Arc::clone(&definition)), Some(definition))
     }
 }
 

@@ -17,5 +17,6 @@ pub(crate) mod exec;
 mod held;
 pub(crate) mod hook;
 pub(crate) mod producer;
+pub(crate) mod query;
 pub(crate) mod report;
 mod transaction;

@@ -1,0 +1,54 @@
+//! Statements that write a query's rows to a topic with the query's columns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+
+use crate::schema::KEY_COLUMN;
+use crate::table::KafkaTableBuilder;
+
+/// The query with the types that its rows will have: before it is analyzed, a
+/// UNION has those of its first query, and the others would be cut to them.
+pub(crate) fn analyzed(state: &SessionState, query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    state
+        .analyzer()
+        .execute_and_check(query, state.config_options(), |_, _| {})
+}
+
+/// Plans to write the rows of an analyzed query. `verb` is the statement, as its
+/// errors call it, and `target` what its plan calls the topic.
+pub(crate) fn write_query(
+    verb: &str,
+    query: LogicalPlan,
+    target: TableReference,
+    topic: KafkaTableBuilder,
+    operation: InsertOp,
+) -> DataFusionResult<LogicalPlan> {
+    // That a literal is not NULL says nothing about the rows of other queries.
+    let fields = query.schema().as_arrow().fields().iter();
+    let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    match schema.field_with_name(KEY_COLUMN).map(Field::data_type) {
+        Ok(DataType::Null) => {
+            return plan_err!(
+                "{verb} topic `{}`: `{KEY_COLUMN}` is NULL, and every record needs a key",
+                target.table()
+            );
+        }
+        Ok(_) => {}
+        Err(_) => {
+            return plan_err!(
+                "{verb} topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
+                target.table()
+            );
+        }
+    }
+    let table = topic.build_with(&schema)?;
+    let source = provider_as_source(Arc::new(table));
+    LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+}
