@@ -10,7 +10,7 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::options::{KafkaSessionOptions, Mode, Options};
+use crate::options::{Mode, Options};
 use crate::schema::KEY_COLUMN;
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -46,13 +46,7 @@ impl TableProviderFactory for KafkaTableFactory {
         let location = location(command)?;
         refuse_other_clauses(command)?;
         let options = Options::from_map(&command.options);
-        let mut builder = KafkaTable::builder(&location.topic)
-            .with_layers(vec![
-                KafkaSessionOptions::of(state.config_options()),
-                self.options.clone(),
-            ])
-            .with_options(options.clone())
-            .with_servers(location.servers);
+        let mut builder = location.table(state.config_options(), &self.options, options.clone());
         if !command.schema.fields().is_empty() {
             builder = builder.with_schema(Arc::clone(command.schema.inner()));
         }

@@ -1,6 +1,10 @@
 //! A LOCATION: `kafka://host:9092/topic`, or the topic alone.
 
+use datafusion::common::config::ConfigOptions;
+
 use crate::error::{Error, Result};
+use crate::options::{KafkaSessionOptions, Options};
+use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// Where a table lies.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +49,19 @@ impl Location {
             servers: servers.filter(|s| !s.is_empty()).map(str::to_owned),
             topic: topic.to_owned(),
         })
+    }
+
+    /// The topic with its own options over `defaults` over the session's.
+    pub(crate) fn table(
+        self,
+        session: &ConfigOptions,
+        defaults: &Options,
+        own: Options,
+    ) -> KafkaTableBuilder {
+        KafkaTable::builder(self.topic)
+            .with_layers(vec![KafkaSessionOptions::of(session), defaults.clone()])
+            .with_options(own)
+            .with_servers(self.servers)
     }
 }
 
