@@ -41,6 +41,7 @@
 //! | one topic, in Rust | [`KafkaTable::builder`] |
 //! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
 //! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
+//! | a query's result for a topic | `COPY (SELECT ..) TO 'kafka://..' STORED AS KAFKA` |
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | a format of your own | [`Codec`] |
 //! | something to do with records before they are sent | [`WriteHook`] |
@@ -81,6 +82,7 @@ pub mod options;
 mod catalog;
 mod client;
 mod codec;
+mod copy;
 mod dml;
 mod embedded;
 mod factory;

@@ -6,6 +6,9 @@ use crate::error::{Error, Result};
 use crate::options::{KafkaSessionOptions, Options};
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
+/// What a LOCATION that names a server starts with.
+pub(crate) const SCHEME: &str = "kafka://";
+
 /// Where a table lies.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Location {

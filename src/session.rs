@@ -8,6 +8,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
+use crate::copy::{HideCopy, KafkaFormat, RewriteCopy};
 use crate::dml::RewriteDml;
 use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
@@ -28,8 +29,8 @@ impl KafkaConfig {
         Self::default()
     }
 
-    /// Sets an option for every table of the session, such as
-    /// `kafka.bootstrap.servers`; see [`options`](crate::options).
+    /// Sets an option for every table of the session, and for every COPY,
+    /// such as `kafka.bootstrap.servers`; see [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.options = self.options.set(key, value);
         self
@@ -43,12 +44,40 @@ impl KafkaConfig {
 }
 
 /// Adds Kafka to a session: `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
-/// `SET kafka.x = ..`, in the default schema a table for every topic whose
-/// name matches a pattern, a rule by which all scans of a topic in one query
-/// end at the same offsets, one by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
-/// and `INSERT OVERWRITE` change topics, and table functions. Does not connect.
+/// `COPY .. TO 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..`,
+/// in the default schema a table for every topic whose name matches a pattern, a
+/// rule by which all scans of a topic in one query end at the same offsets, one
+/// by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT OVERWRITE` change
+/// topics, and table functions. Does not connect.
 ///
 /// Call it once per session.
+///
+/// # COPY
+/// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table
+/// TO ..` write one record per row, and return how many. The location is that of
+/// `CREATE EXTERNAL TABLE`, or the topic's name alone; the columns are the query's.
+/// Nothing is overwritten: records are added. `PARTITIONED BY` is refused.
+/// `EXPLAIN` shows the `INSERT` that it is carried out as.
+///
+/// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
+/// holds the options as they were given, passwords too; one of
+/// [`sql`](crate::sql) does not.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use datafusion_kafka::{EmbeddedKafka, KafkaConfig, register_kafka};
+/// # let kafka = EmbeddedKafka::start()?;
+/// # kafka.create_topic("stock", 1)?;
+/// # let ctx = datafusion::prelude::SessionContext::new();
+/// # let servers = kafka.bootstrap_servers();
+/// # register_kafka(&ctx, KafkaConfig::new().with_option("kafka.bootstrap.servers", servers))?;
+/// let copy = "COPY (SELECT 'pear' AS _key, 2 AS pieces) TO 'stock' STORED AS KAFKA";
+/// ctx.sql(copy).await?.collect().await?;
+/// # let log = "SELECT pieces FROM kafka_log('stock')";
+/// # assert_eq!(datafusion_kafka::sql(&ctx, log).await?.count().await?, 1);
+/// # Ok(()) }
+/// ```
 ///
 /// # Functions
 /// | function | rows |
@@ -134,12 +163,21 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             defaults.default_schema.clone(),
         );
         // Before the rules that coerce types, also in what it makes.
-        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![Arc::new(RewriteDml)];
+        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+            Arc::new(RewriteCopy::new(state.analyzer().clone())),
+            Arc::new(RewriteDml),
+        ];
         rules.extend(state.analyzer().rules.iter().cloned());
+        let planner = HideCopy(Arc::clone(state.query_planner()));
         *state = SessionStateBuilder::new_from_existing(state.clone())
             .with_physical_optimizer_rule(Arc::new(OneInstant))
             .with_analyzer_rules(rules)
+            .with_query_planner(Arc::new(planner))
             .build();
+        let format = KafkaFormat::new(config.options.clone());
+        state
+            .register_file_format(Arc::new(format), true)
+            .map_err(|error| Error::Unsupported(error.to_string()))?;
         functions::register(&mut state, &config.options)
             .map_err(|error| Error::Unsupported(error.to_string()))?;
         names

@@ -10,11 +10,12 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::catalog::{CREATING, TopicSchemaProvider};
+use crate::copy;
 use crate::functions::lookup;
 use crate::sink::query::{analyzed, write_query};
 use crate::table::KafkaTableBuilder;
 
-/// Plans a statement, as [`SessionContext::sql`] does, with three differences.
+/// Plans a statement, as [`SessionContext::sql`] does, with four differences.
 ///
 /// Names are taken as they are written, so that `SELECT _key, firstName FROM
 /// people` finds the property `firstName` without quotes. Functions and key
@@ -24,6 +25,9 @@ use crate::table::KafkaTableBuilder;
 /// of [`KafkaTopics`](crate::KafkaTopics) that declares no columns, even when
 /// the topic has no records or does not exist yet (with `kafka.create_topic`):
 /// the columns are those of the query, in its order.
+///
+/// `COPY .. TO 'kafka://host:9092/topic'` needs no `STORED AS KAFKA`, and its
+/// mistakes are errors here and not when it runs.
 ///
 /// `kafka_log`, `kafka_changes` and `kafka_snapshot` (see
 /// [`register_kafka`](crate::register_kafka#functions)) find topics that are no
@@ -59,7 +63,8 @@ pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame
     let parser = &mut state.config_mut().options_mut().sql_parser;
     parser.enable_ident_normalization = false;
     let dialect = parser.dialect;
-    let statement = state.sql_to_statement(text, &dialect)?;
+    let mut statement = state.sql_to_statement(text, &dialect)?;
+    copy::name_format(&mut statement);
     let plan = lookup::plan(&state, || plan(&state, &statement)).await?;
     ctx.execute_logical_plan(plan).await
 }
@@ -74,7 +79,9 @@ async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<L
     };
     let creating = creating.unwrap_or_default().to_owned();
     let plan = state.statement_to_plan(statement.clone());
-    CREATING.scope(creating, plan).await
+    let plan = CREATING.scope(creating, plan).await?;
+    // At once, so that a mistake is an error here and a plan never shows options.
+    copy::rewrite_all(plan, state.analyzer(), state.config_options())
 }
 
 /// The plan of an INSERT, or an EXPLAIN of one, whose target has no columns of its own.
@@ -166,13 +173,8 @@ async fn plan_insert(
         (_, true) => InsertOp::Replace,
         _ => InsertOp::Append,
     };
-    write_query(
-        "INSERT INTO",
-        analyzed(state, query)?,
-        target,
-        sink,
-        operation,
-    )
+    let query = analyzed(query, state.analyzer(), state.config_options())?;
+    write_query("INSERT INTO", query, target, sink, operation)
 }
 
 /// Gives the query's columns the names of the column list, where there is one.

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::Analyzer;
 
 use crate::schema::KEY_COLUMN;
 use crate::table::KafkaTableBuilder;
 
 /// The query with the types that its rows will have: before it is analyzed, a
 /// UNION has those of its first query, and the others would be cut to them.
-pub(crate) fn analyzed(state: &SessionState, query: LogicalPlan) -> DataFusionResult<LogicalPlan> {
-    state
-        .analyzer()
-        .execute_and_check(query, state.config_options(), |_, _| {})
+pub(crate) fn analyzed(
+    query: LogicalPlan,
+    analyzer: &Analyzer,
+    config: &ConfigOptions,
+) -> DataFusionResult<LogicalPlan> {
+    analyzer.execute_and_check(query, config, |_, _| {})
 }
 
 /// Plans to write the rows of an analyzed query. `verb` is the statement, as its

@@ -14,6 +14,7 @@ mod broker;
 mod broker_works;
 mod changing_topics;
 mod consistent;
+mod copy;
 mod ddl;
 mod declared;
 mod dml;

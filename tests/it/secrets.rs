@@ -35,6 +35,15 @@ impl Said {
         good
     }
 
+    /// The same of a statement that DataFusion itself plans.
+    async fn plain_statement(&mut self, ctx: &SessionContext, sql: &str) {
+        let result = async { ctx.sql(sql).await?.collect().await };
+        match result.await {
+            Ok(rows) => self.add(format!("{rows:?} {:?}", cells(&rows))),
+            Err(error) => self.error(&error),
+        }
+    }
+
     fn error(&mut self, error: &dyn std::error::Error) {
         self.add(format!("{error} {error:?} {error:#?}"));
         let mut source = error.source();
@@ -320,6 +329,67 @@ async fn a_location_with_a_password_is_refused_and_not_repeated() {
         );
     }
     said.holds_no(WRONG);
+}
+
+#[tokio::test]
+async fn a_copy_keeps_its_password() {
+    let Some(broker) = broker::required("a_copy_keeps_its_password") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let log = Log::collect();
+    let topic = topic(broker);
+    let location = format!("kafka://{servers}/{topic}");
+    for (password, good) in [(SASL_PASSWORD, true), (WRONG, false)] {
+        let mut said = Said::default();
+        let ctx = information();
+        register_kafka(&ctx, KafkaConfig::new()).unwrap();
+        let options = login(servers, password).map(|(key, value)| format!("'{key}' '{value}'"));
+        let options = options.join(", ");
+        let login = format!("alice:{password}@{servers}");
+        let copy = |query: &str, location: &str, format: &str, more: &str| {
+            format!("COPY ({query}) TO '{location}'{format} OPTIONS ({options}{more})")
+        };
+        let (query, kafka) = ("SELECT 'a' AS _key, 1 AS v", " STORED AS KAFKA");
+        let works = copy(query, &location, kafka, "");
+        assert_eq!(said.statement(&ctx, &works).await, good, "{:?}", said.0);
+        for statement in [
+            works,
+            copy(query, &location, "", ""),
+            copy(query, &location, " STORED AS CSV", ""),
+            copy(query, &format!("{location}.json"), "", ""),
+            copy(query, &format!("kafka://{login}/{topic}"), kafka, ""),
+            copy(query, &format!("{login}/{topic}"), kafka, ""),
+            copy(query, &location, kafka, ", 'kafka.mod' 'append'"),
+            copy("SELECT 1 AS v", &location, kafka, ""),
+            copy(
+                "SELECT NULL AS _key UNION SELECT NULL",
+                &location,
+                kafka,
+                "",
+            ),
+            copy(query, &location, &format!("{kafka} PARTITIONED BY (v)"), ""),
+        ] {
+            for explain in ["", "EXPLAIN ", "EXPLAIN VERBOSE ", "EXPLAIN ANALYZE "] {
+                let statement = format!("{explain}{statement}");
+                said.statement(&ctx, &statement).await;
+                said.plain_statement(&ctx, &statement).await;
+            }
+            if let Ok(frame) = datafusion_kafka::sql(&ctx, &statement).await
+                && !statement.contains("CSV")
+            {
+                said.add(format!("{frame:?} {:?}", frame.logical_plan()));
+                if let Ok(plan) = frame.create_physical_plan().await {
+                    said.add(format!("{plan:?} {plan:#?}"));
+                }
+            }
+        }
+        said.add(format!("{:?}", ctx.state()));
+        said.holds_no(password);
+    }
+    log.holds_no_password();
 }
 
 #[tokio::test]
