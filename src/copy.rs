@@ -15,6 +15,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{GetExt, Result as DataFusionResult, TableReference, plan_err};
 use datafusion::datasource::file_format::json::JsonFormatFactory;
 use datafusion::datasource::file_format::{DefaultFileType, FileFormat, FileFormatFactory};
+use datafusion::execution::SessionState;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::dml::{CopyTo, InsertOp};
 use datafusion::logical_expr::{LogicalPlan, ToStringifiedPlan};
@@ -39,6 +40,14 @@ pub(crate) struct KafkaFormat {
 impl KafkaFormat {
     pub(crate) fn new(options: Options) -> Self {
         KafkaFormat { options }
+    }
+
+    /// The options that [`register_kafka`](crate::register_kafka) gave to all
+    /// tables of a session.
+    pub(crate) fn options_of(state: &SessionState) -> Options {
+        let format = state.get_file_format_factory(FORMAT);
+        let format = format.as_deref().and_then(|f| f.downcast_ref::<Self>());
+        format.map_or_else(Options::new, |format| format.options.clone())
     }
 
     fn of(copy: &CopyTo) -> Option<&Self> {

@@ -41,7 +41,7 @@
 //! | one topic, in Rust | [`KafkaTable::builder`] |
 //! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
 //! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
-//! | a query's result for a topic | `COPY (SELECT ..) TO 'kafka://..' STORED AS KAFKA` |
+//! | a query's result for a topic | `COPY (SELECT ..) TO 'kafka://..' STORED AS KAFKA`, or [`KafkaDataFrame::write_kafka`] |
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | a format of your own | [`Codec`] |
 //! | something to do with records before they are sent | [`WriteHook`] |
@@ -83,6 +83,7 @@ mod catalog;
 mod client;
 mod codec;
 mod copy;
+mod data_frame;
 mod dml;
 mod embedded;
 mod factory;
@@ -100,6 +101,7 @@ mod table;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
 pub use codec::{Codec, CodecError};
+pub use data_frame::KafkaDataFrame;
 pub use embedded::EmbeddedKafka;
 pub use error::{Error, Result};
 pub use factory::KafkaTableFactory;

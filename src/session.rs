@@ -29,8 +29,9 @@ impl KafkaConfig {
         Self::default()
     }
 
-    /// Sets an option for every table of the session, and for every COPY,
-    /// such as `kafka.bootstrap.servers`; see [`options`](crate::options).
+    /// Sets an option for every table of the session, and for every COPY and
+    /// [`write_kafka`](crate::KafkaDataFrame), such as
+    /// `kafka.bootstrap.servers`; see [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.options = self.options.set(key, value);
         self
@@ -55,9 +56,11 @@ impl KafkaConfig {
 /// # COPY
 /// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table
 /// TO ..` write one record per row, and return how many. The location is that of
-/// `CREATE EXTERNAL TABLE`, or the topic's name alone; the columns are the query's.
-/// Nothing is overwritten: records are added. `PARTITIONED BY` is refused.
-/// `EXPLAIN` shows the `INSERT` that it is carried out as.
+/// `CREATE EXTERNAL TABLE`, or the topic's name alone; the columns are the query's
+/// as for [`write_kafka`](crate::KafkaDataFrame::write_kafka), and so are the
+/// options, the errors and what dropping does. Nothing is overwritten: records
+/// are added. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT` that it
+/// is carried out as.
 ///
 /// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
 /// holds the options as they were given, passwords too; one of

@@ -21,7 +21,7 @@
 //! 2. the session: `SET kafka.timeout = '5s'`, taken back by `SET kafka.timeout = ''`
 //!    ([`KafkaSessionOptions`]),
 //! 3. the settings of the table factory or of the pattern that the table name matches,
-//! 4. the table's own `OPTIONS (..)`, or those of a `COPY`.
+//! 4. the table's own `OPTIONS (..)`, or those of a `COPY` or `write_kafka`.
 //!
 //! Within 2, 3 and 4 a properties file is below the options that stand next to
 //! it. Within one of them two ways of setting one thing, such as

@@ -15,6 +15,7 @@ mod broker_works;
 mod changing_topics;
 mod consistent;
 mod copy;
+mod data_frame;
 mod ddl;
 mod declared;
 mod dml;
