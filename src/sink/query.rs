@@ -7,7 +7,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::Analyzer;
 
 use crate::schema::KEY_COLUMN;
@@ -36,6 +36,12 @@ pub(crate) fn write_query(
     let fields = query.schema().as_arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
     let schema = Schema::new(fields.collect::<Vec<_>>());
+    if let Some(column) = untyped_parameter(&query) {
+        return plan_err!(
+            "{verb} topic `{}`: `{column}` is a parameter, whose type is not known yet; write `CAST($1 AS ..)`",
+            target.table()
+        );
+    }
     match schema.field_with_name(KEY_COLUMN).map(Field::data_type) {
         Ok(DataType::Null) => {
             return plan_err!(
@@ -54,4 +60,18 @@ pub(crate) fn write_query(
     let table = topic.build_with(&schema)?;
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+}
+
+/// A column that is a parameter and nothing else, so that it has no type before
+/// the value is given.
+fn untyped_parameter(query: &LogicalPlan) -> Option<&str> {
+    let LogicalPlan::Projection(projection) = query else {
+        return None;
+    };
+    let expressions = projection.expr.iter().zip(projection.schema.fields());
+    let mut untyped = expressions.filter(|(expression, field)| {
+        let expression = (*expression).clone().unalias_nested().data;
+        field.data_type().is_null() && matches!(expression, Expr::Placeholder(_))
+    });
+    untyped.next().map(|(_, field)| field.name().as_str())
 }

@@ -4,10 +4,11 @@ use std::io::Write as _;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::prelude::SessionContext;
+use datafusion::scalar::ScalarValue;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
 
 use crate::broker::{self, Broker, Rec, SASL_PASSWORD, SASL_USER, topic_name};
-use crate::session::{cells, count, error, rows, session, table, within};
+use crate::session::{cells, count, counted, error, rows, session, table, within};
 use crate::writing::{child, create_table, record, records, says};
 
 fn source(pattern: &str) -> KafkaTopics {
@@ -232,6 +233,33 @@ async fn the_columns_of_a_query_hold_the_values_of_all_its_parts() {
         written,
         [record("a", r#"{"v":1.0}"#), record("b", r#"{"v":2.5}"#)]
     );
+}
+
+#[tokio::test]
+async fn a_parameter_makes_a_column_only_where_its_type_is_known() {
+    let Some(broker) = broker::required("a_parameter_makes_a_column") else {
+        return;
+    };
+    let topic = topic_name("parameter");
+    let ctx = session(broker, KafkaTopics::new().sink("^parameter", creating()));
+    let values = || vec![ScalarValue::from("k"), ScalarValue::from(4_i32)];
+    for statement in [
+        format!("INSERT INTO \"{topic}\" SELECT $1 AS _key, $2 AS v"),
+        format!("COPY (SELECT $1 AS _key, $2 AS v) TO '{topic}' STORED AS KAFKA"),
+    ] {
+        let typed = statement
+            .replace("$1", "CAST($1 AS VARCHAR)")
+            .replace("$2", "CAST($2 AS INT)");
+        let typed = datafusion_kafka::sql(&ctx, &typed).await.unwrap();
+        let typed = typed.with_param_values(values()).unwrap();
+        assert_eq!(counted(&typed.collect().await.unwrap()), 1);
+        for untyped in [statement.clone(), statement.replace("$1", "'k'")] {
+            let error = datafusion_kafka::sql(&ctx, &untyped).await.unwrap_err();
+            says(&error.to_string(), &["parameter", "CAST($1 AS"]);
+        }
+    }
+    let expected = record("k", r#"{"v":4}"#);
+    assert_eq!(records(broker, &topic), [expected.clone(), expected]);
 }
 
 #[tokio::test]
