@@ -60,7 +60,7 @@ impl KafkaConfig {
 /// as for [`write_kafka`](crate::KafkaDataFrame::write_kafka), and so are the
 /// options, the errors and what dropping does. Nothing is overwritten: records
 /// are added. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT` that it
-/// is carried out as.
+/// is carried out as. The settings of sink patterns are not those of a COPY.
 ///
 /// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
 /// holds the options as they were given, passwords too; one of

@@ -1,7 +1,10 @@
 //! COPY TO: a query's rows as records, as somebody else reads them.
 
+use std::sync::Arc;
+
+use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
-use datafusion_kafka::{KafkaConfig, KafkaTopics, register_kafka};
+use datafusion_kafka::{KafkaConfig, KafkaTopics, WriteReport, register_kafka};
 
 use crate::broker::{self, Rec, topic_name};
 use crate::session::{cells, count, counted, error, rows, session, table, within};
@@ -141,7 +144,12 @@ async fn a_copy_may_be_a_transaction() {
     says(&failed, &[&format!("row 1 for topic `{topic}`"), "_key"]);
     assert!(broker.read_all(&topic).is_empty());
     let good = copy(PEOPLE, &topic, &options);
-    assert_eq!(count(&ctx, &good).await, 2);
+    let plan = datafusion_kafka::sql(&ctx, &good).await.unwrap();
+    let plan = plan.create_physical_plan().await.unwrap();
+    let rows = within(&good, collect(Arc::clone(&plan), ctx.task_ctx())).await;
+    assert_eq!(counted(&rows.unwrap()), 2);
+    let report = WriteReport::of(&plan).unwrap();
+    assert_eq!((report.upserts, report.tombstones), (2, 0));
     assert_eq!(broker.read_all(&topic).len(), 2);
     let explained = table(&ctx, &format!("EXPLAIN {good}")).await;
     says(&explained, &["KafkaSink", "delivery=exactly_once"]);
@@ -221,6 +229,10 @@ async fn what_cannot_be_copied_is_refused_before_anything_is_sent() {
         ("SELECT NULL AS _key, 1 AS v", &null_key),
         ("SELECT 1 AS _key", "`kafka.key.format` = `json`"),
         ("SELECT 'a' AS _key, 'x' AS _tombstone", "`_tombstone`"),
+        (
+            "SELECT a.*, b.* FROM (SELECT 'a' AS _key) a, (SELECT 'b' AS _key) b",
+            "`_key`",
+        ),
     ] {
         says(&refused(&ctx, &copy(query, &topic, &[])).await, &[reason]);
     }
