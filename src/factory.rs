@@ -10,7 +10,7 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::options::{Mode, Options};
+use crate::options::{Mode, Options, ValueFormat};
 use crate::schema::KEY_COLUMN;
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -138,10 +138,14 @@ fn definition_text(
         false => format!(", PRIMARY KEY ({KEY_COLUMN})"),
     };
     let location = command.locations.first().map_or("", String::as_str);
-    let options: Vec<String> = options
+    let given = options
         .redacted()
-        .map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")))
-        .collect();
+        .map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")));
+    let found = found_in_sample(definition)
+        .into_iter()
+        .filter(|(key, _)| !options.iter().any(|(given, _)| given == *key))
+        .map(|(key, value)| format!("'{key}' '{value}'"));
+    let options: Vec<String> = given.chain(found).collect();
     let mut text = format!(
         "CREATE EXTERNAL TABLE {} ({}{primary_key}) STORED AS KAFKA LOCATION '{location}'",
         command.name.to_quoted_string(),
@@ -151,6 +155,20 @@ fn definition_text(
         text.push_str(&format!(" OPTIONS ({})", options.join(", ")));
     }
     text
+}
+
+/// What a sample may have decided, where it is not the default.
+fn found_in_sample(definition: &TableDefinition) -> Vec<(&'static str, &'static str)> {
+    let mut options = Vec::new();
+    if definition.options.mode == Some(Mode::Append) {
+        options.push(("kafka.mode", "append"));
+    }
+    match definition.schema.value_format() {
+        ValueFormat::Json => {}
+        ValueFormat::String => options.push(("kafka.value.format", "string")),
+        ValueFormat::Bytes => options.push(("kafka.value.format", "bytes")),
+    }
+    options
 }
 
 fn quoted(name: &str) -> String {

@@ -101,6 +101,8 @@ impl KafkaConfig {
 /// take, a time (text as RFC 3339, `TIMESTAMP` and `DATE` in UTC, such as
 /// `now() - INTERVAL '1 hour'`, or milliseconds since 1970), or offsets such as
 /// `'{"0":12}'`. The record at `from` is read, those at `to` and `at` are not.
+/// They are fixed when a statement is planned: `now()` in a view or a prepared
+/// statement is the time when that was made.
 ///
 /// [`sql`](crate::sql) looks at a topic that is no table yet for its columns;
 /// `SessionContext::sql` cannot wait for that and says so. `kafka_topics` and

@@ -518,7 +518,8 @@ impl KafkaTableBuilder {
     /// A table of these columns, without waiting.
     pub(crate) fn build_with(self, schema: &Schema) -> Result<KafkaTable> {
         let options = self.table_options()?;
-        Ok(TableDefinition::try_new(self.topic, options, schema)?.into_table())
+        let table = TableDefinition::try_new(self.topic, options, schema, self.extensions)?;
+        Ok(table.into_table())
     }
 
     /// The parsed options, without any network.

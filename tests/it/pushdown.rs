@@ -268,6 +268,40 @@ async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes() {
 }
 
 #[tokio::test]
+async fn a_record_larger_than_its_partitions_part_of_the_memory_is_read() {
+    let Some(broker) = broker::required("a_record_larger_than_its_partitions") else {
+        return;
+    };
+    let topic = broker.new_topic("large", 16, &[]);
+    let large = format!("{{\"v\":\"{}\"}}", "x".repeat(900_000));
+    broker.produce(
+        &topic,
+        &[
+            Rec::new("large", large).partition(3),
+            Rec::new("small", "{\"v\":\"y\"}").partition(1),
+        ],
+    );
+    let runtime = RuntimeEnvBuilder::new().with_memory_limit(8_000_000, 1.0);
+    let ctx =
+        SessionContext::new_with_config_rt(SessionConfig::new(), runtime.build_arc().unwrap());
+    let table = KafkaTable::builder(&topic)
+        .with_option("kafka.bootstrap.servers", &broker.servers)
+        .build()
+        .await
+        .unwrap();
+    ctx.register_table("t", Arc::new(table)).unwrap();
+    for sql in [
+        "SELECT _key FROM t",
+        "SELECT _key FROM t WHERE v IS NOT NULL",
+    ] {
+        let rows = in_time(sql, async { ctx.sql(sql).await?.collect().await }).await;
+        let mut rows = cells(&rows.unwrap());
+        rows.sort();
+        assert_eq!(rows, [["large"], ["small"]]);
+    }
+}
+
+#[tokio::test]
 async fn with_the_partitioner_known_only_the_partitions_of_the_keys_are_read() {
     let Some(broker) = broker::required("with_the_partitioner_known") else {
         return;
