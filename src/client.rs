@@ -20,6 +20,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId};
 use crate::options::TableOptions;
+use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES};
 use crate::record::OffsetRange;
 
 /// How long a single request may hold the thread before cancellation is looked at.
@@ -52,8 +53,9 @@ impl Client {
     }
 
     /// As [`new`](Self::new), with so many bytes of memory for a partition: no
-    /// more than a part of them is fetched at once, where no option says how
-    /// much. What is fetched behind the end of a small chunk is thrown away.
+    /// more than a part of them is fetched at once, and waits to be taken, where
+    /// no option says how much. What is fetched behind the end of a small chunk is
+    /// thrown away.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
         let mut config = options.client.consumer_config(options.isolation)?;
@@ -61,6 +63,11 @@ impl Client {
         if at_once < FETCH_BYTES && config.get("fetch.message.max.bytes").is_none() {
             let at_once = at_once.max(LEAST_FETCH_BYTES);
             config.set("fetch.message.max.bytes", at_once.to_string());
+        }
+        let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
+        let usual = config.get(QUEUED_KBYTES).and_then(|kb| kb.parse().ok());
+        if usual == Some(DEFAULT_QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
+            config.set(QUEUED_KBYTES, waiting.to_string());
         }
         let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
         let handle = TopicHandle::new(Arc::new(consumer), topic).ok_or_else(|| Error::Request {

@@ -95,6 +95,10 @@ pub struct ClientOptions {
     producer: BTreeMap<String, Property>,
 }
 
+/// How much of a partition may wait to be taken, in kB.
+pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
+pub(crate) const DEFAULT_QUEUED_KBYTES: usize = 16 * 1024;
+
 impl ClientOptions {
     /// The servers to ask first, as a comma list.
     pub fn bootstrap_servers(&self) -> Result<&str> {
@@ -146,7 +150,7 @@ impl ClientOptions {
                 // The default stalls a read for a second each time the queue is full.
                 ("fetch.queue.backoff.ms", "0"),
                 ("fetch.wait.max.ms", "10"),
-                ("queued.max.messages.kbytes", "16384"),
+                (QUEUED_KBYTES, &DEFAULT_QUEUED_KBYTES.to_string()),
                 ("queued.min.messages", "100000"),
             ],
         )?;

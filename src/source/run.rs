@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::client::{Cancel, Client};
 use crate::error::{Error, Result};
 use crate::native::TopicId;
-use crate::options::{CheckKeys, Mode};
+use crate::options::CheckKeys;
 use crate::record::OffsetRange;
 use crate::source::fetch::PartitionFetch;
 use crate::source::keys::{KeyHomes, MetKeys};
@@ -171,14 +171,9 @@ impl Run {
         cancel: &Cancel,
     ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
         let table = &self.spec.table;
-        let memory = match table.options.mode.unwrap_or_default() {
-            Mode::Upsert => memory_share,
-            // Reads on and on: nothing that is fetched ahead is thrown away.
-            Mode::Append => usize::MAX,
-        };
-        let client = self
-            .client
-            .get(|| Client::with_memory(&table.topic, &table.options, memory).map(Arc::new))?;
+        let client = self.client.get(|| {
+            Client::with_memory(&table.topic, &table.options, memory_share).map(Arc::new)
+        })?;
         let Begun { id, watermarks } = self.begun.get(|| {
             // The id before the offsets, which could else be those of an earlier topic.
             let topic = client.topic(cancel)?;

@@ -302,6 +302,42 @@ async fn a_record_larger_than_its_partitions_part_of_the_memory_is_read() {
 }
 
 #[tokio::test]
+async fn what_append_mode_holds_is_reserved_and_no_more_than_there_is() {
+    let Some(broker) = broker::required("what_append_mode_holds_is_reserved") else {
+        return;
+    };
+    let topic = broker.new_topic("held", 1, &[]);
+    let value = |n: usize| format!("{{\"v\":\"{}\"}}", "x".repeat(n));
+    let records: Vec<Rec> = (0..100)
+        .map(|n| Rec::new(format!("{n}"), value(100_000)))
+        .collect();
+    broker.produce(&topic, &records);
+    let sql = "SELECT CAST(count(v) AS VARCHAR) FROM t";
+    let run = |limit| {
+        let topic = topic.clone();
+        async move {
+            let runtime = RuntimeEnvBuilder::new().with_memory_limit(limit, 1.0);
+            let config = SessionConfig::new().with_target_partitions(1);
+            let ctx = SessionContext::new_with_config_rt(config, runtime.build_arc().unwrap());
+            let table = KafkaTable::builder(&topic)
+                .with_option("kafka.bootstrap.servers", &broker.servers)
+                .with_option("kafka.mode", "append")
+                .build()
+                .await
+                .unwrap();
+            ctx.register_table("t", Arc::new(table)).unwrap();
+            in_time(sql, async { ctx.sql(sql).await?.collect().await }).await
+        }
+    };
+    assert_eq!(cells(&run(3_000_000).await.unwrap()), [["100"]]);
+    let error = run(50_000).await.unwrap_err().to_string();
+    assert!(
+        error.contains("Resources exhausted") && error.contains(&topic),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn with_the_partitioner_known_only_the_partitions_of_the_keys_are_read() {
     let Some(broker) = broker::required("with_the_partitioner_known") else {
         return;

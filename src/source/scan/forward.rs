@@ -31,7 +31,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 let _timer = self.metrics.fetch_time.timer();
                 self.fetch.fetch(end, &mut chunk)?
             };
-            self.count(&chunk, 0);
+            let held = self.count(&chunk, 0);
+            self.memory.try_resize(held)?;
             let taken: Vec<usize> = (0..chunk.len())
                 .filter(|index| chunk.get(*index).is_some_and(|r| self.takes(&r, bounds)))
                 .collect();
