@@ -1,5 +1,6 @@
 //! [`KafkaScanExec`]: the physical plan that reads a topic.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -51,6 +52,8 @@ pub struct KafkaScanExec {
     spec: ScanSpec,
     /// Those that are read.
     kafka_partitions: Vec<i32>,
+    /// What the filter wanted of them when the scan was planned.
+    planned: BTreeMap<i32, Candidates>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -61,9 +64,10 @@ pub struct KafkaScanExec {
 
 impl KafkaScanExec {
     pub(crate) fn try_new(spec: ScanSpec) -> DataFusionResult<Self> {
-        let wanted = |partition: &i32| !spec.candidates(*partition).is_empty();
         let topic_partitions = spec.held.keys().copied();
-        let mut kafka_partitions: Vec<i32> = topic_partitions.clone().filter(wanted).collect();
+        let planned = topic_partitions.clone().map(|p| (p, spec.candidates(p)));
+        let planned: BTreeMap<i32, Candidates> = planned.filter(|(_, c)| !c.is_empty()).collect();
+        let mut kafka_partitions: Vec<i32> = planned.keys().copied().collect();
         if kafka_partitions.is_empty() {
             // A plan has at least one partition; nothing is read of this one.
             kafka_partitions.extend(topic_partitions.take(1));
@@ -79,6 +83,7 @@ impl KafkaScanExec {
         Ok(KafkaScanExec {
             spec,
             kafka_partitions,
+            planned,
             schema,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -154,11 +159,17 @@ impl KafkaScanExec {
 
     /// The same scan as the `scan`th of several in one plan that see the topic
     /// at the same instant.
-    pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> DataFusionResult<Self> {
-        let mut shared = Self::try_new(self.spec.clone())?;
-        shared.runs = Arc::clone(runs);
-        shared.scan = scan;
-        Ok(shared)
+    pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> Self {
+        KafkaScanExec {
+            spec: self.spec.clone(),
+            kafka_partitions: self.kafka_partitions.clone(),
+            planned: self.planned.clone(),
+            schema: Arc::clone(&self.schema),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+            runs: Arc::clone(runs),
+            scan,
+        }
     }
 
     /// The same scan in the same plan, of something else.
@@ -191,13 +202,8 @@ impl KafkaScanExec {
     }
 
     fn rows_at_most(&self, partition: i32) -> usize {
-        let candidates = self.spec.candidates(partition);
-        let Some(held) = self
-            .spec
-            .held
-            .get(&partition)
-            .filter(|_| !candidates.is_empty())
-        else {
+        let held = self.spec.held.get(&partition);
+        let Some((held, candidates)) = held.zip(self.planned.get(&partition)) else {
             return 0;
         };
         let last = candidates.offsets.max.saturating_add(1).min(held.end);
@@ -206,6 +212,7 @@ impl KafkaScanExec {
         let upsert = self.spec.table.options.mode.unwrap_or_default() == Mode::Upsert;
         let keys = candidates
             .keys
+            .as_ref()
             .filter(|_| upsert)
             .map_or(usize::MAX, |keys| keys.len());
         records.min(keys).min(self.spec.limit.unwrap_or(usize::MAX))

@@ -28,7 +28,7 @@ impl PhysicalOptimizerRule for OneInstant {
             };
             let first = met.iter().find(|first| first.same_topic(scan));
             let runs = Arc::clone(first.map_or(scan.runs(), |first| first.runs()));
-            let shared = Arc::new(scan.sharing(&runs, met.len())?);
+            let shared = Arc::new(scan.sharing(&runs, met.len()));
             met.push(Arc::clone(&shared));
             Ok(Transformed::yes(shared as Arc<dyn ExecutionPlan>))
         })
