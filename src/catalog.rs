@@ -223,10 +223,13 @@ impl TopicSchemaProvider {
         })
     }
 
-    /// A builder for the sink of this name, where its columns have to come
-    /// from the query: only a sink pattern without columns matches, or the
-    /// topic that would show them has none yet.
-    pub(crate) async fn undeclared_sink(&self, name: &str) -> Result<Option<KafkaTableBuilder>> {
+    /// A builder for the sink of this name, where it declares no columns, and
+    /// whether the topic shows some, since a source pattern matches too and it has
+    /// records.
+    pub(crate) async fn undeclared_sink(
+        &self,
+        name: &str,
+    ) -> Result<Option<(KafkaTableBuilder, bool)>> {
         if self.tables.table_exist(name) {
             return Ok(None);
         }
@@ -234,14 +237,16 @@ impl TopicSchemaProvider {
         let Some(sink) = sink.filter(|sink| sink.settings.schema.is_none()) else {
             return Ok(None);
         };
-        if source.is_some() {
-            match self.resolve(name).await {
-                Err(Error::InferSchema { .. } | Error::TopicNotFound { .. }) => {}
+        let shows_columns = match source {
+            None => false,
+            Some(_) => match self.resolve(name).await {
+                Err(Error::InferSchema { .. } | Error::TopicNotFound { .. }) => false,
                 Err(error) => return Err(error),
-                Ok(_) => return Ok(None),
-            }
-        }
-        Ok(Some(self.builder(name, sink, &(self.session)())))
+                Ok(_) => true,
+            },
+        };
+        let builder = self.builder(name, sink, &(self.session)());
+        Ok(Some((builder, shows_columns)))
     }
 
     /// The one source and the one sink pattern that the name matches.

@@ -11,6 +11,7 @@ use datafusion::physical_plan::collect;
 use crate::copy::KafkaFormat;
 use crate::location::Location;
 use crate::options::Options;
+use crate::sink::order::keep_order;
 use crate::sink::query::{analyzed, write_query};
 use crate::sink::report::WriteReport;
 
@@ -75,7 +76,8 @@ pub trait KafkaDataFrame {
 
 impl KafkaDataFrame for DataFrame {
     async fn write_kafka(self, topic: &str, options: Options) -> DataFusionResult<WriteReport> {
-        let (state, query) = self.into_parts();
+        let (mut state, query) = self.into_parts();
+        keep_order(&mut state);
         let location = Location::parse(topic)?;
         let target = TableReference::bare(location.topic.as_str());
         let defaults = KafkaFormat::options_of(&state);

@@ -266,7 +266,7 @@ pub enum Error {
     /// A record that the brokers did not take.
     #[error(
         "writing row {row} to topic `{topic}` failed: {reason}; {acknowledged} records had been \
-         acknowledged"
+         acknowledged, and some on their way may still be"
     )]
     Produce {
         /// The topic.
@@ -314,13 +314,13 @@ pub enum Error {
 
     /// Two rows of one statement that write the same key.
     #[error(
-        "row {row} for topic `{topic}`: another row of the statement changes the same key; nothing \
-         was written"
+        "row {row} for topic `{topic}`: another row of the statement changes the same key, or the key \
+         lives in two partitions; nothing was written"
     )]
     DuplicateKey {
         /// The topic.
         topic: String,
-        /// The row's number in the statement, from 0.
+        /// The row's number, from 0, among those that the statement looks at.
         row: u64,
     },
 

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
 use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
+use crate::sink::order::KeepOrder;
 use crate::source::one_instant::OneInstant;
 
 /// What [`register_kafka`] puts into a session.
@@ -173,7 +174,8 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             Arc::new(RewriteDml),
         ];
         rules.extend(state.analyzer().rules.iter().cloned());
-        let planner = HideCopy(Arc::clone(state.query_planner()));
+        let planner = KeepOrder(Arc::clone(state.query_planner()));
+        let planner = HideCopy(Arc::new(planner));
         *state = SessionStateBuilder::new_from_existing(state.clone())
             .with_physical_optimizer_rule(Arc::new(OneInstant))
             .with_analyzer_rules(rules)

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 use crate::catalog::{CREATING, TopicSchemaProvider};
 use crate::copy;
 use crate::functions::lookup;
+use crate::schema::KEY_COLUMN;
 use crate::sink::query::{analyzed, write_query};
 use crate::table::KafkaTableBuilder;
 
@@ -24,7 +25,9 @@ use crate::table::KafkaTableBuilder;
 /// `INSERT INTO out SELECT _key, ..` works where `out` matches a sink pattern
 /// of [`KafkaTopics`](crate::KafkaTopics) that declares no columns, even when
 /// the topic has no records or does not exist yet (with `kafka.create_topic`):
-/// the columns are those of the query, in its order.
+/// the columns are those of the query, by their names. Where the records show
+/// columns, a query that names no `_key`, such as `VALUES`, gives those in their
+/// order, and a list of columns picks some of them.
 ///
 /// `COPY .. TO 'kafka://host:9092/topic'` needs no `STORED AS KAFKA`, and its
 /// mistakes are errors here and not when it runs.
@@ -93,10 +96,12 @@ async fn plan_insert_into_topic(
         Statement::Explain(explain) => (Some(explain), explain.statement.as_ref()),
         statement => (None, statement),
     };
-    let Some((insert, target, sink)) = insert_into_topic(state, inner).await? else {
+    let Some(insert) = insert_into_topic(state, inner).await? else {
         return Ok(None);
     };
-    let plan = plan_insert(state, insert, target, sink).await?;
+    let Some(plan) = plan_insert(state, insert).await? else {
+        return Ok(None);
+    };
     Ok(Some(match explain {
         None => plan,
         Some(explain) => LogicalPlanBuilder::from(plan)
@@ -111,11 +116,19 @@ fn last_part(name: &ast::ObjectName) -> Option<&str> {
     Some(&ident.value)
 }
 
-/// The parts of an INSERT whose target has no columns of its own.
+/// An INSERT whose target declares no columns.
+struct InsertIntoTopic<'a> {
+    insert: &'a Insert,
+    target: TableReference,
+    sink: KafkaTableBuilder,
+    /// The records of the topic do show some.
+    shows_columns: bool,
+}
+
 async fn insert_into_topic<'a>(
     state: &SessionState,
     statement: &'a Statement,
-) -> DataFusionResult<Option<(&'a Insert, TableReference, KafkaTableBuilder)>> {
+) -> DataFusionResult<Option<InsertIntoTopic<'a>>> {
     let Statement::Statement(statement) = statement else {
         return Ok(None);
     };
@@ -147,16 +160,31 @@ async fn insert_into_topic<'a>(
         return Ok(None);
     };
     let sink = topics.undeclared_sink(target.table()).await?;
-    Ok(sink.map(|sink| (insert, target, sink)))
+    Ok(sink.map(|(sink, shows_columns)| InsertIntoTopic {
+        insert,
+        target,
+        sink,
+        shows_columns,
+    }))
 }
 
-/// Plans the query first and gives the target its columns.
+/// Plans the query first and gives the target its columns: by their names, so that
+/// the statement does the same whether the topic has records yet or not. `None`
+/// where the query does not name a `_key` and the records show the columns: then
+/// its values are theirs in their order.
 async fn plan_insert(
     state: &SessionState,
-    insert: &Insert,
-    target: TableReference,
-    sink: KafkaTableBuilder,
-) -> DataFusionResult<LogicalPlan> {
+    statement: InsertIntoTopic<'_>,
+) -> DataFusionResult<Option<LogicalPlan>> {
+    let InsertIntoTopic {
+        insert,
+        target,
+        sink,
+        shows_columns,
+    } = statement;
+    if shows_columns && !insert.columns.is_empty() {
+        return Ok(None);
+    }
     let Some(query) = &insert.source else {
         return plan_err!("INSERT INTO topic `{}` needs a query", target.table());
     };
@@ -168,13 +196,17 @@ async fn plan_insert(
         .statement_to_plan(Statement::Statement(Box::new(query)))
         .await?;
     let query = with_names(query, insert)?;
+    let names_key = query.schema().has_column_with_unqualified_name(KEY_COLUMN);
+    if shows_columns && !names_key {
+        return Ok(None);
+    }
     let operation = match (insert.overwrite, insert.replace_into) {
         (true, _) => InsertOp::Overwrite,
         (_, true) => InsertOp::Replace,
         _ => InsertOp::Append,
     };
     let query = analyzed(query, state.analyzer(), state.config_options())?;
-    write_query("INSERT INTO", query, target, sink, operation)
+    write_query("INSERT INTO", query, target, sink, operation).map(Some)
 }
 
 /// Gives the query's columns the names of the column list, where there is one.

@@ -57,7 +57,11 @@ pub(crate) struct TableDefinition {
 /// `INSERT INTO` produces one record per row and returns when all of them are
 /// acknowledged. `_key` must not be NULL. `UPDATE`, `DELETE`, `MERGE`,
 /// `TRUNCATE` and `INSERT OVERWRITE` need a session that
-/// [`register_kafka`](crate::register_kafka) prepared, and upsert mode.
+/// [`register_kafka`](crate::register_kafka) prepared, and upsert mode. Such a
+/// session also writes rows of one key in the order in which they are read; in
+/// another one DataFusion may deal them out to several threads first, unless
+/// `datafusion.optimizer.enable_round_robin_repartition` and
+/// `datafusion.optimizer.repartition_file_scans` are `false`.
 ///
 /// # Example
 /// ```

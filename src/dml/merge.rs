@@ -17,7 +17,7 @@ use crate::schema::{KEY_COLUMN, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change};
 
 /// True in rows of the source.
-const IS_SOURCE: &str = "__is_source";
+const IS_SOURCE: &str = "__record_is_source";
 
 /// `MERGE INTO t USING s ON .. WHEN ..`: the first clause that is true for a
 /// pair of rows says what is done; rows for which none is are left alone.

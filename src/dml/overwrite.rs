@@ -1,9 +1,11 @@
 //! INSERT OVERWRITE: makes a topic equal to a query with as few records as it takes.
 
-use datafusion::common::{Column, Result as DataFusionResult, TableReference};
+use datafusion::common::{Column, Result as DataFusionResult, TableReference, plan_err};
 use datafusion::logical_expr::{
-    Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, lit, when,
+    Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast,
+    lit, when,
 };
+use datafusion::scalar::ScalarValue;
 
 use crate::dml::target::{Target, record_columns};
 use crate::schema::{Column as Kind, KEY_COLUMN, Metadata};
@@ -15,10 +17,10 @@ const UPSERT: i32 = 0;
 const DELETE: i32 = 1;
 const KEEP: i32 = 2;
 
-const NEW: &str = "__new";
-const OLD: &str = "__old";
+const NEW: &str = "__record_new";
+const OLD: &str = "__record_old";
 /// True in rows of the query.
-const IS_NEW: &str = "__is_new";
+const IS_NEW: &str = "__record_is_new";
 
 /// `INSERT OVERWRITE t SELECT ..`: the query's rows against those of the topic.
 ///
@@ -30,12 +32,7 @@ const IS_NEW: &str = "__is_new";
 /// row       other row             upsert
 /// ```
 pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
-    let mut new: Vec<Expr> = input
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
+    let mut new = aligned(target, input)?;
     new.push(lit(true).alias(IS_NEW));
     let new = LogicalPlanBuilder::from(input.clone())
         .project(new)?
@@ -72,17 +69,54 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     target.write(rows.build()?, CHANGES.to_vec(), true)
 }
 
+/// The table's columns from the query's, by name, as an INSERT takes them: a
+/// DataFrame need not have them all, nor their types.
+fn aligned(target: &Target, input: &LogicalPlan) -> DataFusionResult<Vec<Expr>> {
+    let topic = target.table.topic();
+    let fields = target.definition().schema.arrow().fields();
+    let given = input.schema();
+    let known: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    for field in given.fields() {
+        if !known.contains(&field.name().as_str()) {
+            return plan_err!(
+                "topic `{topic}` has no column `{}`; it has {}",
+                field.name(),
+                known.join(", ")
+            );
+        }
+    }
+    fields
+        .iter()
+        .map(|field| {
+            let value = match given.qualified_field_with_unqualified_name(field.name()) {
+                Ok(found) => Expr::Column(found.into()),
+                Err(_) if field.name() == KEY_COLUMN => {
+                    return plan_err!(
+                        "INSERT OVERWRITE topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key"
+                    );
+                }
+                Err(_) => lit(ScalarValue::try_from(field.data_type())?),
+            };
+            Ok(value.cast_to(field.data_type(), given)?.alias(field.name()))
+        })
+        .collect()
+}
+
 /// Whether nothing of the query's row would be seen to differ from the topic's.
 fn is_equal(target: &Target) -> Expr {
     let mut equal = lit(true);
     for (kind, field) in target.definition().schema.columns() {
         let (new, old) = (column(NEW, field.name()), column(OLD, field.name()));
-        let same = binary_expr(new.clone(), Operator::IsNotDistinctFrom, old);
+        let same = |new: Expr, old| binary_expr(new, Operator::IsNotDistinctFrom, old);
         equal = match kind {
-            Kind::Payload => equal.and(same),
+            Kind::Payload => equal.and(same(new, old)),
             // They are only written where they are given.
-            Kind::Metadata(Metadata::Headers | Metadata::Timestamp) => {
-                equal.and(new.is_null().or(same))
+            Kind::Metadata(Metadata::Headers) => {
+                equal.and(new.clone().is_null().or(same(new, old)))
+            }
+            Kind::Metadata(Metadata::Timestamp) => {
+                let millis = |time| cast(time, Metadata::Timestamp.data_type());
+                equal.and(new.clone().is_null().or(same(millis(new), millis(old))))
             }
             Kind::Key | Kind::Metadata(_) => continue,
         };

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::dml::changes::KafkaChanges;
-use crate::options::{Bound, Mode};
+use crate::options::{Bound, Delivery, Isolation, Mode};
 use crate::schema::{Column, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change};
 use crate::table::{KafkaTable, TableDefinition};
@@ -57,6 +57,11 @@ impl Target {
                 "{verb} needs all of topic `{topic}` as it is now; use a table without `kafka.start` and `kafka.end`"
             );
         }
+        if read.isolation == Isolation::ReadUncommitted {
+            return plan_err!(
+                "{verb} on topic `{topic}` must not take over what is not committed; use a table without `kafka.isolation` = `read_uncommitted`"
+            );
+        }
         let (read_by, written_by) = (&source.extensions, &sink.extensions);
         if read.key_format != write.key_format
             || source.schema.value_format() != sink.schema.value_format()
@@ -67,24 +72,32 @@ impl Target {
                 "{verb} needs the source and the sink pattern of `{topic}` to have the same `kafka.key.format` and `kafka.value.format`, or both a codec"
             );
         }
-        let definition = |of: &TableDefinition, schema| {
+        let definition = |of: &TableDefinition, options, schema| {
             Arc::new(TableDefinition {
                 topic: topic.to_owned(),
-                options: of.options.clone(),
+                options,
                 schema,
                 extensions: of.extensions.clone(),
             })
         };
-        let reading = definition(source, source.schema.with_record());
+        let reading = definition(source, read.clone(), source.schema.with_record());
         let mut reading = KafkaTable::new(Some(reading), None);
         if write.create_topic.is_some() {
             reading = reading.that_may_be_missing();
+        }
+        let mut options = write.clone();
+        // Which property a column is, is what reading says.
+        options.decode = read.decode.clone();
+        // The safer of the two, where the patterns differ.
+        options.dry_run |= read.dry_run;
+        if read.delivery == Delivery::ExactlyOnce {
+            options.delivery = Delivery::ExactlyOnce;
         }
         Ok(Some(Target {
             name: statement.table_name.clone(),
             table: table.clone(),
             reading,
-            writing: definition(sink, source.schema.clone()),
+            writing: definition(sink, options, source.schema.clone()),
         }))
     }
 

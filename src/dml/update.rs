@@ -92,6 +92,9 @@ pub(super) fn assigned(
                     "{verb} cannot set `{KEY_COLUMN}`, which says what record a row is; INSERT the row under its new key and DELETE the old one"
                 );
             }
+            if name == Metadata::Tombstone.name() {
+                return plan_err!("{verb} cannot set `{name}`; DELETE the row instead");
+            }
             if !settable.contains(name.as_str()) {
                 return plan_err!("{verb} cannot set `{name}`, which the brokers or the record's place give");
             }

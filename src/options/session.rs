@@ -10,6 +10,7 @@ use super::parse::{self, Draft};
 use super::property::Side;
 use super::secret;
 use super::spec::{self, Kind};
+use super::value::boolean;
 use crate::error::{Error, Result};
 
 /// The options that `SET kafka.<name> = '..'` gives to all tables of a session.
@@ -49,6 +50,13 @@ impl KafkaSessionOptions {
         session
             .map(KafkaSessionOptions::options)
             .unwrap_or_default()
+    }
+
+    /// Whether `SET kafka.dry_run = 'true'` holds.
+    pub(crate) fn is_dry_run(config: &ConfigOptions) -> bool {
+        let session = Self::of(config);
+        let mut set = session.iter().filter(|(key, _)| *key == "kafka.dry_run");
+        set.any(|(_, value)| boolean(value) == Ok(true))
     }
 
     fn insert(&mut self, key: &str, value: &str) -> Result<()> {

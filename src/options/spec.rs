@@ -134,6 +134,11 @@ const OPTIONS: &[OptionSpec] = &[
         doc: "Offsets that a query waits for, up to `kafka.timeout`, before it looks where the topic ends: those that a write reported.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
+            if text.trim() == "offsets:{}" {
+                // A statement that wrote nothing.
+                draft.table.wait_for.clear();
+                return Ok(());
+            }
             draft.table.wait_for = match bound(text)? {
                 Bound::Offsets(offsets) => offsets,
                 _ => return Err("expected `offsets:{\"0\":12, ..}`".to_owned()),
@@ -370,7 +375,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.dry_run",
         value: "true | false",
         default: "false",
-        doc: "Whether statements send nothing and only report what they would send.",
+        doc: "Whether statements send nothing and only report what they would send. With `SET` also for tables made before.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             draft.table.dry_run = boolean(text)?;

@@ -136,6 +136,9 @@ impl BatchEncoder<'_> {
         record.tombstone =
             value(columns.tombstone.as_ref(), index, BooleanArray::value).unwrap_or(false);
         record.partition = value(columns.partition.as_ref(), index, Int32Array::value);
+        if record.partition.is_some_and(|partition| partition < 0) {
+            return invalid("`_partition` is negative; NULL leaves it to the partitioner");
+        }
         self.timestamp(index, row, record)?;
         record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
         if record.tombstone {
@@ -210,7 +213,7 @@ impl BatchEncoder<'_> {
                     PatchError::Document(source) => self.invalid(
                         row,
                         &format!(
-                            "the payload that is there has no properties to set: {source};                              INSERT the row as it should be"
+                            "the payload that is there has no properties to set: {source}; INSERT the row as it should be"
                         ),
                     ),
                 }),

@@ -13,7 +13,7 @@ use crate::table::TableDefinition;
 
 /// The column that says by its position in a list which [`Change`] a row is;
 /// without it every row is an upsert.
-pub(crate) const CHANGE_COLUMN: &str = "__change";
+pub(crate) const CHANGE_COLUMN: &str = "__record_change";
 
 /// What a row does to the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,8 +140,13 @@ impl BehindRows {
 
     /// Which change a row is.
     pub(super) fn change(&self, index: usize) -> usize {
-        let change = value(self.change.as_ref(), index, Int32Array::value);
-        change.map_or(0, |change| usize::try_from(change).unwrap_or(usize::MAX))
+        let Some(changes) = &self.change else {
+            return 0;
+        };
+        let change = value(Some(changes), index, Int32Array::value);
+        change.map_or(usize::MAX, |change| {
+            usize::try_from(change).unwrap_or(usize::MAX)
+        })
     }
 
     pub(super) fn partition(&self, index: usize) -> Option<i32> {

@@ -1,8 +1,8 @@
 //! Rows to records: the key and the payload, or a tombstone.
 //!
 //! An INSERT makes a record of every row. The other statements start from the
-//! records behind their rows and keep what they do not change: the raw key, the
-//! partition, the headers, and for an UPDATE the rest of the payload.
+//! records behind their rows and keep what they do not change: the raw key and
+//! the partition, and for an UPDATE the headers and the rest of the payload.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use crate::options::Delivery;
+use crate::options::{Delivery, KafkaSessionOptions};
 use crate::schema::KEY_COLUMN;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
@@ -208,7 +208,12 @@ impl DataSink for KafkaSink {
         mut data: SendableRecordBatchStream,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<u64> {
-        let table = &self.table;
+        let mut table = Arc::clone(&self.table);
+        if KafkaSessionOptions::is_dry_run(context.session_config().options()) {
+            // Whatever a table was made with: it is what keeps a statement from harm.
+            Arc::make_mut(&mut table).options.dry_run = true;
+        }
+        let table = &table;
         let options = &table.options;
         self.set_report(None);
         ensure_topic(&table.topic, options).await?;

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! librdkafka sends on threads of its own while the next rows are encoded. Rows
-//! of one key keep their order, since one stream of rows fills one queue.
+//! of one key keep their order, since one stream of rows fills one queue, and
+//! `order` plans statements so that it is the stream that was read.
 
 mod batch;
 pub(crate) mod change;
@@ -16,6 +17,7 @@ pub(crate) mod encode;
 pub(crate) mod exec;
 mod held;
 pub(crate) mod hook;
+pub(crate) mod order;
 pub(crate) mod producer;
 pub(crate) mod query;
 pub(crate) mod report;

@@ -4,6 +4,7 @@ mod faults;
 mod merge;
 mod model;
 mod overwrite;
+mod review;
 mod transactions;
 mod traps;
 mod update;

@@ -1,0 +1,64 @@
+//! Rows of one key are written in the order in which they are read.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::datasource::source_as_provider;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{LogicalPlan, WriteOp};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::table::KafkaTable;
+
+/// Plans INSERTs into topics without dealing rows out to several partitions: the
+/// later of two rows of one key must not be written first. Each partition of a
+/// source is read on its own all the same.
+///
+/// Other statements change a key once, so that their order does not matter.
+#[derive(Debug)]
+pub(crate) struct KeepOrder(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
+
+#[async_trait]
+impl QueryPlanner for KeepOrder {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        match session.as_any().downcast_ref::<SessionState>() {
+            Some(state) if inserts_into_topic(plan) => {
+                let mut state = state.clone();
+                keep_order(&mut state);
+                self.0.create_physical_plan(plan, &state).await
+            }
+            _ => self.0.create_physical_plan(plan, session).await,
+        }
+    }
+}
+
+/// Makes plans of this session keep the order of what they read.
+pub(crate) fn keep_order(state: &mut SessionState) {
+    let optimizer = &mut state.config_mut().options_mut().optimizer;
+    optimizer.enable_round_robin_repartition = false;
+    optimizer.repartition_file_scans = false;
+}
+
+fn inserts_into_topic(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Explain(explain) => inserts_into_topic(&explain.plan),
+        LogicalPlan::Analyze(analyze) => inserts_into_topic(&analyze.input),
+        LogicalPlan::Dml(statement) => {
+            let inserts = matches!(
+                statement.op,
+                WriteOp::Insert(InsertOp::Append | InsertOp::Replace)
+            );
+            let provider = source_as_provider(&statement.target).ok();
+            inserts && provider.is_some_and(|provider| provider.is::<KafkaTable>())
+        }
+        _ => false,
+    }
+}
