@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::functions::is_function;
 use crate::options::{Options, TableOptions};
 use crate::sink::hook::WriteHook;
+use crate::sink::query::QueriedTopic;
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// Patterns of topics: a table whose name matches is the topic of that name.
@@ -223,13 +224,9 @@ impl TopicSchemaProvider {
         })
     }
 
-    /// A builder for the sink of this name, where it declares no columns, and
-    /// whether the topic shows some, since a source pattern matches too and it has
-    /// records.
-    pub(crate) async fn undeclared_sink(
-        &self,
-        name: &str,
-    ) -> Result<Option<(KafkaTableBuilder, bool)>> {
+    /// The topic of this name, where no pattern declares its columns, and whether
+    /// it shows some, since a source pattern matches and it has records.
+    pub(crate) async fn undeclared(&self, name: &str) -> Result<Option<(QueriedTopic, bool)>> {
         if self.tables.table_exist(name) {
             return Ok(None);
         }
@@ -237,6 +234,9 @@ impl TopicSchemaProvider {
         let Some(sink) = sink.filter(|sink| sink.settings.schema.is_none()) else {
             return Ok(None);
         };
+        if source.is_some_and(|source| source.settings.schema.is_some()) {
+            return Ok(None);
+        }
         let shows_columns = match source {
             None => false,
             Some(_) => match self.resolve(name).await {
@@ -245,8 +245,12 @@ impl TopicSchemaProvider {
                 Ok(_) => true,
             },
         };
-        let builder = self.builder(name, sink, &(self.session)());
-        Ok(Some((builder, shows_columns)))
+        let builder = |pattern| self.builder(name, pattern, &(self.session)());
+        let topic = QueriedTopic {
+            source: source.map(builder),
+            sink: builder(sink),
+        };
+        Ok(Some((topic, shows_columns)))
     }
 
     /// The one source and the one sink pattern that the name matches.

@@ -155,6 +155,17 @@ pub(crate) fn decode(
                 field.data_type()
             )));
         }
+        if field.is_nullable() {
+            continue;
+        }
+        if let Some(row) = (0..bytes.len()).find(|row| array.is_null(*row) && bytes.is_valid(*row))
+        {
+            let reason = format!(
+                "the column `{}` is NULL, but declared NOT NULL",
+                field.name()
+            );
+            return Err(CodecError::at(row, reason));
+        }
     }
     Ok(arrays)
 }

@@ -150,7 +150,7 @@ fn rewrite(
     let own = Options::from_map(&copy.options);
     let topic = location.table(config, &format.options, own);
     let query = analyzed(Arc::unwrap_or_clone(copy.input), analyzer, config)?;
-    let plan = write_query("COPY TO", query, target, topic, InsertOp::Append)?;
+    let plan = write_query("COPY TO", query, target, topic.into(), InsertOp::Append)?;
     Ok(Transformed::yes(plan))
 }
 

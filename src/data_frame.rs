@@ -83,7 +83,13 @@ impl KafkaDataFrame for DataFrame {
         let defaults = KafkaFormat::options_of(&state);
         let topic = location.table(state.config_options(), &defaults, options);
         let query = analyzed(query, state.analyzer(), state.config_options())?;
-        let insert = write_query("write_kafka to", query, target, topic, InsertOp::Append)?;
+        let insert = write_query(
+            "write_kafka to",
+            query,
+            target,
+            topic.into(),
+            InsertOp::Append,
+        )?;
         let plan = state.create_physical_plan(&insert).await?;
         collect(Arc::clone(&plan), state.task_ctx()).await?;
         WriteReport::of(&plan).ok_or_else(|| {

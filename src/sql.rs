@@ -13,8 +13,7 @@ use crate::catalog::{CREATING, TopicSchemaProvider};
 use crate::copy;
 use crate::functions::lookup;
 use crate::schema::KEY_COLUMN;
-use crate::sink::query::{analyzed, write_query};
-use crate::table::KafkaTableBuilder;
+use crate::sink::query::{QueriedTopic, analyzed, write_query};
 
 /// Plans a statement, as [`SessionContext::sql`] does, with four differences.
 ///
@@ -96,6 +95,11 @@ async fn plan_insert_into_topic(
         Statement::Explain(explain) => (Some(explain), explain.statement.as_ref()),
         statement => (None, statement),
     };
+    if let Statement::Statement(statement) = inner
+        && let ast::Statement::Prepare { statement, .. } = statement.as_ref()
+    {
+        return refuse_prepared(state, statement.as_ref().clone()).await;
+    }
     let Some(insert) = insert_into_topic(state, inner).await? else {
         return Ok(None);
     };
@@ -110,6 +114,23 @@ async fn plan_insert_into_topic(
     }))
 }
 
+/// DataFusion plans a prepared statement by itself, and would take the query's
+/// values in the order of the columns that the records show, whatever their names.
+async fn refuse_prepared(
+    state: &SessionState,
+    statement: ast::Statement,
+) -> DataFusionResult<Option<LogicalPlan>> {
+    let statement = Statement::Statement(Box::new(statement));
+    match insert_into_topic(state, &statement).await? {
+        Some(InsertIntoTopic { insert, target, .. }) if insert.columns.is_empty() => plan_err!(
+            "PREPARE of an INSERT INTO topic `{}`, which declares no columns, needs a list of them, such as INSERT INTO \"{}\" ({KEY_COLUMN}, ..)",
+            target.table(),
+            target.table()
+        ),
+        _ => Ok(None),
+    }
+}
+
 /// The table's own name, without quotes and without its schema.
 fn last_part(name: &ast::ObjectName) -> Option<&str> {
     let ident = name.0.last()?.as_ident()?;
@@ -120,7 +141,7 @@ fn last_part(name: &ast::ObjectName) -> Option<&str> {
 struct InsertIntoTopic<'a> {
     insert: &'a Insert,
     target: TableReference,
-    sink: KafkaTableBuilder,
+    topic: QueriedTopic,
     /// The records of the topic do show some.
     shows_columns: bool,
 }
@@ -159,11 +180,11 @@ async fn insert_into_topic<'a>(
     let Some(topics) = schema.downcast_ref::<TopicSchemaProvider>() else {
         return Ok(None);
     };
-    let sink = topics.undeclared_sink(target.table()).await?;
-    Ok(sink.map(|(sink, shows_columns)| InsertIntoTopic {
+    let topic = topics.undeclared(target.table()).await?;
+    Ok(topic.map(|(topic, shows_columns)| InsertIntoTopic {
         insert,
         target,
-        sink,
+        topic,
         shows_columns,
     }))
 }
@@ -179,7 +200,7 @@ async fn plan_insert(
     let InsertIntoTopic {
         insert,
         target,
-        sink,
+        topic,
         shows_columns,
     } = statement;
     if shows_columns && !insert.columns.is_empty() {
@@ -206,7 +227,7 @@ async fn plan_insert(
         _ => InsertOp::Append,
     };
     let query = analyzed(query, state.analyzer(), state.config_options())?;
-    write_query("INSERT INTO", query, target, sink, operation).map(Some)
+    write_query("INSERT INTO", query, target, topic, operation).map(Some)
 }
 
 /// Gives the query's columns the names of the column list, where there is one.

@@ -60,8 +60,9 @@ pub(crate) struct TableDefinition {
 /// [`register_kafka`](crate::register_kafka) prepared, and upsert mode. Such a
 /// session also writes rows of one key in the order in which they are read; in
 /// another one DataFusion may deal them out to several threads first, unless
-/// `datafusion.optimizer.enable_round_robin_repartition` and
-/// `datafusion.optimizer.repartition_file_scans` are `false`.
+/// `enable_round_robin_repartition`, `repartition_file_scans`,
+/// `repartition_joins` and `repartition_windows` of `datafusion.optimizer` are
+/// `false`.
 ///
 /// # Example
 /// ```
@@ -519,11 +520,10 @@ impl KafkaTableBuilder {
         Ok(self.define().await?.into_table())
     }
 
-    /// A table of these columns, without waiting.
-    pub(crate) fn build_with(self, schema: &Schema) -> Result<KafkaTable> {
+    /// What writing, or reading, works from with these columns, without waiting.
+    pub(crate) fn define_with(self, schema: &Schema) -> Result<TableDefinition> {
         let options = self.table_options()?;
-        let table = TableDefinition::try_new(self.topic, options, schema, self.extensions)?;
-        Ok(table.into_table())
+        TableDefinition::try_new(self.topic, options, schema, self.extensions)
     }
 
     /// The parsed options, without any network.

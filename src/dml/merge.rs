@@ -76,6 +76,7 @@ pub(super) fn merge(
                     all.push((place, value.clone()));
                 }
                 let names = set.iter().map(|(name, _)| name.clone());
+                target.check_rewriting("MERGE")?;
                 let positions = assigned(target, names, "MERGE")?;
                 if target.definition().extensions.value_codec.is_some() {
                     // A codec makes all of a payload anew, of all columns.

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::dml::changes::KafkaChanges;
-use crate::options::{Bound, Delivery, Isolation, Mode};
+use crate::options::{Bound, Delivery, Isolation, Mode, OnBadRecord};
 use crate::schema::{Column, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change};
 use crate::table::{KafkaTable, TableDefinition};
@@ -88,6 +88,7 @@ impl Target {
         let mut options = write.clone();
         // Which property a column is, is what reading says.
         options.decode = read.decode.clone();
+        options.on_bad_record = read.on_bad_record;
         // The safer of the two, where the patterns differ.
         options.dry_run |= read.dry_run;
         if read.delivery == Delivery::ExactlyOnce {
@@ -195,6 +196,23 @@ impl Target {
             WriteOp::Insert(InsertOp::Append),
             Arc::new(rows),
         )))
+    }
+
+    /// Setting columns makes a codec write all of a payload anew, of what it read.
+    ///
+    /// # Errors
+    /// Where what it could not read would be lost.
+    pub(super) fn check_rewriting(&self, verb: &str) -> DataFusionResult<()> {
+        let options = &self.writing.options;
+        if self.writing.extensions.value_codec.is_some()
+            && options.on_bad_record == OnBadRecord::Null
+        {
+            return plan_err!(
+                "{verb} on topic `{}` would replace payloads that its codec cannot decode; use a table with `kafka.on_bad_record` = `fail` or `skip`",
+                self.table.topic()
+            );
+        }
+        Ok(())
     }
 
     /// The position of a column in the table.

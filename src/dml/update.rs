@@ -41,6 +41,7 @@ pub(super) fn update(target: &Target, input: &LogicalPlan) -> DataFusionResult<L
     let rows = target.with_record(input)?;
     let set: Vec<&Expr> = values.iter().filter(|e| !is_itself(e)).collect();
     let names = set.iter().map(|e| e.qualified_name().1);
+    target.check_rewriting("UPDATE")?;
     let positions = assigned(target, names, "UPDATE")?;
     let mut columns = record_columns(rows.schema(), &Metadata::RECORD)?;
     columns.extend(set.into_iter().cloned());

@@ -56,7 +56,11 @@ impl KafkaSessionOptions {
     pub(crate) fn is_dry_run(config: &ConfigOptions) -> bool {
         let session = Self::of(config);
         let mut set = session.iter().filter(|(key, _)| *key == "kafka.dry_run");
-        set.any(|(_, value)| boolean(value) == Ok(true))
+        // What cannot be read must not write.
+        set.any(|(key, value)| match secret::resolve(key, value) {
+            Ok(value) => boolean(&value) != Ok(false),
+            Err(_) => true,
+        })
     }
 
     fn insert(&mut self, key: &str, value: &str) -> Result<()> {

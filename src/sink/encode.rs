@@ -138,9 +138,11 @@ impl RecordEncoder {
                         Some(KeyEncoder::Text) => cast(array, &DataType::Utf8View)?,
                         Some(KeyEncoder::Bytes) => cast(array, &DataType::BinaryView)?,
                         Some(KeyEncoder::Codec(codec, fields)) => {
+                            // Rows that keep the key of a record have none here.
+                            let wanted = (0..array.len()).filter(|row| array.is_valid(*row));
                             let keys = std::slice::from_ref(array);
-                            let keys = codec::encode(codec.as_ref(), keys, fields, array.len());
-                            Arc::new(keys.map_err(|error| self.codec_error(first_row, error))?)
+                            let codec = codec.as_ref();
+                            Arc::new(self.scattered(codec, keys, fields, wanted, first_row)?)
                         }
                         _ => Arc::clone(array),
                     });
@@ -185,23 +187,34 @@ impl RecordEncoder {
             Some(Change::Update(_)) => true,
             Some(Change::Delete | Change::Keep) | None => false,
         };
-        let rows = batch.num_rows();
-        let wanted: Vec<usize> = (0..rows).filter(needs_payload).collect();
-        let row_of = |error: CodecError| {
-            let row = error.row.and_then(|row| wanted.get(row).copied());
-            self.codec_error(first_row, CodecError { row, ..error })
-        };
+        let wanted = (0..batch.num_rows()).filter(needs_payload);
+        let fields = &self.payload_fields;
+        self.scattered(codec, &columns.payload, fields, wanted, first_row)
+            .map(Some)
+    }
+
+    /// What a codec makes of the wanted rows, each in its place.
+    fn scattered(
+        &self,
+        codec: &dyn Codec,
+        arrays: &[ArrayRef],
+        fields: &Fields,
+        wanted: impl Iterator<Item = usize>,
+        first_row: u64,
+    ) -> DataFusionResult<BinaryViewArray> {
+        let rows = arrays.first().map_or(0, |array| array.len());
+        let wanted: Vec<usize> = wanted.collect();
         let encode = |arrays: &[ArrayRef]| {
-            codec::encode(codec, arrays, &self.payload_fields, wanted.len()).map_err(row_of)
+            codec::encode(codec, arrays, fields, wanted.len()).map_err(|error| {
+                let row = error.row.and_then(|row| wanted.get(row).copied());
+                self.codec_error(first_row, CodecError { row, ..error })
+            })
         };
         if wanted.len() == rows {
-            return Ok(Some(encode(&columns.payload)?));
+            return Ok(encode(arrays)?);
         }
         let places = UInt64Array::from_iter_values(wanted.iter().map(|index| *index as u64));
-        let arrays = columns
-            .payload
-            .iter()
-            .map(|array| take(array, &places, None));
+        let arrays = arrays.iter().map(|array| take(array, &places, None));
         let encoded = encode(&arrays.collect::<Result<Vec<_>, _>>()?)?;
         let mut bytes: Vec<Option<&[u8]>> = vec![None; rows];
         for (place, payload) in wanted.iter().zip(encoded.iter()) {
@@ -209,7 +222,7 @@ impl RecordEncoder {
                 *slot = payload;
             }
         }
-        Ok(Some(bytes.into_iter().collect()))
+        Ok(bytes.into_iter().collect())
     }
 
     fn codec_error(&self, first_row: u64, error: CodecError) -> Error {

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
+use crate::error::Error;
 use crate::options::{Delivery, KafkaSessionOptions};
 use crate::schema::KEY_COLUMN;
 use crate::sink::batch::EncodedRecord;
@@ -300,8 +301,23 @@ impl Sender<'_> {
         let records = std::mem::take(&mut self.hooked);
         match &self.table.extensions.hook {
             Some(hook) if !records.is_empty() => {
+                // Which row a record was nobody knows any more; it was none after this one.
+                let row = row.saturating_sub(1);
                 for record in hook.before_send(&self.table.topic, records).await? {
-                    self.send(row, &record.into()).await?;
+                    let record = EncodedRecord::from(record);
+                    if record.timestamp.is_some_and(|millis| millis <= 0)
+                        || record.partition.is_some_and(|partition| partition < 0)
+                    {
+                        return Err(Error::InvalidRow {
+                            topic: self.table.topic.clone(),
+                            row,
+                            reason:
+                                "the hook gave it a partition or a timestamp that is not positive"
+                                    .to_owned(),
+                        }
+                        .into());
+                    }
+                    self.send(row, &record).await?;
                 }
                 Ok(())
             }

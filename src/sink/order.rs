@@ -45,6 +45,8 @@ pub(crate) fn keep_order(state: &mut SessionState) {
     let optimizer = &mut state.config_mut().options_mut().optimizer;
     optimizer.enable_round_robin_repartition = false;
     optimizer.repartition_file_scans = false;
+    optimizer.repartition_joins = false;
+    optimizer.repartition_windows = false;
 }
 
 fn inserts_into_topic(plan: &LogicalPlan) -> bool {

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::Analyzer;
 
 use crate::schema::KEY_COLUMN;
-use crate::table::KafkaTableBuilder;
+use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// The query with the types that its rows will have: before it is analyzed, a
 /// UNION has those of its first query, and the others would be cut to them.
@@ -23,13 +23,26 @@ pub(crate) fn analyzed(
     analyzer.execute_and_check(query, config, |_, _| {})
 }
 
+/// A topic whose columns are those of a query.
+pub(crate) struct QueriedTopic {
+    /// How it is read, where it is: an INSERT OVERWRITE does.
+    pub(crate) source: Option<KafkaTableBuilder>,
+    pub(crate) sink: KafkaTableBuilder,
+}
+
+impl From<KafkaTableBuilder> for QueriedTopic {
+    fn from(sink: KafkaTableBuilder) -> Self {
+        QueriedTopic { source: None, sink }
+    }
+}
+
 /// Plans to write the rows of an analyzed query. `verb` is the statement, as its
 /// errors call it, and `target` what its plan calls the topic.
 pub(crate) fn write_query(
     verb: &str,
     query: LogicalPlan,
     target: TableReference,
-    topic: KafkaTableBuilder,
+    topic: QueriedTopic,
     operation: InsertOp,
 ) -> DataFusionResult<LogicalPlan> {
     // That a literal is not NULL says nothing about the rows of other queries.
@@ -57,7 +70,9 @@ pub(crate) fn write_query(
             );
         }
     }
-    let table = topic.build_with(&schema)?;
+    let define = |builder: KafkaTableBuilder| builder.define_with(&schema).map(Arc::new);
+    let source = topic.source.map(define).transpose()?;
+    let table = KafkaTable::new(source, Some(define(topic.sink)?));
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
 }

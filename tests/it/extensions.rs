@@ -224,6 +224,99 @@ async fn what_a_codec_cannot_decode_is_a_bad_record() {
     );
 }
 
+#[tokio::test]
+async fn a_codec_is_not_asked_for_what_a_statement_does_not_need() {
+    let Some(broker) = broker::required("a_codec_is_not_asked") else {
+        return;
+    };
+    #[derive(Debug)]
+    struct NoNulls;
+    impl Codec for NoNulls {
+        fn decode(
+            &self,
+            bytes: &BinaryViewArray,
+            fields: &Fields,
+        ) -> Result<Vec<ArrayRef>, CodecError> {
+            Prefixed.decode(bytes, fields)
+        }
+        fn encode(
+            &self,
+            columns: &[ArrayRef],
+            fields: &Fields,
+        ) -> Result<BinaryViewArray, CodecError> {
+            match columns[0].null_count() {
+                0 => Prefixed.encode(columns, fields),
+                _ => Err(CodecError::at(0, "NULL is no key")),
+            }
+        }
+    }
+    let topic = broker.new_topic("codec-keys", 1, &[]);
+    broker.produce(
+        &topic,
+        &[
+            Rec::new("id:a", r#"{"v":1}"#),
+            Rec::new("id:b", r#"{"v":2}"#),
+        ],
+    );
+    let table = builder(broker, &topic)
+        .with_schema(columns(None))
+        .with_key_codec(Arc::new(NoNulls));
+    let ctx = session_with(table).await;
+    let merge = "MERGE INTO t USING (VALUES ('a', 5), ('z', 6)) AS s(k, n) ON t._key = s.k \
+                 WHEN MATCHED THEN UPDATE SET v = s.n \
+                 WHEN NOT MATCHED THEN INSERT (_key, v) VALUES (s.k, s.n)";
+    assert_eq!(count(&ctx, merge).await, 2);
+    assert_eq!(
+        count(
+            &ctx,
+            "INSERT OVERWRITE t VALUES ('a', 5, NULL), ('y', 1, 1)"
+        )
+        .await,
+        3
+    );
+    let keys: Vec<_> = latest(broker.read_all(&topic)).into_keys().collect();
+    assert_eq!(keys, ["id:a", "id:y"]);
+    says(
+        &error(
+            &ctx,
+            "INSERT INTO t SELECT CASE WHEN v > 1 THEN NULL ELSE 'x' END, v, w FROM t",
+        )
+        .await,
+        &["`_key` is NULL"],
+    );
+}
+
+#[tokio::test]
+async fn a_codec_that_gives_null_where_none_may_be_is_a_bad_record() {
+    let Some(broker) = broker::required("a_codec_that_gives_null") else {
+        return;
+    };
+    let topic = broker.new_topic("codec-nulls", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", "v=1"), Rec::new("b", "w=2")]);
+    let schema = || Schema::new(vec![Field::new("v", DataType::Int64, false)]);
+    let table = builder(broker, &topic)
+        .with_schema(schema())
+        .with_value_codec(Arc::new(Pairs));
+    let ctx = session_with(table.clone()).await;
+    says(
+        &error(&ctx, "SELECT v FROM t").await,
+        &[&topic, "partition 0 offset 1", "`v` is NULL", "NOT NULL"],
+    );
+    let ctx = session_with(table.with_option("kafka.on_bad_record", "skip")).await;
+    assert_eq!(cells(&rows(&ctx, "SELECT v FROM t").await), [["1"]]);
+    assert_eq!(cells(&rows(&ctx, "SELECT count(*) FROM t").await), [["1"]]);
+    // What it cannot read is not replaced by what it reads of it.
+    let table = builder(broker, &topic)
+        .with_schema(columns(None))
+        .with_option("kafka.on_bad_record", "null")
+        .with_value_codec(Arc::new(Pairs));
+    let ctx = session_with(table).await;
+    says(
+        &error(&ctx, "UPDATE t SET v = 1").await,
+        &[&topic, "kafka.on_bad_record"],
+    );
+}
+
 /// Says what it saw, drops one key, adds a record, and changes a payload.
 #[derive(Debug, Default)]
 struct Editor {

@@ -41,6 +41,17 @@ async fn rows_of_one_key_are_written_in_the_order_in_which_they_are_read() {
     });
     let memory = MemTable::try_new(Arc::clone(&schema), vec![batches.collect()]).unwrap();
     ctx.register_table("memory", Arc::new(memory)).unwrap();
+    rows(&ctx, "CREATE TABLE few AS SELECT 'k' AS k").await;
+    rows(
+        &ctx,
+        "SET datafusion.optimizer.hash_join_single_partition_threshold = 0",
+    )
+    .await;
+    rows(
+        &ctx,
+        "SET datafusion.optimizer.hash_join_single_partition_threshold_rows = 0",
+    )
+    .await;
     for (name, insert) in [
         ("plain", "INSERT INTO \"{t}\" SELECT k, v FROM memory"),
         (
@@ -259,5 +270,60 @@ async fn names_of_the_plans_own_columns_cannot_be_in_the_way() {
     says(
         &error(&t.ctx, "INSERT INTO p VALUES ('a', -1)").await,
         &["`_partition` is negative"],
+    );
+}
+
+#[tokio::test]
+async fn overwriting_undeclared_columns_obeys_the_source_pattern() {
+    let Some(broker) = broker::required("overwriting_undeclared_columns") else {
+        return;
+    };
+    for (option, value, parts) in [
+        ("kafka.mode", "append", &["append"][..]),
+        ("kafka.start", "latest", &["kafka.start"]),
+        ("kafka.isolation", "read_uncommitted", &["read_uncommitted"]),
+        ("kafka.value.format", "string", &["kafka.value.format"]),
+        ("", "", &["source and a sink pattern"]),
+        ("kafka.dry_run", "true", &[]),
+    ] {
+        let topic = broker.new_topic("guarded", 1, &[]);
+        broker.produce(
+            &topic,
+            &[Rec::new("a", r#"{"v":1}"#), Rec::new("b", r#"{"v":2}"#)],
+        );
+        let mut topics = KafkaTopics::new().sink("^guarded", SinkOptions::new());
+        if !option.is_empty() {
+            topics = topics.source("^guarded", SourceOptions::new().with_option(option, value));
+        }
+        let ctx = session(broker, topics);
+        let overwrite = format!("INSERT OVERWRITE \"{topic}\" SELECT 'a' AS _key, 5 AS v");
+        match parts {
+            [] => assert_eq!(count(&ctx, &overwrite).await, 2),
+            parts => says(&error(&ctx, &overwrite).await, parts),
+        }
+        assert_eq!(broker.read_uncommitted(&topic).len(), 2, "{option}");
+    }
+}
+
+#[tokio::test]
+async fn an_insert_that_goes_by_names_is_not_prepared_to_go_by_places() {
+    let Some(broker) = broker::required("an_insert_that_goes_by_names") else {
+        return;
+    };
+    let topics = KafkaTopics::new()
+        .source("^prepared", SourceOptions::new())
+        .sink("^prepared", SinkOptions::new());
+    let ctx = session(broker, topics);
+    let topic = broker.new_topic("prepared", 1, &[]);
+    broker.produce(&topic, &[Rec::new("k", r#"{"a":"x","b":"y"}"#)]);
+    let insert = format!("INSERT INTO \"{topic}\" SELECT 'y' AS b, 'x' AS a, 'kP' AS _key");
+    let prepare = format!("PREPARE p AS {insert}");
+    says(&error(&ctx, &prepare).await, &["PREPARE", &topic, "list"]);
+    let list = insert.replace(" SELECT", " (b, a, _key) SELECT");
+    rows(&ctx, &format!("PREPARE p AS {list}")).await;
+    assert_eq!(count(&ctx, "EXECUTE p").await, 1);
+    assert_eq!(
+        super::latest(broker.read_all(&topic))["kP"],
+        r#"{"a":"x","b":"y"}"#
     );
 }
