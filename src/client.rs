@@ -4,23 +4,27 @@
 //! from their own threads; no Tokio worker ever waits for a broker, and no
 //! client is destroyed on one.
 
+mod blocking;
+mod failure;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+pub(crate) use self::blocking::{Cancel, blocking};
+use self::failure::Failure;
+pub(crate) use self::failure::{LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId};
-use crate::options::TableOptions;
-use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES};
+use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
 
 /// How long a single request may hold the thread before cancellation is looked at.
@@ -458,144 +462,4 @@ where
             other => other.to_string(),
         },
     })
-}
-
-/// Why a request was given up.
-enum Failure {
-    Timeout(String),
-    Login(String),
-    Refused(RDKafkaErrorCode),
-}
-
-impl Failure {
-    fn into_error(
-        self,
-        servers: &str,
-        timeout: Duration,
-        refused: impl FnOnce(String) -> Error,
-    ) -> Error {
-        let servers = servers.to_owned();
-        match self {
-            Failure::Timeout(reason) => Error::Connect {
-                servers,
-                timeout,
-                reason,
-            },
-            Failure::Login(reason) => Error::Login { servers, reason },
-            Failure::Refused(code) => refused(code.to_string()),
-        }
-    }
-}
-
-/// Errors that may pass by themselves while servers are found and leaders elected.
-pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode as Code;
-    matches!(
-        code,
-        Code::OperationTimedOut
-            | Code::BrokerTransportFailure
-            | Code::AllBrokersDown
-            | Code::Resolve
-            | Code::MessageTimedOut
-            | Code::TimedOutQueue
-            | Code::WaitingForCoordinator
-            | Code::InProgress
-            | Code::PreviousInProgress
-            | Code::WaitCache
-            | Code::LeaderNotAvailable
-            | Code::NotLeaderForPartition
-            | Code::BrokerNotAvailable
-            | Code::ReplicaNotAvailable
-            | Code::NetworkException
-            | Code::RequestTimedOut
-            | Code::KafkaStorageError
-            | Code::FencedLeaderEpoch
-            | Code::UnknownLeaderEpoch
-            | Code::OffsetNotAvailable
-            | Code::PreferredLeaderNotAvailable
-    )
-}
-
-/// Keeps what librdkafka complained about, since a time-out alone says nothing.
-#[derive(Default)]
-pub(crate) struct LastError {
-    state: Mutex<Complaints>,
-}
-
-#[derive(Default)]
-struct Complaints {
-    last: Option<String>,
-    refusal: Option<String>,
-}
-
-impl LastError {
-    pub(crate) fn last(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last.clone()
-    }
-
-    /// A complaint that waiting does not help: a refused login or certificate.
-    pub(crate) fn refusal(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refusal.clone()
-    }
-}
-
-impl ClientContext for LastError {
-    fn error(&self, error: KafkaError, reason: &str) {
-        log::debug!("librdkafka: {error}: {reason}");
-        let code = error.rdkafka_error_code();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match code {
-            // Follows the message that says why, and says nothing itself.
-            Some(RDKafkaErrorCode::AllBrokersDown) if state.last.is_some() => return,
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
-                state.refusal = Some(reason.to_owned());
-            }
-            _ => {}
-        }
-        state.last = Some(reason.to_owned());
-    }
-
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        // Reasons reach the user inside errors; librdkafka's own lines are for debugging.
-        log::debug!(target: "librdkafka", "{level:?} {facility} {message}");
-    }
-}
-
-impl ConsumerContext for LastError {}
-
-/// Tells blocking work whether anybody still waits for it.
-pub(crate) struct Cancel(Box<dyn Fn() -> bool + Send + Sync>);
-
-impl Cancel {
-    pub(crate) fn when(cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Cancel(Box::new(cancelled))
-    }
-
-    pub(crate) fn never() -> Self {
-        Cancel(Box::new(|| false))
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        (self.0)()
-    }
-}
-
-/// Runs blocking work off the runtime's workers. Dropping the future cancels it.
-pub(crate) async fn blocking<T, F>(work: F) -> DataFusionResult<T>
-where
-    T: Send + 'static,
-    F: FnOnce(&Cancel) -> Result<T> + Send + 'static,
-{
-    // Lives in this future, so its end is the future's.
-    let waiting = Arc::new(());
-    let weak = Arc::downgrade(&waiting);
-    let cancel = Cancel::when(move || weak.strong_count() == 0);
-    let result = tokio::task::spawn_blocking(move || work(&cancel)).await;
-    drop(waiting);
-    match result {
-        Ok(result) => Ok(result?),
-        Err(error) => Err(DataFusionError::External(Box::new(error))),
-    }
 }
