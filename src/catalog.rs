@@ -82,66 +82,52 @@ struct Settings {
     extensions: Extensions,
 }
 
+/// What both kinds of patterns can be told.
+macro_rules! settings {
+    ($options:ident) => {
+        impl $options {
+            /// Sets an option; see [`options`](crate::options).
+            pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+                self.0.options = self.0.options.set(key, value);
+                self
+            }
+
+            /// Declares the columns of every topic that matches.
+            pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
+                self.0.schema = Some(schema.into());
+                self
+            }
+
+            /// Keys in a format of your own; see [`Codec`].
+            pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+                self.0.extensions.key_codec = Some(codec);
+                self
+            }
+
+            /// Payloads in a format of your own; see [`Codec`].
+            pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
+                self.0.extensions.value_codec = Some(codec);
+                self
+            }
+        }
+    };
+}
+
+settings!(SourceOptions);
+settings!(SinkOptions);
+
 impl SourceOptions {
     /// No options; columns are inferred per topic.
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// Sets an option; see [`options`](crate::options).
-    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.0.options = self.0.options.set(key, value);
-        self
-    }
-
-    /// Declares the columns of every topic that matches.
-    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
-        self.0.schema = Some(schema.into());
-        self
-    }
-
-    /// Keys in a format of your own; see [`Codec`].
-    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.0.extensions.key_codec = Some(codec);
-        self
-    }
-
-    /// Payloads in a format of your own; see [`Codec`].
-    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.0.extensions.value_codec = Some(codec);
-        self
-    }
 }
 
 impl SinkOptions {
-    /// No options; the columns are those that the topic is read with, or those
-    /// of the query that [`sql`](crate::sql) inserts.
+    /// No options; the columns are those of the query that [`sql`](crate::sql)
+    /// inserts, where that names a `_key`, else those that the topic is read with.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Sets an option; see [`options`](crate::options).
-    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.0.options = self.0.options.set(key, value);
-        self
-    }
-
-    /// Declares the columns of every topic that matches.
-    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
-        self.0.schema = Some(schema.into());
-        self
-    }
-
-    /// Keys in a format of your own; see [`Codec`].
-    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.0.extensions.key_codec = Some(codec);
-        self
-    }
-
-    /// Payloads in a format of your own; see [`Codec`].
-    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.0.extensions.value_codec = Some(codec);
-        self
     }
 
     /// Shows all records to a hook before they are sent.

@@ -38,7 +38,8 @@ pub(crate) struct Producer {
 }
 
 impl Producer {
-    /// Makes a producer, which connects only to begin a transaction.
+    /// Makes a producer and begins its transaction, where it has one. Without one
+    /// it does not wait for the brokers.
     ///
     /// # Errors
     /// [`Error::CreateClient`], [`Error::BeginTransaction`]
