@@ -75,6 +75,21 @@ impl EncodedRecord {
         self.key.capacity() + self.payload.capacity() + headers
     }
 
+    /// Why the brokers must not get it, where they or librdkafka would take it
+    /// for something else.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        // librdkafka takes 0 for now, and the brokers nothing below.
+        if self.timestamp.is_some_and(|millis| millis <= 0) {
+            return Some(
+                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
+            );
+        }
+        // librdkafka takes -1 for any.
+        self.partition
+            .is_some_and(|partition| partition < 0)
+            .then_some("`_partition` is negative; NULL leaves it to the partitioner")
+    }
+
     fn clear(&mut self) {
         self.key.clear();
         self.payload.clear();
@@ -136,9 +151,6 @@ impl BatchEncoder<'_> {
         record.tombstone =
             value(columns.tombstone.as_ref(), index, BooleanArray::value).unwrap_or(false);
         record.partition = value(columns.partition.as_ref(), index, Int32Array::value);
-        if record.partition.is_some_and(|partition| partition < 0) {
-            return invalid("`_partition` is negative; NULL leaves it to the partitioner");
-        }
         self.timestamp(index, row, record)?;
         record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
         if record.tombstone {
@@ -245,14 +257,10 @@ impl BatchEncoder<'_> {
             index,
             TimestampMillisecondArray::value,
         );
-        // librdkafka takes 0 for now, and the brokers nothing below.
-        if record.timestamp.is_some_and(|millis| millis <= 0) {
-            return Err(self.invalid(
-                row,
-                "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
-            ));
+        match record.refusal() {
+            Some(reason) => Err(self.invalid(row, reason)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn check_not_null(&self, columns: &[(&str, &ArrayRef)], index: usize, row: u64) -> Result<()> {

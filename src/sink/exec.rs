@@ -305,15 +305,11 @@ impl Sender<'_> {
                 let row = row.saturating_sub(1);
                 for record in hook.before_send(&self.table.topic, records).await? {
                     let record = EncodedRecord::from(record);
-                    if record.timestamp.is_some_and(|millis| millis <= 0)
-                        || record.partition.is_some_and(|partition| partition < 0)
-                    {
+                    if let Some(reason) = record.refusal() {
                         return Err(Error::InvalidRow {
                             topic: self.table.topic.clone(),
                             row,
-                            reason:
-                                "the hook gave it a partition or a timestamp that is not positive"
-                                    .to_owned(),
+                            reason: format!("the hook's record: {reason}"),
                         }
                         .into());
                     }

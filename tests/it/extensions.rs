@@ -339,6 +339,7 @@ impl WriteHook for Editor {
         for mut record in records {
             match record.key.as_slice() {
                 b"drop" => continue,
+                b"early" => record.timestamp = Some(-7),
                 b"fail" => return datafusion::common::exec_err!("the hook does not want this"),
                 b"twice" => edited.push(OutgoingRecord {
                     key: b"added".to_vec(),
@@ -384,6 +385,8 @@ async fn a_hook_sees_changes_drops_and_adds_records() {
             (&topic, &b"a"[..], &None)
         );
     }
+    let early = error(&ctx, "INSERT INTO t VALUES ('b', 1, 1), ('early', 2, 2)").await;
+    says(&early, &[&topic, "the hook's record", "`_timestamp`"]);
     let insert = "INSERT INTO t VALUES ('b', 1, 1), ('fail', 2, 2)";
     says(&error(&ctx, insert).await, &["the hook does not want this"]);
     assert_eq!(
