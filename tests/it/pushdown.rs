@@ -362,6 +362,8 @@ async fn with_the_partitioner_known_only_the_partitions_of_the_keys_are_read() {
             let (rows, scans) = run(&table.ctx, &sql).await;
             assert_eq!(rows, [key.to_string()], "{partitioner}");
             assert!(scans[0].0.contains("partitions=1 of 5,"), "{}", scans[0].0);
+            // Of the 200, no more than the partition of the key has.
+            assert!(scans[0].1 < 100, "{} records", scans[0].1);
         }
     }
     let both = [

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use datafusion_kafka::Error;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::broker::{self, Broker, Rec, wait_until};
 use crate::session::{count, rows, session};
-use crate::writing::create_table;
+use crate::writing::{create_table, says};
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -137,4 +138,50 @@ async fn every_row_arrives_though_the_broker_is_killed_and_started_again() {
     let stored = broker.read_all(&topic);
     let keys: BTreeSet<_> = stored.iter().map(|stored| stored.key.clone()).collect();
     assert_eq!(keys.len(), MANY);
+}
+
+#[tokio::test]
+async fn a_refused_record_names_its_row_and_how_many_were_acknowledged() {
+    let Some(broker) = broker::required("a_refused_record_names_its_row") else {
+        return;
+    };
+    let topic = broker.new_topic("refused", 1, &[("max.message.bytes", "2000")]);
+    let ctx = session(broker, datafusion_kafka::KafkaTopics::new());
+    // A batch that is too large is refused as a whole.
+    let options = [("kafka.producer.batch.size", "1500")];
+    let columns = "_key VARCHAR NOT NULL, s VARCHAR";
+    rows(&ctx, &create_table("t", columns, &topic, &options)).await;
+    let insert = "INSERT INTO t SELECT 'k' || value, CASE WHEN value = 2900 THEN repeat('x', 5000) \
+                  END FROM generate_series(1, 3000)";
+    let error = crate::session::try_rows(&ctx, insert).await.unwrap_err();
+    let text = error.to_string();
+    let Some(Error::Produce {
+        row, acknowledged, ..
+    }) = Error::find(&error)
+    else {
+        panic!("{text}");
+    };
+    assert_eq!(*row, 2899);
+    says(
+        &text,
+        &[
+            &topic,
+            "row 2899",
+            "max.message.bytes",
+            &format!("{acknowledged} records had"),
+        ],
+    );
+    // Those before it in its partition were, and nothing is said of more than there is.
+    let stored = broker.read_all(&topic);
+    assert!((1_000..=2_999).contains(acknowledged), "{acknowledged}");
+    assert!(
+        stored.len() as u64 >= *acknowledged,
+        "{} records",
+        stored.len()
+    );
+    assert!(
+        stored
+            .iter()
+            .all(|stored| stored.key.as_deref() != Some(b"k2900"))
+    );
 }

@@ -176,16 +176,13 @@ async fn prepared_statements_change_the_rows_of_their_predicate_or_are_refused()
     let mut refused = Vec::new();
     for (predicate, keys) in PREDICATES {
         for verb in ["DELETE FROM t", "UPDATE t SET v = coalesce(v, 100) * 2 + w"] {
-            let mut t = changing(broker).await;
+            let t = changing(broker).await;
             let limit = if keys.len() > 2 && verb.starts_with('D') {
                 " LIMIT 2"
             } else {
                 ""
             };
             rows(&t.ctx, &format!("PREPARE p AS {verb} {predicate}{limit}")).await;
-            match try_rows(&t.ctx, "EXPLAIN EXECUTE p").await {
-                Ok(_) | Err(_) => {}
-            }
             let result = try_rows(&t.ctx, "EXECUTE p").await;
             let changed: Vec<_> = broker.read_all(&t.topic).split_off(5);
             match result {
@@ -198,7 +195,6 @@ async fn prepared_statements_change_the_rows_of_their_predicate_or_are_refused()
                     assert!(right, "{verb} {predicate}");
                     let count = if limit.is_empty() { keys.len() } else { 2 };
                     assert_eq!(changed.len(), count, "{verb} {predicate}");
-                    t.run("DELETE FROM t WHERE false").await;
                 }
                 Err(error) => {
                     assert!(changed.is_empty());
