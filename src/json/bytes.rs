@@ -15,7 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::column::{Column, Found, take, text};
 use super::error::{DecodeError, found};
-use super::scan::{Kind, Value};
+use super::scan::{Kind, Scanner, Value};
 use super::text::unescape;
 
 /// Values of varying length, one after another.
@@ -107,16 +107,20 @@ impl StringColumn {
 }
 
 impl Column for StringColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let data = &mut self.bytes.data;
-        match value.kind() {
-            Kind::String { escaped: false } => data.extend_from_slice(value.quoted().as_bytes()),
-            Kind::String { escaped: true } => {
-                unescape(value.quoted(), |part| {
-                    data.extend_from_slice(part.as_bytes())
-                });
+        if let Some(text) = scanner.plain_string() {
+            data.extend_from_slice(text.as_bytes());
+        } else {
+            let value = scanner.value()?;
+            match value.kind() {
+                Kind::String { .. } => {
+                    unescape(value.quoted(), |part| {
+                        data.extend_from_slice(part.as_bytes())
+                    });
+                }
+                _ => data.extend_from_slice(value.raw().as_bytes()),
             }
-            _ => data.extend_from_slice(value.raw().as_bytes()),
         }
         self.bytes.end_value();
         Ok(())
@@ -169,7 +173,8 @@ impl BinaryColumn {
 }
 
 impl Column for BinaryColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let value = scanner.value()?;
         decode_base64(&value, &mut self.bytes.data)
             .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
         self.bytes.end_value();
@@ -216,7 +221,8 @@ impl FixedSizeBinaryColumn {
 }
 
 impl Column for FixedSizeBinaryColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let value = scanner.value()?;
         let end = self.values.len() + self.width();
         let decoded = decode_base64(&value, &mut self.values);
         let found = match decoded {

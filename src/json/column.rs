@@ -14,21 +14,21 @@ use half::f16;
 use super::bytes::{BinaryColumn, FixedSizeBinaryColumn, StringColumn};
 use super::error::{DecodeError, found};
 use super::nested;
-use super::number::{Wide, integer, scaled};
-use super::scan::{Kind, Value, is_number};
+use super::number::{Wide, integer, scaled, short_decimal, short_float};
+use super::scan::{Kind, Scanner, Value, is_number};
 use super::temporal::{
     SECONDS_PER_DAY, Zone, parse_date, parse_duration, parse_span, parse_time, parse_timestamp,
-    whole_days,
+    short_timestamp, whole_days,
 };
 use super::types::{DecodeOptions, digits};
 
 /// A column under construction.
 ///
-/// An error of `append` may leave part of a value behind: the owner of the
+/// An error of `read` may leave part of a value behind: the owner of the
 /// outermost column then truncates it, which undoes that at every level.
 pub(super) trait Column: Send + Sync {
-    /// Adds a value, which is not null.
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError>;
+    /// Adds the value that the scanner stands before, which is not null.
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError>;
     fn append_null(&mut self);
     fn truncate(&mut self, len: usize);
     /// Takes what was added as an array.
@@ -75,14 +75,17 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
                 |value| value.is_infinite(),
             )
         }),
-        DataType::Float64 => primitive::<Float64Type, _>(data_type, move |value| {
-            float(
-                value,
-                coerce,
-                |value: f64| value,
-                |value| value.is_infinite(),
-            )
-        }),
+        DataType::Float64 => {
+            let parse = move |value: &Value<'_>| {
+                float(
+                    value,
+                    coerce,
+                    |value: f64| value,
+                    |value| value.is_infinite(),
+                )
+            };
+            quick_primitive::<Float64Type, _, _>(data_type, parse, short_float)
+        }
         DataType::Decimal32(precision, scale) => {
             decimals::<Decimal32Type, i128>(data_type, *precision, *scale)
         }
@@ -175,11 +178,12 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
 }
 
 /// Integers and everything else that Arrow keeps in fixed-width numbers.
-struct PrimitiveColumn<T: ArrowPrimitiveType, F> {
+struct PrimitiveColumn<T: ArrowPrimitiveType, F, Q> {
     values: Vec<T::Native>,
     nulls: NullBufferBuilder,
     data_type: DataType,
     parse: F,
+    quick: Q,
 }
 
 fn primitive<T, F>(data_type: &DataType, parse: F) -> BoxColumn
@@ -187,22 +191,45 @@ where
     T: ArrowPrimitiveType,
     F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync + 'static,
 {
-    Box::new(PrimitiveColumn::<T, F> {
+    quick_primitive::<T, F, _>(data_type, parse, |_| None)
+}
+
+/// With a parser for what most values look like: it says how many bytes they
+/// take, or nothing where it is not sure of the value that `parse` would give.
+fn quick_primitive<T, F, Q>(data_type: &DataType, parse: F, quick: Q) -> BoxColumn
+where
+    T: ArrowPrimitiveType,
+    F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync + 'static,
+    Q: Fn(&[u8]) -> Option<(T::Native, usize)> + Send + Sync + 'static,
+{
+    Box::new(PrimitiveColumn::<T, F, Q> {
         values: Vec::new(),
         nulls: NullBufferBuilder::new(0),
         data_type: data_type.clone(),
         parse,
+        quick,
     })
 }
 
-impl<T, F> Column for PrimitiveColumn<T, F>
+impl<T, F, Q> Column for PrimitiveColumn<T, F, Q>
 where
     T: ArrowPrimitiveType,
     F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync,
+    Q: Fn(&[u8]) -> Option<(T::Native, usize)> + Send + Sync,
 {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
-        let parsed = (self.parse)(&value)
-            .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let parsed = match (self.quick)(scanner.rest()) {
+            Some((parsed, bytes)) => {
+                scanner.advance(bytes);
+                parsed
+            }
+            None => {
+                let value = scanner.value()?;
+                (self.parse)(&value).map_err(|found| {
+                    DecodeError::mismatch(value.position(), &self.data_type, found)
+                })?
+            }
+        };
         self.values.push(parsed);
         self.nulls.append_non_null();
         Ok(())
@@ -234,15 +261,19 @@ pub(super) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
 fn integers<T>(data_type: &DataType, coerce: bool) -> BoxColumn
 where
     T: ArrowPrimitiveType,
-    T::Native: TryFrom<i128>,
+    T::Native: TryFrom<i128> + TryFrom<i64>,
 {
-    primitive::<T, _>(data_type, move |value| {
+    let parse = move |value: &Value<'_>| {
         let value = match value.kind() {
             Kind::Number { .. } => integer(value.raw()),
             Kind::String { .. } if coerce => integer(number_text(value)?.as_ref()),
             other => Err(other.describe()),
         }?;
         T::Native::try_from(value).map_err(|_| found::RANGE)
+    };
+    quick_primitive::<T, _, _>(data_type, parse, |bytes| {
+        let (value, length) = short_decimal(bytes, 0)?;
+        Some((T::Native::try_from(value).ok()?, length))
     })
 }
 
@@ -293,19 +324,23 @@ fn decimals<T, W>(data_type: &DataType, precision: u8, scale: i8) -> BoxColumn
 where
     T: DecimalType,
     W: Wide + PartialEq + 'static,
-    T::Native: TryFrom<W>,
+    T::Native: TryFrom<W> + TryFrom<i64>,
 {
-    primitive::<T, _>(data_type, move |value| {
+    let fits = move |value: &T::Native| T::is_valid_decimal_precision(*value, precision);
+    let parse = move |value: &Value<'_>| {
         let parse = |text: &str| scaled::<W>(text, scale.into(), found::TOO_PRECISE);
         let value = match value.kind() {
             Kind::Number { .. } => parse(value.raw()),
             Kind::String { .. } => parse(&number_text(value)?),
             other => Err(other.describe()),
         }?;
-        T::Native::try_from(value)
-            .ok()
-            .filter(|value| T::is_valid_decimal_precision(*value, precision))
-            .ok_or(found::RANGE)
+        let value = T::Native::try_from(value).ok();
+        value.filter(fits).ok_or(found::RANGE)
+    };
+    quick_primitive::<T, _, _>(data_type, parse, move |bytes| {
+        let (value, length) = short_decimal(bytes, usize::try_from(scale).ok()?)?;
+        let value = T::Native::try_from(value).ok().filter(fits)?;
+        Some((value, length))
     })
 }
 
@@ -335,14 +370,28 @@ where
     T: ArrowPrimitiveType,
     T::Native: TryFrom<i128>,
 {
-    let number_unit = options.timestamp_unit;
-    primitive::<T, _>(data_type, move |value| {
+    primitive::<T, _>(
+        data_type,
+        time_parser::<T>(unit, options.timestamp_unit, parse),
+    )
+}
+
+fn time_parser<T>(
+    unit: TimeUnit,
+    number_unit: Option<TimeUnit>,
+    parse: impl Fn(&str) -> Result<i64, Found>,
+) -> impl Fn(&Value<'_>) -> Result<T::Native, Found>
+where
+    T: ArrowPrimitiveType,
+    T::Native: TryFrom<i128>,
+{
+    move |value| {
         let value = match numeric(value, number_unit, unit)? {
             Some(value) => value,
             None => parse(&text(value)?)?.into(),
         };
         T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
-    })
+    }
 }
 
 fn times_of_day<T>(data_type: &DataType, unit: TimeUnit, options: &DecodeOptions) -> BoxColumn
@@ -366,9 +415,9 @@ fn timestamps<T>(data_type: &DataType, zone: Zone, options: &DecodeOptions) -> B
 where
     T: ArrowTimestampType,
 {
-    times::<T>(data_type, T::UNIT, options, move |text| {
-        parse_timestamp(text, T::UNIT, &zone)
-    })
+    let parse = move |text: &str| parse_timestamp(text, T::UNIT, &zone);
+    let parse = time_parser::<T>(T::UNIT, options.timestamp_unit, parse);
+    quick_primitive::<T, _, _>(data_type, parse, |bytes| short_timestamp(bytes, T::UNIT))
 }
 
 fn spans<T>(data_type: &DataType, unit: TimeUnit) -> BoxColumn
@@ -401,7 +450,8 @@ struct NullColumn {
 }
 
 impl Column for NullColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let value = scanner.value()?;
         let found = value.kind().describe();
         Err(DecodeError::mismatch(
             value.position(),
@@ -430,7 +480,8 @@ struct BooleanColumn {
 }
 
 impl Column for BooleanColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let value = scanner.value()?;
         let found = match value.kind() {
             Kind::Boolean(boolean) => Ok(boolean),
             Kind::String { .. } if self.coerce => match value.text().as_deref() {

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 
 use super::error::{DecodeError, DecodeErrorKind};
 use super::nested::{Child, ObjectColumns};
-use super::scan::{Scanner, document, utf8};
+use super::scan::{Kind, Scanner, document, utf8};
 use super::types::{DecodeOptions, UnsupportedType, check_type};
 
 /// Decodes JSON objects, one row each, into one array per field.
@@ -64,15 +64,17 @@ impl RowDecoder {
 
     fn append_object(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
         let mut scanner = Scanner::new(utf8(payload)?);
-        if scanner.next() != Some(b'{') {
-            let value = document(payload)?;
+        if self.object.read(&mut scanner).is_ok() && scanner.end().is_ok() {
+            return Ok(());
+        }
+        self.object.truncate(self.rows);
+        // What is not JSON at all comes before what does not fit a column.
+        let value = document(payload)?;
+        if value.kind() != Kind::Object {
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
             return Err(DecodeError::new(value.position(), kind));
         }
-        let position = scanner.position();
-        self.object.read(&mut scanner)?;
-        scanner.end()?;
-        self.object.append(&scanner, position)
+        self.object.read(&mut value.scanner())
     }
 
     /// Adds a row that is NULL in all columns, also in those that are declared
@@ -153,17 +155,24 @@ impl ValueDecoder {
     /// A payload that is not exactly one JSON value in UTF-8, or a value that does
     /// not fit the column.
     pub fn append(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let result = document(payload).and_then(|value| {
-            self.child
-                .append(Some(value), value.position())
-                .map_err(|error| error.in_field(self.field.name()))
-        });
+        let result = self.append_value(payload);
         if result.is_err() {
             self.child.truncate(self.rows);
             self.child.append_null();
         }
         self.rows += 1;
         result
+    }
+
+    fn append_value(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let mut scanner = Scanner::new(utf8(payload)?);
+        if self.child.read(&mut scanner).is_ok() && scanner.end().is_ok() {
+            return Ok(());
+        }
+        self.child.truncate(self.rows);
+        self.child
+            .read(&mut document(payload)?.scanner())
+            .map_err(|error| error.in_field(self.field.name()))
     }
 
     /// Adds a NULL, also where the column is declared NOT NULL.

@@ -144,12 +144,11 @@ impl Shape {
                     }
                 };
                 let mut scanner = value.scanner();
-                scanner.expect(b'[', "expected an array")?;
+                scanner.open_array()?;
                 let mut first = true;
-                while scanner.more(first, b']')? {
+                while scanner.more_elements(first)? {
                     first = false;
-                    let token = scanner.value()?;
-                    item.add(scanner.resolve(token))?;
+                    item.add(scanner.value()?)?;
                 }
                 *self = Self::List(item);
                 return Ok(());
@@ -215,9 +214,9 @@ impl Properties {
     }
 
     fn add(&mut self, object: Value<'_>) -> Result<(), Invalid> {
-        let scanner = object.scanner();
+        let mut scanner = object.scanner();
         let mut tokens = Vec::new();
-        entries(object.scanner(), &mut tokens)?;
+        entries(&mut scanner, &mut tokens)?;
         for (name, value) in tokens {
             let name = scanner.resolve(name).text().unwrap_or_default();
             let index = self.index(name);

@@ -3,14 +3,15 @@
 //! This module knows Arrow and JSON and nothing else. One JSON document is one
 //! row; columns are the top-level properties of an object.
 //!
-//! **Decoding** ([`RowDecoder`]) takes two steps per document. The first scans
-//! all of it, so that a document is judged as JSON whatever is projected, and
-//! notes for every wanted column where its value lies. The second parses the
-//! noted values into the columns. Because the notes are overwritten while
-//! scanning, the last of duplicate properties wins, and an exactly named
-//! property beats one that differs in case. An error leaves the columns as they
-//! were before the document, plus one row of NULLs, so that good documents
-//! around a bad one are never disturbed.
+//! **Decoding** ([`RowDecoder`]) goes once through a document: every property
+//! that a column wants is read straight into it, the others are only checked,
+//! so that a document is judged as JSON whatever is projected. A document for
+//! which that does not work out is gone through again from the start, carefully:
+//! first as JSON, then noting where the values lie before any is read, so that
+//! the last of duplicate properties wins, an exactly named property beats one
+//! that differs in case, and an error says what is wrong first. An error leaves
+//! the columns as they were before the document, plus one row of NULLs, so that
+//! good documents around a bad one are never disturbed.
 //!
 //! **Encoding** ([`RowEncoder`]) resolves the columns of a batch once, then
 //! writes row by row into a byte vector. What it writes, the decoder reads back

@@ -15,8 +15,8 @@ use hashbrown::HashMap;
 use super::bytes::Ends;
 use super::column::{self, BoxColumn, Column};
 use super::error::{DecodeError, DecodeErrorKind, found};
-use super::object::{ObjectReader, entries};
-use super::scan::{Invalid, Kind, Scanner, Token, Value};
+use super::object::{ObjectReader, Slots, entries};
+use super::scan::{Scanner, Token};
 use super::types::{DecodeOptions, map_fields};
 
 /// An empty column of a type with fields of its own.
@@ -78,27 +78,26 @@ impl Child {
         })
     }
 
-    /// Adds a value; `position` is where a missing one should have been.
-    pub(super) fn append(
-        &mut self,
-        value: Option<Value<'_>>,
-        position: usize,
-    ) -> Result<(), DecodeError> {
-        match value.filter(|value| value.kind() != Kind::Null) {
-            Some(value) => self.column.append(value),
-            None if self.nullable => {
-                self.column.append_null();
-                Ok(())
-            }
-            None => {
-                let position = value.map_or(position, |value| value.position());
-                let expected = self.data_type.clone();
-                Err(DecodeError::new(
-                    position,
-                    DecodeErrorKind::MissingValue { expected },
-                ))
-            }
+    /// Reads the value that comes next.
+    #[inline]
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        if scanner.next() == Some(b'n') {
+            let position = scanner.position();
+            scanner.skip()?;
+            return self.append_missing(position);
         }
+        self.column.read(scanner)
+    }
+
+    /// Adds the NULL of a value that is null, or should have been at `position`.
+    pub(super) fn append_missing(&mut self, position: usize) -> Result<(), DecodeError> {
+        if self.nullable {
+            self.column.append_null();
+            return Ok(());
+        }
+        let expected = self.data_type.clone();
+        let kind = DecodeErrorKind::MissingValue { expected };
+        Err(DecodeError::new(position, kind))
     }
 
     pub(super) fn append_null(&mut self) {
@@ -119,6 +118,9 @@ pub(super) struct ObjectColumns {
     reader: ObjectReader,
     fields: Fields,
     children: Vec<Child>,
+    /// The object in which a field was last filled.
+    filled: Vec<u64>,
+    object: u64,
 }
 
 impl ObjectColumns {
@@ -130,6 +132,8 @@ impl ObjectColumns {
                 .iter()
                 .map(|field| Child::new(field, options))
                 .collect::<Option<_>>()?,
+            filled: vec![0; fields.len()],
+            object: 0,
         })
     }
 
@@ -137,23 +141,60 @@ impl ObjectColumns {
         &self.fields
     }
 
-    /// Scans an object, before [`ObjectColumns::append`] adds its values.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Invalid> {
-        self.reader.read(scanner)
+    /// Reads the object that comes next as one row.
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        match scanner.is_careful() {
+            false => self.read_through(scanner),
+            true => self.read_noting(scanner),
+        }
     }
 
-    /// Adds the values of the object read last, which `scanner` has come from.
-    pub(super) fn append(
-        &mut self,
-        scanner: &Scanner<'_>,
-        position: usize,
-    ) -> Result<(), DecodeError> {
-        let tokens = self.reader.tokens();
-        for ((child, token), field) in self.children.iter_mut().zip(tokens).zip(&self.fields) {
-            let value = token.map(|token| scanner.resolve(token));
-            child
-                .append(value, position)
-                .map_err(|error| error.in_field(field.name()))?;
+    /// Reads each value when it comes, straight into its column: for objects of
+    /// which no two properties fill the same field. Fails for others.
+    fn read_through(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let position = scanner.position();
+        self.object += 1;
+        let mut left = self.children.len();
+        let (children, filled, object) = (&mut self.children, &mut self.filled, self.object);
+        self.reader
+            .read(scanner, |targets, scanner| match targets {
+                [] => Ok(scanner.skip().map(|_| ())?),
+                [target] => match (children.get_mut(target.field), filled.get_mut(target.field)) {
+                    (Some(child), Some(filled)) if *filled != object => {
+                        *filled = object;
+                        left -= 1;
+                        child.read(scanner)
+                    }
+                    _ => Err(ambiguous(scanner)),
+                },
+                _ => Err(ambiguous(scanner)),
+            })?;
+        if left > 0 {
+            for (child, filled) in self.children.iter_mut().zip(&self.filled) {
+                if *filled != self.object {
+                    child.append_missing(position)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where the values lie, so that later ones may take the place of
+    /// earlier ones, before any is read.
+    fn read_noting(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let position = scanner.position();
+        let mut slots = Slots::new(self.children.len());
+        self.reader.read(scanner, |targets, scanner| {
+            slots.fill(targets, scanner.value_token()?);
+            Ok(())
+        })?;
+        let fields = self.children.iter_mut().zip(&self.fields);
+        for ((child, field), token) in fields.zip(slots.tokens()) {
+            match token {
+                Some(token) => child.read(&mut scanner.resolve(token).scanner()),
+                None => child.append_missing(position),
+            }
+            .map_err(|error| error.in_field(field.name()))?;
         }
         Ok(())
     }
@@ -175,21 +216,25 @@ impl ObjectColumns {
     }
 }
 
+/// The object is read once more, carefully, and nobody sees this error.
+#[cold]
+fn ambiguous(scanner: &Scanner<'_>) -> DecodeError {
+    let kind = DecodeErrorKind::InvalidJson("several properties fill a field");
+    DecodeError::new(scanner.position(), kind)
+}
+
 struct StructColumn {
     object: ObjectColumns,
     nulls: NullBufferBuilder,
 }
 
 impl Column for StructColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
-        if value.kind() != Kind::Object {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        if scanner.next() != Some(b'{') {
             let data_type = DataType::Struct(self.object.fields().clone());
-            let found = value.kind().describe();
-            return Err(DecodeError::mismatch(value.position(), &data_type, found));
+            return Err(unlike(scanner, &data_type));
         }
-        let mut scanner = value.scanner();
-        self.object.read(&mut scanner)?;
-        self.object.append(&scanner, value.position())?;
+        self.object.read(scanner)?;
         self.nulls.append_non_null();
         Ok(())
     }
@@ -269,24 +314,21 @@ impl ListColumn {
 }
 
 impl Column for ListColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
-        let mismatch = |found| DecodeError::mismatch(value.position(), &self.data_type, found);
-        if value.kind() != Kind::Array {
-            return Err(mismatch(value.kind().describe()));
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        if scanner.next() != Some(b'[') {
+            return Err(unlike(scanner, &self.data_type));
         }
-        let mut scanner = value.scanner();
-        scanner.expect(b'[', "expected an array")?;
+        let position = scanner.position();
+        scanner.open_array()?;
         let mut index = 0;
-        while scanner.more(index == 0, b']')? {
-            let item = scanner.value()?;
-            let item = scanner.resolve(item);
-            self.item
-                .append(Some(item), item.position())
-                .map_err(|error| error.in_element(index))?;
+        while scanner.more_elements(index == 0)? {
+            let item = self.item.read(scanner);
+            item.map_err(|error| error.in_element(index))?;
             index += 1;
         }
         if self.size().is_some_and(|size| size != index) {
-            return Err(mismatch(found::ARRAY_LENGTH));
+            let found = found::ARRAY_LENGTH;
+            return Err(DecodeError::mismatch(position, &self.data_type, found));
         }
         self.len += index;
         self.ends.append(self.len);
@@ -337,23 +379,20 @@ struct MapColumn {
 }
 
 impl Column for MapColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
-        if value.kind() != Kind::Object {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        if scanner.next() != Some(b'{') {
             let data_type = DataType::Map(Arc::clone(&self.entries), self.sorted);
-            let found = value.kind().describe();
-            return Err(DecodeError::mismatch(value.position(), &data_type, found));
+            return Err(unlike(scanner, &data_type));
         }
-        let scanner = value.scanner();
-        entries(value.scanner(), &mut self.tokens)?;
+        entries(scanner, &mut self.tokens)?;
         if self.sorted {
             self.tokens
                 .sort_by_cached_key(|(key, _)| scanner.resolve(*key).text());
         }
         for (index, (key, item)) in self.tokens.iter().enumerate() {
-            let item = scanner.resolve(*item);
-            self.keys.append(scanner.resolve(*key))?;
+            self.keys.read(&mut scanner.resolve(*key).scanner())?;
             self.values
-                .append(Some(item), item.position())
+                .read(&mut scanner.resolve(*item).scanner())
                 .map_err(|error| error.in_element(index))?;
         }
         self.len += self.tokens.len();
@@ -392,6 +431,15 @@ impl Column for MapColumn {
     }
 }
 
+/// For a value of another kind than the column's.
+#[cold]
+fn unlike(scanner: &mut Scanner<'_>, data_type: &DataType) -> DecodeError {
+    match scanner.value() {
+        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().describe()),
+        Err(invalid) => invalid.into(),
+    }
+}
+
 /// Gathers plain values, and finds the distinct ones at the end of a batch.
 struct DictionaryColumn {
     values: BoxColumn,
@@ -399,8 +447,8 @@ struct DictionaryColumn {
 }
 
 impl Column for DictionaryColumn {
-    fn append(&mut self, value: Value<'_>) -> Result<(), DecodeError> {
-        self.values.append(value)
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        self.values.read(scanner)
     }
 
     fn append_null(&mut self) {

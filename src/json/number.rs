@@ -126,6 +126,100 @@ fn saturating(integer: &str) -> i64 {
     if negative { -value } else { value }
 }
 
+/// The value of a run of digits behind those of `value`, and how many they are;
+/// of more than [`SHORT`] in all, the value is wrong.
+#[inline]
+pub(super) fn digit_run(bytes: &[u8], mut value: u64) -> (u64, usize) {
+    let mut count = 0;
+    for byte in bytes {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(digit.into());
+        count += 1;
+    }
+    (value, count)
+}
+
+/// So many digits fit into a machine word, whatever they are.
+pub(super) const SHORT: usize = 18;
+
+/// A JSON number without an exponent, of few digits.
+struct Short {
+    negative: bool,
+    /// Without the decimal point.
+    digits: u64,
+    count: usize,
+    /// How many are behind the decimal point.
+    places: usize,
+    /// How many bytes the number takes.
+    length: usize,
+}
+
+#[inline]
+fn short(bytes: &[u8]) -> Option<Short> {
+    let (negative, unsigned) = match bytes {
+        [b'-', rest @ ..] => (true, rest),
+        _ => (false, bytes),
+    };
+    let (mut digits, whole) = digit_run(unsigned, 0);
+    if whole == 0 || (whole > 1 && unsigned.first() == Some(&b'0')) {
+        return None;
+    }
+    let mut rest = unsigned.get(whole..)?;
+    let mut places = 0;
+    if let [b'.', fraction @ ..] = rest {
+        (digits, places) = digit_run(fraction, digits);
+        rest = fraction.get(places..)?;
+        if places == 0 {
+            return None;
+        }
+    }
+    let count = whole + places;
+    if count > SHORT || matches!(rest, [b'e' | b'E', ..]) {
+        return None;
+    }
+    Some(Short {
+        negative,
+        digits,
+        count,
+        places,
+        length: bytes.len() - rest.len(),
+    })
+}
+
+/// The number at the start of these bytes times ten to the power of `scale`, and
+/// how many bytes it takes; `None` where [`scaled`] has to be asked.
+#[inline]
+pub(super) fn short_decimal(bytes: &[u8], scale: usize) -> Option<(i64, usize)> {
+    let short = short(bytes)?;
+    let zeros = scale.checked_sub(short.places)?;
+    if short.count + zeros > SHORT {
+        return None;
+    }
+    let value = (short.digits * power_of_ten(zeros)?).cast_signed();
+    Some((if short.negative { -value } else { value }, short.length))
+}
+
+/// The number at the start of these bytes in double precision, correctly
+/// rounded, and how many bytes it takes; `None` where that takes more.
+#[inline]
+pub(super) fn short_float(bytes: &[u8]) -> Option<(f64, usize)> {
+    // Both are exact, so that only the division rounds.
+    const EXACT: usize = 15;
+    let short = short(bytes)?;
+    if short.count > EXACT {
+        return None;
+    }
+    let value = short.digits as f64 / power_of_ten(short.places)? as f64;
+    Some((if short.negative { -value } else { value }, short.length))
+}
+
+pub(super) fn power_of_ten(exponent: usize) -> Option<u64> {
+    10_u64.checked_pow(u32::try_from(exponent).ok()?)
+}
+
 /// The value of a JSON number that is an integer, however it is written.
 pub(super) fn integer(number: &str) -> Result<i128, &'static str> {
     let (negative, digits) = match number.strip_prefix('-') {

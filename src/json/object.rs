@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use arrow::datatypes::Fields;
 use hashbrown::HashMap;
 
+use super::error::DecodeError;
 use super::scan::{Invalid, Scanner, Token};
 use super::types::NameMatching;
 
@@ -15,8 +16,7 @@ const MAX_UNKNOWN: usize = 1024;
 /// How long a remembered name may be, in bytes.
 const MAX_NAME: usize = 256;
 
-/// Scans objects and keeps for each field the token of the property that gives
-/// its value.
+/// Goes through objects and says which fields their properties fill.
 ///
 /// Objects of one topic mostly have the same properties in the same order. So
 /// every name met is remembered together with the fields that it fills and the
@@ -30,13 +30,13 @@ pub(super) struct ObjectReader {
     known: Vec<Known>,
     known_by_name: Map<Box<str>, usize>,
     first: usize,
-    slots: Vec<Slot>,
 }
 
-/// A property name as it stands in payloads, with its quotes and escapes.
+/// A property name as it stands in payloads.
 #[derive(Debug)]
 struct Known {
-    quoted: Box<str>,
+    /// With its quotes and escapes, and the colon behind it.
+    prefix: Box<[u8]>,
     targets: Vec<Target>,
     next: usize,
 }
@@ -45,12 +45,6 @@ struct Known {
 pub(super) struct Target {
     pub(super) field: usize,
     pub(super) exact: bool,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Slot {
-    token: Option<Token>,
-    exact: bool,
 }
 
 impl ObjectReader {
@@ -64,7 +58,6 @@ impl ObjectReader {
                 .push(index);
         }
         Self {
-            slots: vec![Slot::default(); names.len()],
             names,
             matching,
             fields_by_folded_name,
@@ -74,52 +67,47 @@ impl ObjectReader {
         }
     }
 
-    /// Scans an object that is the document itself.
-    ///
-    /// An error leaves the slots unspecified.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Invalid> {
-        self.slots.fill(Slot::default());
-        scanner.expect(b'{', "expected an object")?;
+    /// Reads an object: hands out the fields that each property fills with the
+    /// scanner before its value, which `take` reads or skips.
+    #[inline]
+    pub(super) fn read<'a>(
+        &mut self,
+        scanner: &mut Scanner<'a>,
+        mut take: impl FnMut(&[Target], &mut Scanner<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        scanner.open_object()?;
         let mut previous = None;
         let mut guess = self.first;
         let mut first = true;
-        while scanner.more(first, b'}')? {
+        while scanner.more_properties(first)? {
             first = false;
+            scanner.next();
             let guessed = match self.known.get(guess) {
-                Some(known) => scanner.take_text(&known.quoted),
+                Some(known) => scanner.take_text(&known.prefix),
                 None => false,
             };
-            let index = if guessed {
-                guess
-            } else {
+            if !guessed {
                 let name = scanner.property()?;
+                scanner.colon()?;
                 let Some(index) = self.look_up(scanner, name) else {
                     // Too many names: this one is resolved and forgotten.
                     let targets = self.targets(scanner, name);
-                    scanner.colon()?;
-                    fill(&mut self.slots, &targets, scanner.value_within(1)?);
+                    take(&targets, scanner)?;
                     continue;
                 };
                 match previous.and_then(|previous| self.known.get_mut::<usize>(previous)) {
                     Some(known) => known.next = index,
                     None => self.first = index,
                 }
-                index
-            };
-            scanner.colon()?;
-            let token = scanner.value_within(1)?;
-            if let Some(known) = self.known.get(index) {
-                fill(&mut self.slots, &known.targets, token);
+                guess = index;
+            }
+            previous = Some(guess);
+            if let Some(known) = self.known.get(guess) {
+                take(&known.targets, scanner)?;
                 guess = known.next;
             }
-            previous = Some(index);
         }
         Ok(())
-    }
-
-    /// The token of every field in turn, of the object read last.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
-        self.slots.iter().map(|slot| slot.token)
     }
 
     /// The known name that this token is, which it becomes if there is room.
@@ -133,7 +121,7 @@ impl ObjectReader {
             return None;
         }
         self.known.push(Known {
-            quoted: quoted.into(),
+            prefix: [quoted.as_bytes(), b":"].concat().into(),
             targets: self.targets(scanner, name),
             next: index + 1,
         });
@@ -162,15 +150,36 @@ impl ObjectReader {
     }
 }
 
-/// Notes a value. The last exact property wins, or else the last one at all.
-fn fill(slots: &mut [Slot], targets: &[Target], token: Token) {
-    for target in targets {
-        if let Some(slot) = slots.get_mut(target.field)
-            && (target.exact || !slot.exact)
-        {
-            slot.token = Some(token);
-            slot.exact = target.exact;
+/// Which value each field has, where several properties may fill it.
+#[derive(Debug)]
+pub(super) struct Slots(Vec<Slot>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    token: Option<Token>,
+    exact: bool,
+}
+
+impl Slots {
+    pub(super) fn new(fields: usize) -> Self {
+        Self(vec![Slot::default(); fields])
+    }
+
+    /// Notes a value. The last exact property wins, or else the last one at all.
+    pub(super) fn fill(&mut self, targets: &[Target], token: Token) {
+        for target in targets {
+            if let Some(slot) = self.0.get_mut(target.field)
+                && (target.exact || !slot.exact)
+            {
+                slot.token = Some(token);
+                slot.exact = target.exact;
+            }
         }
+    }
+
+    /// The value of every field in turn.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
+        self.0.iter().map(|slot| slot.token)
     }
 }
 
@@ -187,16 +196,16 @@ fn fold(name: &str) -> Cow<'_, str> {
 /// The entries of an object that is wanted as a whole, in order of their names'
 /// first appearance, each with its last value.
 pub(super) fn entries(
-    mut scanner: Scanner<'_>,
+    scanner: &mut Scanner<'_>,
     entries: &mut Vec<(Token, Token)>,
 ) -> Result<(), Invalid> {
     entries.clear();
-    scanner.expect(b'{', "expected an object")?;
+    scanner.open_object()?;
     let mut index_by_name = Map::<Cow<'_, str>, usize>::default();
-    while scanner.more(entries.is_empty(), b'}')? {
+    while scanner.more_properties(entries.is_empty())? {
         let name = scanner.property()?;
         scanner.colon()?;
-        let value = scanner.value()?;
+        let value = scanner.value_token()?;
         let text = scanner.resolve(name).text().unwrap_or_default();
         let index = *index_by_name.entry(text).or_insert(entries.len());
         match entries.get_mut(index) {

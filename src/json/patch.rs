@@ -179,15 +179,15 @@ impl PatchWriter<'_> {
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
             return Err(DecodeError::new(value.position(), kind));
         }
-        scanner.expect(b'{', "expected an object")?;
+        scanner.open_object()?;
         let mut properties = Vec::new();
-        while scanner.more(properties.is_empty(), b'}')? {
+        while scanner.more_properties(properties.is_empty())? {
             let name = scanner.property()?;
             scanner.colon()?;
-            let value = scanner.value_within(1)?;
+            let value = scanner.value()?;
             properties.push(Property {
                 name: scanner.resolve(name).raw(),
-                value: scanner.resolve(value).raw(),
+                value: value.raw(),
                 targets: self.patch.reader.targets(&scanner, name),
                 set: None,
                 removed: false,

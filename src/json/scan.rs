@@ -5,6 +5,7 @@
 //! depth of the wanted schema bounds.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::error::{DecodeError, DecodeErrorKind, found};
 use super::text::{hex, plain_prefix, unescape};
@@ -13,20 +14,63 @@ use super::text::{hex, plain_prefix, unescape};
 const MAX_DEPTH: u32 = u128::BITS;
 
 /// What is not JSON about a text, and where.
+///
+/// It and [`Token`] are small so that a result of them is returned in
+/// registers: through memory it costs more than the scanning itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Invalid {
-    position: usize,
-    /// What is wrong, or `None` for too deep nesting.
-    what: Option<&'static str>,
+    position: u32,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Character,
+    Colon,
+    Digit,
+    Escape,
+    LeadingZero,
+    Name,
+    Object,
+    Array,
+    Separator,
+    Surplus,
+    Surrogate,
+    Unit,
+    Value,
+    TooDeep,
+    TooEarly,
+}
+
+impl What {
+    fn describe(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Character => "a control character is in a string",
+            Self::Colon => "expected a colon after a property name",
+            Self::Digit => "expected a digit",
+            Self::Escape => "an escape sequence is unknown",
+            Self::LeadingZero => "a number has a leading zero",
+            Self::Name => "expected a property name",
+            Self::Object => "expected an object",
+            Self::Array => "expected an array",
+            Self::Separator => "expected a comma or a closing bracket",
+            Self::Surplus => "there is more after the document",
+            Self::Surrogate => "half of a surrogate pair is missing",
+            Self::Unit => "an escape sequence is not four hexadecimal digits",
+            Self::Value => "expected a value",
+            Self::TooEarly => "it ends too early",
+            Self::TooDeep => return None,
+        })
+    }
 }
 
 impl From<Invalid> for DecodeError {
     fn from(invalid: Invalid) -> Self {
-        let kind = match invalid.what {
+        let kind = match invalid.what.describe() {
             Some(what) => DecodeErrorKind::InvalidJson(what),
             None => DecodeErrorKind::TooDeep,
         };
-        Self::new(invalid.position, kind)
+        Self::new(invalid.position as usize, kind)
     }
 }
 
@@ -63,9 +107,15 @@ impl Kind {
 /// A value's place in a document.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Token {
+    start: u32,
+    end: u32,
     pub(super) kind: Kind,
-    start: usize,
-    end: usize,
+}
+
+impl Token {
+    fn span(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 /// A value of a document that has been scanned.
@@ -76,27 +126,22 @@ pub(super) struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) fn new(document: &'a str, token: Token) -> Self {
-        Self { document, token }
-    }
-
     pub(super) fn kind(&self) -> Kind {
         self.token.kind
     }
 
     pub(super) fn position(&self) -> usize {
-        self.token.start
+        self.token.span().start
     }
 
     /// The value as it stands in the document.
     pub(super) fn raw(&self) -> &'a str {
-        let Token { start, end, .. } = self.token;
-        self.document.get(start..end).unwrap_or_default()
+        self.document.get(self.token.span()).unwrap_or_default()
     }
 
     /// What stands between the quotes of a string.
     pub(super) fn quoted(&self) -> &'a str {
-        let Token { start, end, .. } = self.token;
+        let Range { start, end } = self.token.span();
         self.document.get(start + 1..end - 1).unwrap_or_default()
     }
 
@@ -113,11 +158,13 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A scanner for what is inside an array or an object.
+    /// A scanner that stands before it. What is in a value is known to be JSON.
     pub(super) fn scanner(&self) -> Scanner<'a> {
         Scanner {
             text: self.document,
-            position: self.token.start,
+            position: self.position(),
+            depth: 0,
+            careful: true,
         }
     }
 }
@@ -127,6 +174,10 @@ pub(super) fn utf8(payload: &[u8]) -> Result<&str, DecodeError> {
     if payload.is_empty() {
         return Err(DecodeError::new(0, DecodeErrorKind::Empty));
     }
+    if u32::try_from(payload.len()).is_err() {
+        let what = "it is larger than 4 GiB";
+        return Err(DecodeError::new(0, DecodeErrorKind::InvalidJson(what)));
+    }
     std::str::from_utf8(payload)
         .map_err(|error| DecodeError::new(error.valid_up_to(), DecodeErrorKind::InvalidUtf8))
 }
@@ -135,9 +186,9 @@ pub(super) fn utf8(payload: &[u8]) -> Result<&str, DecodeError> {
 pub(super) fn document(payload: &[u8]) -> Result<Value<'_>, DecodeError> {
     let text = utf8(payload)?;
     let mut scanner = Scanner::new(text);
-    let token = scanner.value()?;
+    let value = scanner.value()?;
     scanner.end()?;
-    Ok(Value::new(text, token))
+    Ok(value)
 }
 
 /// Whether a text is a JSON number and nothing else.
@@ -151,11 +202,24 @@ pub(super) fn is_number(text: &str) -> bool {
 pub(super) struct Scanner<'a> {
     text: &'a str,
     position: usize,
+    /// How many objects and arrays are open.
+    depth: u32,
+    careful: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, position: 0 }
+        Self {
+            text,
+            position: 0,
+            depth: 0,
+            careful: false,
+        }
+    }
+
+    /// Whether what is read was found not to be as simple as most documents are.
+    pub(super) fn is_careful(&self) -> bool {
+        self.careful
     }
 
     pub(super) fn position(&self) -> usize {
@@ -163,10 +227,15 @@ impl<'a> Scanner<'a> {
     }
 
     pub(super) fn resolve(&self, token: Token) -> Value<'a> {
-        Value::new(self.text, token)
+        Value {
+            document: self.text,
+            token,
+        }
     }
 
-    fn rest(&self) -> &'a [u8] {
+    /// What was not scanned yet.
+    #[inline]
+    pub(super) fn rest(&self) -> &'a [u8] {
         self.text
             .as_bytes()
             .get(self.position..)
@@ -177,19 +246,38 @@ impl<'a> Scanner<'a> {
         self.text.as_bytes().get(self.position).copied()
     }
 
-    fn invalid(&self, what: &'static str) -> Invalid {
-        let what = match self.peek() {
-            Some(_) => what,
-            None => "it ends too early",
-        };
+    #[cold]
+    fn invalid(&self, what: What) -> Invalid {
         Invalid {
-            position: self.position,
-            what: Some(what),
+            // A document is smaller than 4 GiB.
+            position: self.position as u32,
+            what: match self.peek() {
+                Some(_) => what,
+                None => What::TooEarly,
+            },
+        }
+    }
+
+    /// The token from `start` to here.
+    fn token(&self, start: usize, kind: Kind) -> Token {
+        Token {
+            start: start as u32,
+            end: self.position as u32,
+            kind,
         }
     }
 
     /// The next byte after white space.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<u8> {
+        match self.peek() {
+            Some(byte) if byte > b' ' => Some(byte),
+            _ => self.next_after_white_space(),
+        }
+    }
+
+    #[cold]
+    fn next_after_white_space(&mut self) -> Option<u8> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.position += 1,
@@ -205,87 +293,114 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    pub(super) fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), Invalid> {
-        if self.take(byte) {
-            return Ok(());
-        }
-        Err(self.invalid(what))
-    }
-
-    /// Takes exactly this text if it comes next after white space.
-    pub(super) fn take_text(&mut self, text: &str) -> bool {
-        self.next();
-        let taken = self.rest().starts_with(text.as_bytes());
+    /// Takes exactly this text if it comes next.
+    #[inline]
+    pub(super) fn take_text(&mut self, text: &[u8]) -> bool {
+        let taken = self.rest().starts_with(text);
         if taken {
             self.position += text.len();
         }
         taken
     }
 
+    /// Takes the opening bracket of an object.
+    pub(super) fn open_object(&mut self) -> Result<(), Invalid> {
+        self.open(b'{', What::Object)
+    }
+
+    /// Takes the opening bracket of an array.
+    pub(super) fn open_array(&mut self) -> Result<(), Invalid> {
+        self.open(b'[', What::Array)
+    }
+
+    fn open(&mut self, bracket: u8, what: What) -> Result<(), Invalid> {
+        if self.next() != Some(bracket) {
+            return Err(self.invalid(what));
+        }
+        if self.depth == MAX_DEPTH {
+            return Err(self.invalid(What::TooDeep));
+        }
+        self.depth += 1;
+        self.position += 1;
+        Ok(())
+    }
+
     /// Checks that nothing but white space is left.
     pub(super) fn end(&mut self) -> Result<(), Invalid> {
         match self.next() {
             None => Ok(()),
-            Some(_) => Err(self.invalid("there is more after the document")),
+            Some(_) => Err(self.invalid(What::Surplus)),
         }
     }
 
-    /// Goes on to the next element of an array or object after its opening
-    /// bracket, `first`, or after an element; false at its closing bracket.
-    pub(super) fn more(&mut self, first: bool, close: u8) -> Result<bool, Invalid> {
-        if self.take(close) {
-            return Ok(false);
-        }
-        if first || self.take(b',') {
+    /// Goes on to the next property of an object after its opening bracket,
+    /// `first`, or after a property; false at its closing bracket.
+    #[inline]
+    pub(super) fn more_properties(&mut self, first: bool) -> Result<bool, Invalid> {
+        self.more(first, b'}')
+    }
+
+    /// Goes on to the next element of an array in the same way.
+    #[inline]
+    pub(super) fn more_elements(&mut self, first: bool) -> Result<bool, Invalid> {
+        self.more(first, b']')
+    }
+
+    #[inline]
+    fn more(&mut self, first: bool, close: u8) -> Result<bool, Invalid> {
+        if !first && self.take(b',') {
             return Ok(true);
         }
-        Err(self.invalid(SEPARATOR))
+        if self.take(close) {
+            self.depth -= 1;
+            return Ok(false);
+        }
+        match first {
+            true => Ok(true),
+            false => Err(self.invalid(What::Separator)),
+        }
     }
 
-    /// Scans one value, which may be nested as deep as a document may be.
-    pub(super) fn value(&mut self) -> Result<Token, Invalid> {
-        self.value_within(0)
+    /// Scans one value.
+    pub(super) fn value(&mut self) -> Result<Value<'a>, Invalid> {
+        let token = self.value_token()?;
+        Ok(self.resolve(token))
     }
 
-    /// Scans one value that is inside of so many objects and arrays.
-    pub(super) fn value_within(&mut self, outer: u32) -> Result<Token, Invalid> {
+    /// Scans one value.
+    #[inline]
+    pub(super) fn value_token(&mut self) -> Result<Token, Invalid> {
         self.next();
         let start = self.position;
-        let kind = match self.peek() {
-            Some(b'{') => {
-                self.nested(outer)?;
-                Kind::Object
-            }
-            Some(b'[') => {
-                self.nested(outer)?;
-                Kind::Array
-            }
-            _ => self.scalar()?,
-        };
-        Ok(Token {
-            kind,
-            start,
-            end: self.position,
-        })
+        let kind = self.skip()?;
+        Ok(self.token(start, kind))
+    }
+
+    /// Scans one value that nobody wants.
+    #[inline]
+    pub(super) fn skip(&mut self) -> Result<Kind, Invalid> {
+        match self.next() {
+            Some(b'"') => self.string(),
+            Some(b'{') => self.nested().map(|()| Kind::Object),
+            Some(b'[') => self.nested().map(|()| Kind::Array),
+            _ => self.scalar(),
+        }
     }
 
     /// Skips an object or array. One bit per open level says which it is.
-    fn nested(&mut self, outer: u32) -> Result<(), Invalid> {
+    fn nested(&mut self) -> Result<(), Invalid> {
         let mut objects: u128 = 0;
-        let mut depth = outer;
+        let outer = self.depth;
         loop {
             // At a value.
             let open = self.next();
             if let Some(b'{' | b'[') = open {
-                if depth == MAX_DEPTH {
-                    return Err(Invalid {
-                        position: self.position,
-                        what: None,
-                    });
+                if self.depth == MAX_DEPTH {
+                    return Err(self.invalid(What::TooDeep));
                 }
                 let object = open == Some(b'{');
                 objects = objects << 1 | u128::from(object);
-                depth += 1;
+                self.depth += 1;
                 self.position += 1;
                 if self.next() != Some(if object { b'}' } else { b']' }) {
                     if object {
@@ -309,12 +424,12 @@ impl<'a> Scanner<'a> {
                     }
                     Some(b'}') if object => {}
                     Some(b']') if !object => {}
-                    _ => return Err(self.invalid(SEPARATOR)),
+                    _ => return Err(self.invalid(What::Separator)),
                 }
                 self.position += 1;
                 objects >>= 1;
-                depth -= 1;
-                if depth == outer {
+                self.depth -= 1;
+                if self.depth == outer {
                     return Ok(());
                 }
             }
@@ -323,26 +438,47 @@ impl<'a> Scanner<'a> {
 
     fn name(&mut self) -> Result<(), Invalid> {
         self.property()?;
-        self.expect(b':', COLON)
+        self.colon()
     }
 
     /// Scans a property name.
     pub(super) fn property(&mut self) -> Result<Token, Invalid> {
         if self.next() != Some(b'"') {
-            return Err(self.invalid("expected a property name"));
+            return Err(self.invalid(What::Name));
         }
         let start = self.position;
         let kind = self.string()?;
-        Ok(Token {
-            kind,
-            start,
-            end: self.position,
-        })
+        Ok(self.token(start, kind))
     }
 
     /// Takes the colon after a property name.
     pub(super) fn colon(&mut self) -> Result<(), Invalid> {
-        self.expect(b':', COLON)
+        match self.take(b':') {
+            true => Ok(()),
+            false => Err(self.invalid(What::Colon)),
+        }
+    }
+
+    /// Takes a string without escapes, if one comes next.
+    #[inline]
+    pub(super) fn plain_string(&mut self) -> Option<&'a str> {
+        let (quote, rest) = self.rest().split_first()?;
+        if *quote != b'"' {
+            return None;
+        }
+        let length = plain_prefix(rest);
+        if rest.get(length) != Some(&b'"') {
+            return None;
+        }
+        let start = self.position + 1;
+        self.position = start + length + 1;
+        self.text.get(start..start + length)
+    }
+
+    /// Takes so many bytes, which somebody has found to be a value.
+    #[inline]
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.position += bytes;
     }
 
     fn scalar(&mut self) -> Result<Kind, Invalid> {
@@ -352,7 +488,7 @@ impl<'a> Scanner<'a> {
             Some(b't') => self.literal("true", Kind::Boolean(true)),
             Some(b'f') => self.literal("false", Kind::Boolean(false)),
             Some(b'n') => self.literal("null", Kind::Null),
-            _ => Err(self.invalid("expected a value")),
+            _ => Err(self.invalid(What::Value)),
         }
     }
 
@@ -361,7 +497,7 @@ impl<'a> Scanner<'a> {
             self.position += text.len();
             return Ok(kind);
         }
-        Err(self.invalid("expected a value"))
+        Err(self.invalid(What::Value))
     }
 
     fn number(&mut self) -> Result<Kind, Invalid> {
@@ -373,7 +509,7 @@ impl<'a> Scanner<'a> {
             _ => self.digits()?,
         }
         if let Some(b'0'..=b'9') = self.peek() {
-            return Err(self.invalid("a number has a leading zero"));
+            return Err(self.invalid(What::LeadingZero));
         }
         let mut integer = true;
         if self.peek() == Some(b'.') {
@@ -399,7 +535,7 @@ impl<'a> Scanner<'a> {
             .position(|byte| !byte.is_ascii_digit())
             .unwrap_or(rest.len());
         if digits == 0 {
-            return Err(self.invalid("expected a digit"));
+            return Err(self.invalid(What::Digit));
         }
         self.position += digits;
         Ok(())
@@ -419,7 +555,7 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
-                _ => return Err(self.invalid("a control character is in a string")),
+                _ => return Err(self.invalid(What::Character)),
             }
         }
     }
@@ -433,13 +569,13 @@ impl<'a> Scanner<'a> {
                     let low = self.rest().starts_with(b"\\u");
                     self.position += usize::from(low);
                     if !low || !matches!(self.unit()?, 0xDC00..=0xDFFF) {
-                        return Err(self.invalid(SURROGATE));
+                        return Err(self.invalid(What::Surrogate));
                     }
                 }
-                0xDC00..=0xDFFF => return Err(self.invalid(SURROGATE)),
+                0xDC00..=0xDFFF => return Err(self.invalid(What::Surrogate)),
                 _ => {}
             },
-            _ => return Err(self.invalid("an escape sequence is unknown")),
+            _ => return Err(self.invalid(What::Escape)),
         }
         Ok(())
     }
@@ -447,13 +583,9 @@ impl<'a> Scanner<'a> {
     /// Takes the `u` of an escape sequence and its four digits.
     fn unit(&mut self) -> Result<u32, Invalid> {
         let Some(unit) = self.rest().get(1..5).and_then(hex) else {
-            return Err(self.invalid("an escape sequence is not four hexadecimal digits"));
+            return Err(self.invalid(What::Unit));
         };
         self.position += 5;
         Ok(unit)
     }
 }
-
-const SEPARATOR: &str = "expected a comma or a closing bracket";
-const COLON: &str = "expected a colon after a property name";
-const SURROGATE: &str = "half of a surrogate pair is missing";

@@ -12,7 +12,7 @@ use arrow::datatypes::TimeUnit;
 use chrono::{DateTime, Offset, TimeZone};
 
 use super::error::found;
-use super::number::{scaled, write_integer, write_padded, write_unsigned};
+use super::number::{digit_run, power_of_ten, scaled, write_integer, write_padded, write_unsigned};
 use super::types::digits;
 
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
@@ -183,6 +183,63 @@ pub(super) fn parse_timestamp(text: &str, unit: TimeUnit, zone: &Zone) -> Result
     };
     let value = to_unit(seconds - i128::from(offset), fraction, unit)?;
     i64::try_from(value).map_err(|_| found::TIME_RANGE)
+}
+
+/// The timestamp at the start of these bytes if it is universal time in quotes,
+/// `"2026-11-24T09:30:00.125Z"`, and how many bytes it takes; `None` where
+/// [`parse_timestamp`] has to be asked.
+#[inline]
+pub(super) fn short_timestamp(bytes: &[u8], unit: TimeUnit) -> Option<(i64, usize)> {
+    let [
+        b'"',
+        y0,
+        y1,
+        y2,
+        y3,
+        b'-',
+        m0,
+        m1,
+        b'-',
+        d0,
+        d1,
+        b'T',
+        rest @ ..,
+    ] = bytes
+    else {
+        return None;
+    };
+    let [h0, h1, b':', n0, n1, b':', s0, s1, rest @ ..] = rest else {
+        return None;
+    };
+    let pair = |tens: &u8, ones: &u8| {
+        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+        (tens <= 9 && ones <= 9).then(|| i64::from(tens * 10 + ones))
+    };
+    let year = pair(y0, y1)? * 100 + pair(y2, y3)?;
+    let (month, day) = (pair(m0, m1)?, pair(d0, d1)?);
+    let (hours, minutes, seconds) = (pair(h0, h1)?, pair(n0, n1)?, pair(s0, s1)?);
+    let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
+    if !is_date || hours > 23 || minutes > 59 || seconds > 59 {
+        return None;
+    }
+    let (fraction, places, rest) = match rest {
+        [b'.', rest @ ..] => {
+            let (fraction, places) = digit_run(rest, 0);
+            (fraction, places, rest.get(places..).filter(|_| places > 0)?)
+        }
+        _ => (0, 0, rest),
+    };
+    let [b'Z', b'"', rest @ ..] = rest else {
+        return None;
+    };
+    let unit_places = digits(unit) as usize;
+    let fraction = fraction * power_of_ten(unit_places.checked_sub(places)?)?;
+    let days = days_from_civil(year, month, day);
+    let seconds = days * SECONDS_PER_DAY + (hours * 60 + minutes) * 60 + seconds;
+    let value = seconds
+        .checked_mul(power_of_ten(unit_places)?.cast_signed())?
+        .checked_add(fraction.cast_signed())?;
+    Some((value, bytes.len() - rest.len()))
 }
 
 /// Local seconds since the epoch, the digits of their fraction, and the offset.

@@ -8,6 +8,7 @@ pub(super) fn hex(digits: &[u8]) -> Option<u32> {
 }
 
 /// How many bytes come before the first quote, backslash or control character.
+#[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);

@@ -65,6 +65,20 @@ fn the_last_of_duplicates_wins() {
     assert_eq!(row(&["a"], r#"{"a":"x","a":"y"}"#), [some("y")]);
     assert_eq!(row(&["a"], r#"{"a":"x","a":null}"#), [None]);
     assert_eq!(row(&["a"], r#"{"A":"x","A":"y"}"#), [some("y")]);
+    let number = Fields::from(vec![Field::new("n", DataType::Int8, false)]);
+    let fields = field("o", DataType::Struct(number));
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    for payload in [
+        // What comes later also takes the place of what does not fit.
+        r#"{"o":{"n":"no","n":1,"n":2}}"#,
+        r#"{"o":{"n":1},"o":7,"o":{"n":null,"n":2}}"#,
+        r#"{"o":{"n":2}}"#,
+    ] {
+        decoder.append(payload.as_bytes()).unwrap();
+    }
+    let column = decoder.finish().unwrap().remove(0);
+    let numbers = column.as_struct().column(0).as_primitive::<Int8Type>();
+    assert_eq!(numbers.values(), &[2, 2, 2]);
 }
 
 #[test]
@@ -201,6 +215,12 @@ fn nesting_is_bounded_at_128_levels() {
                 .is_err()
         );
     }
+    // Levels that the schema knows are levels too.
+    let fields = field("a", DataType::new_list(DataType::Utf8, true));
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    decoder.append(nested("[", "]", 127).as_bytes()).unwrap();
+    let error = decoder.append(nested("[", "]", 128).as_bytes());
+    assert_eq!(error.unwrap_err().kind, DecodeErrorKind::TooDeep);
     let mut inference = ValueInference::new();
     inference
         .add(format!("{}{}", "[".repeat(128), "]".repeat(128)).as_bytes())

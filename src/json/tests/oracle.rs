@@ -1,7 +1,7 @@
 //! What is JSON is what another parser says is JSON.
 
 use arrow::array::AsArray;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int64Type, TimeUnit};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -243,6 +243,39 @@ fn mutate(mut bytes: Vec<u8>, edits: &[(u8, prop::sample::Index, u8)]) -> Vec<u8
     bytes
 }
 
+/// The value and whether it fits, or what is wrong.
+fn outcome(data_type: &DataType, json: &str) -> Result<ArrayRef, DecodeErrorKind> {
+    let field = Field::new("v", data_type.clone(), true);
+    let mut decoder = ValueDecoder::try_new(&field, &DecodeOptions::default()).unwrap();
+    let result = decoder.append(json.as_bytes());
+    let array = decoder.finish().unwrap();
+    result.map(|()| array).map_err(|error| error.kind)
+}
+
+/// Digits, of which there may be more than any number type holds.
+fn number() -> impl Strategy<Value = String> {
+    let fraction = prop_oneof![
+        3 => Just(String::new()),
+        3 => r"\.[0-9]{1,3}",
+        1 => r"\.0{1,4}",
+        1 => r"\.[0-9]{1,25}",
+    ];
+    let whole = prop_oneof![3 => "-?(0|[1-9][0-9]{0,6})", 1 => "-?(0|[1-9][0-9]{0,24})"];
+    (whole, fraction).prop_map(|(whole, fraction)| whole + &fraction)
+}
+
+/// A date and a time without an offset, or nearly so.
+fn date_time() -> impl Strategy<Value = String> {
+    let usual = "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]";
+    let fraction = prop_oneof![
+        Just(String::new()),
+        r"\.[0-9]{1,3}",
+        r"\.[0-9]{0,3}0{0,9}",
+        r"\.[0-9]{4,21}",
+    ];
+    (usual, fraction).prop_map(|(date_time, fraction)| date_time + &fraction)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -270,5 +303,75 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
         check(&bytes);
+    }
+
+    // The usual spellings have a short way of their own.
+    #[test]
+    fn a_number_is_the_same_with_an_exponent_of_zero(number in number()) {
+        for data_type in [
+            DataType::Int8,
+            DataType::UInt16,
+            DataType::Int64,
+            DataType::UInt64,
+            DataType::Float64,
+            DataType::Decimal32(9, 2),
+            DataType::Decimal64(18, 18),
+            DataType::Decimal128(12, 2),
+            DataType::Decimal128(38, 10),
+            DataType::Decimal128(5, -2),
+            DataType::Decimal256(76, 20),
+        ] {
+            prop_assert_eq!(
+                outcome(&data_type, &number),
+                outcome(&data_type, &format!("{number}e0")),
+                "{} as {}", number, data_type
+            );
+        }
+    }
+
+    #[test]
+    fn universal_time_is_the_same_with_an_offset_of_zero(date_time in date_time()) {
+        for unit in [
+            TimeUnit::Second,
+            TimeUnit::Millisecond,
+            TimeUnit::Microsecond,
+            TimeUnit::Nanosecond,
+        ] {
+            for zone in [None, Some("UTC"), Some("Europe/Berlin")] {
+                let data_type = DataType::Timestamp(unit, zone.map(Into::into));
+                prop_assert_eq!(
+                    outcome(&data_type, &format!("\"{date_time}Z\"")),
+                    outcome(&data_type, &format!("\"{date_time}+00:00\"")),
+                    "{} as {}", date_time, data_type
+                );
+            }
+        }
+    }
+
+    // An object in which a property stands twice is read in another way.
+    #[test]
+    fn a_document_is_the_same_with_a_property_twice(json in json()) {
+        let nested = Fields::from(vec![
+            Field::new("a", DataType::Utf8View, true),
+            Field::new("c", DataType::new_list(DataType::Utf8, true), true),
+        ]);
+        let fields = Fields::from(vec![
+            Field::new("a", DataType::Struct(nested.clone()), true),
+            Field::new("b", DataType::new_list(DataType::Struct(nested), true), true),
+            Field::new("c", DataType::Float64, true),
+            Field::new("twice", DataType::Null, true),
+        ]);
+        let twice = json.trim_start().strip_prefix('{').map(|rest| {
+            let comma = if rest.trim_start().starts_with('}') { "" } else { "," };
+            format!(r#"{{"twice":null,"twice":null{comma}{rest}"#)
+        });
+        let read = |json: &str| {
+            let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+            let result = decoder.append(json.as_bytes()).map_err(|error| (error.path, error.kind));
+            (result, decoder.finish().unwrap())
+        };
+        if let Some(twice) = twice {
+            prop_assert_eq!(read(&json), read(&twice), "{}", json);
+        }
     }
 }
