@@ -17,6 +17,8 @@ use datafusion_kafka::json::{DecodeOptions, EncodeOptions, RowDecoder, RowEncode
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 
+#[allow(dead_code)]
+#[path = "support/orders.rs"]
 mod orders;
 
 const ROWS: usize = 8192;

@@ -10,9 +10,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    dead_code,
-    missing_docs,
-    unreachable_pub
+    missing_docs
 )]
 
 use std::sync::Arc;
@@ -26,12 +24,12 @@ use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::json::{DecodeOptions, EncodeOptions, RowDecoder, RowEncoder};
 use datafusion_kafka::{KafkaConfig, KafkaTable, WriteReport, register_kafka};
-use rdkafka::config::ClientConfig;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::producer::Producer as _;
 
-#[path = "../tests/it/broker.rs"]
-mod broker;
-mod orders;
+use crate::support::rounds::{median, median_ratio};
+use crate::support::{from_env, orders, topic};
+
+mod support;
 
 const PARTITIONS: i32 = 4;
 
@@ -43,19 +41,14 @@ struct Data {
 }
 
 fn main() {
-    // `cargo test --benches` only wants to know that it starts.
-    if std::env::args().any(|argument| argument == "--test") {
+    if support::words().is_none() {
         return;
     }
-    let broker = match broker::broker() {
-        Ok(broker) => broker,
-        Err(why) => {
-            println!("left out: no Kafka broker: {why}");
-            return;
-        }
+    let Some(broker) = support::broker() else {
+        return;
     };
     let rows = from_env("INSERT_ROWS", 1_000_000);
-    let rounds = from_env("INSERT_ROUNDS", 5);
+    let rounds: u64 = from_env("INSERT_ROUNDS", 5);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let data = data(rows);
     let bytes: usize = data.records.iter().map(|(k, p)| k.len() + p.len()).sum();
@@ -64,7 +57,6 @@ fn main() {
     let ctx = runtime.block_on(session(&broker.servers, &data, topic, exactly_once));
     let run = |sql: &str| runtime.block_on(write(&ctx, sql));
 
-    // In turns, so that a machine that slows down slows all of them down.
     let names = [
         "INSERT",
         "INSERT, exactly once",
@@ -89,7 +81,7 @@ fn main() {
                 rows
             };
             assert_eq!(report.rows, expected, "{statement}");
-            times.push(time);
+            times.push(time.as_secs_f64());
         }
     }
     let (_, report) = run(
@@ -98,15 +90,14 @@ fn main() {
          address, note FROM rows",
     );
     println!();
-    let base = median(&mut bare);
     println!(
         "{rows} rows, {} MB of keys and payloads, {PARTITIONS} partitions; bare producer {:.2} s",
         bytes / 1_000_000,
-        base.as_secs_f64()
+        median(bare.iter().copied())
     );
     println!("| statement | rate, as a ratio to a bare producer |\n|---|---|");
-    for (name, times) in names.into_iter().zip(&mut times) {
-        let ratio = base.as_secs_f64() / median(times).as_secs_f64();
+    for (name, times) in names.into_iter().zip(&times) {
+        let ratio = median_ratio(&bare, times);
         println!("| {name} | {ratio:.2} |");
     }
     println!(
@@ -181,35 +172,12 @@ async fn write(ctx: &SessionContext, sql: &str) -> (Duration, WriteReport) {
 }
 
 /// rdkafka's producer with records that are there already, as safe as an INSERT.
-fn bare_produce(servers: &str, topic: &str, data: &Data) -> Duration {
+fn bare_produce(servers: &str, topic: &str, data: &Data) -> f64 {
     let start = Instant::now();
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", servers)
-        .set("enable.idempotence", "true")
-        .set("partitioner", "murmur2_random")
-        .set("linger.ms", "20")
-        .set("batch.size", "1000000")
-        .create()
-        .unwrap();
+    let producer = topic::producer(servers, &[("enable.idempotence", "true")]);
     for (key, payload) in &data.records {
-        let mut record = BaseRecord::to(topic).key(key).payload(payload);
-        while let Err((_, returned)) = producer.send(record) {
-            record = returned;
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        topic::send(&producer, topic, key, Some(payload));
     }
     producer.flush(Duration::from_secs(120)).unwrap();
-    start.elapsed()
-}
-
-fn median(times: &mut [Duration]) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
-}
-
-fn from_env(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
+    start.elapsed().as_secs_f64()
 }

@@ -1,0 +1,43 @@
+//! Queries over topics on a real broker, as ratios to a bare consume of the same topic.
+//!
+//! `cargo bench --bench snapshot` starts a broker as the tests do (or uses
+//! `KAFKA_BOOTSTRAP_SERVERS`), fills topics and prints tables; CONTRIBUTING.md says which. Every
+//! run is a new session in a process of its own, as a program that asks one question has. All
+//! figures come from one run of the bench; only ratios mean anything on another machine.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod growth;
+mod matrix;
+mod query;
+mod ratios;
+#[path = "../support/mod.rs"]
+mod support;
+mod table;
+
+fn main() {
+    let Some(words) = support::words() else {
+        return;
+    };
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if let ["run", what @ ..] = words.as_slice() {
+        return query::run(what);
+    }
+    let Some(broker) = support::broker() else {
+        return;
+    };
+    let rounds = support::from_env("SNAPSHOT_ROUNDS", 5);
+    match words.as_slice() {
+        [] => table::print(broker, rounds),
+        ["matrix", dimensions @ ..] => matrix::print(broker, rounds, dimensions),
+        ["growth"] => growth::print(broker, rounds),
+        _ => println!("usage: cargo bench --bench snapshot [-- matrix [dimension ..] | -- growth]"),
+    }
+}

@@ -1,0 +1,40 @@
+//! What the benches share: the broker, topics of orders, a bare consumer, and how runs are measured.
+
+// Each bench uses some of this.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod bare;
+#[path = "../../tests/it/broker.rs"]
+pub mod broker;
+pub mod orders;
+pub mod process;
+pub mod rounds;
+pub mod topic;
+
+use std::str::FromStr;
+
+use broker::Broker;
+
+/// The words after `cargo bench --bench NAME --`, or nothing if this is no bench: `cargo test
+/// --benches` only wants to know that it starts.
+pub fn words() -> Option<Vec<String>> {
+    let (options, words): (Vec<_>, Vec<_>) = std::env::args()
+        .skip(1)
+        .partition(|word| word.starts_with("--"));
+    options.contains(&"--bench".to_owned()).then_some(words)
+}
+
+/// The broker as the tests find it, or nothing, aloud.
+pub fn broker() -> Option<&'static Broker> {
+    broker::broker()
+        .inspect_err(|why| println!("left out: no Kafka broker: {why}"))
+        .ok()
+}
+
+pub fn from_env<T: FromStr>(name: &str, default: T) -> T {
+    let value = std::env::var(name).ok();
+    value.map_or(default, |value| {
+        let parsed = value.parse().ok();
+        parsed.unwrap_or_else(|| panic!("{name}={value} is not a number"))
+    })
+}

@@ -1,0 +1,58 @@
+//! Runs in processes of their own: no memory that an earlier run left in the allocator is taken for
+//! this one's.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// What one run came to.
+#[derive(Debug)]
+pub struct Figures {
+    pub seconds: f64,
+    pub rows: u64,
+    /// The peak of resident memory, less that of the process before the run; in MB, where the
+    /// system tells.
+    pub peak_mb: Option<u64>,
+}
+
+/// Runs this program again with other words, which are to make it [`report`].
+pub fn fresh(words: &[&str]) -> Figures {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .arg("--bench")
+        .args(words)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{words:?} failed");
+    let output = String::from_utf8(output.stdout).unwrap();
+    let mut figures = output.split_whitespace();
+    Figures {
+        seconds: figures.next().unwrap().parse().unwrap(),
+        rows: figures.next().unwrap().parse().unwrap(),
+        peak_mb: figures.next().unwrap().parse().ok(),
+    }
+}
+
+/// Does the work and says what it came to, in the form that [`fresh`] reads.
+pub fn report(work: impl FnOnce() -> usize) {
+    let idle = memory_kb("self", "VmRSS");
+    let start = Instant::now();
+    let rows = work();
+    let seconds = start.elapsed().as_secs_f64();
+    let peak = memory_kb("self", "VmHWM");
+    let peak_mb = idle
+        .zip(peak)
+        .map(|(idle, peak)| peak.saturating_sub(idle) / 1024);
+    println!("{seconds} {rows} {}", megabytes(peak_mb));
+}
+
+/// A figure of `/proc/PID/status`, where there is one.
+pub fn memory_kb(process: &str, figure: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find(|line| line.starts_with(figure))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+pub fn megabytes(mb: Option<u64>) -> String {
+    mb.map_or("-".to_owned(), |mb| mb.to_string())
+}
