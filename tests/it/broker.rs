@@ -117,7 +117,7 @@ fn say(line: &str) {
 const POM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker/pom.xml");
 
 /// The directory that holds Kafka's jars, filled by Maven the first time.
-fn jars() -> Result<PathBuf, String> {
+pub fn jars() -> Result<PathBuf, String> {
     run(Command::new("java").arg("-version"), "Java (17 or later)")?;
 
     let pom = fs::read_to_string(POM).map_err(|e| format!("{POM}: {e}"))?;
