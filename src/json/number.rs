@@ -1,7 +1,5 @@
 //! Numbers, exactly: from JSON digits to integers and decimals, and back.
 
-use std::io::Write;
-
 use arrow::datatypes::i256;
 
 use super::error::found;
@@ -238,52 +236,53 @@ pub(super) fn integer(number: &str) -> Result<i128, &'static str> {
 
 /// Writes an integer.
 pub(super) fn write_integer(value: i64, out: &mut Vec<u8>) {
-    if value < 0 {
-        out.push(b'-');
-    }
-    write_unsigned(value.unsigned_abs(), out);
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Writes an integer without a sign.
-pub(super) fn write_unsigned(mut value: u64, out: &mut Vec<u8>) {
-    let start = out.len();
-    loop {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.get_mut(start..).unwrap_or_default().reverse();
+pub(super) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
 /// Writes an integer without a sign, with zeros in front to so many digits.
-pub(super) fn write_padded(mut value: u64, width: u32, out: &mut Vec<u8>) {
-    let start = out.len();
-    for _ in 0..width {
-        out.push(b'0' + (value % 10) as u8);
-        value /= 10;
-    }
-    out.get_mut(start..).unwrap_or_default().reverse();
+pub(super) fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(value);
+    out.resize(out.len() + width.saturating_sub(digits.len()), b'0');
+    out.extend_from_slice(digits.as_bytes());
 }
 
-/// Writes a decimal with all the digits of its scale.
-pub(super) fn write_decimal(value: impl std::fmt::Display, scale: i8, out: &mut Vec<u8>) {
-    let mut start = out.len();
-    // Writing into a vector cannot fail.
-    let _ = write!(out, "{value}");
-    if out.get(start) == Some(&b'-') {
-        start += 1;
+/// The two digits of a number below 100.
+pub(super) fn two_digits(value: i64) -> [u8; 2] {
+    [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8]
+}
+
+/// Writes a decimal with all the digits of its scale; `integer` is its value
+/// without the decimal point.
+pub(super) fn write_decimal(integer: &str, scale: i8, out: &mut Vec<u8>) {
+    let digits = integer.strip_prefix('-').unwrap_or(integer);
+    if digits.len() < integer.len() {
+        out.push(b'-');
     }
-    let digits = out.len() - start;
     let places = usize::from(scale.unsigned_abs());
-    if scale > 0 {
-        if digits <= places {
-            let zeros = std::iter::repeat_n(b'0', places + 1 - digits);
-            out.splice(start..start, zeros);
+    if scale <= 0 {
+        out.extend_from_slice(digits.as_bytes());
+        if digits != "0" {
+            out.resize(out.len() + places, b'0');
         }
-        out.insert(out.len() - places, b'.');
-    } else if out.get(start..) != Some(b"0") {
-        out.resize(out.len() + places, b'0');
+        return;
+    }
+    match digits.len().checked_sub(places) {
+        Some(whole) if whole > 0 => {
+            let (whole, fraction) = digits.split_at(whole);
+            out.extend_from_slice(whole.as_bytes());
+            out.push(b'.');
+            out.extend_from_slice(fraction.as_bytes());
+        }
+        _ => {
+            out.extend_from_slice(b"0.");
+            out.resize(out.len() + places - digits.len(), b'0');
+            out.extend_from_slice(digits.as_bytes());
+        }
     }
 }

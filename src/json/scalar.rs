@@ -253,7 +253,10 @@ where
         if quote {
             out.push(b'"');
         }
-        write_decimal(value, scale, out);
+        match value.to_i64() {
+            Some(value) => write_decimal(itoa::Buffer::new().format(value), scale, out),
+            None => write_decimal(&value.to_string(), scale, out),
+        }
         if quote {
             out.push(b'"');
         }

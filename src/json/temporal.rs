@@ -12,7 +12,9 @@ use arrow::datatypes::TimeUnit;
 use chrono::{DateTime, Offset, TimeZone};
 
 use super::error::found;
-use super::number::{digit_run, power_of_ten, scaled, write_integer, write_padded, write_unsigned};
+use super::number::{
+    digit_run, power_of_ten, scaled, two_digits, write_integer, write_padded, write_unsigned,
+};
 use super::types::digits;
 
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
@@ -403,26 +405,27 @@ pub(super) fn write_timestamp(value: i64, unit: TimeUnit, zone: &Zone, out: &mut
 /// Writes a date, given in days since the epoch.
 pub(super) fn write_date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(days);
+    let ([m0, m1], [d0, d1]) = (two_digits(month), two_digits(day));
+    if (0..=9999).contains(&year) {
+        let ([y0, y1], [y2, y3]) = (two_digits(year / 100), two_digits(year % 100));
+        out.extend_from_slice(&[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1]);
+        return;
+    }
     if year < 0 {
         out.push(b'-');
-    } else if year > 9999 {
+    } else {
         out.push(b'+');
     }
-    let magnitude = year.unsigned_abs();
-    write_padded(magnitude, magnitude.max(1).ilog10().max(3) + 1, out);
-    out.push(b'-');
-    write_padded(month.unsigned_abs(), 2, out);
-    out.push(b'-');
-    write_padded(day.unsigned_abs(), 2, out);
+    write_padded(year.unsigned_abs(), 4, out);
+    out.extend_from_slice(&[b'-', m0, m1, b'-', d0, d1]);
 }
 
 /// Writes a time of day, given in seconds and their fraction of so many digits.
 pub(super) fn write_time(seconds: i64, fraction: i64, places: u32, out: &mut Vec<u8>) {
-    write_padded(seconds.unsigned_abs() / 3600, 2, out);
-    out.push(b':');
-    write_padded(seconds.unsigned_abs() / 60 % 60, 2, out);
-    out.push(b':');
-    write_padded(seconds.unsigned_abs() % 60, 2, out);
+    let [h0, h1] = two_digits(seconds / 3600);
+    let [m0, m1] = two_digits(seconds / 60 % 60);
+    let [s0, s1] = two_digits(seconds % 60);
+    out.extend_from_slice(&[h0, h1, b':', m0, m1, b':', s0, s1]);
     write_fraction(fraction.unsigned_abs(), places, out);
 }
 
@@ -436,7 +439,7 @@ fn write_fraction(mut fraction: u64, mut places: u32, out: &mut Vec<u8>) {
         places -= 3;
     }
     out.push(b'.');
-    write_padded(fraction, places, out);
+    write_padded(fraction, places as usize, out);
 }
 
 /// Writes a duration, given in units.
