@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::client::{ClientOptions, Property, check_servers};
 use super::java;
+use super::layers::Options;
 use super::property::{self, SERVERS};
 use crate::error::{Error, Result};
 
@@ -18,6 +19,43 @@ pub(super) struct Line {
     pub(super) number: usize,
     pub(super) name: String,
     pub(super) value: String,
+}
+
+impl Options {
+    /// Client properties in librdkafka's or in Java's spelling, such as those of a
+    /// command line, as options `kafka.client.<property>`. Those that mean something
+    /// to Java only are left out.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for what cannot be said in librdkafka's terms.
+    ///
+    /// ```
+    /// # fn main() -> datafusion_kafka::error::Result<()> {
+    /// use datafusion_kafka::Options;
+    ///
+    /// let java = [("fetch.max.wait.ms", "100"), ("max.poll.records", "10")];
+    /// let options = Options::from_properties(java)?;
+    /// assert_eq!(options, Options::new().set("kafka.client.fetch.wait.max.ms", "100"));
+    /// # Ok(()) }
+    /// ```
+    pub fn from_properties<'a>(
+        properties: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Options> {
+        let lines = properties.into_iter().enumerate();
+        let lines = lines.map(|(index, (name, value))| Line {
+            number: index + 1,
+            name: name.to_owned(),
+            value: value.to_owned(),
+        });
+        let lines = java::translate(lines.collect()).map_err(|refused| Error::InvalidOption {
+            key: refused.line.name,
+            reason: refused.reason,
+        })?;
+        let options = lines.into_iter();
+        Ok(options
+            .map(|line| (format!("kafka.client.{}", line.name), line.value))
+            .collect())
+    }
 }
 
 /// The properties in the file at `path`, which the option `key` names as `given`.

@@ -212,3 +212,29 @@ fn a_missing_file_is_named() {
     assert!(message.contains("kafka.client.sasl.password"), "{message}");
     assert!(message.contains("/no/such/file"), "{message}");
 }
+
+#[test]
+fn properties_of_a_command_line_may_be_in_javas_spelling() {
+    let login = "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                 username=\"u\" password=\"hunter2\";";
+    let given = [
+        ("sasl.jaas.config", login),
+        ("fetch.max.wait.ms", "77"),
+        ("session.timeout.ms", "45000"),
+        ("linger.ms", "5"),
+    ];
+    let options = Options::from_properties(given).unwrap();
+    let shown: Vec<_> = options.redacted().map(|(key, _)| key).collect();
+    assert_eq!(
+        shown,
+        [
+            "kafka.client.fetch.wait.max.ms",
+            "kafka.client.linger.ms",
+            "kafka.client.sasl.password",
+            "kafka.client.sasl.username",
+        ]
+    );
+    let store = [("ssl.truststore.location", "store.jks")];
+    let error = Options::from_properties(store).unwrap_err().to_string();
+    assert!(error.contains("JKS"), "{error}");
+}
