@@ -326,7 +326,10 @@ impl Sender<'_> {
         if !options.dry_run {
             let producer = match self.producer.take() {
                 Some(producer) => producer,
-                None => Producer::new(&self.table.topic, options).await?,
+                None => {
+                    let acknowledged = self.metrics.records_acknowledged.clone();
+                    Producer::new(&self.table.topic, options, acknowledged).await?
+                }
             };
             self.producer.insert(producer).send(row, record).await?;
         }
@@ -361,6 +364,7 @@ fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
 /// Counters of a statement, shown by EXPLAIN ANALYZE.
 struct SinkMetrics {
     records_produced: Count,
+    records_acknowledged: Count,
     tombstones: Count,
     bytes_produced: Count,
     queue_full_time: Time,
@@ -371,6 +375,7 @@ impl SinkMetrics {
         let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
         SinkMetrics {
             records_produced: counter("records_produced"),
+            records_acknowledged: counter("records_acknowledged"),
             tombstones: counter("tombstones"),
             bytes_produced: counter("bytes_produced"),
             queue_full_time: MetricBuilder::new(metrics).subset_time("queue_full_time", 0),

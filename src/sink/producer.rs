@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use datafusion::error::DataFusionError;
+use datafusion::physical_plan::metrics::Count;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -39,11 +40,16 @@ pub(crate) struct Producer {
 
 impl Producer {
     /// Makes a producer and begins its transaction, where it has one. Without one
-    /// it does not wait for the brokers.
+    /// it does not wait for the brokers. What they acknowledge is counted in
+    /// `acknowledged` as well, for whoever watches the statement.
     ///
     /// # Errors
     /// [`Error::CreateClient`], [`Error::BeginTransaction`]
-    pub(crate) async fn new(topic: &str, options: &TableOptions) -> Result<Self> {
+    pub(crate) async fn new(
+        topic: &str,
+        options: &TableOptions,
+        acknowledged: Count,
+    ) -> Result<Self> {
         let mut config = options.client.producer_config()?;
         let given = ["message.timeout.ms", "delivery.timeout.ms"];
         let transactional = options.delivery == Delivery::ExactlyOnce;
@@ -57,7 +63,7 @@ impl Producer {
         if options.partitioner == Some(Partitioner::Crc32) {
             config.set("partitioner", "consistent_random");
         }
-        let native: ThreadedProducer<_> = create(&config, Acknowledgements::default())?;
+        let native: ThreadedProducer<_> = create(&config, Acknowledgements::new(acknowledged))?;
         let native = Arc::new(DropElsewhere::new(native));
         hurry(&native, topic);
         let transaction = match transactional {
@@ -245,9 +251,10 @@ const TOO_LARGE: &str = "raise the topic's `max.message.bytes`, or set \
                          `kafka.producer.batch.size` below it where no single record is too large";
 
 /// What became of the records that were sent.
-#[derive(Default)]
 pub(crate) struct Acknowledgements {
     acknowledged: AtomicU64,
+    /// The same as a metric of the plan.
+    shown: Count,
     places: Mutex<BTreeMap<i32, WrittenOffsets>>,
     /// The first row that was refused, and why.
     refused: Mutex<Option<(u64, String)>>,
@@ -256,6 +263,17 @@ pub(crate) struct Acknowledgements {
 }
 
 impl Acknowledgements {
+    fn new(shown: Count) -> Self {
+        Acknowledgements {
+            acknowledged: AtomicU64::new(0),
+            shown,
+            places: Mutex::default(),
+            refused: Mutex::default(),
+            changed: Notify::new(),
+            last_error: LastError::default(),
+        }
+    }
+
     fn count(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
     }
@@ -327,6 +345,7 @@ impl ProducerContext for Acknowledgements {
             Ok(message) => {
                 self.take(message.partition(), message.offset());
                 self.acknowledged.fetch_add(1, Ordering::Release);
+                self.shown.add(1);
             }
             Err((error, _)) => self.refuse(row as u64, error),
         }

@@ -201,14 +201,29 @@ impl KafkaScanExec {
         })
     }
 
-    fn rows_at_most(&self, partition: i32) -> usize {
+    /// How many records there were to read when the scan was planned: what the
+    /// metric `records_fetched` comes to where nothing lets reading end earlier.
+    /// Offsets that hold no record count too.
+    pub fn records_at_most(&self) -> u64 {
+        let partitions = self.kafka_partitions.iter();
+        partitions.map(|p| self.offsets_of(*p) as u64).sum()
+    }
+
+    fn offsets_of(&self, partition: i32) -> usize {
         let held = self.spec.held.get(&partition);
         let Some((held, candidates)) = held.zip(self.planned.get(&partition)) else {
             return 0;
         };
         let last = candidates.offsets.max.saturating_add(1).min(held.end);
         let first = candidates.offsets.min.max(held.start);
-        let records = usize::try_from(last.saturating_sub(first)).unwrap_or(0);
+        usize::try_from(last.saturating_sub(first)).unwrap_or(0)
+    }
+
+    fn rows_at_most(&self, partition: i32) -> usize {
+        let Some(candidates) = self.planned.get(&partition) else {
+            return 0;
+        };
+        let records = self.offsets_of(partition);
         let upsert = self.spec.table.options.mode.unwrap_or_default() == Mode::Upsert;
         let keys = candidates
             .keys
