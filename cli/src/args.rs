@@ -1,0 +1,274 @@
+//! The command line.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use clap::{Parser, ValueEnum};
+use clap_complete::Shell;
+use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreMode;
+use datafusion_cli::object_storage::is_stdin_location;
+use datafusion_cli::pool_type::PoolType;
+use datafusion_cli::print_format::PrintFormat;
+use datafusion_cli::print_options::MaxRows;
+
+const EXAMPLES: &str = "\
+Examples:
+  Look around, with nothing installed:
+    datafusion-kafka-cli --demo
+  Every topic of a cluster is a table:
+    datafusion-kafka-cli -b localhost:9092 -c \"SELECT * FROM orders LIMIT 10\"
+  A topic as CSV, with the client.properties that Kafka's own tools use:
+    datafusion-kafka-cli -b broker:9093 -F client.properties -q --format csv -c \"SELECT * FROM orders\"
+  A topic and a file:
+    datafusion-kafka-cli -b localhost:9092 -c \"SELECT * FROM orders o JOIN 'items.parquet' i ON o.item = i.id\"
+  Write a topic:
+    datafusion-kafka-cli -b localhost:9092 -c \"INSERT INTO totals SELECT customer AS _key, sum(amount) AS total FROM orders GROUP BY customer\"";
+
+/// SQL over Kafka topics: every topic is a table.
+///
+/// This is datafusion-cli with Kafka in it: its flags, formats and backslash
+/// commands are here too, and all that it reads (Parquet, CSV, JSON, Avro, S3)
+/// can be joined with topics. Only `-b` means something else: the servers, as
+/// in kcat.
+#[derive(Debug, Parser)]
+#[command(name = "datafusion-kafka-cli", version, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The Kafka servers to ask first
+    #[arg(
+        short,
+        long,
+        value_name = "HOST:PORT,..",
+        env = "KAFKA_BOOTSTRAP_SERVERS",
+        hide_env_values = true,
+        value_parser = servers,
+        help_heading = "Kafka"
+    )]
+    pub(crate) bootstrap_servers: Option<String>,
+
+    /// Only topics that match this regular expression are tables [default: all]
+    #[arg(long, value_name = "REGEX", help_heading = "Kafka")]
+    pub(crate) topics: Option<String>,
+
+    /// A client property in librdkafka's or Java's spelling, or an option of
+    /// datafusion-kafka such as kafka.mode=append
+    #[arg(
+        short = 'X',
+        long = "property",
+        value_name = "PROPERTY=VALUE",
+        value_parser = property,
+        help_heading = "Kafka"
+    )]
+    pub(crate) properties: Vec<(String, String)>,
+
+    /// A file with client properties in librdkafka's or Java's spelling
+    #[arg(
+        short = 'F',
+        long,
+        value_name = "FILE",
+        value_parser = existing_file,
+        help_heading = "Kafka"
+    )]
+    pub(crate) properties_file: Option<String>,
+
+    /// Start a small Kafka in this process, with orders and customers to try
+    #[arg(
+        long,
+        conflicts_with_all = ["properties_file", "topics"],
+        help_heading = "Kafka"
+    )]
+    pub(crate) demo: bool,
+
+    /// Path to your data, default to current directory
+    #[arg(short = 'p', long, value_parser = existing_directory)]
+    pub(crate) data_path: Option<String>,
+
+    /// The batch size of each query, or use DataFusion default
+    #[arg(long, value_parser = batch_size)]
+    pub(crate) batch_size: Option<usize>,
+
+    /// Execute the given command string(s), then exit
+    #[arg(short, long, num_args = 0.., value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) command: Vec<String>,
+
+    /// The memory pool limitation (e.g. '10g'), default to None (no limit)
+    #[arg(short, long, value_parser = size)]
+    pub(crate) memory_limit: Option<usize>,
+
+    /// Execute commands from file(s), then exit
+    #[arg(short, long, num_args = 0.., value_parser = existing_file)]
+    pub(crate) file: Vec<String>,
+
+    /// Run the provided files on startup instead of ~/.datafusionrc
+    #[arg(short, long, num_args = 0.., value_parser = existing_file, conflicts_with = "file")]
+    pub(crate) rc: Option<Vec<String>>,
+
+    /// How results are printed: `automatic` is a table, or CSV where rows never end
+    #[arg(long, value_enum, default_value_t = PrintFormat::Automatic)]
+    pub(crate) format: PrintFormat,
+
+    /// Reduce printing other than the results and work quietly
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Show no progress line
+    #[arg(long)]
+    pub(crate) no_progress: bool,
+
+    /// Specify the memory pool type 'greedy' or 'fair'
+    #[arg(long, default_value_t = PoolType::Greedy)]
+    pub(crate) mem_pool_type: PoolType,
+
+    /// The number of top memory consumers to display when query fails due to
+    /// memory exhaustion; 0 disables memory consumer tracking
+    #[arg(long, default_value = "3")]
+    pub(crate) top_memory_consumers: usize,
+
+    /// The max number of rows to display for 'Table' format
+    /// [possible values: numbers(0/10/...), inf(no limit)]
+    #[arg(long, default_value = "40")]
+    pub(crate) maxrows: MaxRows,
+
+    /// Enables console syntax highlighting
+    #[arg(long)]
+    pub(crate) color: bool,
+
+    /// Available disk space for spilling queries (e.g. '10g'), default to None
+    /// (uses DataFusion's default value of '100g')
+    #[arg(short, long, value_parser = size)]
+    pub(crate) disk_limit: Option<usize>,
+
+    /// Specify the default object_store_profiling mode
+    /// [possible values: disabled, summary, trace]
+    #[arg(long, default_value_t = InstrumentedObjectStoreMode::Disabled)]
+    pub(crate) object_store_profiling: InstrumentedObjectStoreMode,
+
+    /// Print the man page or a shell's completions, and exit
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub(crate) generate: Option<Generated>,
+}
+
+/// What is made of the command line's definition.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Generated {
+    Man,
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+impl Generated {
+    /// The shell that completes by it; the man page has none.
+    pub(crate) fn shell(self) -> Option<Shell> {
+        match self {
+            Generated::Man => None,
+            Generated::Bash => Some(Shell::Bash),
+            Generated::Elvish => Some(Shell::Elvish),
+            Generated::Fish => Some(Shell::Fish),
+            Generated::Powershell => Some(Shell::PowerShell),
+            Generated::Zsh => Some(Shell::Zsh),
+        }
+    }
+}
+
+impl Args {
+    /// Whether statements come from standard input.
+    pub(crate) fn reads_input(&self) -> bool {
+        self.command.is_empty() && self.file.is_empty()
+    }
+
+    /// Whether standard input is statements, and no data for a table.
+    pub(crate) fn input_is_statements(&self) -> bool {
+        self.reads_input() || self.file.iter().any(|file| is_stdin_location(file))
+    }
+}
+
+fn servers(text: &str) -> Result<String, String> {
+    match text.parse::<usize>() {
+        Ok(_) => Err(format!(
+            "expected servers such as `localhost:9092`; write `--batch-size {text}` for a batch size"
+        )),
+        Err(_) => Ok(text.to_owned()),
+    }
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    // The text may hold a secret.
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("expected `property=value`".to_owned()),
+    }
+}
+
+fn existing_file(path: &str) -> Result<String, String> {
+    match Path::new(path) {
+        file if file.exists() && !file.is_dir() => Ok(path.to_owned()),
+        _ => Err("there is no such file".to_owned()),
+    }
+}
+
+fn existing_directory(path: &str) -> Result<String, String> {
+    match Path::new(path).is_dir() {
+        true => Ok(path.to_owned()),
+        false => Err("there is no such directory".to_owned()),
+    }
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    match usize::from_str(text) {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err("expected a number above 0".to_owned()),
+    }
+}
+
+/// As in datafusion-cli: a number of bytes, or of a unit from `k` to `tb`.
+fn size(text: &str) -> Result<usize, String> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = lower.split_at(digits.unwrap_or(lower.len()));
+    let shift = match unit {
+        "" | "b" => 0,
+        "k" | "kb" => 10,
+        "m" | "mb" => 20,
+        "g" | "gb" => 30,
+        "t" | "tb" => 40,
+        _ => return Err("expected a size such as `512m` or `10g`".to_owned()),
+    };
+    let number = usize::from_str(number)
+        .map_err(|_| "expected a size such as `512m` or `10g`".to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| "the size is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [("5", 5), ("4k", 4096), ("20MB", 20 << 20), ("2g", 2 << 30)] {
+            assert_eq!(size(text), Ok(expected), "{text}");
+        }
+        for text in ["", "kb", "4kbx", "-20mb", "99999999999tb"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_property_is_a_name_and_a_value() {
+        let jaas = property("sasl.jaas.config=x y=\"z\";");
+        assert_eq!(jaas, Ok(("sasl.jaas.config".into(), "x y=\"z\";".into())));
+        assert!(property("secret").is_err());
+    }
+}

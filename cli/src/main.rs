@@ -1,0 +1,117 @@
+//! SQL over Kafka topics on the command line.
+
+mod args;
+mod complete;
+mod demo;
+mod errors;
+mod output;
+mod progress;
+mod repl;
+mod script;
+mod session;
+mod statement;
+mod tables;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use datafusion::error::Result;
+use mimalloc::MiMalloc;
+use tokio::runtime::Runtime;
+
+use crate::args::{Args, Generated};
+use crate::session::Session;
+
+#[global_allocator]
+static GLOBAL: MiMalloc = MiMalloc;
+
+/// What a shell says of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(what) = args.generate {
+        return match generate(what) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    let notes = if args.quiet {
+        "off"
+    } else {
+        "datafusion_kafka=warn"
+    };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(notes))
+        .format(|f, record| writeln!(f, "note: {}", record.args()))
+        .init();
+    let runtime = match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("Error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(start(&args));
+    // Whatever still waits, for a broker or at the end of a pipe, is not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+async fn start(args: &Args) -> ExitCode {
+    let mut session = match Session::new(args).await {
+        Ok(session) => session,
+        Err(error) => {
+            errors::report(&error, None).await;
+            return ExitCode::FAILURE;
+        }
+    };
+    if args.reads_input() && io::stdin().is_terminal() {
+        let left = repl::run(&mut session, args).await;
+        return exit_code(left, &session).await;
+    }
+    let done = tokio::select! {
+        done = run(&mut session, args) => done,
+        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+    };
+    exit_code(done, &session).await
+}
+
+async fn exit_code(done: Result<()>, session: &Session) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(error) if errors::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            errors::report(&error, Some(session)).await;
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs what the command line names, or else what standard input holds.
+async fn run(session: &mut Session, args: &Args) -> Result<()> {
+    for file in &args.file {
+        script::run_file(session, file).await?;
+    }
+    for command in &args.command {
+        statement::run(session, command).await?;
+    }
+    if args.reads_input() {
+        script::run_lines(session, &mut io::stdin().lock()).await?;
+    }
+    Ok(())
+}
+
+fn generate(what: Generated) -> io::Result<()> {
+    let mut command = Args::command();
+    let mut out = io::stdout().lock();
+    match what.shell() {
+        None => clap_mangen::Man::new(command).render(&mut out),
+        Some(shell) => {
+            let name = command.get_name().to_owned();
+            clap_complete::generate(shell, &mut command, name, &mut out);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The progress line of a statement that takes its time.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use datafusion::datasource::sink::DataSinkExec;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion_kafka::KafkaScanExec;
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
+};
+
+/// Work that is done sooner has no line.
+const PATIENCE: Duration = Duration::from_millis(500);
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// A line on standard error that is there as long as this value.
+pub(crate) struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
+
+impl Progress {
+    /// Of a plan that is about to run.
+    pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
+        if KafkaScanExec::all_in(plan).is_empty() && sink(plan).is_none() {
+            return Progress(None);
+        }
+        let plan = Arc::clone(plan);
+        let (ended, end) = mpsc::channel();
+        // Not a task: the runtime's workers may be busy with the plan.
+        let line = thread::Builder::new().name("progress".to_owned());
+        let line = line.spawn(move || {
+            let start = Instant::now();
+            let waited = |time| end.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            if !waited(PATIENCE) {
+                return;
+            }
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let template = ProgressStyle::with_template("{spinner} {msg}");
+            bar.set_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            loop {
+                bar.set_message(Figures::of(&plan).line(start.elapsed()));
+                bar.tick();
+                if !waited(REDRAW) {
+                    break;
+                }
+            }
+            bar.finish_and_clear();
+        });
+        // A statement needs no line.
+        Progress(line.ok().map(|line| (ended, line)))
+    }
+
+    /// None, where nobody wants to see it.
+    pub(crate) fn none() -> Self {
+        Progress(None)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some((ended, line)) = self.0.take() {
+            drop(ended);
+            // What is printed next is not to be mixed with the line.
+            let _ = line.join();
+        }
+    }
+}
+
+/// How far a plan is.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Figures {
+    records: u64,
+    bytes: u64,
+    /// How many records there are to read; `None` where only some are needed.
+    total: Option<u64>,
+    /// Rows of the result so far.
+    rows: u64,
+    acknowledged: Option<u64>,
+}
+
+impl Figures {
+    fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
+        let mut figures = Figures {
+            total: Some(0),
+            rows: output_rows(plan),
+            ..Figures::default()
+        };
+        for scan in KafkaScanExec::all_in(plan) {
+            if let Some(metrics) = scan.metrics() {
+                figures.records += counter(&metrics, "records_fetched");
+                figures.bytes += counter(&metrics, "bytes_fetched");
+            }
+            let records = match scan.fetch() {
+                None => Some(scan.records_at_most()),
+                Some(_) => None,
+            };
+            figures.total = figures
+                .total
+                .zip(records)
+                .map(|(total, records)| total + records);
+        }
+        figures.acknowledged = sink(plan)
+            .and_then(ExecutionPlan::metrics)
+            .map(|metrics| counter(&metrics, "records_acknowledged"));
+        figures
+    }
+
+    fn line(&self, elapsed: Duration) -> String {
+        let mut parts = Vec::new();
+        if self.records > 0 || self.total.is_some_and(|total| total > 0) {
+            let total = self.total.map(|total| total.max(self.records));
+            let of = total.map_or_else(String::new, |total| format!(" of {}", HumanCount(total)));
+            parts.push(format!("{}{of} records", HumanCount(self.records)));
+            parts.push(self.bytes_read(total));
+            let rate = per_second(self.records, elapsed);
+            parts.push(format!("{}/s", HumanCount(rate)));
+            if let Some(left) = total.map(|total| total - self.records)
+                && left > 0
+                && rate > 0
+            {
+                let left = Duration::from_secs(left.div_ceil(rate));
+                parts.push(format!("{} left", HumanDuration(left)));
+            }
+        }
+        match self.acknowledged {
+            Some(acknowledged) => {
+                parts.push(format!("{} acknowledged", HumanCount(acknowledged)));
+            }
+            None => parts.push(format!("{} rows out", HumanCount(self.rows))),
+        }
+        parts.join(" · ")
+    }
+
+    /// Kafka does not tell how large the records are that are not read yet.
+    fn bytes_read(&self, total: Option<u64>) -> String {
+        let read = HumanBytes(self.bytes);
+        let estimated = total.and_then(|total| {
+            let bytes = u128::from(self.bytes) * u128::from(total);
+            u64::try_from(bytes.checked_div(u128::from(self.records))?).ok()
+        });
+        match estimated {
+            Some(estimated) => format!("{read} of about {}", HumanBytes(estimated)),
+            None => read.to_string(),
+        }
+    }
+}
+
+fn per_second(count: u64, time: Duration) -> u64 {
+    let millis = time.as_millis().max(1);
+    u64::try_from(u128::from(count) * 1000 / millis).unwrap_or(u64::MAX)
+}
+
+/// The rows of the topmost operator that counts them.
+fn output_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
+    let counted = plan.metrics().and_then(|metrics| metrics.output_rows());
+    match (counted, plan.children().as_slice()) {
+        (Some(rows), _) => rows as u64,
+        (None, [only]) => output_rows(only),
+        (None, _) => 0,
+    }
+}
+
+/// What writes, where the plan does.
+fn sink(plan: &Arc<dyn ExecutionPlan>) -> Option<&dyn ExecutionPlan> {
+    match plan.downcast_ref::<DataSinkExec>() {
+        Some(sink) => Some(sink),
+        None => plan.children().into_iter().find_map(sink),
+    }
+}
+
+fn counter(metrics: &MetricsSet, name: &str) -> u64 {
+    let sum = metrics.sum(|metric| {
+        matches!(metric.value(), MetricValue::Count { name: counted, .. } if counted == name)
+    });
+    sum.map_or(0, |value| value.as_usize() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_much_is_done_and_left() {
+        let figures = Figures {
+            records: 250_000,
+            bytes: 50 << 20,
+            total: Some(1_000_000),
+            rows: 12,
+            acknowledged: None,
+        };
+        assert_eq!(
+            figures.line(Duration::from_secs(5)),
+            "250,000 of 1,000,000 records · 50.00 MiB of about 200.00 MiB · 50,000/s · 15 seconds left · 12 rows out"
+        );
+    }
+
+    #[test]
+    fn a_line_says_what_was_acknowledged() {
+        let figures = Figures {
+            total: Some(0),
+            acknowledged: Some(4321),
+            ..Figures::default()
+        };
+        assert_eq!(figures.line(Duration::from_secs(1)), "4,321 acknowledged");
+    }
+
+    #[test]
+    fn without_a_total_nothing_is_left() {
+        let figures = Figures {
+            records: 10,
+            bytes: 100,
+            ..Figures::default()
+        };
+        let line = figures.line(Duration::from_secs(2));
+        assert_eq!(line, "10 records · 100 B · 5/s · 0 rows out");
+    }
+}

@@ -1,0 +1,74 @@
+//! Statements and backslash commands of a file or of standard input.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use datafusion::common::exec_datafusion_err;
+use datafusion::error::Result;
+use datafusion_cli::command::{Command, OutputFormat};
+
+use crate::session::Session;
+use crate::statement;
+
+/// Runs a file up to its first error.
+pub(crate) async fn run_file(session: &mut Session, path: &str) -> Result<()> {
+    let file =
+        File::open(path).map_err(|error| exec_datafusion_err!("cannot open {path}: {error}"))?;
+    // A file may include another one.
+    Box::pin(run_lines(session, &mut BufReader::new(file))).await
+}
+
+/// Runs each statement as soon as its last line was read, up to the first error.
+pub(crate) async fn run_lines(session: &mut Session, reader: &mut dyn BufRead) -> Result<()> {
+    let mut pending = String::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 {
+            break;
+        }
+        if line.starts_with("#!") {
+            continue;
+        }
+        if pending.trim().is_empty() && line.starts_with('\\') {
+            match run_command(session, line.trim_end()).await? {
+                Next::Continue => continue,
+                Next::Quit => return Ok(()),
+            }
+        }
+        pending.push_str(&line);
+        if line.trim_end().ends_with(';') && statement::is_complete(session, &pending) {
+            statement::run(session, &std::mem::take(&mut pending)).await?;
+        }
+    }
+    statement::run(session, &pending).await
+}
+
+/// What comes after a backslash command.
+pub(crate) enum Next {
+    Continue,
+    Quit,
+}
+
+/// Runs a backslash command of datafusion-cli.
+pub(crate) async fn run_command(session: &mut Session, line: &str) -> Result<Next> {
+    let command = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let invalid = || exec_datafusion_err!("`{command}` is no command; `\\?` shows all commands");
+    let name = command.strip_prefix('\\').unwrap_or(&command);
+    match name.parse::<Command>().map_err(|()| invalid())? {
+        Command::Quit => return Ok(Next::Quit),
+        // As the statements that they stand for.
+        Command::ListTables => statement::run(session, "SHOW TABLES").await?,
+        Command::DescribeTableStmt(table) => {
+            statement::run(session, &format!("SHOW COLUMNS FROM {table}")).await?;
+        }
+        Command::Include(Some(path)) => run_file(session, &path).await?,
+        Command::OutputFormat(Some(subcommand)) => {
+            let format: OutputFormat = subcommand.parse().map_err(|()| invalid())?;
+            format.execute(&mut session.print)?;
+        }
+        Command::OutputFormat(None) => println!("Output format is {:?}.", session.print.format),
+        other => other.execute(&session.ctx, &mut session.print).await?,
+    }
+    Ok(Next::Continue)
+}

@@ -1,0 +1,199 @@
+//! Runs statements, one after the other.
+
+use std::sync::Arc;
+
+use datafusion::common::instant::Instant;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::sql::parser::{CopyToStatement, Statement};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{
+    Location, Token, TokenWithSpan, Tokenizer, TokenizerError,
+};
+use datafusion_cli::exec::exec_from_commands;
+
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::session::Session;
+
+/// Runs the statements of a text up to the first error.
+pub(crate) async fn run(session: &Session, text: &str) -> Result<()> {
+    for statement in split(session, text)? {
+        run_one(session, statement).await?;
+    }
+    Ok(())
+}
+
+/// Whether the text ends where a statement ends, and not in a string or comment.
+pub(crate) fn is_complete(session: &Session, text: &str) -> bool {
+    match tokens(session, text) {
+        Ok(tokens) => {
+            let mut tokens = tokens.iter().map(|token| &token.token);
+            let last = tokens.rfind(|token| !matches!(token, Token::Whitespace(_)));
+            last == Some(&Token::SemiColon)
+        }
+        // What is no SQL at all is reported when it is run.
+        Err(error) => !error.message.starts_with("Unterminated"),
+    }
+}
+
+async fn run_one(session: &Session, text: &str) -> Result<()> {
+    let state = session.ctx.state();
+    let dialect = state.config_options().sql_parser.dialect;
+    let statement = state.sql_to_statement(text, &dialect)?;
+    if is_about_files(&statement) {
+        // It knows the stores and their options.
+        let text = text.to_owned();
+        return exec_from_commands(&session.ctx, vec![text], &session.print).await;
+    }
+    let topics = session.topics.as_deref();
+    let shown = Shown::of(&statement);
+    if let Some(topics) = topics
+        && shown == Shown::Tables
+    {
+        topics.refresh(&session.ctx).await?;
+        topics.list(true);
+    }
+    if let Shown::Columns(table) = &shown {
+        // Only topics that were used have columns; what fails, fails below.
+        let _ = session.ctx.table_provider(table.as_str()).await?;
+    }
+    let result = execute(session, text, shown).await;
+    if let Some(topics) = topics {
+        topics.list(false);
+    }
+    result
+}
+
+async fn execute(session: &Session, text: &str, shown: Shown) -> Result<()> {
+    let start = Instant::now();
+    let frame = datafusion_kafka::sql(&session.ctx, text).await?;
+    let context = Arc::new(frame.task_ctx());
+    let all_rows = shown != Shown::Rows;
+    let plan = frame.create_physical_plan().await?;
+    let progress = match session.shows_progress {
+        true => Progress::of(&plan),
+        false => Progress::none(),
+    };
+    let output = Output::new(&session.print, start, all_rows);
+    output.run(plan, context, progress).await
+}
+
+/// What a statement shows other than rows.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    Rows,
+    /// The names of all tables.
+    Tables,
+    /// The columns of one table.
+    Columns(String),
+    /// Settings or a plan, which `--maxrows` does not shorten.
+    Description,
+}
+
+impl Shown {
+    fn of(statement: &Statement) -> Self {
+        use ast::Statement as Sql;
+        let Statement::Statement(statement) = statement else {
+            return match statement {
+                Statement::Explain(_) => Shown::Description,
+                _ => Shown::Rows,
+            };
+        };
+        match statement.as_ref() {
+            Sql::ShowTables { .. } => Shown::Tables,
+            Sql::ShowColumns { show_options, .. } => {
+                let table = show_options.show_in.as_ref();
+                match table.and_then(|show_in| show_in.parent_name.as_ref()) {
+                    Some(name) => Shown::Columns(name.to_string()),
+                    None => Shown::Rows,
+                }
+            }
+            Sql::ShowVariable { .. } | Sql::ExplainTable { .. } => Shown::Description,
+            Sql::Query(query) if query.to_string().contains("information_schema.tables") => {
+                Shown::Tables
+            }
+            _ => Shown::Rows,
+        }
+    }
+}
+
+/// Whether datafusion-cli itself is to run the statement: files and stores of
+/// files, but no topic.
+fn is_about_files(statement: &Statement) -> bool {
+    match statement {
+        Statement::CreateExternalTable(create) => !create.file_type.eq_ignore_ascii_case("kafka"),
+        Statement::CopyTo(CopyToStatement {
+            target, stored_as, ..
+        }) => {
+            let to_kafka = stored_as
+                .as_deref()
+                .is_some_and(|format| format.eq_ignore_ascii_case("kafka"));
+            !to_kafka && target.contains("://") && !target.starts_with("kafka://")
+        }
+        _ => false,
+    }
+}
+
+/// The statements of a text, without the semicolons between them.
+fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>> {
+    let tokens = tokens(session, text).map_err(ParserError::from);
+    let mut statements = Vec::new();
+    let mut places = Places::new(text);
+    let mut start = 0;
+    let mut is_empty = true;
+    for token in tokens.map_err(|error| DataFusionError::SQL(Box::new(error), None))? {
+        match token.token {
+            Token::SemiColon => {
+                let end = places.offset(token.span.start);
+                if !is_empty {
+                    statements.extend(text.get(start..end));
+                }
+                start = end + 1;
+                is_empty = true;
+            }
+            Token::Whitespace(_) => {}
+            _ => is_empty = false,
+        }
+    }
+    if !is_empty {
+        statements.extend(text.get(start..));
+    }
+    Ok(statements)
+}
+
+fn tokens(session: &Session, text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    let dialect = session.ctx.state().config_options().sql_parser.dialect;
+    let dialect = dialect_from_str(dialect).unwrap_or_else(|| Box::new(GenericDialect {}));
+    Tokenizer::new(dialect.as_ref(), text).tokenize_with_location()
+}
+
+/// Offsets in a text of places that are given in their order, by line and column.
+struct Places<'a> {
+    chars: std::str::CharIndices<'a>,
+    line: u64,
+    column: u64,
+}
+
+impl<'a> Places<'a> {
+    fn new(text: &'a str) -> Self {
+        Places {
+            chars: text.char_indices(),
+            line: 1,
+            column: 1,
+        }
+    }
+
+    fn offset(&mut self, location: Location) -> usize {
+        while (self.line, self.column) < (location.line, location.column)
+            && let Some((_, c)) = self.chars.next()
+        {
+            match c {
+                '\n' => (self.line, self.column) = (self.line + 1, 1),
+                _ => self.column += 1,
+            }
+        }
+        self.chars.offset()
+    }
+}

@@ -1,0 +1,176 @@
+//! Names in the default schema: registered tables, files and `kafka://` places,
+//! and the list of topics. What a topic's name stands for is the library's part.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use datafusion::arrow::array::AsArray as _;
+use datafusion::catalog::{SchemaProvider, TableProvider, TableProviderFactory as _};
+use datafusion::common::{DFSchema, TableReference, plan_datafusion_err};
+use datafusion::datasource::TableType;
+use datafusion::error::Result;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::CreateExternalTable;
+use datafusion::prelude::SessionContext;
+use datafusion_kafka::{KafkaTableFactory, Options};
+use regex::Regex;
+
+/// The topics that are tables, as they were when the brokers were last asked.
+pub(crate) struct Topics {
+    pattern: Regex,
+    names: RwLock<Vec<String>>,
+    /// Whether the schema lists them: a statement about all columns would look
+    /// into every topic.
+    listed: AtomicBool,
+}
+
+impl Topics {
+    /// Those whose name matches, or all.
+    pub(crate) fn new(pattern: Option<&str>) -> Result<Self> {
+        let pattern = Regex::new(pattern.unwrap_or_default())
+            .map_err(|error| plan_datafusion_err!("--topics is no regular expression: {error}"))?;
+        Ok(Topics {
+            pattern,
+            names: RwLock::default(),
+            listed: AtomicBool::new(false),
+        })
+    }
+
+    /// The regular expression.
+    pub(crate) fn pattern(&self) -> &str {
+        self.pattern.as_str()
+    }
+
+    /// Asks the brokers.
+    pub(crate) async fn refresh(&self, ctx: &SessionContext) -> Result<()> {
+        let query = "SELECT topic FROM kafka_topics() WHERE NOT internal ORDER BY topic";
+        let batches = datafusion_kafka::sql(ctx, query).await?.collect().await?;
+        let mut names = Vec::new();
+        for batch in &batches {
+            let topics = batch.column_by_name("topic").map(|topics| topics.as_ref());
+            let topics = topics.and_then(|topics| topics.as_string_view_opt());
+            names.extend(topics.into_iter().flatten().flatten().map(str::to_owned));
+        }
+        names.retain(|name| self.pattern.is_match(name));
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
+    /// The names, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names.clone()
+    }
+
+    /// Lists the topics among the schema's tables, or no longer.
+    pub(crate) fn list(&self, listed: bool) {
+        self.listed.store(listed, Ordering::Relaxed);
+    }
+}
+
+/// The default schema without the topics: they are looked for behind it.
+pub(crate) struct Tables {
+    /// Registered tables, and files under their paths.
+    files: Arc<dyn SchemaProvider>,
+    topics: Option<Arc<Topics>>,
+    options: Options,
+    state: State,
+}
+
+/// The session's state, while there is one.
+pub(crate) type State = Box<dyn Fn() -> Option<SessionState> + Send + Sync>;
+
+impl Tables {
+    pub(crate) fn new(
+        files: Arc<dyn SchemaProvider>,
+        topics: Option<Arc<Topics>>,
+        options: Options,
+        state: State,
+    ) -> Self {
+        Tables {
+            files,
+            topics,
+            options,
+            state,
+        }
+    }
+
+    /// `SELECT * FROM 'kafka://host:9092/topic'`
+    async fn at(&self, location: &str) -> Result<Arc<dyn TableProvider>> {
+        let gone = || plan_datafusion_err!("the session has ended");
+        let state = (self.state)().ok_or_else(gone)?;
+        let create = CreateExternalTable::builder(
+            TableReference::bare(location),
+            location,
+            "KAFKA",
+            Arc::new(DFSchema::empty()),
+        );
+        KafkaTableFactory::new(self.options.clone())
+            .create(&state, &create.build())
+            .await
+    }
+
+    /// Where names may be topics, only what exists is a file.
+    fn is_file(&self, name: &str) -> bool {
+        self.topics.is_none() || name.contains('/') || Path::new(name).is_file()
+    }
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Tables {
+    fn table_names(&self) -> Vec<String> {
+        let mut names = self.files.table_names();
+        if let Some(topics) = &self.topics
+            && topics.listed.load(Ordering::Relaxed)
+        {
+            names.extend(topics.names());
+        }
+        names
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if self.files.table_exist(name) {
+            self.files.table(name).await
+        } else if name.starts_with("kafka://") {
+            self.at(name).await.map(Some)
+        } else if self.is_file(name) {
+            self.files.table(name).await
+        } else {
+            Ok(None)
+        }
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        if self.files.table_exist(name) {
+            return self.files.table_type(name).await;
+        }
+        Ok(Some(TableType::Base))
+    }
+
+    fn register_table(
+        &self,
+        name: String,
+        table: Arc<dyn TableProvider>,
+    ) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.files.register_table(name, table)
+    }
+
+    fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.files.deregister_table(name)
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.files.table_exist(name)
+    }
+}
