@@ -1,6 +1,7 @@
 //! The properties of the clients.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt;
 
 use rdkafka::ClientConfig;
@@ -214,6 +215,11 @@ impl ClientOptions {
         for (name, value) in defaults {
             config.set(*name, *value);
         }
+        // An OpenSSL that was built along does not know where the system keeps its
+        // certificates; librdkafka does.
+        if cfg!(feature = "ssl-vendored") && !names_certificates(properties) {
+            config.set("ssl.ca.location", "probe");
+        }
         for (name, property) in properties {
             config.set(name, &property.value);
         }
@@ -307,6 +313,15 @@ impl ClientOptions {
         }
         Ok(())
     }
+}
+
+/// Whether somebody says which certificates are trusted.
+fn names_certificates(properties: &BTreeMap<String, Property>) -> bool {
+    let given = ["ssl.ca.location", "ssl.ca.pem"];
+    // OpenSSL's own.
+    let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    given.iter().any(|name| properties.contains_key(*name))
+        || variables.iter().any(|name| env::var_os(name).is_some())
 }
 
 /// Refuses servers that librdkafka would only fail to resolve.

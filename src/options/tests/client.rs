@@ -223,3 +223,20 @@ fn servers_must_be_given_once() {
         "options `LOCATION` and `kafka.bootstrap.servers` set the same thing; give only one of them"
     );
 }
+
+#[test]
+fn a_built_openssl_finds_the_certificates_of_the_system() {
+    let location = |options: &[(&str, &str)]| {
+        let options = parse(&[&[("kafka.bootstrap.servers", "a:1")], options].concat());
+        consumer(&options.unwrap(), "ssl.ca.location")
+    };
+    let named_outside = ["SSL_CERT_FILE", "SSL_CERT_DIR"].map(std::env::var_os) != [None, None];
+    let built = cfg!(feature = "ssl-vendored") && !named_outside;
+    assert_eq!(location(&[]).as_deref(), built.then_some("probe"));
+    if tls() {
+        let named = location(&[("kafka.client.ssl.ca.location", "/etc/ssl/certs")]);
+        assert_eq!(named.as_deref(), Some("/etc/ssl/certs"));
+        let pem = location(&[("kafka.client.ssl.ca.pem", "-----BEGIN CERTIFICATE-----")]);
+        assert_eq!(pem, None);
+    }
+}
