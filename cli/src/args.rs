@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreMode;
@@ -87,7 +88,7 @@ pub(crate) struct Args {
     pub(crate) batch_size: Option<usize>,
 
     /// Execute the given command string(s), then exit
-    #[arg(short, long, num_args = 0.., value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(short, long, num_args = 0.., value_parser = NonEmptyStringValueParser::new())]
     pub(crate) command: Vec<String>,
 
     /// The memory pool limitation (e.g. '10g'), default to None (no limit)
@@ -103,7 +104,7 @@ pub(crate) struct Args {
     pub(crate) rc: Option<Vec<String>>,
 
     /// How results are printed: `automatic` is a table, or CSV where rows never end
-    #[arg(long, value_enum, default_value_t = PrintFormat::Automatic)]
+    #[arg(long, value_parser = formats(), default_value = "automatic")]
     pub(crate) format: PrintFormat,
 
     /// Reduce printing other than the results and work quietly
@@ -182,6 +183,22 @@ impl Args {
     pub(crate) fn input_is_statements(&self) -> bool {
         self.reads_input() || self.file.iter().any(|file| is_stdin_location(file))
     }
+}
+
+/// Those of datafusion-cli, one of which most write as one word.
+fn formats() -> impl TypedValueParser<Value = PrintFormat> {
+    const NDJSON: &str = "nd-json";
+    let names = PrintFormat::value_variants()
+        .iter()
+        .filter_map(ValueEnum::to_possible_value)
+        .map(|name| match name.get_name() {
+            NDJSON => name.alias("ndjson"),
+            _ => name,
+        });
+    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        "ndjson" => NDJSON.parse(),
+        other => <PrintFormat as FromStr>::from_str(other),
+    })
 }
 
 fn servers(text: &str) -> Result<String, String> {

@@ -46,7 +46,7 @@ fn message(error: &DataFusionError) -> String {
             }
             other => other.to_string(),
         },
-        (None, root) => root.strip_backtrace(),
+        (None, root) => root.message().into_owned(),
     };
     let lines: Vec<&str> = message.lines().map(str::trim).collect();
     lines.join(" ")
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         let error = DataFusionError::Plan("one\n  two".to_owned());
-        assert_eq!(message(&error), "Error during planning: one two");
+        assert_eq!(message(&error), "one two");
         let error = DataFusionError::from(Error::Unsupported("no".to_owned()));
         assert_eq!(message(&error), "no");
     }

@@ -39,8 +39,18 @@ pub struct Broker {
     /// `bootstrap.servers` of the SASL_PLAINTEXT listener (mechanism PLAIN); the tests' own broker
     /// has one.
     pub sasl_servers: Option<String>,
+    /// The SASL_SSL listener (mechanisms SCRAM-SHA-512 and PLAIN); the tests' own broker has one.
+    pub tls: Option<Tls>,
     /// The shell that holds the JVM, and the pipe that keeps it alive.
     _shell: Option<Child>,
+}
+
+/// A listener that shows a certificate.
+#[derive(Debug)]
+pub struct Tls {
+    pub servers: String,
+    /// The certificate that signs the listener's, in PEM.
+    pub ca: PathBuf,
 }
 
 /// [`broker`] for a test that is nothing without one:
@@ -87,6 +97,7 @@ fn external(servers: String) -> Result<Broker, String> {
     let broker = Broker {
         servers,
         sasl_servers: None,
+        tls: None,
         _shell: None,
     };
     match broker
@@ -114,18 +125,17 @@ fn say(line: &str) {
 
 // Getting and running Apache Kafka.
 
-const POM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker/pom.xml");
+const POM: &str = include_str!("../broker/pom.xml");
 
 /// The directory that holds Kafka's jars, filled by Maven the first time.
 pub fn jars() -> Result<PathBuf, String> {
     run(Command::new("java").arg("-version"), "Java (17 or later)")?;
 
-    let pom = fs::read_to_string(POM).map_err(|e| format!("{POM}: {e}"))?;
-    let version = pom
+    let version = POM
         .split_once("<version>")
         .and_then(|(_, rest)| rest.split_once("</version>"))
         .map(|(version, _)| version)
-        .ok_or_else(|| format!("{POM} has no version"))?;
+        .ok_or("tests/broker/pom.xml has no version")?;
     let cache = match env::var_os("XDG_CACHE_HOME") {
         Some(cache) => PathBuf::from(cache),
         None => env::home_dir()
@@ -150,9 +160,12 @@ pub fn jars() -> Result<PathBuf, String> {
         .prefix("partial-")
         .tempdir_in(&cache)
         .map_err(io)?;
+    let pom = partial.path().join("pom.xml");
+    fs::write(&pom, POM).map_err(io)?;
     run(
         Command::new("mvn")
-            .args(["-q", "-B", "-Dstyle.color=never", "-f", POM])
+            .args(["-q", "-B", "-Dstyle.color=never", "-f"])
+            .arg(&pom)
             .arg("dependency:copy-dependencies")
             .arg(format!("-DoutputDirectory={}", partial.path().display())),
         "Maven",
@@ -178,8 +191,8 @@ fn run(command: &mut Command, name: &str) -> Result<Output, String> {
     ))
 }
 
-/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`) until standard input closes. A
-/// line there kills it and starts it again.
+/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`, with the user `$4`) until
+/// standard input closes. A line there kills it and starts it again.
 ///
 /// Nothing runs at the end of a Rust test process, which may as well be killed; but the kernel
 /// closes its end of the pipe, always. Then there is nothing to save: SIGKILL, and away with the
@@ -194,8 +207,8 @@ exec 3<&0
 } <&3 2>/dev/null &
 reader=$!
 {
-    java -Xmx128m -cp "$2/*" kafka.tools.StorageTool format -t "$3" -c server.properties \
-        >log 2>&1 &&
+    java -Xmx128m -cp "$2/*" kafka.tools.StorageTool format -t "$3" --add-scram "$4" \
+        -c server.properties >log 2>&1 &&
     while [ ! -e stopped ]; do
         java -Xms256m -Xmx1g -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
             -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$2/*" kafka.Kafka server.properties \
@@ -217,7 +230,7 @@ pub fn own() -> Result<Broker, String> {
 
 fn start(jars: &Path) -> Result<Broker, String> {
     let io = |e: io::Error| format!("cannot start Apache Kafka: {e}");
-    let [plain, sasl, controller] = free_ports().map_err(io)?;
+    let ports = free_ports().map_err(io)?;
     // 16 bytes in base64, of which the last character has only two bits.
     let cluster_id = format!("{:021x}A", nanos() << 22 | u128::from(std::process::id()));
 
@@ -225,14 +238,19 @@ fn start(jars: &Path) -> Result<Broker, String> {
         .prefix("datafusion-kafka-broker-")
         .tempdir()
         .map_err(io)?;
-    let properties = server_properties(dir.path(), plain, sasl, controller);
+    let ca = certificate(dir.path())?;
+    let properties = server_properties(dir.path(), ports);
     fs::write(dir.path().join("server.properties"), properties).map_err(io)?;
+    let [plain, sasl, tls, _] = ports.map(|port| format!("127.0.0.1:{port}"));
 
     let mut shell = Command::new("sh");
     shell
         .args(["-c", SHELL, "kafka"])
         .args([dir.path(), jars])
         .arg(&cluster_id)
+        .arg(format!(
+            "SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"
+        ))
         .stdin(Stdio::piped())
         .stdout(Stdio::null());
     // Out of reach of the terminal's Ctrl-C: the shell has a directory to remove yet.
@@ -242,8 +260,9 @@ fn start(jars: &Path) -> Result<Broker, String> {
     let _removed_by_the_shell = dir.keep();
 
     let mut broker = Broker {
-        servers: format!("127.0.0.1:{plain}"),
-        sasl_servers: Some(format!("127.0.0.1:{sasl}")),
+        servers: plain,
+        sasl_servers: Some(sasl),
+        tls: Some(Tls { servers: tls, ca }),
         _shell: None,
     };
     let deadline = Instant::now() + PATIENCE;
@@ -261,17 +280,46 @@ fn start(jars: &Path) -> Result<Broker, String> {
 }
 
 /// Ports that nobody listens on, all different because all are held at once.
-fn free_ports() -> io::Result<[u16; 3]> {
+fn free_ports() -> io::Result<[u16; 4]> {
     let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let [a, b, c] = [hold()?, hold()?, hold()?];
+    let [a, b, c, d] = [hold()?, hold()?, hold()?, hold()?];
     Ok([
         a.local_addr()?.port(),
         b.local_addr()?.port(),
         c.local_addr()?.port(),
+        d.local_addr()?.port(),
     ])
 }
 
-fn server_properties(dir: &Path, plain: u16, sasl: u16, controller: u16) -> String {
+/// Makes the key of 127.0.0.1, in `keystore.p12`, and its certificate, which nobody else signed.
+pub fn certificate(dir: &Path) -> Result<PathBuf, String> {
+    let (keystore, pem) = (dir.join("keystore.p12"), dir.join("ca.pem"));
+    let keytool = |act: &str| {
+        let mut keytool = Command::new("keytool");
+        keytool.args([act, "-alias", "kafka"]);
+        keytool.arg("-keystore").arg(&keystore);
+        keytool.args(["-storepass", KEYSTORE_PASSWORD, "-storetype", "PKCS12"]);
+        keytool
+    };
+    let mut make = keytool("-genkeypair");
+    make.args([
+        "-keyalg",
+        "EC",
+        "-groupname",
+        "secp256r1",
+        "-validity",
+        "30",
+    ]);
+    make.args(["-dname", "CN=127.0.0.1", "-ext", "san=ip:127.0.0.1"]);
+    run(&mut make, "Java's keytool")?;
+    let mut export = keytool("-exportcert");
+    run(export.arg("-rfc").arg("-file").arg(&pem), "Java's keytool")?;
+    Ok(pem)
+}
+
+const KEYSTORE_PASSWORD: &str = "changeit";
+
+fn server_properties(dir: &Path, [plain, sasl, tls, controller]: [u16; 4]) -> String {
     let dir = dir.display();
     format!(
         r#"
@@ -279,10 +327,16 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SASL_SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SASL_SSL://127.0.0.1:{tls}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
 sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.location={dir}/keystore.p12
+ssl.keystore.password={KEYSTORE_PASSWORD}
+ssl.keystore.type=PKCS12
 listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";
 log.dirs={dir}/data
 
@@ -400,6 +454,7 @@ impl Broker {
         Broker {
             servers: servers.to_owned(),
             sasl_servers: None,
+            tls: None,
             _shell: None,
         }
     }

@@ -348,6 +348,7 @@ async fn explain_shows_the_sink_and_sends_nothing() {
     says(&table(&ctx, &sql).await, &["Dml: op=[Insert Into]", &sink]);
     assert!(broker.read_uncommitted(&topic).is_empty());
     let analyze = sql.replace("EXPLAIN", "EXPLAIN ANALYZE");
-    says(&table(&ctx, &analyze).await, &["records_produced=2"]);
+    let metrics = ["records_produced=2", "records_acknowledged=2"];
+    says(&table(&ctx, &analyze).await, &metrics);
     assert_eq!(broker.read_all(&topic).len(), 2);
 }

@@ -155,6 +155,27 @@ async fn explain_says_what_a_filter_leaves_to_be_read() {
 }
 
 #[tokio::test]
+async fn a_scan_says_how_many_records_there_are_to_read() {
+    let Some(broker) = broker::required("a_scan_says_how_many_records_there_are_to_read") else {
+        return;
+    };
+    let topic = topic(broker);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    for (filter, records) in [
+        ("v >= 0", 1000),
+        ("_partition = 1", 500),
+        ("_offset >= 450", 100),
+        ("_partition = 7", 0),
+    ] {
+        let sql = format!("SELECT v FROM t WHERE {filter}");
+        let plan = async { table.ctx.sql(&sql).await?.create_physical_plan().await };
+        let plan = in_time(&sql, plan).await.unwrap();
+        let scans = KafkaScanExec::all_in(&plan);
+        assert_eq!(scans[0].records_at_most(), records, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn filters_made_by_the_running_query_decide_what_is_read() {
     let Some(broker) = broker::required("filters_made_by_the_running_query") else {
         return;

@@ -1,0 +1,145 @@
+//! `--demo`, which needs nothing: most of what the program does is tried on it.
+
+use crate::program::{failure, printed, program};
+
+/// The rows of a query on the demo, as CSV without the header.
+fn rows(queries: &[&str]) -> Vec<String> {
+    let mut program = program();
+    program
+        .args(["--demo", "-q", "--format", "csv", "-c"])
+        .args(queries);
+    printed(&mut program)
+        .lines()
+        .skip(1)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn it_has_customers_and_orders_with_their_history() {
+    for (query, expected) in [
+        ("SELECT count(*) FROM orders", "380"),
+        ("SELECT count(*) FROM customers", "58"),
+        (
+            "SELECT count(*) FROM kafka_log('orders') WHERE _tombstone",
+            "20",
+        ),
+        (
+            "SELECT count(*) FROM kafka_log('customers') WHERE _tombstone",
+            "2",
+        ),
+    ] {
+        assert_eq!(rows(&[query]), [expected], "{query}");
+    }
+    let statuses = rows(&["SELECT DISTINCT status FROM orders ORDER BY 1"]);
+    assert_eq!(statuses, ["paid", "placed", "shipped"]);
+}
+
+#[test]
+fn what_it_says_to_try_works() {
+    let text = include_str!("../../src/demo.rs");
+    let tries = text
+        .split_once("Try:")
+        .unwrap()
+        .1
+        .split_once("\";")
+        .unwrap()
+        .0;
+    assert_eq!(tries.matches(';').count(), 6);
+    let answer = printed(program().arg("--demo").write_stdin(tries));
+    for expected in ["| orders ", "placed_at", "| DE ", "shipped", "count"] {
+        assert!(answer.contains(expected), "{expected}: {answer}");
+    }
+}
+
+#[test]
+fn every_statement_that_writes_works() {
+    let left = rows(&[
+        "INSERT INTO orders (_key, item, amount) VALUES ('o-1', 'tea', 1), ('o-2', 'mug', 2)",
+        "UPDATE orders SET amount = 3 WHERE _key = 'o-2'",
+        "DELETE FROM orders WHERE _key = 'o-1'",
+        "MERGE INTO orders o USING (VALUES ('o-2')) AS s(k) ON o._key = s.k
+         WHEN MATCHED THEN UPDATE SET item = 'rug'",
+        "COPY (SELECT 'o-3' AS _key, 'lamp' AS item, 4.0 AS amount) TO 'orders' STORED AS KAFKA",
+        "SELECT _key, item, amount FROM orders WHERE _key IN ('o-1', 'o-2', 'o-3') ORDER BY 1",
+    ]);
+    assert_eq!(left[left.len() - 2..], ["o-2,rug,3.0", "o-3,lamp,4.0"]);
+}
+
+#[test]
+fn every_format_is_printed_whole() {
+    let query = "SELECT _key, pieces FROM orders ORDER BY _key";
+    for (format, first, lines) in [
+        ("csv", "_key,pieces", 381),
+        ("tsv", "_key\tpieces", 381),
+        ("ndjson", r#"{"_key":"o-1001","pieces":2}"#, 380),
+        ("json", r#"[{"_key":"o-1001","pieces":2}"#, 1),
+        ("table", "+--------+--------+", 40 + 4 + 3),
+        ("automatic", "+--------+--------+", 40 + 4 + 3),
+    ] {
+        let answer = printed(program().args(["--demo", "-q", "--format", format, "-c", query]));
+        assert!(answer.starts_with(first), "{format}: {answer}");
+        assert_eq!(answer.lines().count(), lines, "{format}");
+    }
+    let rows = printed(program().args(["--demo", "-q", "--format", "json", "-c", query]));
+    assert_eq!(rows.matches("_key").count(), 380);
+    assert!(rows.ends_with("}]\n"), "{rows}");
+}
+
+#[test]
+fn tables_and_columns_are_listed() {
+    let tables = rows(&["SHOW TABLES"]);
+    let topics: Vec<_> = tables
+        .iter()
+        .filter(|table| table.contains(",public,"))
+        .collect();
+    assert_eq!(
+        topics,
+        [
+            "datafusion,public,customers,BASE TABLE",
+            "datafusion,public,orders,BASE TABLE"
+        ]
+    );
+    let columns = rows(&["DESCRIBE customers"]);
+    assert_eq!(
+        columns,
+        [
+            "_key,Utf8View,NO",
+            "name,Utf8View,YES",
+            "country,Utf8View,YES",
+            "newsletter,Boolean,YES"
+        ]
+    );
+    assert_eq!(rows(&["SHOW COLUMNS FROM customers"]).len(), 4);
+    let listed = printed(
+        program()
+            .args(["--demo", "--format", "csv"])
+            .write_stdin("\\d\n\\d customers\n\\q\nno SQL;"),
+    );
+    assert_eq!(
+        listed.matches("datafusion,public,customers").count(),
+        1 + 4,
+        "{listed}"
+    );
+}
+
+#[test]
+fn an_error_names_what_was_meant() {
+    for (query, expected) in [
+        ("SELECT * FROM ordrs", "did you mean `orders`?"),
+        (
+            "SELECT * FROM kafka_log('custmers')",
+            "did you mean `customers`?",
+        ),
+        ("SELECT amuont FROM orders", "amount"),
+        ("SELECT * FROM orders WHERE", "Expected: an expression"),
+        (
+            "CREATE EXTERNAL TABLE t STORED AS KAFKA LOCATION 'orders' OPTIONS ('kafka.mod' 'append')",
+            "did you mean `kafka.mode`?",
+        ),
+        ("SET kafka.timeuot = '5s'", "did you mean `kafka.timeout`?"),
+    ] {
+        let error = failure(program().args(["--demo", "-c", query]));
+        assert!(error.contains(expected), "{query}: {error}");
+    }
+}

@@ -1,0 +1,121 @@
+//! TLS and SASL: a broker with certificate and users, and the files that name them.
+
+use std::path::Path;
+
+use assert_cmd::Command;
+
+use crate::broker::{self, Rec, SASL_PASSWORD, SASL_USER, Tls};
+use crate::program::{failure, file, printed, program};
+
+/// What Confluent Cloud hands out for Java clients, but for the login.
+fn confluent(servers: &str, user: &str, password: &str) -> String {
+    format!(
+        "# Required connection configs for Kafka producer, consumer, and admin
+bootstrap.servers={servers}
+security.protocol=SASL_SSL
+sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required username='{user}' password='{password}';
+sasl.mechanism=PLAIN
+# Required for correctness in Apache Kafka clients prior to 2.6
+client.dns.lookup=use_all_dns_ips
+
+# Best practice for higher availability in Apache Kafka clients prior to 3.0
+session.timeout.ms=45000
+
+# Best practice for Kafka producer to prevent data loss
+acks=all
+
+# Required connection configs for Confluent Cloud Schema Registry
+schema.registry.url=https://psrc-xxxxx.us-east-2.aws.confluent.cloud
+basic.auth.credentials.source=USER_INFO
+basic.auth.user.info=KEY:SECRET
+"
+    )
+}
+
+/// A query of the secured listener, as SCRAM user with this password.
+fn scram(tls: &Tls, ca: &Path, password: &str, query: &str) -> Command {
+    let mut program = program();
+    program.args(["-b", &tls.servers, "-q", "--format", "csv", "-c", query]);
+    for property in [
+        "kafka.timeout=20s".to_owned(),
+        "security.protocol=SASL_SSL".to_owned(),
+        "sasl.mechanism=SCRAM-SHA-512".to_owned(),
+        format!("sasl.username={SASL_USER}"),
+        format!("sasl.password={password}"),
+        format!("ssl.ca.location={}", ca.display()),
+    ] {
+        program.args(["-X", &property]);
+    }
+    program
+}
+
+#[test]
+fn tls_and_scram_connect_and_say_what_is_wrong() {
+    let Some(broker) = broker::required("tls_and_scram_connect_and_say_what_is_wrong") else {
+        return;
+    };
+    let Some(tls) = &broker.tls else { return };
+    let topic = broker.new_topic("secured", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":1}"#)]);
+    let query = format!("SELECT n FROM \"{topic}\"");
+    assert_eq!(
+        printed(&mut scram(tls, &tls.ca, SASL_PASSWORD, &query)),
+        "n\n1\n"
+    );
+
+    let error = failure(&mut scram(tls, &tls.ca, "wr0ng-pw", &query));
+    assert!(error.contains("cannot log in to Kafka"), "{error}");
+    assert!(error.contains("uthentication"), "{error}");
+    assert!(!error.contains("wr0ng-pw"), "{error}");
+
+    let directory = tempfile::tempdir().unwrap();
+    let other = broker::certificate(directory.path()).unwrap();
+    let error = failure(&mut scram(tls, &other, SASL_PASSWORD, &query));
+    assert!(error.contains("cannot log in to Kafka"), "{error}");
+    assert!(error.contains("certificate verify failed"), "{error}");
+}
+
+#[test]
+fn a_file_of_confluent_cloud_is_taken_word_for_word() {
+    let Some(broker) = broker::required("a_file_of_confluent_cloud_is_taken_word_for_word") else {
+        return;
+    };
+    let Some(tls) = &broker.tls else { return };
+    let topic = broker.new_topic("cloud", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":1}"#)]);
+    let properties = file(
+        ".properties",
+        &confluent(&tls.servers, SASL_USER, SASL_PASSWORD),
+    );
+    let ca = format!("ssl.ca.location={}", tls.ca.display());
+    let answer = printed(
+        program()
+            .arg("-F")
+            .arg(properties.path())
+            // The only thing that the cloud's certificate does not need.
+            .args(["-X", &ca, "-q", "--format", "csv", "-c"])
+            .arg(format!("SELECT n FROM \"{topic}\"")),
+    );
+    assert_eq!(answer, "n\n1\n");
+}
+
+#[test]
+fn every_login_is_built_in() {
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN", "OAUTHBEARER"] {
+        let mechanism = format!("sasl.mechanism={mechanism}");
+        let answer = printed(program().args([
+            "-b",
+            "localhost:1",
+            "-X",
+            "security.protocol=SASL_SSL",
+            "-X",
+            &mechanism,
+            "-q",
+            "--format",
+            "csv",
+            "-c",
+            "SELECT 1 AS one",
+        ]));
+        assert_eq!(answer, "one\n1\n");
+    }
+}

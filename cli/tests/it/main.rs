@@ -1,0 +1,22 @@
+//! The program as users start it: one binary, as the library's tests are.
+
+// A test says that something is wrong by panicking; rustc and clippy's `allow-*-in-tests` see
+// only the `#[test]` functions, not what they call.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub
+)]
+
+// Some of what the library's tests do to a broker is not done here.
+#[allow(dead_code)]
+#[path = "../../../tests/it/broker.rs"]
+mod broker;
+mod demo;
+mod login;
+mod program;
+mod prompt;
+mod scripts;
+mod topics;

@@ -1,0 +1,196 @@
+//! The prompt, on a pseudo-terminal.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::process::Command;
+use std::time::Duration;
+
+use expectrl::process::unix::WaitStatus;
+use expectrl::session::OsSession;
+use expectrl::{ControlCode, Expect as _};
+
+use crate::broker::{self, Rec};
+use crate::program::{PROGRAM, surroundings};
+
+/// The program at its prompt.
+fn prompt(arguments: &[&str]) -> OsSession {
+    let mut program = Command::new(PROGRAM);
+    program
+        .envs(surroundings())
+        .env("TERM", "xterm")
+        .env_remove("KAFKA_BOOTSTRAP_SERVERS")
+        .args(arguments);
+    let mut session = OsSession::spawn(program).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.expect("> ").unwrap();
+    session
+}
+
+/// Types a line and waits for an answer.
+#[track_caller]
+fn ask(session: &mut OsSession, line: &str, answer: &str) {
+    session.send_line(line).unwrap();
+    session
+        .expect(answer)
+        .unwrap_or_else(|error| panic!("{line}: no {answer}: {error}"));
+    session.expect("> ").unwrap();
+}
+
+fn leave(mut session: OsSession) {
+    session.send_line("\\q").unwrap();
+    let ended = session.get_process().wait().unwrap();
+    assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?}");
+}
+
+#[test]
+fn statements_and_commands_are_answered() {
+    let mut session = prompt(&["--demo"]);
+    ask(
+        &mut session,
+        "SELECT count(*) AS orders FROM orders;",
+        "380",
+    );
+    ask(
+        &mut session,
+        "SELECT * FROM ordrs;",
+        "did you mean `orders`?",
+    );
+    ask(&mut session, "\\pset format csv", "Output format is Csv.");
+    ask(&mut session, "SELECT 40 + 2 AS answer;", "42");
+    ask(&mut session, "\\nothing", "is no command");
+    leave(session);
+}
+
+#[test]
+fn names_are_completed() {
+    let mut session = prompt(&["--demo", "-q"]);
+    for (typed, completed) in [
+        ("SELECT * FROM cus\t", "customers"),
+        ("SELECT newsl\t FROM customers", "newsletter"),
+        ("SET kafka.retry\t", "kafka.retry_timeout"),
+        ("SELECT * FROM kafka_log('ord\t", "orders"),
+    ] {
+        let line = typed.split_once('\t').unwrap();
+        // The columns are those of the table behind the place.
+        session.send(format!("{}{}", line.0, line.1)).unwrap();
+        for _ in 0..line.1.len() {
+            session.send("\x1b[D").unwrap();
+        }
+        session.send("\t").unwrap();
+        session
+            .expect(completed)
+            .unwrap_or_else(|error| panic!("{typed}: {error}"));
+        session.send(ControlCode::EndOfText).unwrap();
+        session.expect("^C").unwrap();
+        session.expect("> ").unwrap();
+    }
+    leave(session);
+}
+
+#[test]
+fn history_is_kept_in_the_data_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().to_str().unwrap();
+    let mut program = Command::new(PROGRAM);
+    program
+        .envs(surroundings())
+        .env("XDG_DATA_HOME", data)
+        .arg("-q");
+    let mut session = OsSession::spawn(program).unwrap();
+    session.set_expect_timeout(Some(Duration::from_secs(60)));
+    session.expect("> ").unwrap();
+    ask(&mut session, "SELECT 41 + 1;", "42");
+    leave(session);
+    let history = directory
+        .path()
+        .join("datafusion-kafka-cli")
+        .join("history");
+    assert!(
+        std::fs::read_to_string(history)
+            .unwrap()
+            .contains("SELECT 41 + 1;")
+    );
+}
+
+/// Rows that never end are printed as they come, and Ctrl-C ends the statement alone.
+#[test]
+fn an_endless_query_is_ended_by_ctrl_c() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("feed.csv");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut session = prompt(&["-q"]);
+    let create = format!(
+        "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT) STORED AS CSV LOCATION '{}';",
+        pipe.display()
+    );
+    // The batch size is the table's from the start.
+    for statement in ["SET datafusion.execution.batch_size = 1;", &create] {
+        session.send_line(statement).unwrap();
+        session.expect("> ").unwrap();
+    }
+    session
+        .send_line("SELECT 1000 + n AS row FROM feed;")
+        .unwrap();
+    // To read as well, so that it opens before there is another reader.
+    let mut feed = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&pipe)
+        .unwrap();
+    feed.write_all(b"1\n2\n3\n").unwrap();
+    session.expect("1001").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("^C").unwrap();
+    session.expect("> ").unwrap();
+    ask(&mut session, "SELECT 40 + 2;", "42");
+    leave(session);
+}
+
+#[test]
+fn work_that_takes_its_time_has_a_progress_line() {
+    let Some(broker) = broker::required("work_that_takes_its_time_has_a_progress_line") else {
+        return;
+    };
+    let topic = broker.new_topic("slow", 1, &[]);
+    broker.produce(
+        &topic,
+        &[Rec::new("a", r#"{"n":1}"#), Rec::new("b", r#"{"n":2}"#)],
+    );
+    let arguments = |last| format!("kafka.wait_for=offsets:{{\"0\":{last}}}");
+    let wait_for = arguments(3);
+    let mut session = prompt(&[
+        "-b",
+        &broker.servers,
+        "-X",
+        &wait_for,
+        "-X",
+        "kafka.timeout=60s",
+    ]);
+    let query = format!("SELECT sum(n) + 100 AS total FROM \"{topic}\";");
+    session.send_line(&query).unwrap();
+    session.expect("0 of 2 records").unwrap();
+    // What it waits for.
+    broker.produce(&topic, &[Rec::new("c", r#"{"n":3}"#)]);
+    session.expect("106").unwrap();
+    session.expect("> ").unwrap();
+    leave(session);
+
+    let wait_for = arguments(4);
+    let silent = [
+        "-b",
+        &broker.servers,
+        "-X",
+        &wait_for,
+        "-X",
+        "kafka.timeout=1s",
+        "--no-progress",
+    ];
+    let mut session = prompt(&silent);
+    session.send_line(&query).unwrap();
+    let before = session.expect("kafka.wait_for").unwrap();
+    let before = String::from_utf8_lossy(before.before()).into_owned();
+    assert!(!before.contains(" of 3 records"), "{before}");
+    session.expect("> ").unwrap();
+    leave(session);
+}

@@ -1,0 +1,177 @@
+//! Topics on a real broker.
+
+use crate::broker::{self, Broker, Rec};
+use crate::program::{failure, printed, program};
+
+/// The rows of queries on the broker, as CSV.
+fn answer(broker: &Broker, arguments: &[&str]) -> String {
+    let mut program = program();
+    program
+        .args(["-b", &broker.servers, "-q", "--format", "csv"])
+        .args(arguments);
+    printed(&mut program)
+}
+
+/// A topic of three people, one of whom was written twice and one deleted.
+fn people(broker: &Broker) -> String {
+    let topic = broker.new_topic("people", 1, &[]);
+    let records = [
+        Rec::new("p1", r#"{"firstName":"Ada","team":1}"#),
+        Rec::new("p2", r#"{"firstName":"Bob","team":2}"#),
+        Rec::new("p3", r#"{"firstName":"Eve","team":2}"#),
+        Rec::new("p1", r#"{"firstName":"Ada Lovelace","team":1}"#),
+        Rec::tombstone("p3"),
+    ];
+    broker.produce(&topic, &records);
+    topic
+}
+
+#[test]
+fn every_topic_is_a_table() {
+    let Some(broker) = broker::required("every_topic_is_a_table") else {
+        return;
+    };
+    let topic = people(broker);
+    let query = format!("SELECT _key, firstName FROM \"{topic}\" ORDER BY _key");
+    let expected = "_key,firstName\np1,Ada Lovelace\np2,Bob\n";
+    assert_eq!(answer(broker, &["-c", &query]), expected);
+    assert_eq!(
+        answer(broker, &["--topics", "^people", "-c", &query]),
+        expected
+    );
+    let by_environment = printed(
+        program()
+            .env("KAFKA_BOOTSTRAP_SERVERS", &broker.servers)
+            .args(["-q", "--format", "csv", "-c", &query]),
+    );
+    assert_eq!(by_environment, expected);
+    assert!(answer(broker, &["-c", "SHOW TABLES"]).contains(&topic));
+    let others = answer(
+        broker,
+        &["--topics", "^no such topic$", "-c", "SHOW TABLES"],
+    );
+    assert!(!others.contains(&topic), "{others}");
+    let error = failure(program().args([
+        "-b",
+        &broker.servers,
+        "-c",
+        &query.replace("people", "peopel"),
+    ]));
+    assert!(error.contains(&topic), "{error}");
+}
+
+#[test]
+fn properties_and_options_are_given_with_x() {
+    let Some(broker) = broker::required("properties_and_options_are_given_with_x") else {
+        return;
+    };
+    let topic = people(broker);
+    let query = format!("SELECT count(*) AS n FROM \"{topic}\"");
+    let all = answer(
+        broker,
+        &[
+            "-X",
+            "kafka.mode=append",
+            "-X",
+            "fetch.max.wait.ms=20",
+            "-c",
+            &query,
+        ],
+    );
+    assert_eq!(all, "n\n4\n");
+    let by_property = format!("bootstrap.servers={}", broker.servers);
+    let live = printed(program().args(["-X", &by_property, "-q", "--format", "csv", "-c", &query]));
+    assert_eq!(live, "n\n2\n");
+}
+
+#[test]
+fn a_topic_is_named_by_its_place() {
+    let Some(broker) = broker::required("a_topic_is_named_by_its_place") else {
+        return;
+    };
+    let topic = people(broker);
+    let place = format!("kafka://{}/{topic}", broker.servers);
+    let rows = printed(program().args([
+        "-q", "--format", "csv", "-c",
+        &format!("COPY (SELECT 'p4' AS _key, 'Dan' AS firstName, 3 AS team) TO '{place}'"),
+        &format!("CREATE EXTERNAL TABLE p (_key VARCHAR, team INT) STORED AS KAFKA LOCATION '{place}' OPTIONS ('kafka.mode' 'append')"),
+        "SELECT count(*) AS n FROM p",
+        &format!("SELECT firstName FROM '{place}' WHERE team = 3"),
+    ]));
+    assert_eq!(rows, "count\n1\nn\n5\nfirstName\nDan\n");
+}
+
+#[test]
+fn a_topic_is_joined_with_a_parquet_file() {
+    let Some(broker) = broker::required("a_topic_is_joined_with_a_parquet_file") else {
+        return;
+    };
+    let topic = people(broker);
+    let directory = tempfile::tempdir().unwrap();
+    let teams = directory.path().join("teams.parquet");
+    let teams = teams.to_str().unwrap();
+    let joined = answer(
+        broker,
+        &[
+            "-c",
+            &format!("COPY (VALUES (1, 'engines'), (2, 'ciphers')) TO '{teams}'"),
+            &format!(
+                "SELECT p.firstName, t.column2 AS team FROM \"{topic}\" p JOIN '{teams}' t ON p.team = t.column1 ORDER BY 1"
+            ),
+        ],
+    );
+    assert_eq!(
+        joined,
+        "count\n2\nfirstName,team\nAda Lovelace,engines\nBob,ciphers\n"
+    );
+}
+
+#[test]
+fn an_insert_takes_its_columns_from_the_query() {
+    let Some(broker) = broker::required("an_insert_takes_its_columns_from_the_query") else {
+        return;
+    };
+    let topic = people(broker);
+    let totals = broker::topic_name("totals");
+    let count = answer(
+        broker,
+        &[
+            "-X",
+            "kafka.create_topic=true",
+            "-c",
+            &format!(
+                "INSERT INTO \"{totals}\" SELECT CAST(team AS VARCHAR) AS _key, count(*) AS people FROM \"{topic}\" GROUP BY team"
+            ),
+        ],
+    );
+    assert_eq!(count, "count\n2\n");
+    let mut written: Vec<_> = broker
+        .read_all(&totals)
+        .into_iter()
+        .map(|record| record.payload)
+        .collect();
+    written.sort();
+    assert_eq!(
+        written,
+        [
+            Some(br#"{"people":1}"#.to_vec()),
+            Some(br#"{"people":1}"#.to_vec())
+        ]
+    );
+}
+
+#[test]
+fn servers_that_are_not_there_are_an_error() {
+    let error = failure(program().args([
+        "-b",
+        "127.0.0.1:1",
+        "-X",
+        "kafka.timeout=1s",
+        "-c",
+        "SELECT * FROM orders",
+    ]));
+    assert!(
+        error.contains("cannot reach Kafka at 127.0.0.1:1"),
+        "{error}"
+    );
+}
