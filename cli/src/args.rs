@@ -4,7 +4,9 @@ use std::path::Path;
 use std::str::FromStr;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use clap_complete::Shell;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreMode;
 use datafusion_cli::object_storage::is_stdin_location;
@@ -174,6 +176,21 @@ impl Generated {
 }
 
 impl Args {
+    /// Those of this process; a mistake in them ends it.
+    pub(crate) fn of_process() -> Self {
+        let matches = Args::command().get_matches();
+        let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        // A variable that is always set is no mistake.
+        let servers = matches.value_source("bootstrap_servers");
+        if args.demo && servers == Some(ValueSource::CommandLine) {
+            let message = "--demo has a Kafka of its own; leave --bootstrap-servers out";
+            Args::command()
+                .error(ErrorKind::ArgumentConflict, message)
+                .exit();
+        }
+        args
+    }
+
     /// Whether statements come from standard input.
     pub(crate) fn reads_input(&self) -> bool {
         self.command.is_empty() && self.file.is_empty()
@@ -263,8 +280,6 @@ fn size(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

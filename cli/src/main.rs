@@ -15,7 +15,7 @@ mod tables;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 use datafusion::error::Result;
 use mimalloc::MiMalloc;
 use tokio::runtime::Runtime;
@@ -30,7 +30,7 @@ static GLOBAL: MiMalloc = MiMalloc;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     if let Some(what) = args.generate {
         return match generate(what) {
             Ok(()) => ExitCode::SUCCESS,

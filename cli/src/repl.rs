@@ -88,7 +88,8 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
         let done = tokio::select! {
             done = run => done,
             _ = tokio::signal::ctrl_c() => {
-                println!("^C");
+                // Behind the terminal's own `^C`.
+                println!();
                 Ok(Next::Continue)
             }
         };

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::catalog::CatalogProviderList as _;
-use datafusion::common::{config_datafusion_err, plan_datafusion_err};
+use datafusion::common::{config_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion::config::{ConfigNonZeroUsize, ConfigOptions};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionConfig;
@@ -58,6 +58,9 @@ impl Session {
         );
         let runtime = runtime(args, &instrumented_registry)?;
         let has_servers = demo.is_some() || names_servers(&options);
+        if !has_servers && args.topics.is_some() {
+            return plan_err!("--topics needs the servers: see --bootstrap-servers");
+        }
         let topics = has_servers
             .then(|| Topics::new(args.topics.as_deref()))
             .transpose()?

@@ -116,6 +116,10 @@ fn a_wrong_flag_is_a_usage_error() {
         (vec!["-m", "much"], "512m"),
         (vec!["--format", "xml"], "possible values"),
         (vec!["--demo", "--topics", "a"], "cannot be used with"),
+        (
+            vec!["--demo", "-b", "host:1"],
+            "leave --bootstrap-servers out",
+        ),
     ] {
         let output = program().args(&arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
@@ -162,6 +166,12 @@ fn a_wrong_option_says_which_it_could_be() {
         error.contains("--topics is no regular expression"),
         "{error}"
     );
+}
+
+#[test]
+fn a_flag_without_effect_is_an_error() {
+    let error = failure(program().args(["--topics", "a", "-c", "SELECT 1"]));
+    assert!(error.contains("--topics needs the servers"), "{error}");
 }
 
 #[test]
