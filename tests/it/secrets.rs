@@ -227,6 +227,37 @@ async fn options_of_a_table_keep_their_password() {
     log.holds_no_password();
 }
 
+/// Where the crate is built with TLS, which brings SCRAM.
+#[tokio::test]
+async fn a_login_over_tls_keeps_its_password() {
+    let Some(broker) = broker::required("a_login_over_tls_keeps_its_password") else {
+        return;
+    };
+    let built = cfg!(any(feature = "ssl", feature = "ssl-vendored"));
+    let Some(tls) = broker.tls.as_ref().filter(|_| built) else {
+        return;
+    };
+    let topic = broker.new_topic("tls", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
+    for (password, good) in [(SASL_PASSWORD, true), (WRONG, false)] {
+        let table = KafkaTable::builder(&topic)
+            .with_option("kafka.bootstrap.servers", &tls.servers)
+            .with_option("kafka.client.security.protocol", "SASL_SSL")
+            .with_option("kafka.client.sasl.mechanism", "SCRAM-SHA-512")
+            .with_option("kafka.client.sasl.username", SASL_USER)
+            .with_option("kafka.client.sasl.password", password)
+            .with_option("kafka.client.ssl.ca.location", tls.ca.to_str().unwrap());
+        match table.build().await {
+            Ok(_) => assert!(good),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!good && error.contains("cannot log in"), "{error}");
+                assert!(!error.contains(WRONG), "{error}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn options_that_are_refused_keep_their_password() {
     let log = Log::collect();

@@ -141,7 +141,6 @@ fn an_endless_query_is_ended_by_ctrl_c() {
     feed.write_all(b"1\n2\n3\n").unwrap();
     session.expect("1001").unwrap();
     session.send(ControlCode::EndOfText).unwrap();
-    session.expect("^C").unwrap();
     session.expect("> ").unwrap();
     ask(&mut session, "SELECT 40 + 2;", "42");
     leave(session);
