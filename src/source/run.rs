@@ -311,7 +311,10 @@ impl ScanTask {
             move || sender.is_closed()
         }));
         let memory_share = self.memory_share();
-        let (client, topic_id, snapshot) = self.run.open(memory_share, &cancel)?;
+        let chunk_sizes = ChunkSizes::of(self.partitions);
+        // A quarter of it may wait: half of the next chunk.
+        let client_memory = memory_share.min(2 * chunk_sizes.bytes);
+        let (client, topic_id, snapshot) = self.run.open(client_memory, &cancel)?;
         let range = snapshot.range(self.kafka_partition);
         let same_topic = SameTopic {
             checked: &self.run.checked,
@@ -329,7 +332,7 @@ impl ScanTask {
             spec,
             partition: self.kafka_partition,
             batch_size: self.context.session_config().batch_size(),
-            chunk_sizes: ChunkSizes::default(),
+            chunk_sizes,
             metrics: &self.metrics,
             memory: &memory,
             memory_share,

@@ -72,12 +72,30 @@ pub(crate) struct ChunkSizes {
     pub(crate) bytes: usize,
 }
 
-impl Default for ChunkSizes {
-    fn default() -> Self {
+impl ChunkSizes {
+    /// What the chunks of all partitions weigh together, and so what the
+    /// records weigh that wait to be taken.
+    const ALL_BYTES: usize = 48 * 1024 * 1024;
+    /// Larger chunks are read no faster,
+    const MOST_BYTES: usize = 16 * 1024 * 1024;
+    /// and smaller ones cost more than they save: behind the end of each, records
+    /// are fetched that are thrown away.
+    const LEAST_BYTES: usize = 2 * 1024 * 1024;
+
+    /// For a scan that reads so many partitions.
+    pub(crate) fn of(partitions: usize) -> Self {
+        let share = Self::ALL_BYTES / partitions.max(1);
         ChunkSizes {
             first: 256,
-            bytes: 16 * 1024 * 1024,
+            bytes: share.clamp(Self::LEAST_BYTES, Self::MOST_BYTES),
         }
+    }
+}
+
+#[cfg(test)]
+impl Default for ChunkSizes {
+    fn default() -> Self {
+        Self::of(1)
     }
 }
 
