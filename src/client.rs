@@ -113,12 +113,19 @@ impl Client {
     /// What happened to the topic of this id, as the reason in an error: it
     /// was deleted, or another one bears its name. Brokers are asked only once.
     pub(crate) fn lost(&self, id: Option<TopicId>) -> Option<&'static str> {
+        self.look(id).err()
+    }
+
+    /// How many partitions the topic of this id has, `None` when no broker
+    /// answers at once, or else [what happened](Self::lost) to it.
+    pub(crate) fn look(&self, id: Option<TopicId>) -> Result<Option<usize>, &'static str> {
         match self.describe(SLICE) {
-            Ok(topic) => topic.is_another(id).then_some(RECREATED),
-            Err(error) => {
-                let unknown = RDKafkaErrorCode::UnknownTopicOrPartition;
-                (error.rdkafka_error_code() == Some(unknown)).then_some(DELETED)
-            }
+            Ok(topic) if topic.is_another(id) => Err(RECREATED),
+            Ok(topic) => Ok(Some(topic.partitions.len())),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(DELETED),
+                _ => Ok(None),
+            },
         }
     }
 

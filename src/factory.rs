@@ -53,13 +53,10 @@ impl TableProviderFactory for KafkaTableFactory {
         let definition = Arc::new(builder.define().await?);
         check_constraints(command, &definition)?;
         let constraints = constraints(command, &definition);
-        let table = KafkaTable::new(Some(Arc::clone(&definition)), Some(Arc::clone(&definition)))
-            .with_ddl(
-                constraints,
-                command.column_defaults.clone(),
-                definition_text(command, &definition, &options),
-            );
-        Ok(Arc::new(table))
+        let text = definition_text(command, &definition, &options);
+        let table = KafkaTable::of(definition, command.unbounded)?;
+        let defaults = command.column_defaults.clone();
+        Ok(Arc::new(table.with_ddl(constraints, defaults, text)))
     }
 }
 
@@ -74,8 +71,8 @@ fn location(command: &CreateExternalTable) -> Result<Location> {
 }
 
 fn refuse_other_clauses(command: &CreateExternalTable) -> Result<()> {
-    let refused = if command.unbounded {
-        "CREATE UNBOUNDED EXTERNAL TABLE is not supported for Kafka topics yet; leave UNBOUNDED out to read a topic up to its end"
+    let refused = if command.unbounded && !command.constraints.is_empty() {
+        "an UNBOUNDED table has a row for each change of a key, so that PRIMARY KEY is not true of it; leave it out"
     } else if !command.table_partition_cols.is_empty() {
         "PARTITIONED BY does not apply to Kafka topics; declare `_partition INT` to see a row's Kafka partition"
     } else if !command.order_exprs.is_empty() {
@@ -147,7 +144,8 @@ fn definition_text(
         .map(|(key, value)| format!("'{key}' '{value}'"));
     let options: Vec<String> = given.chain(found).collect();
     let mut text = format!(
-        "CREATE EXTERNAL TABLE {} ({}{primary_key}) STORED AS KAFKA LOCATION '{location}'",
+        "CREATE {}EXTERNAL TABLE {} ({}{primary_key}) STORED AS KAFKA LOCATION '{location}'",
+        if command.unbounded { "UNBOUNDED " } else { "" },
         command.name.to_quoted_string(),
         columns.join(", "),
     );

@@ -37,6 +37,9 @@ pub(crate) struct TableDefinition {
     pub(crate) options: TableOptions,
     pub(crate) schema: KafkaSchema,
     pub(crate) extensions: Extensions,
+    /// For reading that never ends: the mode as declared. `options.mode` is
+    /// append then, since all records are read.
+    pub(crate) unbounded: Option<Mode>,
 }
 
 /// A Kafka topic as a table.
@@ -46,6 +49,9 @@ pub(crate) struct TableDefinition {
 /// inferred columns. In upsert mode (the default) the rows are the latest
 /// record of every key, without those whose latest record is a tombstone; in
 /// append mode they are all records. The order of rows is not defined.
+///
+/// [Unbounded](KafkaTableBuilder::unbounded), it is all records in both modes,
+/// also those that are still to come.
 ///
 /// # Reading
 /// One output partition per Kafka partition. The end offsets are taken when
@@ -111,6 +117,7 @@ impl KafkaTable {
             options: Options::new(),
             servers: None,
             extensions: Extensions::default(),
+            unbounded: false,
         }
     }
 
@@ -132,6 +139,15 @@ impl KafkaTable {
             definition: None,
             may_be_missing: false,
         }
+    }
+
+    /// A table that reads, with or without an end, and writes by one definition.
+    pub(crate) fn of(definition: Arc<TableDefinition>, unbounded: bool) -> Result<Self> {
+        let source = match unbounded {
+            true => Arc::new(definition.without_end()?),
+            false => Arc::clone(&definition),
+        };
+        Ok(KafkaTable::new(Some(source), Some(definition)))
     }
 
     /// The same table, which has no rows where its topic does not exist.
@@ -443,6 +459,7 @@ pub struct KafkaTableBuilder {
     options: Options,
     servers: Option<String>,
     extensions: Extensions,
+    unbounded: bool,
 }
 
 impl KafkaTableBuilder {
@@ -452,6 +469,50 @@ impl KafkaTableBuilder {
     /// `_key` is added in front where it is missing.
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
+        self
+    }
+
+    /// Reads on without end: queries start at `kafka.start` and give out rows
+    /// as records are written, until they are dropped, their LIMIT is reached, or
+    /// the topic is deleted or gets more partitions, which are errors.
+    ///
+    /// Rows come in the order of their offsets in each partition, at the latest
+    /// `kafka.batch.ms` after they were fetched, or `kafka.batch.rows` at once. In
+    /// upsert mode they are changes, each with the whole row, and `_tombstone`
+    /// must be declared: it is true where the key was deleted. Writing is as
+    /// without.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use arrow::datatypes::{DataType, Field, Schema};
+    /// # use datafusion::prelude::*;
+    /// # use datafusion_kafka::{EmbeddedKafka, KafkaTable};
+    /// # use futures::StreamExt;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let kafka = EmbeddedKafka::start()?;
+    /// # kafka.create_topic("orders", 1)?;
+    /// # let servers = kafka.bootstrap_servers();
+    /// let ctx = SessionContext::new();
+    /// let orders = KafkaTable::builder("orders")
+    ///     .with_schema(Schema::new(vec![
+    ///         Field::new("amount", DataType::Int64, true),
+    ///         Field::new("_tombstone", DataType::Boolean, true),
+    ///     ]))
+    ///     .with_option("kafka.bootstrap.servers", servers)
+    ///     .unbounded()
+    ///     .build()
+    ///     .await?;
+    /// ctx.register_table("orders", Arc::new(orders))?;
+    /// let insert = "INSERT INTO orders (_key, amount) VALUES ('a', 1), ('a', 2)";
+    /// ctx.sql(insert).await?.collect().await?;
+    /// let mut changes = ctx.sql("SELECT _key, amount FROM orders").await?.execute_stream().await?;
+    /// let batch = changes.next().await.unwrap()?;
+    /// # assert_eq!(batch.num_rows(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn unbounded(mut self) -> Self {
+        self.unbounded = true;
         self
     }
 
@@ -517,7 +578,9 @@ impl KafkaTableBuilder {
     /// # Cancellation
     /// Dropping the future ends the inference within a second.
     pub async fn build(self) -> Result<KafkaTable> {
-        Ok(self.define().await?.into_table())
+        let unbounded = self.unbounded;
+        let definition = Arc::new(self.define().await?);
+        KafkaTable::of(definition, unbounded)
     }
 
     /// What writing, or reading, works from with these columns, without waiting.
@@ -584,13 +647,8 @@ impl TableDefinition {
             options,
             schema,
             extensions,
+            unbounded: None,
         })
-    }
-
-    /// A table that is read and written by this.
-    fn into_table(self) -> KafkaTable {
-        let definition = Arc::new(self);
-        KafkaTable::new(Some(Arc::clone(&definition)), Some(definition))
     }
 }
 

@@ -93,7 +93,7 @@ impl Figures {
                 figures.bytes += counter(&metrics, "bytes_fetched");
             }
             let records = match scan.fetch() {
-                None => Some(scan.records_at_most()),
+                None => scan.records_at_most(),
                 Some(_) => None,
             };
             figures.total = figures

@@ -46,6 +46,11 @@ impl Target {
                 "{verb} needs `{topic}` to match a source and a sink pattern, since it reads the topic and writes it"
             );
         };
+        if source.unbounded.is_some() {
+            return plan_err!(
+                "{verb} needs all of topic `{topic}` as it is now, and an UNBOUNDED table has no end; use a table without UNBOUNDED"
+            );
+        }
         let (read, write) = (&source.options, &sink.options);
         if read.mode.unwrap_or_default() == Mode::Append {
             return plan_err!(
@@ -78,6 +83,7 @@ impl Target {
                 options,
                 schema,
                 extensions: of.extensions.clone(),
+                unbounded: None,
             })
         };
         let reading = definition(source, read.clone(), source.schema.with_record());

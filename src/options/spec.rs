@@ -1,5 +1,7 @@
 //! The list of options.
 
+use std::time::Duration;
+
 use arrow::datatypes::TimeUnit;
 
 use super::bound::bound;
@@ -124,6 +126,30 @@ const OPTIONS: &[OptionSpec] = &[
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.end = bound(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.batch.rows",
+        value: "a number",
+        default: "the session's batch size",
+        doc: "Of an UNBOUNDED table: so many rows of a partition are given out at once.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let rows = count(text, i32::MAX)?;
+            draft.table.batch_rows = usize::try_from(rows).ok();
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.batch.ms",
+        value: "milliseconds",
+        default: "100",
+        doc: "Of an UNBOUNDED table: rows are given out after so long, however few they are.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let millis = u64::try_from(count(text, i32::MAX)?).unwrap_or_default();
+            draft.table.batch_time = Duration::from_millis(millis);
             Ok(())
         }),
     },

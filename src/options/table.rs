@@ -175,6 +175,10 @@ pub struct TableOptions {
     pub decode: DecodeOptions,
     /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`
     pub encode: EncodeOptions,
+    /// `kafka.batch.rows`; `None` is the session's batch size.
+    pub batch_rows: Option<usize>,
+    /// `kafka.batch.ms`
+    pub batch_time: Duration,
     /// `kafka.wait_for`: offsets that a query must see, by Kafka partition.
     pub wait_for: BTreeMap<i32, i64>,
     /// `kafka.delivery`
@@ -209,6 +213,8 @@ impl Default for TableOptions {
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
             encode: EncodeOptions::default(),
+            batch_rows: None,
+            batch_time: Duration::from_millis(100),
             wait_for: BTreeMap::new(),
             delivery: Delivery::default(),
             dry_run: false,

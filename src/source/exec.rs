@@ -78,7 +78,12 @@ impl KafkaScanExec {
             in_offset_order(&spec, &schema),
             Partitioning::UnknownPartitioning(kafka_partitions.len()),
             EmissionType::Incremental,
-            Boundedness::Bounded,
+            match spec.table.unbounded {
+                None => Boundedness::Bounded,
+                Some(_) => Boundedness::Unbounded {
+                    requires_infinite_memory: false,
+                },
+            },
         );
         Ok(KafkaScanExec {
             spec,
@@ -203,10 +208,11 @@ impl KafkaScanExec {
 
     /// How many records there were to read when the scan was planned: what the
     /// metric `records_fetched` comes to where nothing lets reading end earlier.
-    /// Offsets that hold no record count too.
-    pub fn records_at_most(&self) -> u64 {
+    /// Offsets that hold no record count too. `None` of an unbounded table.
+    pub fn records_at_most(&self) -> Option<u64> {
         let partitions = self.kafka_partitions.iter();
-        partitions.map(|p| self.offsets_of(*p) as u64).sum()
+        let records = partitions.map(|p| self.offsets_of(*p) as u64).sum();
+        self.spec.table.unbounded.is_none().then_some(records)
     }
 
     fn offsets_of(&self, partition: i32) -> usize {
@@ -235,7 +241,8 @@ impl KafkaScanExec {
 
     fn fmt_with(&self, f: &mut fmt::Formatter<'_>, separator: &str) -> fmt::Result {
         let options = &self.spec.table.options;
-        let mode = match options.mode.unwrap_or_default() {
+        let declared = self.spec.table.unbounded.or(options.mode);
+        let mode = match declared.unwrap_or_default() {
             Mode::Upsert => "upsert",
             Mode::Append => "append",
         };
@@ -252,7 +259,10 @@ impl KafkaScanExec {
             write!(f, " of {}", self.spec.held.len())?;
         }
         write!(f, "{separator}start={}", options.start)?;
-        write!(f, "{separator}end={}", options.end)?;
+        match self.spec.table.unbounded {
+            None => write!(f, "{separator}end={}", options.end)?,
+            Some(_) => write!(f, "{separator}unbounded")?,
+        }
         write!(f, "{separator}projection=[{}]", columns.join(", "))?;
         if let Some(filter) = &self.spec.filter {
             write!(f, "{separator}filter={filter}")?;
@@ -386,6 +396,9 @@ impl ExecutionPlan for KafkaScanExec {
         _inputs: &[Arc<Statistics>],
         args: &StatisticsArgs,
     ) -> DataFusionResult<Arc<Statistics>> {
+        if self.spec.table.unbounded.is_some() {
+            return Ok(Arc::new(Statistics::new_unknown(&self.schema)));
+        }
         let read = match args.partition() {
             None => self.kafka_partitions.as_slice(),
             Some(partition) => self

@@ -61,6 +61,18 @@ const MAX_RECORDS: usize = 16 * 1024;
 /// still there: librdkafka itself goes on for half a minute.
 const LOOK_UP: Duration = Duration::from_secs(2);
 
+/// How often the brokers are asked about a topic that is read without end.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+
+/// Reading that goes on at the end of a partition.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Endless {
+    /// How many the topic had at the start: of new ones nothing would be read.
+    pub(crate) partitions: usize,
+    /// The longest wait for a record, if that is shorter than usual.
+    pub(crate) poll: Duration,
+}
+
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
@@ -72,6 +84,8 @@ pub(crate) struct PartitionFetch {
     partition: i32,
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
+    endless: Option<Endless>,
+    looked_after: Instant,
     position: i64,
     /// How long nothing came, only the time spent waiting counted.
     waited: Duration,
@@ -93,6 +107,8 @@ impl PartitionFetch {
             partition,
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
+            endless: None,
+            looked_after: Instant::now(),
             position: 0,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
@@ -109,6 +125,34 @@ impl PartitionFetch {
         PartitionFetch { topic_id, ..self }
     }
 
+    /// Takes it for no failure that no record comes, as long as brokers answer.
+    pub(crate) fn endless(self, endless: Option<Endless>) -> Self {
+        PartitionFetch { endless, ..self }
+    }
+
+    /// Looks from time to time whether the topic is still what it was.
+    fn look_after(&mut self, endless: Endless) -> Result<()> {
+        if self.looked_after.elapsed() < LOOK_AFTER.min(self.retry_timeout / 4) {
+            return Ok(());
+        }
+        self.client.serve_events();
+        let found = self.client.look(self.topic_id);
+        self.looked_after = Instant::now();
+        match found {
+            Err(reason) => Err(self.error(reason.to_owned())),
+            Ok(Some(partitions)) if partitions > endless.partitions => Err(self.error(format!(
+                "the topic has {partitions} partitions now and had {} when the query began; run \
+                 it again to read all of them",
+                endless.partitions
+            ))),
+            Ok(Some(_)) => {
+                self.progress();
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+        }
+    }
+
     fn progress(&mut self) {
         self.waited = Duration::ZERO;
         self.looked_up = Duration::ZERO;
@@ -120,7 +164,7 @@ impl PartitionFetch {
     fn wait_on(&mut self, waited: Duration) -> Result<()> {
         self.client.serve_events();
         self.waited += waited;
-        if self.waited - self.looked_up >= LOOK_UP {
+        if self.endless.is_none() && self.waited - self.looked_up >= LOOK_UP {
             self.looked_up = self.waited;
             if let Some(reason) = self.client.lost(self.topic_id) {
                 return Err(self.error(reason.to_owned()));
@@ -201,9 +245,13 @@ impl Fetch for PartitionFetch {
 
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {
         let before = chunk.len();
+        if let Some(endless) = self.endless {
+            self.look_after(endless)?;
+        }
+        let poll = self.endless.map_or(POLL, |endless| endless.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
-            reader.poll(POLL, MAX_RECORDS, chunk);
+            reader.poll(poll, MAX_RECORDS, chunk);
         }
         let mut index = before;
         while let Some(message) = chunk.get(index) {

@@ -26,3 +26,4 @@ pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod same_topic;
 pub(crate) mod scan;
+mod unbounded;

@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::CheckKeys;
 use crate::record::OffsetRange;
-use crate::source::fetch::PartitionFetch;
+use crate::source::fetch::{Endless, PartitionFetch};
 use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
@@ -315,7 +315,13 @@ impl ScanTask {
         // A quarter of it may wait: half of the next chunk.
         let client_memory = memory_share.min(2 * chunk_sizes.bytes);
         let (client, topic_id, snapshot) = self.run.open(client_memory, &cancel)?;
-        let range = snapshot.range(self.kafka_partition);
+        let mut range = snapshot.range(self.kafka_partition);
+        let session_rows = self.context.session_config().batch_size();
+        let mut batch_size = session_rows;
+        if table.unbounded.is_some() {
+            range.end = i64::MAX;
+            batch_size = table.options.batch_rows.unwrap_or(session_rows);
+        }
         let same_topic = SameTopic {
             checked: &self.run.checked,
             client: &client,
@@ -331,7 +337,7 @@ impl ScanTask {
         let scan = Scan {
             spec,
             partition: self.kafka_partition,
-            batch_size: self.context.session_config().batch_size(),
+            batch_size,
             chunk_sizes,
             metrics: &self.metrics,
             memory: &memory,
@@ -345,7 +351,11 @@ impl ScanTask {
                 table.options.retry_timeout,
             )
             .of(topic_id)
-            .cancelled_by(cancel),
+            .cancelled_by(cancel)
+            .endless(table.unbounded.map(|_| Endless {
+                partitions: spec.held.len(),
+                poll: table.options.batch_time,
+            })),
             output: ChannelOutput {
                 same_topic: &same_topic,
                 sender,

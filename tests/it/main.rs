@@ -31,4 +31,5 @@ mod reading;
 mod secrets;
 mod session;
 mod slt;
+mod unbounded;
 mod writing;

@@ -147,6 +147,35 @@ fn an_endless_query_is_ended_by_ctrl_c() {
 }
 
 #[test]
+fn a_topic_without_end_is_shown_as_it_grows_until_control_c() {
+    let test = "a_topic_without_end_is_shown_as_it_grows_until_control_c";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":1}"#)]);
+    let mut session = prompt(&["-q", "-b", &broker.servers]);
+    let create = format!(
+        "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT, _tombstone BOOLEAN) STORED AS KAFKA LOCATION '{topic}';"
+    );
+    session.send_line(&create).unwrap();
+    session.expect("> ").unwrap();
+    session
+        .send_line("SELECT 1000 + n AS row, _tombstone FROM feed;")
+        .unwrap();
+    session.expect("1001,false").unwrap();
+    // Written while it runs.
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":2}"#)]);
+    session.expect("1002,false").unwrap();
+    broker.produce(&topic, &[Rec::tombstone("a")]);
+    session.expect(",true").unwrap();
+    session.send(ControlCode::EndOfText).unwrap();
+    session.expect("> ").unwrap();
+    ask(&mut session, "SELECT 40 + 2;", "42");
+    leave(session);
+}
+
+#[test]
 fn work_that_takes_its_time_has_a_progress_line() {
     let Some(broker) = broker::required("work_that_takes_its_time_has_a_progress_line") else {
         return;

@@ -99,6 +99,11 @@ impl<'a> Batches<'a> {
         Ok(self.left > 0 && output.is_wanted())
     }
 
+    /// Whether nothing waits to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.built() == 0
+    }
+
     #[cfg(test)]
     pub(super) fn built(&self) -> usize {
         self.rows.built()

@@ -1,9 +1,12 @@
 //! Every record of a partition in offset order.
 
+use std::time::Instant;
+
 use datafusion::error::Result as DataFusionResult;
 
 use super::batches::Batches;
 use super::{Bounds, Output, Scan};
+use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
 use crate::schema::Metadata;
 use crate::source::fetch::{Chunk, Fetch, Progress};
@@ -17,6 +20,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         let mut chunk = self.fetch.chunk();
         self.metrics.passes.add(1);
         let mut start = None;
+        // Since when rows wait for more, in a stream that has no end.
+        let mut waiting: Option<Instant> = None;
         loop {
             if !self.narrow(bounds)? {
                 rows.flush(&mut self.output)?;
@@ -33,9 +38,14 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             };
             let held = self.count(&chunk, 0);
             self.memory.try_resize(held)?;
-            let taken: Vec<usize> = (0..chunk.len())
-                .filter(|index| chunk.get(*index).is_some_and(|r| self.takes(&r, bounds)))
-                .collect();
+            let mut taken = Vec::with_capacity(chunk.len());
+            for index in 0..chunk.len() {
+                if let Some(record) = chunk.get(index)
+                    && self.takes(&record, bounds)?
+                {
+                    taken.push(index);
+                }
+            }
             if let Some(last) = chunk.len().checked_sub(1).and_then(|last| chunk.get(last)) {
                 // What is behind is never gone back to.
                 start = start.max(Some(last.offset() + 1));
@@ -45,11 +55,24 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             if !rows.extend(records, &mut self.output)? {
                 return Ok(());
             }
-            // Nothing came for a while: what is there goes out.
-            let idle = chunk.len() == 0;
+            let is_due = match self.spec.table.unbounded {
+                // Nothing came for a while: what is there goes out.
+                None => chunk.len() == 0,
+                Some(_) if rows.is_empty() => {
+                    waiting = None;
+                    false
+                }
+                Some(_) => {
+                    let since = waiting.get_or_insert_with(Instant::now);
+                    since.elapsed() >= self.spec.table.options.batch_time
+                }
+            };
             chunk.clear();
-            if (idle || progress == Progress::End) && !rows.flush(&mut self.output)? {
-                return Ok(());
+            if is_due || progress == Progress::End {
+                waiting = None;
+                if !rows.flush(&mut self.output)? {
+                    return Ok(());
+                }
             }
             if progress == Progress::End || !self.output.is_wanted() {
                 return Ok(());
@@ -57,15 +80,19 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    fn takes(&self, record: &impl Record, bounds: &Bounds) -> bool {
+    fn takes(&self, record: &impl Record, bounds: &Bounds) -> DataFusionResult<bool> {
+        if record.key().is_none() && self.spec.table.unbounded == Some(Mode::Upsert) {
+            self.null_key(record, true)?;
+            return Ok(false);
+        }
         if !bounds.wants(record.key()) {
             self.metrics.keys_skipped.add(1);
-            return false;
+            return Ok(false);
         }
         if record.payload().is_none() {
             self.metrics.tombstones.add(1);
-            return self.spec.table.schema.has(Metadata::Tombstone);
+            return Ok(self.spec.table.schema.has(Metadata::Tombstone));
         }
-        true
+        Ok(true)
     }
 }

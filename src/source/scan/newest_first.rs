@@ -246,7 +246,12 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         rows.extend(records, &mut self.output)
     }
 
-    fn null_key(&self, record: &impl Record, is_first_time: bool) -> DataFusionResult<()> {
+    /// What becomes of a record without a key where rows are of keys.
+    pub(super) fn null_key(
+        &self,
+        record: &impl Record,
+        is_first_time: bool,
+    ) -> DataFusionResult<()> {
         if self.spec.table.options.null_key == NullKey::Fail {
             return Err(Error::NullKey {
                 topic: self.spec.table.topic.clone(),
