@@ -17,12 +17,15 @@ mod topics;
 use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionImpl;
-use datafusion::common::Result as DataFusionResult;
+use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference, internal_err};
 use datafusion::execution::SessionState;
+use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{
-    RelationPlanner, RelationPlannerContext, RelationPlanning,
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
-use datafusion::sql::sqlparser::ast::{Ident, ObjectNamePart, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
+};
 
 use crate::options::Options;
 use offsets::Offsets;
@@ -50,7 +53,7 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusi
     for (name, function) in NAMES.into_iter().zip(functions) {
         state.register_udtf(name, function);
     }
-    state.register_relation_planner(Arc::new(AnyCase))
+    state.register_relation_planner(Arc::new(Calls))
 }
 
 /// The function of this name, in any case.
@@ -65,27 +68,64 @@ pub(crate) fn is_function(name: &str) -> bool {
     find(name).is_some()
 }
 
-/// Finds the functions in any case, as DataFusion finds all but table functions.
+/// Finds the functions in any case, as DataFusion finds all but table functions,
+/// and names what they read by their arguments: DataFusion takes scans of one
+/// name for the same, and one subquery's result for that of another.
 #[derive(Debug)]
-struct AnyCase;
+struct Calls;
 
-impl RelationPlanner for AnyCase {
+impl RelationPlanner for Calls {
     fn plan_relation(
         &self,
         mut relation: TableFactor,
-        _context: &mut dyn RelationPlannerContext,
+        context: &mut dyn RelationPlannerContext,
     ) -> DataFusionResult<RelationPlanning> {
+        if let TableFactor::Table { name, args, .. } = &relation
+            && let Some(arguments) = args
+            && let Some(function) = function(name)
+            && let Some(expressions) = expressions(&arguments.args)
+        {
+            let shown: Vec<String> = expressions.iter().map(ToString::to_string).collect();
+            let shown = format!("{function}({})", shown.join(", "));
+            let expressions = expressions
+                .into_iter()
+                .map(|e| context.sql_expr_to_logical_expr(e, &DFSchema::empty()))
+                .collect::<DataFusionResult<_>>()?;
+            let provider = context.context_provider();
+            let source = provider.get_table_function_source(function, expressions)?;
+            let plan = LogicalPlanBuilder::scan(TableReference::bare(shown), source, None)?;
+            let TableFactor::Table { alias, .. } = relation else {
+                return internal_err!("a call of a table function is a table");
+            };
+            let planned = PlannedRelation::new(plan.build()?, alias);
+            return Ok(RelationPlanning::Planned(Box::new(planned)));
+        }
         if let TableFactor::Table {
             name,
             args: Some(_),
             ..
         }
         | TableFactor::Function { name, .. } = &mut relation
-            && let [part] = name.0.as_mut_slice()
-            && let Some(function) = part.as_ident().and_then(|ident| find(&ident.value))
+            && let Some(function) = function(name)
         {
-            *part = ObjectNamePart::Identifier(Ident::new(function));
+            *name = ObjectName::from(vec![Ident::new(function)]);
         }
         Ok(RelationPlanning::Original(Box::new(relation)))
     }
+}
+
+fn function(name: &ObjectName) -> Option<&'static str> {
+    match name.0.as_slice() {
+        [part] => part.as_ident().and_then(|ident| find(&ident.value)),
+        _ => None,
+    }
+}
+
+/// The arguments, if none of them has a name.
+fn expressions(arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
+    let expression = |argument: &FunctionArg| match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),
+        _ => None,
+    };
+    arguments.iter().map(expression).collect()
 }
