@@ -143,7 +143,7 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.batch.ms",
-        value: "milliseconds",
+        value: "a number of milliseconds",
         default: "100",
         doc: "Of an UNBOUNDED table: rows are given out after so long, however few they are.",
         applies: Applies::Read,
