@@ -74,6 +74,8 @@ async fn hint(error: &DataFusionError, session: &Session) -> Option<String> {
     topics.refresh(&session.ctx).await.ok()?;
     let mut names = topics.names();
     names.extend(table_names(&session.ctx));
+    // A table may be there whose topic is not.
+    names.retain(|name| *name != missing);
     let near = nearest(&missing, &names);
     (!near.is_empty()).then(|| format!("; did you mean {}?", near.join(" or ")))
 }

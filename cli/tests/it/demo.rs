@@ -143,3 +143,12 @@ fn an_error_names_what_was_meant() {
         assert!(error.contains(expected), "{query}: {error}");
     }
 }
+
+#[test]
+fn a_topic_that_is_missing_is_not_its_own_hint() {
+    let create = "CREATE EXTERNAL TABLE later (_key VARCHAR) STORED AS KAFKA LOCATION 'later'";
+    let insert = "INSERT INTO later VALUES ('a')";
+    let error = failure(program().args(["--demo", "-c", create, insert]));
+    assert!(error.contains("topic `later` does not exist"), "{error}");
+    assert!(!error.contains("did you mean"), "{error}");
+}
