@@ -1,4 +1,4 @@
-//! The README's table of options is the one in the code.
+//! The tables of options, in the README and in the guide, are the one in the code.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,9 +10,18 @@ const END: &str = "<!-- end of options -->";
 
 #[test]
 fn readme_lists_every_option_as_the_code_has_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(START).unwrap();
+    assert_lists_options("README.md");
+}
+
+#[test]
+fn the_guide_lists_every_option_as_the_readme_does() {
+    assert_lists_options("docs/src/options.md");
+}
+
+fn assert_lists_options(page: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(START).unwrap();
     let (table, after) = rest.split_once(END).unwrap();
     let expected = option_table();
     if table == expected {
@@ -22,7 +31,7 @@ fn readme_lists_every_option_as_the_code_has_it() {
         std::fs::write(&path, format!("{before}{START}{expected}{END}{after}")).unwrap();
         return;
     }
-    panic!("README.md has another table of options; run UPDATE_README=1 cargo test --lib readme");
+    panic!("{page} has another table of options; run UPDATE_README=1 cargo test --lib readme");
 }
 
 fn option_table() -> String {
@@ -32,12 +41,17 @@ fn option_table() -> String {
             table,
             "| `{}` | {} | {} | {} |",
             option.name,
-            option.value.replace('|', "\\|"),
-            option.default.replace('|', "\\|"),
-            option.doc.replace('|', "\\|"),
+            escaped(option.value),
+            escaped(option.default),
+            escaped(option.doc),
         )
         .unwrap();
     }
     table.push('\n');
     table
+}
+
+/// As text of a cell, and no tag.
+fn escaped(text: &str) -> String {
+    text.replace('|', "\\|").replace('<', "\\<")
 }
