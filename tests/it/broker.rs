@@ -118,7 +118,7 @@ fn in_ci() -> bool {
 
 /// Says something to whoever runs the tests. libtest swallows what passing tests print; it does
 /// not swallow this.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // In one write: tests speak at the same time.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }

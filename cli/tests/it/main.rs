@@ -15,6 +15,7 @@
 #[path = "../../../tests/it/broker.rs"]
 mod broker;
 mod demo;
+mod guide;
 mod login;
 mod program;
 mod prompt;

@@ -1,0 +1,129 @@
+//! The guide's commands.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use super::blocks::Block;
+use crate::broker;
+use crate::program::{PROGRAM, printed, program, said, surroundings};
+
+/// What is not run here, since it builds or measures for minutes, or is what `.ci/run` does.
+const KNOWN: [&str; 5] = [
+    "cargo install --path cli",
+    "cargo run --example quickstart",
+    "cargo test --workspace",
+    "cargo bench --bench snapshot",
+    "cargo bench --bench compare",
+];
+
+/// A shell in which the program is on the path.
+pub struct Shell {
+    servers: String,
+    directory: PathBuf,
+}
+
+impl Shell {
+    pub fn new(servers: &str, directory: &Path) -> Self {
+        fs::write(directory.join("client.properties"), "client.id=guide\n").unwrap();
+        Shell {
+            servers: servers.to_owned(),
+            directory: directory.to_owned(),
+        }
+    }
+
+    /// Runs commands one after the other, all of which work or fail, and gives what they print;
+    /// nothing if none ran.
+    pub fn run(&self, text: &str, fails: bool, block: &Block) -> Option<String> {
+        let mut answer = None;
+        for command in commands(text, block) {
+            let words = command.split('#').next().unwrap_or_default().trim();
+            if KNOWN.contains(&words) {
+                continue;
+            }
+            // What a pipe begins with only says something.
+            let pipe = words
+                .strip_prefix("echo ")
+                .and_then(|rest| rest.split_once(" | "));
+            let program = pipe.map_or(words, |(_, program)| program);
+            let program = program.split(' ').next().unwrap_or_default();
+            assert!(
+                ["datafusion-kafka-cli", "kcat"].contains(&program),
+                "{}: nobody runs `{program}`",
+                block.place
+            );
+            let output = self.output(&command);
+            let said = said(&output);
+            let printed = match output.status.code() {
+                Some(0) if !fails => String::from_utf8_lossy(&output.stdout).into_owned(),
+                Some(1) if fails => said,
+                code => panic!("{}: `{command}` ends with {code:?}: {said}", block.place),
+            };
+            let printed = printed.replace(&self.servers, super::SERVERS[0]);
+            answer.get_or_insert_with(String::new).push_str(&printed);
+        }
+        answer
+    }
+
+    /// Whether a block needs what this machine does not have.
+    pub fn leaves_out(&self, block: &Block) -> bool {
+        let leaves_out = block.text.contains("kcat ") && !have("kcat");
+        if leaves_out {
+            let in_ci = env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!in_ci, "{} needs kcat", block.place);
+            broker::say(&format!("left out: {} (no kcat)", block.place));
+        }
+        leaves_out
+    }
+
+    /// The program takes a file of them.
+    pub fn check_properties(&self, text: &str, block: &Block) {
+        let file = self.directory.join("client.properties");
+        fs::write(&file, text).unwrap();
+        let file = file.to_str().unwrap();
+        let answer =
+            printed(program().args(["-F", file, "--format", "csv", "-c", "SELECT 1 AS n"]));
+        assert_eq!(answer, "n\n1\n", "{}", block.place);
+    }
+
+    fn output(&self, command: &str) -> Output {
+        let programs = Path::new(PROGRAM).parent().unwrap().to_owned();
+        let path = env::var_os("PATH").unwrap_or_default();
+        let path = env::join_paths([programs].into_iter().chain(env::split_paths(&path))).unwrap();
+        Command::new("sh")
+            .args(["-c", command])
+            .envs(surroundings())
+            .env("PATH", path)
+            .env_remove("KAFKA_BOOTSTRAP_SERVERS")
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+}
+
+/// The commands of a text, some of which take several lines.
+fn commands(text: &str, block: &Block) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut command = String::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        command.push_str(line);
+        command.push('\n');
+        let is_complete = !line.ends_with('\\') && sh_takes(&command);
+        if is_complete && !command.trim().is_empty() {
+            commands.push(std::mem::take(&mut command));
+        }
+    }
+    assert_eq!(command.trim(), "", "{}: an open command", block.place);
+    commands
+}
+
+fn sh_takes(command: &str) -> bool {
+    let parsed = Command::new("sh").args(["-n", "-c", command]).output();
+    parsed.unwrap().status.success()
+}
+
+fn have(program: &str) -> bool {
+    Command::new(program).arg("-V").output().is_ok()
+}
