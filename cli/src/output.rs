@@ -18,6 +18,7 @@ use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use futures::StreamExt as _;
 
+use crate::errors;
 use crate::progress::Progress;
 
 /// Runs a plan and prints its rows.
@@ -44,9 +45,7 @@ impl Output {
     ) -> Result<()> {
         let endless = plan.boundedness().is_unbounded();
         if endless && plan.pipeline_behavior() == EmissionType::Final {
-            return plan_err!(
-                "the query has a result only once its source ends, and an unbounded one never does"
-            );
+            return plan_err!("{}", errors::NEVER_ENDS);
         }
         self.print.format = match (self.print.format, endless) {
             (PrintFormat::Automatic, false) => PrintFormat::Table,

@@ -152,3 +152,17 @@ fn a_topic_that_is_missing_is_not_its_own_hint() {
     assert!(error.contains("topic `later` does not exist"), "{error}");
     assert!(!error.contains("did you mean"), "{error}");
 }
+
+#[test]
+fn what_needs_all_rows_of_an_unbounded_table_is_refused_in_one_line() {
+    let create = "CREATE UNBOUNDED EXTERNAL TABLE changes (_key VARCHAR, _tombstone BOOLEAN)
+                  STORED AS KAFKA LOCATION 'orders'";
+    for query in [
+        "SELECT * FROM changes ORDER BY _key",
+        "SELECT count(*) FROM changes",
+    ] {
+        let error = failure(program().args(["--demo", "-c", create, query]));
+        assert!(error.contains("an unbounded one never does"), "{error}");
+        assert!(error.len() < 200, "{error}");
+    }
+}
