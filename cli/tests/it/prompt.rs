@@ -26,6 +26,15 @@ fn prompt(arguments: &[&str]) -> OsSession {
     session
 }
 
+/// The program at its prompt, which comes once it has run these statements. A line that is typed
+/// while another one runs may be lost, and without an answer nothing tells when that has ended.
+fn prompt_after(statements: &str, arguments: &[&str]) -> OsSession {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(statements.as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    prompt(&[arguments, &["--rc", path]].concat())
+}
+
 /// Types a line and waits for an answer.
 #[track_caller]
 fn ask(session: &mut OsSession, line: &str, answer: &str) {
@@ -119,16 +128,13 @@ fn an_endless_query_is_ended_by_ctrl_c() {
     let pipe = directory.path().join("feed.csv");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    let mut session = prompt(&["-q"]);
+    // The batch size is the table's from the start.
     let create = format!(
-        "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT) STORED AS CSV LOCATION '{}';",
+        "SET datafusion.execution.batch_size = 1;\n\
+         CREATE UNBOUNDED EXTERNAL TABLE feed (n INT) STORED AS CSV LOCATION '{}';",
         pipe.display()
     );
-    // The batch size is the table's from the start.
-    for statement in ["SET datafusion.execution.batch_size = 1;", &create] {
-        session.send_line(statement).unwrap();
-        session.expect("> ").unwrap();
-    }
+    let mut session = prompt_after(&create, &["-q"]);
     session
         .send_line("SELECT 1000 + n AS row FROM feed;")
         .unwrap();
@@ -154,12 +160,10 @@ fn a_topic_without_end_is_shown_as_it_grows_until_control_c() {
     };
     let topic = broker.new_topic("feed", 1, &[]);
     broker.produce(&topic, &[Rec::new("a", r#"{"n":1}"#)]);
-    let mut session = prompt(&["-q", "-b", &broker.servers]);
     let create = format!(
         "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT, _tombstone BOOLEAN) STORED AS KAFKA LOCATION '{topic}';"
     );
-    session.send_line(&create).unwrap();
-    session.expect("> ").unwrap();
+    let mut session = prompt_after(&create, &["-q", "-b", &broker.servers]);
     session
         .send_line("SELECT 1000 + n AS row, _tombstone FROM feed;")
         .unwrap();
