@@ -17,7 +17,7 @@ mod topics;
 use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionImpl;
-use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference, internal_err};
+use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{
@@ -80,8 +80,12 @@ impl RelationPlanner for Calls {
         mut relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> DataFusionResult<RelationPlanning> {
-        if let TableFactor::Table { name, args, .. } = &relation
-            && let Some(arguments) = args
+        if let TableFactor::Table {
+            name,
+            args: Some(arguments),
+            alias,
+            ..
+        } = &relation
             && let Some(function) = function(name)
             && let Some(expressions) = expressions(&arguments.args)
         {
@@ -94,10 +98,7 @@ impl RelationPlanner for Calls {
             let provider = context.context_provider();
             let source = provider.get_table_function_source(function, expressions)?;
             let plan = LogicalPlanBuilder::scan(TableReference::bare(shown), source, None)?;
-            let TableFactor::Table { alias, .. } = relation else {
-                return internal_err!("a call of a table function is a table");
-            };
-            let planned = PlannedRelation::new(plan.build()?, alias);
+            let planned = PlannedRelation::new(plan.build()?, alias.clone());
             return Ok(RelationPlanning::Planned(Box::new(planned)));
         }
         if let TableFactor::Table {
