@@ -6,6 +6,7 @@
 
 mod blocking;
 mod failure;
+mod group;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,6 +23,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::failure::Failure;
 pub(crate) use self::failure::{LastError, is_transient};
+pub(crate) use self::group::Group;
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};

@@ -312,6 +312,39 @@ pub enum Error {
         reason: String,
     },
 
+    /// A continuous query of which another instance was started.
+    #[error(
+        "continuous query `{query}` was ended by another instance of the same name, which goes on in \
+         its place; give the two different names if both are meant to run"
+    )]
+    Fenced {
+        /// The name of the query.
+        query: String,
+    },
+
+    /// A continuous query that commits nothing though there are records to read.
+    #[error(
+        "continuous query `{query}` has {lag} records to read and has committed nothing for \
+         {timeout:?}"
+    )]
+    Stalled {
+        /// The name of the query.
+        query: String,
+        /// The records that are to be read.
+        lag: u64,
+        /// How long nothing was committed.
+        timeout: Duration,
+    },
+
+    /// A continuous query that cannot be one.
+    #[error("continuous query `{query}`: {reason}")]
+    ContinuousQuery {
+        /// The name of the query.
+        query: String,
+        /// What is wrong and what would help.
+        reason: String,
+    },
+
     /// Two rows of one statement that write the same key.
     #[error(
         "row {row} for topic `{topic}`: another row of the statement changes the same key, or the key \

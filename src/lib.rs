@@ -82,6 +82,7 @@ pub mod options;
 mod catalog;
 mod client;
 mod codec;
+mod continuous;
 mod copy;
 mod data_frame;
 mod dml;
@@ -101,6 +102,8 @@ mod table;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
 pub use codec::{Codec, CodecError};
+pub use continuous::query::{ContinuousOptions, ContinuousQuery};
+pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};
 pub use data_frame::KafkaDataFrame;
 pub use embedded::EmbeddedKafka;
 pub use error::{Error, Result};

@@ -16,6 +16,9 @@ pub const KEY_COLUMN: &str = "_key";
 /// The name of the one payload column of topics that are not JSON.
 pub const VALUE_COLUMN: &str = "_value";
 
+/// How columns begin that are none of a user's table.
+pub(crate) const RECORD_PREFIX: &str = "__record_";
+
 /// What a record says about itself beside key and payload: the columns that a
 /// table has only when they are declared, or all with `kafka.metadata` = `all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +33,12 @@ pub(crate) enum Metadata {
     /// Where the record behind a row lies and what it holds, byte by byte: for
     /// statements that change a topic, in no table that a user sees.
     RecordPartition,
+    RecordOffset,
     RecordKey,
     RecordPayload,
     RecordHeaders,
+    RecordTombstone,
+    RecordError,
 }
 
 impl Metadata {
@@ -47,7 +53,7 @@ impl Metadata {
         Metadata::Error,
     ];
 
-    /// Those of the record behind a row.
+    /// Those of the record behind a row that a statement changes.
     pub(crate) const RECORD: [Metadata; 4] = [
         Metadata::RecordPartition,
         Metadata::RecordKey,
@@ -65,18 +71,21 @@ impl Metadata {
             Metadata::Tombstone => "_tombstone",
             Metadata::Error => "_error",
             Metadata::RecordPartition => "__record_partition",
+            Metadata::RecordOffset => "__record_offset",
             Metadata::RecordKey => "__record_key",
             Metadata::RecordPayload => "__record_payload",
             Metadata::RecordHeaders => "__record_headers",
+            Metadata::RecordTombstone => "__record_tombstone",
+            Metadata::RecordError => "__record_error",
         }
     }
 
     /// The type that the column has unless another one is declared.
     pub(crate) fn data_type(self) -> DataType {
         match self {
-            Metadata::Topic | Metadata::Error => DataType::Utf8View,
+            Metadata::Topic | Metadata::Error | Metadata::RecordError => DataType::Utf8View,
             Metadata::Partition | Metadata::RecordPartition => DataType::Int32,
-            Metadata::Offset => DataType::Int64,
+            Metadata::Offset | Metadata::RecordOffset => DataType::Int64,
             Metadata::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             Metadata::Headers | Metadata::RecordHeaders => {
                 let fields = vec![
@@ -85,7 +94,7 @@ impl Metadata {
                 ];
                 DataType::new_list(DataType::Struct(Fields::from(fields)), false)
             }
-            Metadata::Tombstone => DataType::Boolean,
+            Metadata::Tombstone | Metadata::RecordTombstone => DataType::Boolean,
             Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
         }
     }
@@ -224,15 +233,20 @@ impl KafkaSchema {
             columns,
             value_format,
         };
-        schema.check_rows_without_payload(mode, options.on_bad_record)?;
+        schema.check_rows_without_payload(options)?;
         Ok(schema)
     }
 
-    /// The same columns, and behind them those of the record behind each row.
-    pub(crate) fn with_record(&self) -> Self {
+    /// The same columns, and behind them these of the record behind each row.
+    pub(crate) fn with_record(&self, record: &[Metadata]) -> Self {
         let mut fields: Vec<FieldRef> = self.arrow.fields().iter().cloned().collect();
         let mut columns = self.columns.clone();
-        for metadata in Metadata::RECORD {
+        if record.contains(&Metadata::RecordError) {
+            // The key of a record may be what does not fit.
+            let keys = fields.iter_mut().filter(|field| field.name() == KEY_COLUMN);
+            keys.for_each(|key| *key = Arc::new(key.as_ref().clone().with_nullable(true)));
+        }
+        for &metadata in record {
             fields.push(Arc::new(Field::new(
                 metadata.name(),
                 metadata.data_type(),
@@ -246,6 +260,17 @@ impl KafkaSchema {
                 self.arrow.metadata().clone(),
             )),
             columns,
+            value_format: self.value_format,
+        }
+    }
+
+    /// The same columns, none of which is NOT NULL.
+    pub(crate) fn nullable(&self) -> Self {
+        let fields = self.arrow.fields().iter();
+        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+        KafkaSchema {
+            arrow: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            columns: self.columns.clone(),
             value_format: self.value_format,
         }
     }
@@ -270,13 +295,21 @@ impl KafkaSchema {
         self.columns.contains(&Column::Metadata(metadata))
     }
 
+    /// Whether tombstones are rows where every record is one.
+    pub(crate) fn has_tombstones(&self) -> bool {
+        self.has(Metadata::Tombstone) || self.has(Metadata::RecordTombstone)
+    }
+
     /// Rows whose payload columns are all NULL must be possible where the
     /// options ask for them.
-    fn check_rows_without_payload(&self, mode: Mode, on_bad_record: OnBadRecord) -> Result<()> {
-        let reason = if on_bad_record == OnBadRecord::Null {
+    pub(crate) fn check_rows_without_payload(&self, options: &TableOptions) -> Result<()> {
+        let mode = options.mode.unwrap_or_default();
+        let reason = if options.on_bad_record == OnBadRecord::Null {
             "is NOT NULL, but `kafka.on_bad_record` = `null` gives rows without a payload"
-        } else if mode == Mode::Append && self.has(Metadata::Tombstone) {
-            "is NOT NULL, but the tombstones of append mode with `_tombstone` are rows without a payload"
+        } else if self.has(Metadata::RecordError) {
+            "is NOT NULL, but `kafka.on_bad_record` = `dead_letter` gives rows without a payload"
+        } else if mode == Mode::Append && self.has_tombstones() {
+            "is NOT NULL, but tombstones are rows without a payload where every record is one"
         } else {
             return Ok(());
         };
@@ -357,7 +390,7 @@ fn check_duplicates(fields: &[FieldRef]) -> Result<()> {
 
 /// Columns of the record behind a row would hide declared ones of that name.
 fn check_reserved(fields: &[FieldRef]) -> Result<()> {
-    let reserved = |field: &&FieldRef| field.name().starts_with("__record_");
+    let reserved = |field: &&FieldRef| field.name().starts_with(RECORD_PREFIX);
     match fields.iter().find(reserved) {
         Some(field) => Err(invalid(
             field.name(),

@@ -61,14 +61,19 @@ use crate::sink::query::{QueriedTopic, analyzed, write_query};
 /// # Ok(()) }
 /// ```
 pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame> {
-    let mut state = ctx.state();
+    let plan = plan_text(&ctx.state(), text).await?;
+    ctx.execute_logical_plan(plan).await
+}
+
+/// Plans a statement without executing it.
+pub(crate) async fn plan_text(state: &SessionState, text: &str) -> DataFusionResult<LogicalPlan> {
+    let mut state = state.clone();
     let parser = &mut state.config_mut().options_mut().sql_parser;
     parser.enable_ident_normalization = false;
     let dialect = parser.dialect;
     let mut statement = state.sql_to_statement(text, &dialect)?;
     copy::name_format(&mut statement);
-    let plan = lookup::plan(&state, || plan(&state, &statement)).await?;
-    ctx.execute_logical_plan(plan).await
+    lookup::plan(&state, || plan(&state, &statement)).await
 }
 
 async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<LogicalPlan> {

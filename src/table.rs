@@ -1,6 +1,6 @@
 //! [`KafkaTable`]: a topic as a DataFusion table.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -16,17 +16,19 @@ use datafusion::datasource::sink::DataSinkExec;
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::client::{Client, blocking};
 use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::infer;
-use crate::options::{Bound, Mode, Options, TableOptions};
-use crate::schema::KafkaSchema;
+use crate::options::{Bound, Mode, OnBadRecord, Options, TableOptions};
+use crate::record::OffsetRange;
+use crate::schema::{KafkaSchema, Metadata};
 use crate::sink::exec::KafkaSink;
 use crate::sink::hook::WriteHook;
+use crate::sink::stream::StreamWrite;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
 
@@ -37,9 +39,11 @@ pub(crate) struct TableDefinition {
     pub(crate) options: TableOptions,
     pub(crate) schema: KafkaSchema,
     pub(crate) extensions: Extensions,
-    /// For reading that never ends: the mode as declared. `options.mode` is
-    /// append then, since all records are read.
-    pub(crate) unbounded: Option<Mode>,
+    /// Reading never ends.
+    pub(crate) endless: bool,
+    /// All records of a table in upsert mode are read, as the changes that they
+    /// are; `options.mode` is append then.
+    pub(crate) is_change_log: bool,
 }
 
 /// A Kafka topic as a table.
@@ -319,6 +323,15 @@ impl TableProvider for KafkaTable {
                 self.topic()
             );
         };
+        table.check_deletes_are_seen()?;
+        if table.options.on_bad_record == OnBadRecord::DeadLetter
+            && !table.schema.has(Metadata::RecordError)
+        {
+            return plan_err!(
+                "`kafka.on_bad_record` = `dead_letter` of topic `{}` is for INSERTs that never end and row by row; use `skip` or `null` for other queries",
+                self.topic()
+            );
+        }
         let mut columns = match projection {
             Some(projection) => projection.clone(),
             None => (0..self.schema.fields().len()).collect(),
@@ -337,15 +350,7 @@ impl TableProvider for KafkaTable {
                 Some(state.create_physical_expr(filter, &schema)?)
             }
         };
-        let held = {
-            let table = Arc::clone(table);
-            blocking(move |cancel| {
-                let client = Client::new(&table.topic, &table.options)?;
-                client.watermarks(&client.partitions(cancel)?, cancel)
-            })
-            .await
-        };
-        let held = match held {
+        let held = match held(table).await {
             Err(error)
                 if self.may_be_missing
                     && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>
@@ -391,7 +396,9 @@ impl TableProvider for KafkaTable {
             }
             (InsertOp::Overwrite, _) => return self.needs_rewriting("INSERT OVERWRITE"),
         }
-        let sink = KafkaSink::new(Arc::clone(table));
+        let stream = input.boundedness().is_unbounded();
+        let stream = stream.then(StreamWrite::default);
+        let sink = KafkaSink::new(Arc::clone(table)).with_stream(stream);
         let input = sink.align(input)?;
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
@@ -427,6 +434,18 @@ impl TableProvider for KafkaTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.needs_rewriting("MERGE")
     }
+}
+
+/// What the partitions of a topic hold now.
+pub(crate) async fn held(
+    table: &Arc<TableDefinition>,
+) -> DataFusionResult<BTreeMap<i32, OffsetRange>> {
+    let table = Arc::clone(table);
+    blocking(move |cancel| {
+        let client = Client::new(&table.topic, &table.options)?;
+        client.watermarks(&client.partitions(cancel)?, cancel)
+    })
+    .await
 }
 
 /// Whether a filter cannot be evaluated from a row alone: it holds a subquery,
@@ -647,7 +666,8 @@ impl TableDefinition {
             options,
             schema,
             extensions,
-            unbounded: None,
+            endless: false,
+            is_change_log: false,
         })
     }
 }

@@ -15,18 +15,20 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::sink::change::Change;
 use crate::sink::exec::KafkaSink;
+use crate::sink::stream::StreamWrite;
 use crate::table::TableDefinition;
 
 /// Takes rows that say what they change; in no catalog.
-pub(super) struct KafkaChanges {
+pub(crate) struct KafkaChanges {
     table: Arc<TableDefinition>,
     schema: SchemaRef,
     changes: Vec<Change>,
     unique_keys: bool,
+    stream: Option<StreamWrite>,
 }
 
 impl KafkaChanges {
-    pub(super) fn new(
+    pub(crate) fn new(
         table: Arc<TableDefinition>,
         schema: &SchemaRef,
         changes: Vec<Change>,
@@ -37,7 +39,21 @@ impl KafkaChanges {
             schema: Arc::clone(schema),
             changes,
             unique_keys,
+            stream: None,
         }
+    }
+
+    /// The same, of rows that never end.
+    pub(crate) fn with_stream(self, stream: StreamWrite) -> Self {
+        KafkaChanges {
+            stream: Some(stream),
+            ..self
+        }
+    }
+
+    /// Whether a key may change more than once, so that the order of rows matters.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.stream.is_some()
     }
 }
 
@@ -82,6 +98,7 @@ impl TableProvider for KafkaChanges {
             self.changes.clone(),
             self.unique_keys,
         );
+        let sink = sink.with_stream(self.stream.clone());
         Ok(Arc::new(DataSinkExec::new(input, Arc::new(sink), None)))
     }
 }

@@ -14,10 +14,10 @@
 //! All reading ends at the offsets that the topic had when the statement
 //! began, so a statement never sees what it writes itself.
 
-mod changes;
+pub(crate) mod changes;
 mod merge;
 mod overwrite;
-mod target;
+pub(crate) mod target;
 mod update;
 
 use datafusion::common::config::ConfigOptions;
@@ -27,6 +27,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::continuous::insert;
 use target::Target;
 
 /// Turns statements that change a topic into queries whose rows are the changes.
@@ -54,6 +55,7 @@ fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>
         WriteOp::Truncate => "TRUNCATE",
         WriteOp::MergeInto(_) => "MERGE",
         WriteOp::Insert(InsertOp::Overwrite) => "INSERT OVERWRITE",
+        WriteOp::Insert(_) => return insert::rewrite(statement),
         _ => return Ok(Transformed::no(LogicalPlan::Dml(statement))),
     };
     let Some(target) = Target::of(&statement, verb)? else {

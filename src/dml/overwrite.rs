@@ -1,15 +1,14 @@
 //! INSERT OVERWRITE: makes a topic equal to a query with as few records as it takes.
 
-use datafusion::common::{Column, Result as DataFusionResult, TableReference, plan_err};
+use datafusion::common::{Column, Result as DataFusionResult, TableReference};
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast,
-    lit, when,
+    Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast, lit, when,
 };
-use datafusion::scalar::ScalarValue;
 
 use crate::dml::target::{Target, record_columns};
 use crate::schema::{Column as Kind, KEY_COLUMN, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::sink::query::aligned;
 
 /// What a row can be; the numbers are its positions.
 const CHANGES: [Change; 3] = [Change::Upsert, Change::Delete, Change::Keep];
@@ -32,7 +31,7 @@ const IS_NEW: &str = "__record_is_new";
 /// row       other row             upsert
 /// ```
 pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
-    let mut new = aligned(target, input)?;
+    let mut new = aligned("INSERT OVERWRITE", target.definition(), input.schema())?;
     new.push(lit(true).alias(IS_NEW));
     let new = LogicalPlanBuilder::from(input.clone())
         .project(new)?
@@ -67,39 +66,6 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     columns.push(change.alias(CHANGE_COLUMN));
     let rows = rows.project(columns)?;
     target.write(rows.build()?, CHANGES.to_vec(), true)
-}
-
-/// The table's columns from the query's, by name, as an INSERT takes them: a
-/// DataFrame need not have them all, nor their types.
-fn aligned(target: &Target, input: &LogicalPlan) -> DataFusionResult<Vec<Expr>> {
-    let topic = target.table.topic();
-    let fields = target.definition().schema.arrow().fields();
-    let given = input.schema();
-    let known: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
-    for field in given.fields() {
-        if !known.contains(&field.name().as_str()) {
-            return plan_err!(
-                "topic `{topic}` has no column `{}`; it has {}",
-                field.name(),
-                known.join(", ")
-            );
-        }
-    }
-    fields
-        .iter()
-        .map(|field| {
-            let value = match given.qualified_field_with_unqualified_name(field.name()) {
-                Ok(found) => Expr::Column(found.into()),
-                Err(_) if field.name() == KEY_COLUMN => {
-                    return plan_err!(
-                        "INSERT OVERWRITE topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key"
-                    );
-                }
-                Err(_) => lit(ScalarValue::try_from(field.data_type())?),
-            };
-            Ok(value.cast_to(field.data_type(), given)?.alias(field.name()))
-        })
-        .collect()
 }
 
 /// Whether nothing of the query's row would be seen to differ from the topic's.

@@ -46,7 +46,7 @@ impl Target {
                 "{verb} needs `{topic}` to match a source and a sink pattern, since it reads the topic and writes it"
             );
         };
-        if source.unbounded.is_some() {
+        if source.endless {
             return plan_err!(
                 "{verb} needs all of topic `{topic}` as it is now, and an UNBOUNDED table has no end; use a table without UNBOUNDED"
             );
@@ -83,10 +83,15 @@ impl Target {
                 options,
                 schema,
                 extensions: of.extensions.clone(),
-                unbounded: None,
+                endless: false,
+                is_change_log: false,
             })
         };
-        let reading = definition(source, read.clone(), source.schema.with_record());
+        let reading = definition(
+            source,
+            read.clone(),
+            source.schema.with_record(&Metadata::RECORD),
+        );
         let mut reading = KafkaTable::new(Some(reading), None);
         if write.create_topic.is_some() {
             reading = reading.that_may_be_missing();
@@ -262,6 +267,6 @@ pub(super) fn only_change() -> Expr {
 }
 
 /// A column by its name alone, whatever qualifies it.
-pub(super) fn unqualified(name: &str) -> Expr {
+pub(crate) fn unqualified(name: &str) -> Expr {
     col(datafusion::common::Column::new_unqualified(name))
 }

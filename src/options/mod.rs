@@ -87,6 +87,6 @@ pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};
 pub use table::{
-    Bound, CheckKeys, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey, OnBadRecord,
-    Partitioner, TableOptions, ValueFormat,
+    Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey,
+    OnBadRecord, Partitioner, TableOptions, ValueFormat,
 };

@@ -9,7 +9,7 @@ use super::property::{self, SERVERS, Side};
 use super::secret;
 use super::spec::{self, Kind};
 use super::suggest;
-use super::table::{KeyFormat, NewTopic, TableOptions, ValueFormat};
+use super::table::{Bound, KeyFormat, NewTopic, OnBadRecord, TableOptions, ValueFormat};
 use crate::error::{Error, Result};
 
 impl TableOptions {
@@ -91,6 +91,18 @@ impl Draft {
                 second: key.to_owned(),
             });
         }
+        let required = |key: &str, reason: &str| Error::InvalidOption {
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if matches!(table.start, Bound::Group(_)) && table.group_id.is_none() {
+            let reason = "`group` needs `kafka.group.id`, the group whose offsets are meant";
+            return Err(required("kafka.start", reason));
+        }
+        if table.on_bad_record == OnBadRecord::DeadLetter && table.dead_letter_topic.is_none() {
+            let reason = "`dead_letter` needs `kafka.dead_letter.topic`";
+            return Err(required("kafka.on_bad_record", reason));
+        }
         table.create_topic = self.create_topic.then_some(self.topic);
         Ok(table)
     }
@@ -104,6 +116,10 @@ impl Draft {
                 "has no effect, since neither `kafka.value.format` nor `kafka.key.format` is `json`"
             } else if key.starts_with("kafka.topic.") && !self.create_topic {
                 "has no effect without `kafka.create_topic` = `true`"
+            } else if key == "kafka.dead_letter.topic"
+                && self.table.on_bad_record != OnBadRecord::DeadLetter
+            {
+                "has no effect without `kafka.on_bad_record` = `dead_letter`"
             } else {
                 continue;
             };

@@ -8,8 +8,8 @@ use super::bound::bound;
 use super::parse::Draft;
 use super::property::Side;
 use super::table::{
-    Bound, CheckKeys, Delivery, Isolation, KeyFormat, Mode, NullKey, OnBadRecord, Partitioner,
-    ValueFormat,
+    Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey, OnBadRecord,
+    Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
@@ -85,6 +85,12 @@ impl OptionSpec {
     }
 }
 
+/// Whether a topic may have this name.
+fn is_topic_name(name: &str) -> bool {
+    let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(is_legal) && name != "." && name != ".."
+}
+
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "kafka.bootstrap.servers",
@@ -109,12 +115,33 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.start",
-        value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..}",
+        value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..} | group",
         default: "earliest",
-        doc: "Where reading starts. In upsert mode: only keys that changed since.",
+        doc: "Where reading starts. In upsert mode: only keys that changed since. `group` is where \
+              the consumer group of `kafka.group.id` has committed to, and `earliest` where it has \
+              not.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
-            draft.table.start = bound(text)?;
+            draft.table.start = match text.trim().eq_ignore_ascii_case("group") {
+                true => Bound::Group(Box::new(Bound::Earliest)),
+                false => bound(text)
+                    .map_err(|expected| expected.replace("`latest`,", "`latest`, `group`,"))?,
+            };
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.group.id",
+        value: "a name",
+        default: "none",
+        doc: "The consumer group whose committed offsets `kafka.start` = `group` takes. Nothing \
+              is committed in its name by queries, except by a continuous query of that name.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            match text.trim() {
+                "" => return Err("expected a name".to_owned()),
+                name => draft.table.group_id = Some(name.to_owned()),
+            }
             Ok(())
         }),
     },
@@ -275,18 +302,37 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.on_bad_record",
-        value: "fail | skip | null",
+        value: "fail | skip | null | dead_letter",
         default: "fail",
         doc: "What is done with a record that does not fit the columns: the query fails, the \
-              record is taken as never written, or its row has NULL payload columns.",
+              record is taken as never written, its row has NULL payload columns, or, in an INSERT \
+              that never ends, it is taken as never written and goes to `kafka.dead_letter.topic`.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let policies = [
                 ("fail", OnBadRecord::Fail),
                 ("skip", OnBadRecord::Skip),
                 ("null", OnBadRecord::Null),
+                ("dead_letter", OnBadRecord::DeadLetter),
             ];
             draft.table.on_bad_record = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.dead_letter.topic",
+        value: "a topic",
+        default: "none",
+        doc: "Where records go that do not fit, with `kafka.on_bad_record` = `dead_letter`: as they \
+              are, with headers that say where they were and why. It must exist.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            match text.trim() {
+                topic if !is_topic_name(topic) => {
+                    return Err("expected a topic: letters, digits, `.`, `_` and `-`".to_owned());
+                }
+                topic => draft.table.dead_letter_topic = Some(topic.to_owned()),
+            }
             Ok(())
         }),
     },
@@ -394,6 +440,32 @@ const OPTIONS: &[OptionSpec] = &[
                 ("exactly_once", Delivery::ExactlyOnce),
             ];
             draft.table.delivery = choice(text, &allowed)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.commit.ms",
+        value: "a number of milliseconds",
+        default: "100",
+        doc: "How often a write that never ends is committed: with exactly_once each time in one transaction.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let millis = u64::try_from(count(text, i32::MAX)?).unwrap_or_default();
+            draft.table.commit_time = Duration::from_millis(millis);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.deletes",
+        value: "known | always",
+        default: "known",
+        doc: "What an INSERT from an UNBOUNDED table writes for rows that its WHERE leaves out: a \
+              tombstone where the topic holds the key, for which its keys are kept in memory, or a \
+              tombstone in any case.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let allowed = [("known", Deletes::Known), ("always", Deletes::Always)];
+            draft.table.deletes = choice(text, &allowed)?;
             Ok(())
         }),
     },

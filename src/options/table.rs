@@ -50,6 +50,9 @@ pub enum OnBadRecord {
     Skip,
     /// The row stays with NULL payload columns, the reason in `_error`.
     Null,
+    /// As `Skip`, and a continuous query writes the record to
+    /// `kafka.dead_letter.topic`.
+    DeadLetter,
 }
 
 /// What to do with a record without a key in upsert mode (`kafka.null_key`).
@@ -70,6 +73,17 @@ pub enum CheckKeys {
     Ignore,
     /// The query fails and names both places.
     Fail,
+}
+
+/// Which tombstones a query that never ends writes for rows that its WHERE leaves
+/// out (`kafka.deletes`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deletes {
+    /// Those of keys that the topic holds, which are kept in memory.
+    #[default]
+    Known,
+    /// One for every such row.
+    Always,
 }
 
 /// How keys are placed in partitions (`kafka.partitioner`).
@@ -113,6 +127,9 @@ pub enum Bound {
     /// An offset per Kafka partition; partitions that are not named keep the
     /// default of the option (earliest as a start, latest as an end).
     Offsets(BTreeMap<i32, i64>),
+    /// Where `kafka.group.id` has committed to; this place in partitions where it
+    /// has not.
+    Group(Box<Bound>),
 }
 
 impl fmt::Display for Bound {
@@ -122,6 +139,7 @@ impl fmt::Display for Bound {
             Bound::Earliest => write!(f, "earliest"),
             Bound::Latest => write!(f, "latest"),
             Bound::Timestamp(millis) => write!(f, "timestamp:{millis}"),
+            Bound::Group(_) => write!(f, "group"),
             Bound::Offsets(offsets) => {
                 write!(f, "offsets:{{")?;
                 for (index, (partition, offset)) in offsets.iter().enumerate() {
@@ -154,6 +172,8 @@ pub struct TableOptions {
     pub start: Bound,
     /// `kafka.end`
     pub end: Bound,
+    /// `kafka.group.id`: the consumer group whose offsets `kafka.start` = `group` takes.
+    pub group_id: Option<String>,
     /// `kafka.isolation`
     pub isolation: Isolation,
     /// `kafka.metadata` = `all`: every metadata column is added to the schema.
@@ -183,6 +203,12 @@ pub struct TableOptions {
     pub wait_for: BTreeMap<i32, i64>,
     /// `kafka.delivery`
     pub delivery: Delivery,
+    /// `kafka.commit.ms`: how often a write that never ends is committed.
+    pub commit_time: Duration,
+    /// `kafka.deletes`
+    pub deletes: Deletes,
+    /// `kafka.dead_letter.topic`
+    pub dead_letter_topic: Option<String>,
     /// `kafka.dry_run`: statements produce nothing and report what they would send.
     pub dry_run: bool,
     /// `kafka.infer.records`
@@ -203,6 +229,7 @@ impl Default for TableOptions {
             mode: None,
             start: Bound::Earliest,
             end: Bound::Latest,
+            group_id: None,
             isolation: Isolation::default(),
             all_metadata: false,
             key_format: KeyFormat::default(),
@@ -217,6 +244,9 @@ impl Default for TableOptions {
             batch_time: Duration::from_millis(100),
             wait_for: BTreeMap::new(),
             delivery: Delivery::default(),
+            commit_time: Duration::from_millis(100),
+            deletes: Deletes::default(),
+            dead_letter_topic: None,
             dry_run: false,
             infer_records: 1000,
             create_topic: None,

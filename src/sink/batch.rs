@@ -26,6 +26,8 @@ pub(super) enum RowChange<'a> {
     Update(RowUpdate<'a>),
     Delete,
     Keep,
+    Retract,
+    Ignore,
 }
 
 pub(super) struct RowUpdate<'a> {
@@ -58,6 +60,8 @@ pub(crate) struct EncodedRecord {
     pub(crate) payload: Vec<u8>,
     /// The record has no payload, whatever `payload` holds.
     pub(crate) tombstone: bool,
+    /// It is a tombstone for a key that the topic may not hold.
+    pub(crate) retracts: bool,
     /// Nothing is to be sent: the topic has the record already.
     pub(crate) unchanged: bool,
     pub(crate) partition: Option<i32>,
@@ -95,6 +99,7 @@ impl EncodedRecord {
         self.payload.clear();
         self.headers.clear();
         self.tombstone = false;
+        self.retracts = false;
         self.unchanged = false;
         self.partition = None;
         self.timestamp = None;
@@ -117,6 +122,14 @@ impl BatchEncoder<'_> {
             Some(RowChange::Update(update)) => self.update(update, index, row, record)?,
             Some(RowChange::Delete) => record.tombstone = true,
             Some(RowChange::Keep) => record.unchanged = true,
+            Some(RowChange::Retract) => {
+                record.tombstone = true;
+                record.retracts = true;
+            }
+            Some(RowChange::Ignore) => {
+                record.unchanged = true;
+                return Ok(());
+            }
         }
         match (behind.key(index), change) {
             // It stays where its key lives, however that was placed and spelt.
@@ -126,7 +139,7 @@ impl BatchEncoder<'_> {
                 record.partition = behind.partition(index);
             }
             (None, Some(RowChange::Upsert)) => {}
-            (None, Some(RowChange::Keep)) => self.key(index, row, record)?,
+            (None, Some(RowChange::Keep | RowChange::Retract)) => self.key(index, row, record)?,
             (None, _) => return Err(self.invalid(row, "there is no record behind it")),
         }
         Ok(())
@@ -290,7 +303,7 @@ impl BatchEncoder<'_> {
     }
 }
 
-fn headers(lists: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
+pub(super) fn headers(lists: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
     let list = lists.value(index);
     let Some(list) = list.as_struct_opt() else {
         return Vec::new();

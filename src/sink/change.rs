@@ -28,6 +28,12 @@ pub(crate) enum Change {
     Delete,
     /// Nothing: the record behind it is as it should be.
     Keep,
+    /// Its key is deleted, where the topic holds it.
+    Retract,
+    /// Nothing: it is no row of the query.
+    Ignore,
+    /// Nothing: the record that it was made of goes to another topic.
+    DeadLetter,
 }
 
 impl Change {
@@ -38,6 +44,9 @@ impl Change {
             Change::Update(_) => "update",
             Change::Delete => "delete",
             Change::Keep => "keep",
+            Change::Retract => "retract",
+            Change::Ignore => "ignore",
+            Change::DeadLetter => "dead letter",
         }
     }
 }

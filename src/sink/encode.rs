@@ -113,6 +113,12 @@ impl RecordEncoder {
         })
     }
 
+    /// A column of the input, by its name.
+    pub(crate) fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
+        let place = self.input.iter().position(|column| column == name)?;
+        batch.columns().get(place)
+    }
+
     /// Resolves the columns of a batch, which begins with this row of the statement.
     pub(crate) fn columns(
         &self,
@@ -185,7 +191,14 @@ impl RecordEncoder {
                 value(tombstones, *index, BooleanArray::value) != Some(true)
             }
             Some(Change::Update(_)) => true,
-            Some(Change::Delete | Change::Keep) | None => false,
+            Some(
+                Change::Delete
+                | Change::Keep
+                | Change::Retract
+                | Change::Ignore
+                | Change::DeadLetter,
+            )
+            | None => false,
         };
         let wanted = (0..batch.num_rows()).filter(needs_payload);
         let fields = &self.payload_fields;
@@ -269,6 +282,8 @@ impl RecordEncoder {
                 (Change::Upsert, _) => RowChange::Upsert,
                 (Change::Delete, _) => RowChange::Delete,
                 (Change::Keep, _) => RowChange::Keep,
+                (Change::Retract, _) => RowChange::Retract,
+                (Change::Ignore | Change::DeadLetter, _) => RowChange::Ignore,
                 (Change::Update(_), None) => RowChange::Keep,
                 (Change::Update(_), Some(update)) => {
                     let set = sets.next().map_or(&[][..], Vec::as_slice);
@@ -348,9 +363,12 @@ impl BatchColumns {
             Metadata::Error => self.error = Some(Arc::clone(array)),
             // No columns of a table that is written.
             Metadata::RecordPartition
+            | Metadata::RecordOffset
             | Metadata::RecordKey
             | Metadata::RecordPayload
-            | Metadata::RecordHeaders => {}
+            | Metadata::RecordHeaders
+            | Metadata::RecordTombstone
+            | Metadata::RecordError => {}
         }
     }
 }

@@ -2,26 +2,22 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::common::{DataFusionError, plan_err};
+use datafusion::common::plan_err;
 use datafusion::datasource::sink::DataSink;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column as ColumnExpr, Literal};
-use datafusion::physical_plan::metrics::{
-    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, Time,
-};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use crate::error::Error;
 use crate::options::{Delivery, KafkaSessionOptions};
 use crate::schema::KEY_COLUMN;
 use crate::sink::batch::EncodedRecord;
@@ -29,9 +25,9 @@ use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::RecordEncoder;
 use crate::sink::held::{ChangedKeys, Held};
-use crate::sink::hook::OutgoingRecord;
-use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
+use crate::sink::sender::{Sender, arrow_error};
+use crate::sink::stream::{StreamWrite, StreamWriter};
 use crate::table::TableDefinition;
 
 /// Writes rows to a topic as keyed records.
@@ -47,6 +43,8 @@ pub(crate) struct KafkaSink {
     changes: Vec<Change>,
     /// No key may be changed by two rows.
     unique_keys: bool,
+    /// Of an input that never ends.
+    stream: Option<StreamWrite>,
     metrics: ExecutionPlanMetricsSet,
     report: Mutex<Option<WriteReport>>,
 }
@@ -77,9 +75,15 @@ impl KafkaSink {
             schema,
             changes,
             unique_keys,
+            stream: None,
             metrics: ExecutionPlanMetricsSet::new(),
             report: Mutex::new(None),
         }
+    }
+
+    /// The same for an input that never ends.
+    pub(crate) fn with_stream(self, stream: Option<StreamWrite>) -> Self {
+        KafkaSink { stream, ..self }
     }
 
     /// What was written, once all of it was.
@@ -219,13 +223,15 @@ impl DataSink for KafkaSink {
         self.set_report(None);
         ensure_topic(&table.topic, options).await?;
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
-        let mut sender = Sender {
-            table,
-            hooked: Vec::new(),
-            metrics: SinkMetrics::new(&self.metrics),
-            report: WriteReport::default(),
-            producer: None,
-        };
+        let mut sender = Sender::new(table, &self.metrics);
+        if let Some(stream) = &self.stream {
+            let writer = StreamWriter::new(stream, &encoder, &mut sender, table, context);
+            writer.write(data).await?;
+            let report = sender.finish(0).await?;
+            let count = report.rows;
+            self.set_report(Some(report));
+            return Ok(count);
+        }
         let consumer = format!("KafkaSink[{}]", table.topic);
         let memory = MemoryConsumer::new(consumer).register(context.memory_pool());
         let mut keys = self.unique_keys.then(ChangedKeys::default);
@@ -264,134 +270,5 @@ impl DataSink for KafkaSink {
         let count = report.rows;
         self.set_report(Some(report));
         Ok(count)
-    }
-}
-
-/// Sends the records of a statement and counts them.
-struct Sender<'a> {
-    table: &'a TableDefinition,
-    /// Those that the hook has not seen yet.
-    hooked: Vec<OutgoingRecord>,
-    metrics: SinkMetrics,
-    report: WriteReport,
-    /// From the first record on: a transaction is open no longer than it must be.
-    producer: Option<Producer>,
-}
-
-/// As many records as a hook sees at once.
-const HOOKED: usize = 8192;
-
-impl Sender<'_> {
-    /// Takes the record of a row; gives back a record to be filled anew.
-    async fn write(&mut self, row: u64, record: EncodedRecord) -> DataFusionResult<EncodedRecord> {
-        self.report.rows += 1;
-        if self.table.extensions.hook.is_none() {
-            self.send(row, &record).await?;
-            return Ok(record);
-        }
-        self.hooked.push(record.into());
-        if self.hooked.len() >= HOOKED {
-            self.flush(row).await?;
-        }
-        Ok(EncodedRecord::default())
-    }
-
-    /// Shows the hook what it has not seen, and sends what it makes of it.
-    async fn flush(&mut self, row: u64) -> DataFusionResult<()> {
-        let records = std::mem::take(&mut self.hooked);
-        match &self.table.extensions.hook {
-            Some(hook) if !records.is_empty() => {
-                // Which row a record was nobody knows any more; it was none after this one.
-                let row = row.saturating_sub(1);
-                for record in hook.before_send(&self.table.topic, records).await? {
-                    let record = EncodedRecord::from(record);
-                    if let Some(reason) = record.refusal() {
-                        return Err(Error::InvalidRow {
-                            topic: self.table.topic.clone(),
-                            row,
-                            reason: format!("the hook's record: {reason}"),
-                        }
-                        .into());
-                    }
-                    self.send(row, &record).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    async fn send(&mut self, row: u64, record: &EncodedRecord) -> DataFusionResult<()> {
-        let options = &self.table.options;
-        if !options.dry_run {
-            let producer = match self.producer.take() {
-                Some(producer) => producer,
-                None => {
-                    let acknowledged = self.metrics.records_acknowledged.clone();
-                    Producer::new(&self.table.topic, options, acknowledged).await?
-                }
-            };
-            self.producer.insert(producer).send(row, record).await?;
-        }
-        let payload = match record.tombstone {
-            true => 0,
-            false => record.payload.len(),
-        };
-        let bytes = (record.key.len() + payload) as u64;
-        self.metrics.count(record, bytes);
-        self.report.bytes += bytes;
-        match record.tombstone {
-            true => self.report.tombstones += 1,
-            false => self.report.upserts += 1,
-        }
-        Ok(())
-    }
-
-    async fn finish(mut self, rows: u64) -> DataFusionResult<WriteReport> {
-        self.flush(rows).await?;
-        if let Some(producer) = &mut self.producer {
-            self.report.partitions = producer.finish().await?;
-            self.metrics.queue_full(producer.queue_full());
-        }
-        Ok(self.report)
-    }
-}
-
-fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
-    DataFusionError::ArrowError(Box::new(error), None)
-}
-
-/// Counters of a statement, shown by EXPLAIN ANALYZE.
-struct SinkMetrics {
-    records_produced: Count,
-    records_acknowledged: Count,
-    tombstones: Count,
-    bytes_produced: Count,
-    queue_full_time: Time,
-}
-
-impl SinkMetrics {
-    fn new(metrics: &ExecutionPlanMetricsSet) -> Self {
-        let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
-        SinkMetrics {
-            records_produced: counter("records_produced"),
-            records_acknowledged: counter("records_acknowledged"),
-            tombstones: counter("tombstones"),
-            bytes_produced: counter("bytes_produced"),
-            queue_full_time: MetricBuilder::new(metrics).subset_time("queue_full_time", 0),
-        }
-    }
-
-    fn count(&self, record: &EncodedRecord, bytes: u64) {
-        self.records_produced.add(1);
-        self.bytes_produced
-            .add(usize::try_from(bytes).unwrap_or(usize::MAX));
-        if record.tombstone {
-            self.tombstones.add(1);
-        }
-    }
-
-    fn queue_full(&self, time: Duration) {
-        self.queue_full_time.add_duration(time);
     }
 }

@@ -9,7 +9,7 @@ use crate::source::fold::SeenKeys;
 
 /// The keys that the rows of a statement change.
 #[derive(Default)]
-pub(super) struct ChangedKeys {
+pub(crate) struct ChangedKeys {
     written: SeenKeys,
     deleted: SeenKeys,
     /// A key that lives in two partitions is deleted from both.
@@ -21,7 +21,7 @@ impl ChangedKeys {
     ///
     /// # Errors
     /// [`Error::DuplicateKey`] when another row changes it too.
-    pub(super) fn add(&mut self, topic: &str, row: u64, record: &EncodedRecord) -> Result<()> {
+    pub(crate) fn add(&mut self, topic: &str, row: u64, record: &EncodedRecord) -> Result<()> {
         let key = record.key.as_slice();
         let is_new = if record.tombstone && record.partition.is_some() {
             let partition = record.partition.unwrap_or_default().to_be_bytes();
@@ -48,14 +48,14 @@ impl ChangedKeys {
 
 /// Records that wait until all rows were looked at, where there is no
 /// transaction that could take them back.
-pub(super) struct Held {
+pub(crate) struct Held {
     records: Vec<(u64, EncodedRecord)>,
     bytes: usize,
     memory: MemoryReservation,
 }
 
 impl Held {
-    pub(super) fn new(memory: MemoryReservation) -> Self {
+    pub(crate) fn new(memory: MemoryReservation) -> Self {
         Held {
             records: Vec::new(),
             bytes: 0,
@@ -63,19 +63,24 @@ impl Held {
         }
     }
 
-    pub(super) fn push(&mut self, row: u64, record: EncodedRecord) {
+    pub(crate) fn push(&mut self, row: u64, record: EncodedRecord) {
         self.bytes += record.allocated_bytes();
         self.records.push((row, record));
     }
 
     /// Reserves the memory that the records and the keys hold by now.
-    pub(super) fn reserve(&self, keys: &ChangedKeys) -> DataFusionResult<()> {
-        let list = self.records.capacity() * size_of::<(u64, EncodedRecord)>();
-        self.memory
-            .try_resize(self.bytes + list + keys.allocated_bytes())
+    pub(crate) fn reserve(&self, keys: &ChangedKeys) -> DataFusionResult<()> {
+        self.reserve_with(keys.allocated_bytes())
     }
 
-    pub(super) fn take(&mut self) -> Vec<(u64, EncodedRecord)> {
+    /// Reserves the memory that the records hold by now, and so many bytes more.
+    pub(crate) fn reserve_with(&self, bytes: usize) -> DataFusionResult<()> {
+        let list = self.records.capacity() * size_of::<(u64, EncodedRecord)>();
+        self.memory.try_resize(self.bytes + list + bytes)
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<(u64, EncodedRecord)> {
+        self.bytes = 0;
         std::mem::take(&mut self.records)
     }
 }

@@ -115,6 +115,7 @@ impl From<OutgoingRecord> for EncodedRecord {
             tombstone: record.payload.is_none(),
             payload: record.payload.unwrap_or_default(),
             unchanged: false,
+            retracts: false,
             partition: record.partition,
             timestamp: record.timestamp,
             headers: record.headers,

@@ -10,15 +10,19 @@
 //! of one key keep their order, since one stream of rows fills one queue, and
 //! `order` plans statements so that it is the stream that was read.
 
-mod batch;
+pub(crate) mod batch;
 pub(crate) mod change;
 pub(crate) mod create;
 pub(crate) mod encode;
 pub(crate) mod exec;
-mod held;
+pub(crate) mod held;
 pub(crate) mod hook;
+pub(crate) mod known;
+pub(crate) mod member;
 pub(crate) mod order;
 pub(crate) mod producer;
 pub(crate) mod query;
 pub(crate) mod report;
+pub(crate) mod sender;
+pub(crate) mod stream;
 mod transaction;

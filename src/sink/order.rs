@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::catalog::Session;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::SessionState;
@@ -12,6 +12,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::dml::changes::KafkaChanges;
 use crate::table::KafkaTable;
 
 /// Plans INSERTs into topics without dealing rows out to several partitions: the
@@ -59,7 +60,11 @@ fn inserts_into_topic(plan: &LogicalPlan) -> bool {
                 WriteOp::Insert(InsertOp::Append | InsertOp::Replace)
             );
             let provider = source_as_provider(&statement.target).ok();
-            inserts && provider.is_some_and(|provider| provider.is::<KafkaTable>())
+            let is_ordered = |provider: Arc<dyn TableProvider>| {
+                let changes = provider.downcast_ref::<KafkaChanges>();
+                provider.is::<KafkaTable>() || changes.is_some_and(KafkaChanges::is_ordered)
+            };
+            inserts && provider.is_some_and(is_ordered)
         }
         _ => false,
     }

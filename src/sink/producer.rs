@@ -17,12 +17,13 @@ use rdkafka::producer::{
 };
 use tokio::sync::Notify;
 
-use crate::client::{DropElsewhere, LastError, create};
+use crate::client::{self, DropElsewhere, LastError, create};
 use crate::error::{Error, Result};
 use crate::options::{Delivery, Partitioner, TableOptions};
 use crate::sink::batch::EncodedRecord;
+use crate::sink::member::{Member, Positions};
 use crate::sink::report::WrittenOffsets;
-use crate::sink::transaction::{self, Native, Transaction};
+use crate::sink::transaction::{self, Limits, Native, Transaction};
 use crate::table::own_error;
 
 /// Sends records of one statement to one topic.
@@ -34,12 +35,37 @@ pub(crate) struct Producer {
     transaction: Option<Transaction>,
     native: Native,
     topic: String,
+    limits: Limits,
+    transactional: bool,
+    member: Option<Arc<Member>>,
     sent: u64,
     queue_full: Duration,
 }
 
+/// A record as it is sent.
+pub(crate) struct Sendable<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    /// `None` is a tombstone.
+    pub(crate) payload: Option<&'a [u8]>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) headers: &'a [(String, Option<Vec<u8>>)],
+}
+
+impl<'a> From<&'a EncodedRecord> for Sendable<'a> {
+    fn from(record: &'a EncodedRecord) -> Self {
+        Sendable {
+            key: Some(&record.key),
+            payload: (!record.tombstone).then_some(record.payload.as_slice()),
+            partition: record.partition,
+            timestamp: record.timestamp,
+            headers: &record.headers,
+        }
+    }
+}
+
 impl Producer {
-    /// Makes a producer and begins its transaction, where it has one. Without one
+    /// Makes a producer; a transaction begins with its first record. Without one
     /// it does not wait for the brokers. What they acknowledge is counted in
     /// `acknowledged` as well, for whoever watches the statement.
     ///
@@ -49,12 +75,17 @@ impl Producer {
         topic: &str,
         options: &TableOptions,
         acknowledged: Count,
+        member: Option<Arc<Member>>,
     ) -> Result<Self> {
         let mut config = options.client.producer_config()?;
         let given = ["message.timeout.ms", "delivery.timeout.ms"];
         let transactional = options.delivery == Delivery::ExactlyOnce;
         if transactional {
-            config.set("transactional.id", transaction::new_id());
+            let id = match &member {
+                Some(member) => member.transactional_id(),
+                None => transaction::new_id(),
+            };
+            config.set("transactional.id", id);
         } else if given.iter().all(|key| config.get(key).is_none()) {
             // In a transaction its time-out bounds this one.
             let millis = options.retry_timeout.as_millis();
@@ -66,14 +97,17 @@ impl Producer {
         let native: ThreadedProducer<_> = create(&config, Acknowledgements::new(acknowledged))?;
         let native = Arc::new(DropElsewhere::new(native));
         hurry(&native, topic);
-        let transaction = match transactional {
-            true => Some(Transaction::begin(Arc::clone(&native), topic, options).await?),
-            false => None,
-        };
+        let limits = Limits::of(options);
+        if transactional {
+            transaction::init(Arc::clone(&native), topic, limits).await?;
+        }
         Ok(Producer {
-            transaction,
+            transaction: None,
             native,
             topic: topic.to_owned(),
+            limits,
+            transactional,
+            member,
             sent: 0,
             queue_full: Duration::ZERO,
         })
@@ -84,12 +118,24 @@ impl Producer {
     /// # Errors
     /// [`Error::Produce`] when this or an earlier record was refused, in a
     /// transaction [`Error::TransactionFailed`].
-    pub(crate) async fn send(&mut self, row: u64, record: &EncodedRecord) -> Result<()> {
+    pub(crate) async fn send(&mut self, row: u64, record: &Sendable<'_>) -> Result<()> {
+        self.send_to(None, row, record).await
+    }
+
+    /// The same, to another topic where one is given.
+    pub(crate) async fn send_to(
+        &mut self,
+        elsewhere: Option<&str>,
+        row: u64,
+        record: &Sendable<'_>,
+    ) -> Result<()> {
+        self.begin().await?;
+        let topic = elsewhere.unwrap_or(&self.topic);
         let opaque = usize::try_from(row).unwrap_or(usize::MAX);
-        let mut message = BaseRecord::with_opaque_to(&self.topic, opaque).key(&record.key);
-        if !record.tombstone {
-            message = message.payload(&record.payload);
-        }
+        let mut message: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, opaque);
+        message.key = record.key;
+        message.payload = record.payload;
         if let Some(partition) = record.partition {
             message = message.partition(partition);
         }
@@ -144,23 +190,72 @@ impl Producer {
         }
     }
 
+    /// Opens the next transaction, where records are sent in transactions.
+    async fn begin(&mut self) -> Result<()> {
+        if self.transactional && self.transaction.is_none() {
+            let native = Arc::clone(&self.native);
+            let begun = Transaction::begin(native, &self.topic, self.limits).await;
+            self.transaction = Some(begun.map_err(|error| self.own(error))?);
+        }
+        Ok(())
+    }
+
+    /// Waits until every record is acknowledged, commits them together with where
+    /// a continuous query has come to, and goes on.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), those of a commit, and [`Error::Fenced`] where
+    /// another instance of the query goes on in its place.
+    pub(crate) async fn commit(&mut self, read: &Positions) -> Result<()> {
+        self.acknowledged().await?;
+        let member = self.member.clone().filter(|_| !read.is_empty());
+        if self.transactional {
+            if member.is_some() {
+                self.begin().await?;
+            }
+            let offsets = member.map(|member| (member, read.clone()));
+            if let Some(transaction) = self.transaction.take() {
+                let committed = transaction.commit(offsets).await;
+                committed.map_err(|error| self.own(error))?;
+            }
+        } else if let Some(member) = member {
+            let read = read.clone();
+            let committed = client::blocking(move |cancel| member.commit(&read, cancel)).await;
+            committed.map_err(own_error)?;
+        }
+        Ok(())
+    }
+
     /// Waits until every record is acknowledged, and the transaction committed,
     /// and says where they are.
     ///
     /// # Errors
     /// As [`send`](Self::send), and those of a commit.
     pub(crate) async fn finish(&mut self) -> Result<BTreeMap<i32, WrittenOffsets>> {
+        self.commit(&Positions::new()).await?;
+        Ok(self.acknowledgements().places())
+    }
+
+    async fn acknowledged(&mut self) -> Result<()> {
         loop {
             self.check()?;
             if self.acknowledgements().count() == self.sent {
-                break;
+                return Ok(());
             }
             self.acknowledgements().changed.notified().await;
         }
-        if let Some(transaction) = self.transaction.take() {
-            transaction.commit().await?;
+    }
+
+    /// An error of a transaction that was taken away by another instance of a
+    /// query says so.
+    fn own(&self, error: Error) -> Error {
+        let fatal = self.native.client().fatal_error();
+        match (&self.member, fatal) {
+            (Some(member), Some((code, _))) if transaction::fenced(Some(code)).is_some() => {
+                member.fenced()
+            }
+            _ => error,
         }
-        Ok(self.acknowledgements().places())
     }
 
     /// How long [`send`](Self::send) waited for a full queue.
@@ -180,20 +275,26 @@ impl Producer {
     }
 
     fn error(&self, row: u64, mut reason: String) -> Error {
+        if let Some(member) = &self.member
+            && let Some((code, _)) = self.native.client().fatal_error()
+            && transaction::fenced(Some(code)).is_some()
+        {
+            return member.fenced();
+        }
         let topic = self.topic.clone();
         // After it every record is refused, none of them with the reason.
         if let Some((code, text)) = self.native.client().fatal_error() {
             let help = transaction::fenced(Some(code));
             reason = help.map_or_else(|| text.clone(), |help| format!("{text}; {help}"));
         }
-        match self.transaction {
-            None => Error::Produce {
+        match self.transactional {
+            false => Error::Produce {
                 topic,
                 row,
                 reason,
                 acknowledged: self.acknowledgements().count(),
             },
-            Some(_) => Error::TransactionFailed {
+            true => Error::TransactionFailed {
                 topic,
                 reason: format!("row {row}: {reason}"),
             },

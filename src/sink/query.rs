@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
+use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::optimizer::Analyzer;
+use datafusion::scalar::ScalarValue;
 
-use crate::schema::KEY_COLUMN;
-use crate::table::{KafkaTable, KafkaTableBuilder};
+use crate::schema::{KEY_COLUMN, RECORD_PREFIX};
+use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
 
 /// The query with the types that its rows will have: before it is analyzed, a
 /// UNION has those of its first query, and the others would be cut to them.
@@ -75,6 +76,42 @@ pub(crate) fn write_query(
     let table = KafkaTable::new(source, Some(define(topic.sink)?));
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+}
+
+/// The topic's columns from a query's, by name, as an INSERT takes them: a
+/// DataFrame need not have them all, nor their types.
+pub(crate) fn aligned(
+    verb: &str,
+    target: &TableDefinition,
+    given: &DFSchema,
+) -> DataFusionResult<Vec<Expr>> {
+    let topic = &target.topic;
+    let fields = target.schema.arrow().fields();
+    let known: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    for field in given.fields() {
+        let name = field.name().as_str();
+        if !known.contains(&name) && !name.starts_with(RECORD_PREFIX) {
+            return plan_err!(
+                "topic `{topic}` has no column `{name}`; it has {}",
+                known.join(", ")
+            );
+        }
+    }
+    fields
+        .iter()
+        .map(|field| {
+            let value = match given.qualified_field_with_unqualified_name(field.name()) {
+                Ok(found) => Expr::Column(found.into()),
+                Err(_) if field.name() == KEY_COLUMN => {
+                    return plan_err!(
+                        "{verb} topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key"
+                    );
+                }
+                Err(_) => lit(ScalarValue::try_from(field.data_type())?),
+            };
+            Ok(value.cast_to(field.data_type(), given)?.alias(field.name()))
+        })
+        .collect()
 }
 
 /// A column that is a parameter and nothing else, so that it has no type before

@@ -1,7 +1,5 @@
 //! One Kafka transaction per statement (`kafka.delivery` = `exactly_once`).
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,6 +10,7 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use crate::client::DropElsewhere;
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
+use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::{Acknowledgements, blocking};
 
 pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
@@ -20,29 +19,53 @@ pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
 pub(super) struct Transaction {
     native: Option<Native>,
     topic: String,
+    limits: Limits,
+}
+
+/// How long brokers are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
     timeout: Duration,
     retry_timeout: Duration,
+}
+
+impl Limits {
+    pub(super) fn of(options: &TableOptions) -> Self {
+        Limits {
+            timeout: options.timeout,
+            retry_timeout: options.retry_timeout,
+        }
+    }
 }
 
 /// A `transactional.id` that no other statement has: two statements at the same
 /// time must not fence each other. Its beginning can be named in an ACL.
 pub(super) fn new_id() -> String {
-    let random = || RandomState::new().build_hasher().finish();
-    format!("datafusion-kafka-{:016x}{:016x}", random(), random())
+    format!("datafusion-kafka-{}", random_id())
+}
+
+/// Makes a producer ready for transactions. One that an earlier producer with its
+/// `transactional.id` has left open is aborted.
+///
+/// # Errors
+/// [`Error::BeginTransaction`]
+pub(super) async fn init(native: Native, topic: &str, limits: Limits) -> Result<()> {
+    let context = Arc::clone(native.client().context());
+    let begun =
+        blocking(move || retried(limits.timeout, || native.init_transactions(limits.timeout)));
+    begun.await?.map_err(|error| Error::BeginTransaction {
+        topic: topic.to_owned(),
+        reason: context.explain(&error),
+    })
 }
 
 impl Transaction {
     /// # Errors
     /// [`Error::BeginTransaction`]
-    pub(super) async fn begin(native: Native, topic: &str, options: &TableOptions) -> Result<Self> {
-        let timeout = options.timeout;
+    pub(super) async fn begin(native: Native, topic: &str, limits: Limits) -> Result<Self> {
         let begun = {
             let native = Arc::clone(&native);
-            blocking(move || {
-                native.init_transactions(timeout)?;
-                native.begin_transaction()
-            })
-            .await?
+            blocking(move || native.begin_transaction()).await?
         };
         begun.map_err(|error| Error::BeginTransaction {
             topic: topic.to_owned(),
@@ -51,32 +74,48 @@ impl Transaction {
         Ok(Transaction {
             native: Some(native),
             topic: topic.to_owned(),
-            timeout,
-            retry_timeout: options.retry_timeout,
+            limits,
         })
     }
 
-    /// Makes everything that was sent visible at once. Dropping the future does
-    /// not take back what was asked for.
+    /// Makes everything that was sent visible at once, and with it where a
+    /// continuous query has come to. Dropping the future does not take back what
+    /// was asked for.
     ///
     /// # Errors
     /// [`Error::TransactionFailed`] when the brokers refuse, which aborts it;
     /// [`Error::CommitUnknown`] when they do not answer.
-    pub(super) async fn commit(mut self) -> Result<()> {
+    pub(super) async fn commit(mut self, read: Option<(Arc<Member>, Positions)>) -> Result<()> {
         let Some(native) = self.native.clone() else {
             return Ok(());
         };
-        let (timeout, retry_timeout) = (self.timeout, self.retry_timeout);
-        let result =
-            blocking(move || retried(retry_timeout, || native.commit_transaction(timeout))).await?;
-        let Err(error) = result else {
+        let Limits {
+            timeout,
+            retry_timeout,
+        } = self.limits;
+        let offsets = match read {
+            None => None,
+            Some((member, read)) => Some((member.offsets(&read)?, member.metadata(&self.topic)?)),
+        };
+        let result = blocking(move || {
+            if let Some((offsets, group)) = &offsets {
+                retried(retry_timeout, || {
+                    native.send_offsets_to_transaction(offsets, group, timeout)
+                })
+                .map_err(|error| (error, false))?;
+            }
+            retried(retry_timeout, || native.commit_transaction(timeout))
+                .map_err(|error| (error, true))
+        })
+        .await?;
+        let Err((error, commits)) = result else {
             self.native = None;
             return Ok(());
         };
         let reason = self.explain(&error);
         let topic = self.topic.clone();
         match &error {
-            KafkaError::Transaction(error) if error.is_retriable() => {
+            KafkaError::Transaction(error) if commits && error.is_retriable() => {
                 // The commit may still come through; an abort could not undo it.
                 self.native = None;
                 Err(Error::CommitUnknown { topic, reason })
@@ -100,7 +139,7 @@ impl Drop for Transaction {
         };
         // Waits for the brokers, and whoever drops it may be a Tokio worker. A
         // transaction that is not aborted holds up the topic's readers.
-        let retry_timeout = self.retry_timeout;
+        let retry_timeout = self.limits.retry_timeout;
         let spawned = thread::Builder::new()
             .name("kafka-abort".to_owned())
             .spawn(move || {

@@ -255,15 +255,21 @@ impl MetadataBuilder {
             Metadata::Partition | Metadata::RecordPartition => {
                 MetadataBuilder::Partition(Int32Builder::new())
             }
-            Metadata::Offset => MetadataBuilder::Offset(Int64Builder::new()),
+            Metadata::Offset | Metadata::RecordOffset => {
+                MetadataBuilder::Offset(Int64Builder::new())
+            }
             Metadata::Timestamp => {
                 MetadataBuilder::Timestamp(TimestampMillisecondBuilder::new().with_timezone("UTC"))
             }
             Metadata::Headers | Metadata::RecordHeaders => {
                 MetadataBuilder::Headers(Box::new(headers_builder()))
             }
-            Metadata::Tombstone => MetadataBuilder::Tombstone(BooleanBuilder::new()),
-            Metadata::Error => MetadataBuilder::Error(StringViewBuilder::new()),
+            Metadata::Tombstone | Metadata::RecordTombstone => {
+                MetadataBuilder::Tombstone(BooleanBuilder::new())
+            }
+            Metadata::Error | Metadata::RecordError => {
+                MetadataBuilder::Error(StringViewBuilder::new())
+            }
             Metadata::RecordKey => MetadataBuilder::Key(BinaryViewBuilder::new()),
             Metadata::RecordPayload => MetadataBuilder::Payload(BinaryViewBuilder::new()),
         }

@@ -78,9 +78,9 @@ impl KafkaScanExec {
             in_offset_order(&spec, &schema),
             Partitioning::UnknownPartitioning(kafka_partitions.len()),
             EmissionType::Incremental,
-            match spec.table.unbounded {
-                None => Boundedness::Bounded,
-                Some(_) => Boundedness::Unbounded {
+            match spec.table.endless {
+                false => Boundedness::Bounded,
+                true => Boundedness::Unbounded {
                     requires_infinite_memory: false,
                 },
             },
@@ -212,7 +212,7 @@ impl KafkaScanExec {
     pub fn records_at_most(&self) -> Option<u64> {
         let partitions = self.kafka_partitions.iter();
         let records = partitions.map(|p| self.offsets_of(*p) as u64).sum();
-        self.spec.table.unbounded.is_none().then_some(records)
+        (!self.spec.table.endless).then_some(records)
     }
 
     fn offsets_of(&self, partition: i32) -> usize {
@@ -241,8 +241,7 @@ impl KafkaScanExec {
 
     fn fmt_with(&self, f: &mut fmt::Formatter<'_>, separator: &str) -> fmt::Result {
         let options = &self.spec.table.options;
-        let declared = self.spec.table.unbounded.or(options.mode);
-        let mode = match declared.unwrap_or_default() {
+        let mode = match self.spec.table.declared_mode() {
             Mode::Upsert => "upsert",
             Mode::Append => "append",
         };
@@ -259,9 +258,9 @@ impl KafkaScanExec {
             write!(f, " of {}", self.spec.held.len())?;
         }
         write!(f, "{separator}start={}", options.start)?;
-        match self.spec.table.unbounded {
-            None => write!(f, "{separator}end={}", options.end)?,
-            Some(_) => write!(f, "{separator}unbounded")?,
+        match self.spec.table.endless {
+            false => write!(f, "{separator}end={}", options.end)?,
+            true => write!(f, "{separator}unbounded")?,
         }
         write!(f, "{separator}projection=[{}]", columns.join(", "))?;
         if let Some(filter) = &self.spec.filter {
@@ -396,7 +395,7 @@ impl ExecutionPlan for KafkaScanExec {
         _inputs: &[Arc<Statistics>],
         args: &StatisticsArgs,
     ) -> DataFusionResult<Arc<Statistics>> {
-        if self.spec.table.unbounded.is_some() {
+        if self.spec.table.endless {
             return Ok(Arc::new(Statistics::new_unknown(&self.schema)));
         }
         let read = match args.partition() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::{Cancel, Client};
+use crate::client::{Cancel, Client, Group};
 use crate::error::{Error, Result};
 use crate::options::{Bound, TableOptions};
 use crate::record::OffsetRange;
@@ -32,12 +32,27 @@ impl Snapshot {
                 Bound::Timestamp(millis) => {
                     Place::Found(client.offsets_for_timestamp(&partitions, *millis, cancel)?)
                 }
+                // Taken apart below; an end has none.
+                Bound::Group(_) => Place::Low,
             })
         };
-        let (start, end) = (place(&options.start)?, place(&options.end)?);
-        Ok(Snapshot {
-            ranges: resolve(topic, watermarks, &start, &end)?,
-        })
+        let (start, committed) = match (&options.start, &options.group_id) {
+            (Bound::Group(otherwise), Some(group)) => {
+                let group = Group::new(group, options)?;
+                (
+                    otherwise.as_ref(),
+                    group.committed(topic, &partitions, cancel)?,
+                )
+            }
+            (start, _) => (start, BTreeMap::new()),
+        };
+        let (start, end) = (place(start)?, place(&options.end)?);
+        check(topic, watermarks, "kafka.start", &committed)?;
+        let mut ranges = resolve(topic, watermarks, &start, &end)?;
+        for (partition, range) in &mut ranges {
+            range.start = committed.get(partition).copied().unwrap_or(range.start);
+        }
+        Ok(Snapshot { ranges })
     }
 
     /// What to read of a partition; nothing of one that was added after the
@@ -72,7 +87,9 @@ fn resolve(
     end: &Place,
 ) -> Result<BTreeMap<i32, OffsetRange>> {
     for (key, place) in [("kafka.start", start), ("kafka.end", end)] {
-        check(topic, watermarks, key, place)?;
+        if let Place::Offsets(offsets) = place {
+            check(topic, watermarks, key, offsets)?;
+        }
     }
     let offset = |place: &Place, partition: i32, held: OffsetRange, default: i64| match place {
         Place::Low => held.start,
@@ -100,11 +117,8 @@ fn check(
     topic: &str,
     watermarks: &BTreeMap<i32, OffsetRange>,
     key: &'static str,
-    place: &Place,
+    offsets: &BTreeMap<i32, i64>,
 ) -> Result<()> {
-    let Place::Offsets(offsets) = place else {
-        return Ok(());
-    };
     for (&partition, &offset) in offsets {
         let Some(held) = watermarks.get(&partition) else {
             return Err(Error::InvalidOption {

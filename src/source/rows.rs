@@ -65,14 +65,14 @@ impl Rows {
             let column = all.get(*position).map(|(column, _)| *column);
             matches!(
                 column,
-                Some(Column::Payload | Column::Metadata(Metadata::Error))
+                Some(Column::Payload | Column::Metadata(Metadata::Error | Metadata::RecordError))
             )
         };
         // Which records are rows, and which rows have a payload, must not
         // depend on what the query reads of it.
         let judged = |position: &usize| match table.options.on_bad_record {
             OnBadRecord::Fail => false,
-            OnBadRecord::Skip => true,
+            OnBadRecord::Skip | OnBadRecord::DeadLetter => true,
             OnBadRecord::Null => is_about_payload(position) && wanted.iter().any(is_about_payload),
         };
         let others = (0..all.len()).filter(|i| !wanted.contains(i) && judged(i));
@@ -155,17 +155,14 @@ impl Rows {
             .and_then(|payload| payload.append(record.payload(), record.offset()).err());
         let mut key_error = None;
         for column in &mut self.columns {
-            match column {
-                ColumnBuilder::Key(key) => {
-                    key_error = key.append(record.key(), record.offset()).err()
-                }
-                ColumnBuilder::Metadata(metadata, _) => metadata.append(
-                    &self.table.topic,
-                    self.partition,
-                    record,
-                    payload_error.as_ref(),
-                ),
-                ColumnBuilder::Payload => {}
+            if let ColumnBuilder::Key(key) = column {
+                key_error = key.append(record.key(), record.offset()).err();
+            }
+        }
+        let error = payload_error.as_ref().or(key_error.as_ref());
+        for column in &mut self.columns {
+            if let ColumnBuilder::Metadata(metadata, _) = column {
+                metadata.append(&self.table.topic, self.partition, record, error);
             }
         }
         let row = self.len;
@@ -182,6 +179,10 @@ impl Rows {
             (OnBadRecord::Skip, ..) => {
                 self.skipped.push(row);
                 Ok(Outcome::Skipped)
+            }
+            (OnBadRecord::DeadLetter, ..) => {
+                self.without_payload.push(row);
+                Ok(Outcome::BadRow)
             }
             (_, Some(source), _) => Err(Error::DecodeKey {
                 topic: topic.clone(),

@@ -318,7 +318,7 @@ impl ScanTask {
         let mut range = snapshot.range(self.kafka_partition);
         let session_rows = self.context.session_config().batch_size();
         let mut batch_size = session_rows;
-        if table.unbounded.is_some() {
+        if table.endless {
             range.end = i64::MAX;
             batch_size = table.options.batch_rows.unwrap_or(session_rows);
         }
@@ -352,7 +352,7 @@ impl ScanTask {
             )
             .of(topic_id)
             .cancelled_by(cancel)
-            .endless(table.unbounded.map(|_| Endless {
+            .endless(table.endless.then(|| Endless {
                 partitions: spec.held.len(),
                 poll: table.options.batch_time,
             })),

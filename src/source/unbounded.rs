@@ -1,6 +1,4 @@
-//! Tables that never end.
-
-use std::sync::Arc;
+//! Tables whose rows are records one by one, and tables that never end.
 
 use crate::error::{Error, Result};
 use crate::options::{Bound, CheckKeys, Mode};
@@ -8,28 +6,70 @@ use crate::schema::{KafkaSchema, Metadata};
 use crate::table::TableDefinition;
 
 impl TableDefinition {
+    /// The same table read record by record: in upsert mode its changes.
+    ///
+    /// # Errors
+    /// Payload columns that are NOT NULL, where tombstones are rows.
+    pub(crate) fn log(&self) -> Result<Self> {
+        let mut log = self.clone();
+        if log.options.mode.unwrap_or_default() == Mode::Upsert {
+            log.options.mode = Some(Mode::Append);
+            log.is_change_log = true;
+        }
+        let (options, extensions) = (&log.options, &log.extensions);
+        log.schema = KafkaSchema::try_new(self.schema.arrow(), options, extensions)?;
+        Ok(log)
+    }
+
+    /// The same table, with these columns of each record behind its own.
+    ///
+    /// # Errors
+    /// Payload columns that are NOT NULL, where tombstones are rows by now.
+    pub(crate) fn with_record(&self, record: &[Metadata]) -> Result<Self> {
+        let mut table = self.clone();
+        table.schema = self.schema.with_record(record);
+        table.schema.check_rows_without_payload(&table.options)?;
+        Ok(table)
+    }
+
     /// The same table, read without an end: a log of changes in upsert mode, of
     /// records in append mode.
     ///
     /// # Errors
-    /// An end, checks that need one, or upsert mode without a column that tells
-    /// deletes from other changes.
-    pub(crate) fn without_end(self: &Arc<Self>) -> Result<Self> {
-        let mut endless = TableDefinition::clone(self);
-        let declared = self.options.mode.unwrap_or_default();
+    /// An end, or checks that need one.
+    pub(crate) fn without_end(&self) -> Result<Self> {
         let refused = if self.options.end != Bound::Latest {
             "an UNBOUNDED table does not end; leave `kafka.end` out"
         } else if self.options.check_keys == CheckKeys::Fail {
             "`kafka.check_keys` = `fail` looks at a table as a whole, which an UNBOUNDED table never is; leave it out"
-        } else if declared == Mode::Upsert && !self.schema.has(Metadata::Tombstone) {
-            "in upsert mode an UNBOUNDED table is a stream of changes: declare `_tombstone BOOLEAN`, which is true where a key was deleted, or set `kafka.mode` = `append`"
         } else {
-            endless.options.mode = Some(Mode::Append);
-            endless.unbounded = Some(declared);
-            let (options, extensions) = (&endless.options, &endless.extensions);
-            endless.schema = KafkaSchema::try_new(self.schema.arrow(), options, extensions)?;
+            let mut endless = self.log()?;
+            endless.endless = true;
             return Ok(endless);
         };
         Err(Error::Unsupported(refused.to_owned()))
+    }
+
+    /// The mode that the table was declared with.
+    pub(crate) fn declared_mode(&self) -> Mode {
+        match self.is_change_log {
+            true => Mode::Upsert,
+            false => self.options.mode.unwrap_or_default(),
+        }
+    }
+
+    /// The rows of changes mean nothing to whoever does not see which of them are
+    /// deletes.
+    ///
+    /// # Errors
+    /// Changes without a column that tells.
+    pub(crate) fn check_deletes_are_seen(&self) -> Result<()> {
+        if self.is_change_log && !self.schema.has_tombstones() {
+            return Err(Error::Unsupported(format!(
+                "the rows of UNBOUNDED topic `{}` in upsert mode are changes: declare `_tombstone BOOLEAN`, which is true where a key was deleted, or set `kafka.mode` = `append`; INSERT INTO another topic carries deletes without it",
+                self.topic
+            )));
+        }
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod broker;
 mod broker_works;
 mod changing_topics;
 mod consistent;
+mod continuous;
 mod copy;
 mod data_frame;
 mod ddl;

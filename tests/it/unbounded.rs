@@ -85,6 +85,14 @@ impl Running {
     }
 }
 
+/// Makes a topic have so many partitions.
+pub async fn add_partitions(broker: &Broker, topic: &str, partitions: usize) {
+    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
+    let more = [NewPartitions::new(topic, partitions)];
+    let created = admin.create_partitions(&more, &AdminOptions::new()).await;
+    created.unwrap()[0].as_ref().unwrap();
+}
+
 fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<Rec> {
     let numbers = numbers.into_iter();
     numbers
@@ -296,10 +304,7 @@ async fn a_topic_that_changes_under_it_is_an_error() {
     let declared = unbounded(broker, &topic, columns, &[APPEND]).await;
     let mut grown = Running::start(&declared, "SELECT v FROM t").await;
     assert_eq!(grown.rows(1).await, ["0"]);
-    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
-    let more = [NewPartitions::new(&topic, 3)];
-    let created = admin.create_partitions(&more, &AdminOptions::new()).await;
-    created.unwrap()[0].as_ref().unwrap();
+    add_partitions(broker, &topic, 3).await;
     let error = grown.error().await;
     assert!(error.contains("has 3 partitions now and had 1"), "{error}");
 
@@ -377,11 +382,6 @@ async fn what_makes_no_sense_without_an_end_is_refused() {
     let topic = broker.new_topic("endless", 1, &[]);
     let declared = Declared::new(broker, &topic, "_key VARCHAR", &[]).await;
     for (columns, options, says) in [
-        (
-            "_key VARCHAR, v INT",
-            vec![],
-            "declare `_tombstone BOOLEAN`",
-        ),
         (
             CHANGES,
             vec![("kafka.end", "timestamp:5")],

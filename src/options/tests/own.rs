@@ -7,6 +7,7 @@ use arrow::datatypes::TimeUnit;
 
 use super::*;
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
+use crate::options::Deletes;
 use crate::options::parse::Draft;
 use crate::options::spec::Kind;
 
@@ -26,8 +27,11 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             | "kafka.partitioner"
             | "kafka.wait_for"
             | "kafka.batch.rows"
+            | "kafka.dead_letter.topic"
             | "kafka.topic.partitions"
             | "kafka.topic.replication" => {}
+            // Any text will do.
+            "kafka.group.id" => continue,
             "kafka.mode" | "kafka.value.format" => set(&mut draft, option.default).unwrap(),
             name => {
                 set(&mut draft, option.default).unwrap();
@@ -77,6 +81,9 @@ fn own_options_reach_their_fields() {
         ("kafka.batch.ms", "250"),
         ("kafka.wait_for", "offsets:{\"1\":5}"),
         ("kafka.delivery", "exactly_once"),
+        ("kafka.commit.ms", "40"),
+        ("kafka.deletes", "always"),
+        ("kafka.group.id", "readers"),
         ("kafka.dry_run", "true"),
         ("kafka.infer.records", "7"),
         ("kafka.create_topic", "true"),
@@ -108,6 +115,9 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.batch_time, Duration::from_millis(250));
     assert_eq!(options.wait_for, BTreeMap::from([(1, 5)]));
     assert_eq!(options.delivery, Delivery::ExactlyOnce);
+    assert_eq!(options.commit_time, Duration::from_millis(40));
+    assert_eq!(options.deletes, Deletes::Always);
+    assert_eq!(options.group_id.as_deref(), Some("readers"));
     assert!(options.dry_run);
     assert_eq!(options.infer_records, 7);
     assert_eq!(

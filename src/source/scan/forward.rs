@@ -6,9 +6,7 @@ use datafusion::error::Result as DataFusionResult;
 
 use super::batches::Batches;
 use super::{Bounds, Output, Scan};
-use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
-use crate::schema::Metadata;
 use crate::source::fetch::{Chunk, Fetch, Progress};
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {
@@ -55,14 +53,14 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             if !rows.extend(records, &mut self.output)? {
                 return Ok(());
             }
-            let is_due = match self.spec.table.unbounded {
+            let is_due = match self.spec.table.endless {
                 // Nothing came for a while: what is there goes out.
-                None => chunk.len() == 0,
-                Some(_) if rows.is_empty() => {
+                false => chunk.len() == 0,
+                true if rows.is_empty() => {
                     waiting = None;
                     false
                 }
-                Some(_) => {
+                true => {
                     let since = waiting.get_or_insert_with(Instant::now);
                     since.elapsed() >= self.spec.table.options.batch_time
                 }
@@ -81,7 +79,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     }
 
     fn takes(&self, record: &impl Record, bounds: &Bounds) -> DataFusionResult<bool> {
-        if record.key().is_none() && self.spec.table.unbounded == Some(Mode::Upsert) {
+        if record.key().is_none() && self.spec.table.is_change_log {
             self.null_key(record, true)?;
             return Ok(false);
         }
@@ -91,7 +89,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
         if record.payload().is_none() {
             self.metrics.tombstones.add(1);
-            return Ok(self.spec.table.schema.has(Metadata::Tombstone));
+            return Ok(self.spec.table.schema.has_tombstones());
         }
         Ok(true)
     }

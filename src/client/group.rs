@@ -1,0 +1,104 @@
+//! The offsets of a consumer group that nobody joins.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{Cancel, DropElsewhere, LastError, ask, create};
+use crate::error::{Error, Result};
+use crate::options::{Isolation, TableOptions};
+
+/// A consumer group by its name: where it has come to in the topics that it reads.
+pub(crate) struct Group {
+    consumer: DropElsewhere<BaseConsumer<LastError>>,
+    name: String,
+    servers: String,
+    timeout: Duration,
+}
+
+/// What a group has committed for one partition.
+pub(crate) struct Committed {
+    /// The next offset to be read.
+    pub(crate) offset: i64,
+    /// What was committed with it.
+    pub(crate) owner: String,
+}
+
+impl Group {
+    /// Does not connect yet.
+    pub(crate) fn new(name: &str, options: &TableOptions) -> Result<Self> {
+        // Offsets of a transaction that is not decided yet are waited for.
+        let mut config = options.client.consumer_config(Isolation::ReadCommitted)?;
+        config.set("group.id", name);
+        let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
+        Ok(Group {
+            consumer: DropElsewhere::new(consumer),
+            name: name.to_owned(),
+            servers: options.client.bootstrap_servers()?.to_owned(),
+            timeout: options.timeout,
+        })
+    }
+
+    /// The offsets of the partitions for which the group has committed any.
+    pub(crate) fn committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, i64>> {
+        let all = self.all_committed(topic, partitions, cancel)?;
+        Ok(all.into_iter().map(|(p, c)| (p, c.offset)).collect())
+    }
+
+    /// The same, with what was committed beside them.
+    pub(crate) fn all_committed(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        cancel: &Cancel,
+    ) -> Result<BTreeMap<i32, Committed>> {
+        let found = ask(&self.consumer, self.timeout, cancel, |wait| {
+            let mut list = TopicPartitionList::with_capacity(partitions.len());
+            for partition in partitions {
+                list.add_partition(topic, *partition);
+            }
+            let list = self.consumer.committed_offsets(list, wait)?;
+            let mut found = BTreeMap::new();
+            for element in list.elements() {
+                element.error()?;
+                if let Offset::Offset(offset) = element.offset() {
+                    let owner = element.metadata().to_owned();
+                    found.insert(element.partition(), Committed { offset, owner });
+                }
+            }
+            Ok(found)
+        });
+        found.map_err(|failure| {
+            failure.into_error(&self.servers, self.timeout, |reason| {
+                self.error("read the committed offsets", topic, &reason)
+            })
+        })
+    }
+
+    /// Commits the offsets.
+    pub(crate) fn commit(&self, topic: &str, offsets: &TopicPartitionList) -> Result<()> {
+        let committed = self.consumer.commit(offsets, CommitMode::Sync);
+        committed.map_err(|error| self.error("commit the offsets", topic, &error.to_string()))
+    }
+
+    /// What a transaction needs to commit offsets of the group.
+    pub(crate) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {
+        let metadata = self.consumer.group_metadata();
+        metadata.ok_or_else(|| self.error("use the consumer group", topic, "it is unknown"))
+    }
+
+    fn error(&self, act: &'static str, topic: &str, reason: &str) -> Error {
+        Error::Request {
+            act,
+            topic: topic.to_owned(),
+            reason: format!("group `{}`: {reason}", self.name),
+        }
+    }
+}

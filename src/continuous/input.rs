@@ -1,0 +1,205 @@
+//! A topic whose rows a continuous query keeps in memory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result as DataFusionResult;
+use datafusion::datasource::TableType;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::logical_expr::Expr;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::StreamExt;
+
+use crate::client::{Cancel, Client, RECREATED};
+use crate::continuous::snapshot::SnapshotRows;
+use crate::error::{Error, Result};
+use crate::native::TopicId;
+use crate::options::{Bound, Mode};
+use crate::schema::Metadata;
+use crate::sink::known::scan;
+use crate::table::TableDefinition;
+
+/// A topic that a query reads.
+pub(super) struct Input {
+    declared: Arc<TableDefinition>,
+    /// All of it, for the first time.
+    snapshot: TableDefinition,
+    /// What has changed since.
+    changes: TableDefinition,
+    memory: MemoryReservation,
+    held: Mutex<Held>,
+    client: Mutex<Option<(Arc<Client>, Option<TopicId>)>>,
+}
+
+/// The rows up to some offsets.
+struct Held {
+    rows: SnapshotRows,
+    ends: Option<BTreeMap<i32, i64>>,
+}
+
+impl Input {
+    /// # Errors
+    /// Payload columns that are NOT NULL, which those of a tombstone are not.
+    pub(super) fn new(declared: &Arc<TableDefinition>, memory: MemoryReservation) -> Result<Self> {
+        let mut table = declared.as_ref().clone();
+        table.options.mode = Some(Mode::Upsert);
+        (table.endless, table.is_change_log) = (false, false);
+        let place = [Metadata::RecordPartition, Metadata::RecordKey];
+        let snapshot = table.with_record(&place)?;
+        let [partition, key] = place;
+        let changes = table
+            .log()?
+            .with_record(&[partition, key, Metadata::RecordTombstone])?;
+        let rows = SnapshotRows::new(Arc::clone(declared.schema.arrow()), memory.new_empty());
+        Ok(Input {
+            declared: Arc::clone(declared),
+            snapshot,
+            changes,
+            memory,
+            held: Mutex::new(Held { rows, ends: None }),
+            client: Mutex::default(),
+        })
+    }
+
+    /// The table as the user declared it.
+    pub(super) fn declared(&self) -> &Arc<TableDefinition> {
+        &self.declared
+    }
+
+    /// Forgets all rows.
+    pub(super) fn clear(&self) {
+        let schema = Arc::clone(self.declared.schema.arrow());
+        let rows = SnapshotRows::new(schema, self.memory.new_empty());
+        *self.held() = Held { rows, ends: None };
+        *self.client() = None;
+    }
+
+    /// Where the topic ends. Waits for brokers.
+    ///
+    /// # Errors
+    /// Another topic of the same name.
+    pub(super) fn ends(&self, cancel: &Cancel) -> Result<BTreeMap<i32, i64>> {
+        let known = self.client().clone();
+        let (client, id) = match known {
+            Some(known) => known,
+            None => {
+                let table = &self.snapshot;
+                (Arc::new(Client::new(&table.topic, &table.options)?), None)
+            }
+        };
+        let topic = client.topic(cancel)?;
+        if topic.is_another(id) {
+            return Err(Error::Fetch {
+                topic: self.declared.topic.clone(),
+                partition: 0,
+                offset: 0,
+                reason: RECREATED.to_owned(),
+            });
+        }
+        let watermarks = client.watermarks(&topic.partitions, cancel)?;
+        *self.client() = Some((client, id.or(topic.id)));
+        Ok(watermarks
+            .into_iter()
+            .map(|(p, range)| (p, range.end))
+            .collect())
+    }
+
+    /// Reads the records up to these offsets that it does not have yet.
+    pub(super) async fn update(
+        &self,
+        ends: &BTreeMap<i32, i64>,
+        context: &Arc<TaskContext>,
+    ) -> DataFusionResult<()> {
+        let before = self.held().ends.clone();
+        if before.as_ref() == Some(ends) {
+            return Ok(());
+        }
+        let mut table = match before {
+            None => self.snapshot.clone(),
+            Some(before) => {
+                let mut changes = self.changes.clone();
+                changes.options.start = Bound::Offsets(before);
+                changes
+            }
+        };
+        table.options.end = Bound::Offsets(ends.clone());
+        let columns = (0..table.schema.arrow().fields().len()).collect();
+        let plan = scan(&Arc::new(table), columns).await?;
+        let mut records = execute_stream(plan, Arc::clone(context))?;
+        while let Some(batch) = records.next().await {
+            self.held().rows.apply(&batch?)?;
+        }
+        self.held().ends = Some(ends.clone());
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn client(&self) -> MutexGuard<'_, Option<(Arc<Client>, Option<TopicId>)>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The rows that an input holds, as a table.
+pub(super) struct SnapshotTable(pub(super) Arc<Input>);
+
+impl fmt::Debug for SnapshotTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SnapshotTable")
+            .field(&self.0.declared.topic)
+            .finish()
+    }
+}
+
+#[async_trait]
+impl TableProvider for SnapshotTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.declared.schema.arrow())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let columns = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..schema.fields().len()).collect(),
+        };
+        let batches = self.0.held().rows.batches(&columns)?;
+        let count = state.config().target_partitions().max(1);
+        let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); count];
+        for (number, batch) in batches.into_iter().enumerate() {
+            if let Some(partition) = partitions.get_mut(number % count) {
+                partition.push(batch);
+            }
+        }
+        let schema = Arc::new(schema.project(&columns)?);
+        let partitions: Vec<Vec<RecordBatch>> = partitions
+            .into_iter()
+            .map(|batches| {
+                let batches = batches.into_iter();
+                batches
+                    .map(|batch| batch.with_schema(Arc::clone(&schema)))
+                    .collect()
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(MemorySourceConfig::try_new_exec(&partitions, schema, None)?)
+    }
+}

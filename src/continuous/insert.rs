@@ -1,0 +1,83 @@
+//! `INSERT INTO .. SELECT .. FROM` a table that never ends.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{Result as DataFusionResult, plan_err};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
+
+use crate::continuous::row_by_row::{CHANGES, RowByRow, reads_tombstones};
+use crate::continuous::state::QueryState;
+use crate::dml::changes::KafkaChanges;
+use crate::options::OnBadRecord;
+use crate::table::{KafkaTable, TableDefinition};
+
+/// Makes an INSERT from a stream of changes carry the deletes through.
+pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let unchanged = |statement| Ok(Transformed::no(LogicalPlan::Dml(statement)));
+    let provider = source_as_provider(&statement.target)?;
+    let sink = provider
+        .downcast_ref::<KafkaTable>()
+        .and_then(KafkaTable::sink);
+    let (Some(sink), Some(source)) = (sink, endless_source(&statement.input)?) else {
+        return unchanged(statement);
+    };
+    let dead_letters = source.options.on_bad_record == OnBadRecord::DeadLetter;
+    if !source.is_change_log && !dead_letters {
+        return unchanged(statement);
+    }
+    let read = |table: &TableDefinition| Ok(table.endless.then(|| table.clone()));
+    match RowByRow::of(&statement.input, sink, read)? {
+        Some(rows) => Ok(Transformed::yes(write(&statement, sink, rows, None))),
+        None if reads_tombstones(&statement.input)? && !dead_letters => unchanged(statement),
+        None => plan_err!(
+            "INSERT INTO topic `{}` cannot carry the deletes of UNBOUNDED topic `{}` through this query: that needs a SELECT of one table with WHERE at most, and its `_key` as `_key`; read `_tombstone` in the query to handle deletes there, or run it as a ContinuousQuery over tables that are not UNBOUNDED",
+            sink.topic,
+            source.topic
+        ),
+    }
+}
+
+/// The statement that writes these rows.
+pub(crate) fn write(
+    statement: &DmlStatement,
+    sink: &Arc<TableDefinition>,
+    rows: RowByRow,
+    query: Option<Arc<QueryState>>,
+) -> LogicalPlan {
+    let stream = rows.stream(query);
+    let changes = KafkaChanges::new(
+        Arc::clone(sink),
+        rows.rows.schema().inner(),
+        CHANGES.to_vec(),
+        false,
+    );
+    LogicalPlan::Dml(DmlStatement::new(
+        statement.table_name.clone(),
+        provider_as_source(Arc::new(changes.with_stream(stream))),
+        WriteOp::Insert(InsertOp::Append),
+        Arc::new(rows.rows),
+    ))
+}
+
+/// The first table without an end that a plan reads.
+fn endless_source(plan: &LogicalPlan) -> DataFusionResult<Option<Arc<TableDefinition>>> {
+    let mut found = None;
+    plan.apply_with_subqueries(|node| {
+        use datafusion::common::tree_node::TreeNodeRecursion;
+        if let LogicalPlan::TableScan(scan) = node
+            && let Ok(provider) = source_as_provider(&scan.source)
+            && let Some(source) = provider
+                .downcast_ref::<KafkaTable>()
+                .and_then(KafkaTable::source)
+            && source.endless
+        {
+            found = Some(Arc::clone(source));
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(found)
+}

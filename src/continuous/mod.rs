@@ -1,0 +1,15 @@
+//! Queries that never end: one topic kept equal to a query over others.
+//!
+//! ```text
+//! row by row   records of one topic ──► rows, and rows taken back ──► sink, committed with the offsets
+//! refreshed    records of topics ──► rows in memory ──► query ──► differences ──► sink, committed with the offsets
+//! ```
+
+mod input;
+pub(crate) mod insert;
+pub(crate) mod query;
+mod refresh;
+mod row_by_row;
+mod snapshot;
+pub(crate) mod state;
+mod watch;

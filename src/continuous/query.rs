@@ -1,0 +1,427 @@
+//! [`ContinuousQuery`]: an INSERT that goes on until it is stopped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::datasource::source_as_provider;
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SessionContext;
+use datafusion::logical_expr::dml::InsertOp;
+use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
+use datafusion::physical_plan::collect;
+use tokio::task::AbortHandle;
+use tokio::time::sleep;
+
+use crate::client::{RECREATED, blocking};
+use crate::continuous::insert;
+use crate::continuous::refresh::Refresh;
+use crate::continuous::row_by_row::RowByRow;
+use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
+use crate::continuous::watch::watch;
+use crate::error::{Error, Result};
+use crate::options::{Bound, TableOptions};
+use crate::sink::order::keep_order;
+use crate::sql;
+use crate::table::{KafkaTable, TableDefinition, held, own_error};
+
+/// Keeps a topic equal to a query over others, until it is stopped.
+///
+/// The statement is `INSERT INTO topic SELECT ..`. What is read are the tables as
+/// they are and as they become, whether they were made UNBOUNDED or not.
+///
+/// - **Row by row**: a SELECT of one topic with expressions and WHERE at most, whose
+///   `_key` is that of the topic. Each record is written on as it comes: a payload
+///   as an upsert, a tombstone as a tombstone, and a row for which WHERE does not
+///   hold any more as a tombstone too, where the output holds its key. Of a topic
+///   in append mode every record is a row.
+/// - **Refreshed**: any other query. It runs again when its topics have new
+///   records, at most every [refresh interval](ContinuousOptions::refresh_interval),
+///   and only what differs from the rows before is written. The rows of its topics
+///   are kept in memory, so that only new records are read; the session's memory
+///   pool bounds them. Tables that are no topics, or topics in append mode or with
+///   bounds, are read anew each time. `_key` must be unique in the result.
+///
+/// # Exactly once
+/// With `kafka.delivery` = `exactly_once` on the output every commit is a
+/// transaction of the records and of the offsets that they are made of; readers of
+/// committed records see a refresh as a whole or not at all. Otherwise offsets are
+/// committed after the records, and what lies between is written again after a
+/// crash: a later record of a key is the same as the one before.
+///
+/// # Restarts
+/// The name is that of a consumer group, which keeps the offsets, and part of the
+/// `transactional.id`. A query that is started again goes on where the last one
+/// committed; one that is still running then ends with [`Error::Fenced`].
+///
+/// # Failures
+/// What may pass, such as brokers that are away, is tried again, with pauses up to
+/// half a minute, from where the query has committed to. All else ends it:
+/// [`status`](Self::status) and [`wait`](Self::wait) say why.
+///
+/// # Cancellation
+/// Dropping it ends the query at once: what is not committed is undone in a
+/// transaction. [`stop`](Self::stop) commits first.
+///
+/// # Example
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use datafusion::prelude::SessionContext;
+/// use datafusion_kafka::{ContinuousOptions, ContinuousQuery, KafkaConfig, register_kafka};
+/// # let kafka = datafusion_kafka::EmbeddedKafka::start()?;
+/// # kafka.create_topic("orders", 1)?;
+/// # kafka.create_topic("large_orders", 1)?;
+/// # let servers = kafka.bootstrap_servers();
+///
+/// let ctx = SessionContext::new();
+/// register_kafka(&ctx, KafkaConfig::new().with_option("kafka.bootstrap.servers", servers))?;
+/// for topic in ["orders", "large_orders"] {
+///     let create = format!("CREATE EXTERNAL TABLE {topic} (_key VARCHAR, amount INT) STORED AS KAFKA LOCATION '{topic}'");
+///     ctx.sql(&create).await?;
+/// }
+/// let sql = "INSERT INTO large_orders SELECT _key, amount FROM orders WHERE amount > 100";
+/// let query = ContinuousQuery::start(&ctx, "large-orders", sql, ContinuousOptions::new()).await?;
+///
+/// ctx.sql("INSERT INTO orders VALUES ('a', 50), ('b', 200)").await?.collect().await?;
+/// while query.progress().upserts < 1 {
+///     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+/// }
+/// query.stop().await?;
+/// assert_eq!(ctx.table("large_orders").await?.count().await?, 1);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ContinuousQuery {
+    state: Arc<QueryState>,
+    task: AbortHandle,
+}
+
+/// How a [`ContinuousQuery`] runs.
+#[derive(Debug, Clone)]
+pub struct ContinuousOptions {
+    refresh_interval: Duration,
+    stall_timeout: Duration,
+}
+
+impl Default for ContinuousOptions {
+    fn default() -> Self {
+        ContinuousOptions {
+            refresh_interval: Duration::from_secs(1),
+            stall_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+impl ContinuousOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often a query that is refreshed looks for new records, and so how often
+    /// it runs at most. Default: a second.
+    pub fn refresh_interval(mut self, interval: Duration) -> Self {
+        self.refresh_interval = interval;
+        self
+    }
+
+    /// A query that has records to read and commits nothing for so long begins anew,
+    /// as after a failure. Default: two minutes.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout;
+        self
+    }
+}
+
+impl ContinuousQuery {
+    /// Plans the statement and starts it on the current Tokio runtime.
+    ///
+    /// Names are taken as they are written, as [`sql`](crate::sql()) does.
+    ///
+    /// # Errors
+    /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no
+    /// INSERT into a topic, or reads the topic that it writes.
+    pub async fn start(
+        ctx: &SessionContext,
+        name: &str,
+        sql: &str,
+        options: ContinuousOptions,
+    ) -> DataFusionResult<Self> {
+        let invalid = |reason: &str| Error::ContinuousQuery {
+            query: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if name.is_empty() {
+            return Err(invalid("it needs a name, under which it goes on after a restart").into());
+        }
+        let mut session = ctx.state();
+        keep_order(&mut session);
+        let LogicalPlan::Dml(statement) = sql::plan_text(&session, sql).await? else {
+            return Err(invalid(NO_INSERT).into());
+        };
+        let provider = source_as_provider(&statement.target)?;
+        let sink = provider
+            .downcast_ref::<KafkaTable>()
+            .and_then(KafkaTable::sink)
+            .cloned();
+        let inserts = matches!(
+            statement.op,
+            WriteOp::Insert(InsertOp::Append | InsertOp::Replace)
+        );
+        let Some(sink) = sink.filter(|_| inserts) else {
+            return Err(invalid(NO_INSERT).into());
+        };
+        let state = Arc::new(QueryState::new(name, sink.options.clone()));
+        let work = Work::of(&state, &session, statement, &sink, options.clone())?;
+        let run = Run {
+            state: Arc::clone(&state),
+            session,
+            sink,
+            work,
+            options,
+        };
+        let task = tokio::spawn(run.run()).abort_handle();
+        Ok(ContinuousQuery { state, task })
+    }
+
+    /// The name that it was started with.
+    pub fn name(&self) -> &str {
+        self.state.name()
+    }
+
+    /// Whether it runs.
+    pub fn status(&self) -> QueryStatus {
+        self.state.status().borrow().clone()
+    }
+
+    /// How far it has come. The ends of its topics are looked up every second.
+    pub fn progress(&self) -> QueryProgress {
+        self.state.progress()
+    }
+
+    /// Commits what was read, and ends.
+    ///
+    /// # Errors
+    /// What the query ended with, where that was not this stop.
+    pub async fn stop(&self) -> Result<()> {
+        self.state.stop();
+        self.wait().await
+    }
+
+    /// Waits until the query has ended.
+    ///
+    /// # Errors
+    /// What it ended with, where it was not stopped.
+    pub async fn wait(&self) -> Result<()> {
+        let mut status = self.state.status();
+        let ended =
+            |status: &QueryStatus| matches!(status, QueryStatus::Stopped | QueryStatus::Failed(_));
+        match status.wait_for(ended).await.as_deref() {
+            Ok(QueryStatus::Failed(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for ContinuousQuery {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+const NO_INSERT: &str = "it must be INSERT INTO a topic that is a table of the session";
+
+/// How long brokers may take to commit what was read when a query is stopped,
+/// beside `kafka.timeout`.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// The pause after a failure, which grows twofold to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How the statement is run.
+enum Work {
+    RowByRow(Box<LogicalPlan>, Arc<TableDefinition>),
+    Refreshed(Box<Refresh>),
+}
+
+impl Work {
+    fn of(
+        state: &Arc<QueryState>,
+        session: &SessionState,
+        statement: DmlStatement,
+        sink: &Arc<TableDefinition>,
+        options: ContinuousOptions,
+    ) -> DataFusionResult<Self> {
+        let read = |table: &TableDefinition| followed(table, state.name());
+        if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
+            let source = Arc::clone(&rows.source);
+            check_other_topic(state.name(), &source, sink)?;
+            let plan = insert::write(&statement, sink, rows, Some(Arc::clone(state)));
+            return Ok(Work::RowByRow(Box::new(plan), source));
+        }
+        let interval = options.refresh_interval;
+        let refresh = Refresh::of(state, session, &statement.input, sink, interval)?;
+        for source in refresh.sources() {
+            check_other_topic(state.name(), source, sink)?;
+        }
+        Ok(Work::Refreshed(Box::new(refresh)))
+    }
+}
+
+/// The table read on from where the query has committed to; `None` where it has an
+/// end.
+fn followed(table: &TableDefinition, query: &str) -> DataFusionResult<Option<TableDefinition>> {
+    if table.options.end != Bound::Latest {
+        return Ok(None);
+    }
+    let mut table = match table.endless {
+        true => table.clone(),
+        false => table.without_end()?,
+    };
+    let start = std::mem::replace(&mut table.options.start, Bound::Latest);
+    table.options.start = match start {
+        // The query's own group takes the place of the one that is named.
+        Bound::Group(otherwise) => Bound::Group(otherwise),
+        start => Bound::Group(Box::new(start)),
+    };
+    table.options.group_id = Some(query.to_owned());
+    Ok(Some(table))
+}
+
+/// Refuses a query that would feed itself.
+fn check_other_topic(query: &str, source: &TableDefinition, sink: &TableDefinition) -> Result<()> {
+    let servers =
+        |options: &TableOptions| options.client.bootstrap_servers().ok().map(str::to_owned);
+    if source.topic == sink.topic && servers(&source.options) == servers(&sink.options) {
+        return Err(Error::ContinuousQuery {
+            query: query.to_owned(),
+            reason: format!(
+                "it reads topic `{}` and writes it, and would never come to an end of its own records; write another topic",
+                sink.topic
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// A query that runs.
+struct Run {
+    state: Arc<QueryState>,
+    session: SessionState,
+    sink: Arc<TableDefinition>,
+    work: Work,
+    options: ContinuousOptions,
+}
+
+impl Run {
+    async fn run(self) {
+        let status = self.until_it_ends().await;
+        match &status {
+            QueryStatus::Failed(error) => {
+                log::error!("continuous query `{}` ended: {error}", self.state.name());
+            }
+            _ => log::info!("continuous query `{}` stopped", self.state.name()),
+        }
+        self.state.set_status(status);
+    }
+
+    async fn until_it_ends(&self) -> QueryStatus {
+        let mut stopped = self.state.stopped();
+        let mut attempts = 0;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            self.state.begin();
+            let commits = self.state.progress().commits;
+            let Err(error) = self.attempt().await else {
+                return QueryStatus::Stopped;
+            };
+            if !may_pass(&error) {
+                return QueryStatus::Failed(as_own(error));
+            }
+            if self.state.progress().commits > commits {
+                (attempts, pause) = (0, FIRST_PAUSE);
+            }
+            attempts += 1;
+            let error = as_own(error);
+            log::warn!(
+                "continuous query `{}` begins again in {pause:?}: {error}",
+                self.state.name()
+            );
+            self.state
+                .set_status(QueryStatus::Retrying { error, attempts });
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return QueryStatus::Stopped,
+                () = sleep(pause) => {}
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Runs the query until it is stopped or something fails.
+    async fn attempt(&self) -> DataFusionResult<()> {
+        let mut stopped = self.state.stopped();
+        let too_late = async {
+            if stopped.wait_for(|stopped| *stopped).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            sleep(self.sink.options.timeout + LAST_COMMIT).await;
+        };
+        let inputs = match &self.work {
+            Work::RowByRow(_, source) => vec![Arc::clone(source)],
+            Work::Refreshed(refresh) => refresh.sources().cloned().collect(),
+        };
+        let work = async {
+            match &self.work {
+                Work::RowByRow(plan, source) => self.row_by_row(plan, source).await,
+                Work::Refreshed(refresh) => refresh.run(&self.session).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = work => result,
+            stalled = watch(&self.state, inputs, self.options.stall_timeout) => Err(stalled),
+            () = too_late => Err(Error::ContinuousQuery {
+                query: self.state.name().to_owned(),
+                reason: "it was stopped, and the brokers did not answer to its last commit".to_owned(),
+            }
+            .into()),
+        }
+    }
+
+    async fn row_by_row(
+        &self,
+        plan: &LogicalPlan,
+        source: &Arc<TableDefinition>,
+    ) -> DataFusionResult<()> {
+        let partitions: Vec<i32> = held(source).await?.into_keys().collect();
+        let state = Arc::clone(&self.state);
+        let topic = source.topic.clone();
+        blocking(move |cancel| state.take_over(&topic, &partitions, cancel)).await?;
+        let plan = self.session.create_physical_plan(plan).await?;
+        collect(plan, self.session.task_ctx()).await?;
+        Ok(())
+    }
+}
+
+/// Whether an error may be gone when the query begins again.
+fn may_pass(error: &DataFusionError) -> bool {
+    match Error::find(error) {
+        Some(Error::Fetch { reason, .. }) => reason != RECREATED,
+        Some(
+            Error::Connect { .. }
+            | Error::Request { .. }
+            | Error::Produce { .. }
+            | Error::BeginTransaction { .. }
+            | Error::TransactionFailed { .. }
+            | Error::CommitUnknown { .. }
+            | Error::Stalled { .. },
+        ) => true,
+        _ => false,
+    }
+}
+
+fn as_own(error: DataFusionError) -> Error {
+    own_error(error)
+}

@@ -1,0 +1,331 @@
+//! Queries that need no more than one record at a time.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::{Column, Result as DataFusionResult};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, col, lit, when};
+
+use crate::continuous::state::QueryState;
+use crate::dml::target::unqualified;
+use crate::options::{Mode, OnBadRecord};
+use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, is_text};
+use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::sink::query::aligned;
+use crate::sink::stream::{self, StreamWrite};
+use crate::table::{KafkaTable, TableDefinition};
+
+/// The change that a row's number in [`CHANGE_COLUMN`] stands for.
+pub(crate) const CHANGES: [Change; 4] = [
+    Change::Upsert,
+    Change::Retract,
+    Change::Ignore,
+    Change::DeadLetter,
+];
+const UPSERT: i32 = 0;
+const RETRACT: i32 = 1;
+const IGNORE: i32 = 2;
+const DEAD_LETTER: usize = 3;
+
+/// Whether the query still has a row of this record.
+const IS_ROW: &str = "__record_is_row";
+
+/// What the sink is told of the record of a row.
+const SOURCE: [(Metadata, &str); 6] = [
+    (Metadata::RecordPartition, stream::SOURCE_PARTITION),
+    (Metadata::RecordOffset, stream::SOURCE_OFFSET),
+    (Metadata::RecordKey, stream::SOURCE_KEY),
+    (Metadata::RecordPayload, stream::SOURCE_PAYLOAD),
+    (Metadata::RecordHeaders, stream::SOURCE_HEADERS),
+    (Metadata::RecordError, stream::SOURCE_ERROR),
+];
+
+/// What a change needs to know of its record,
+const PLACE: [Metadata; 2] = [Metadata::RecordPartition, Metadata::RecordOffset];
+/// and where it may not fit.
+const DEAD: [Metadata; 4] = [
+    Metadata::RecordKey,
+    Metadata::RecordPayload,
+    Metadata::RecordHeaders,
+    Metadata::RecordError,
+];
+
+/// A query with a row for every record that it reads, also for those that are no
+/// row of its result: they take back what was one.
+///
+/// ```text
+/// record of the topic                          change of the output
+/// payload, the query has a row of it           upsert
+/// payload, but WHERE does not hold (any more)  tombstone, where the key is there
+/// tombstone                                    tombstone
+/// ```
+pub(crate) struct RowByRow {
+    /// The columns of the output and, behind them, what each row changes and
+    /// where its record is.
+    pub(crate) rows: LogicalPlan,
+    /// The table that is read.
+    pub(crate) source: Arc<TableDefinition>,
+    /// Most records may be no rows: only tombstones for keys that are there are
+    /// worth sending.
+    pub(crate) filters: bool,
+}
+
+impl RowByRow {
+    /// The query as changes of a topic with these columns; `None` where it needs
+    /// more than one record at a time, or gives rows another key than their
+    /// records have, so that a tombstone does not say which row is gone.
+    ///
+    /// `read` says how the one table of the query is read.
+    pub(crate) fn of(
+        query: &LogicalPlan,
+        target: &TableDefinition,
+        read: impl Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>,
+    ) -> DataFusionResult<Option<Self>> {
+        let mut walk = Walk {
+            read: &read,
+            sees_tombstones: reads_tombstones(query)?,
+            source: None,
+            keys: Vec::new(),
+            filters: false,
+        };
+        let Some(rows) = walk.rewrite(query)? else {
+            return Ok(None);
+        };
+        let Some(source) = walk.source else {
+            return Ok(None);
+        };
+        let key = rows
+            .schema()
+            .qualified_field_with_unqualified_name(KEY_COLUMN);
+        let retracts = source.declared_mode() == Mode::Upsert && !walk.sees_tombstones;
+        if let Ok(key) = key
+            && retracts
+            && !walk.keys.contains(&Column::from(key))
+        {
+            return Ok(None);
+        }
+        let mut columns = aligned("INSERT INTO", target, rows.schema())?;
+        let hidden = |metadata: Metadata| hidden(&rows, metadata.name());
+        let no_row = if retracts { RETRACT } else { IGNORE };
+        let is_row = self::hidden(&rows, IS_ROW)?;
+        let change = match source.schema.has(Metadata::RecordError) {
+            false => when(is_row, lit(UPSERT)).otherwise(lit(no_row))?,
+            true => when(hidden(Metadata::RecordError)?.is_not_null(), lit(3))
+                .when(is_row, lit(UPSERT))
+                .otherwise(lit(no_row))?,
+        };
+        columns.push(change.alias(CHANGE_COLUMN));
+        for (metadata, name) in SOURCE {
+            if source.schema.has(metadata) {
+                columns.push(hidden(metadata)?.alias(name));
+            }
+        }
+        Ok(Some(RowByRow {
+            rows: LogicalPlanBuilder::from(rows).project(columns)?.build()?,
+            source,
+            filters: walk.filters && retracts,
+        }))
+    }
+}
+
+impl RowByRow {
+    /// How the rows are written, in a continuous query or by themselves.
+    pub(crate) fn stream(&self, query: Option<Arc<QueryState>>) -> StreamWrite {
+        let dead_letters = self.source.options.dead_letter_topic.clone();
+        StreamWrite {
+            source: Some(self.source.topic.clone()),
+            dead_letters: dead_letters
+                .filter(|_| self.source.schema.has(Metadata::RecordError))
+                .map(|topic| (DEAD_LETTER, topic)),
+            retracts: self.filters,
+            query,
+        }
+    }
+}
+
+/// Whether a query of changes says itself what becomes of deletes.
+pub(crate) fn reads_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
+    query.exists(|node| {
+        Ok(node.expressions().iter().any(|expression| {
+            let columns = expression.column_refs();
+            columns.iter().any(|c| c.name == Metadata::Tombstone.name())
+        }))
+    })
+}
+
+struct Walk<'a, F> {
+    read: &'a F,
+    sees_tombstones: bool,
+    source: Option<Arc<TableDefinition>>,
+    /// The columns that hold the record's key.
+    keys: Vec<Column>,
+    filters: bool,
+}
+
+impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<'_, F> {
+    fn rewrite(&mut self, plan: &LogicalPlan) -> DataFusionResult<Option<LogicalPlan>> {
+        if plan.expressions().iter().any(needs_more_than_a_row) {
+            return Ok(None);
+        }
+        let input = match plan {
+            LogicalPlan::TableScan(scan) => return self.scan(scan),
+            LogicalPlan::Projection(projection) => &projection.input,
+            LogicalPlan::Filter(filter) => &filter.input,
+            LogicalPlan::SubqueryAlias(alias) => &alias.input,
+            _ => return Ok(None),
+        };
+        let Some(input) = self.rewrite(input)? else {
+            return Ok(None);
+        };
+        let plan = match plan {
+            LogicalPlan::Projection(projection) => self.project(&projection.expr, input)?,
+            LogicalPlan::Filter(filter) => self.filter(&filter.predicate, input)?,
+            LogicalPlan::SubqueryAlias(alias) => {
+                for key in &mut self.keys {
+                    key.relation = Some(alias.alias.clone());
+                }
+                LogicalPlanBuilder::from(input)
+                    .alias(alias.alias.clone())?
+                    .build()?
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(plan))
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> DataFusionResult<Option<LogicalPlan>> {
+        let provider = source_as_provider(&scan.source)?;
+        let table = provider.downcast_ref::<KafkaTable>();
+        let Some(declared) = table.and_then(KafkaTable::source) else {
+            return Ok(None);
+        };
+        let (Some(read), None) = ((self.read)(declared)?, scan.fetch) else {
+            return Ok(None);
+        };
+        let dead_letters = read.options.on_bad_record == OnBadRecord::DeadLetter;
+        let mut record = PLACE.to_vec();
+        if read.is_change_log {
+            record.push(Metadata::RecordTombstone);
+        }
+        if dead_letters {
+            record.extend(DEAD);
+        }
+        let source = Arc::new(read.with_record(&record)?);
+        let table = KafkaTable::new(Some(Arc::clone(&source)), None);
+        let rows = LogicalPlanBuilder::scan(
+            scan.table_name.clone(),
+            provider_as_source(Arc::new(table)),
+            None,
+        )?;
+        let mut is_row = lit(true);
+        if source.schema.has(Metadata::RecordTombstone) && !self.sees_tombstones {
+            is_row = is_row.and(unqualified(Metadata::RecordTombstone.name()).is_not_true());
+        }
+        if dead_letters {
+            is_row = is_row.and(unqualified(Metadata::RecordError.name()).is_null());
+        }
+        let mut columns = all_columns(rows.schema());
+        columns.push(is_row.alias(IS_ROW));
+        let mut rows = rows.project(columns)?.build()?;
+        self.source = Some(source);
+        self.keys = vec![Column::new(Some(scan.table_name.clone()), KEY_COLUMN)];
+        // Where the statement was optimized before, as PREPARE does.
+        for predicate in &scan.filters {
+            rows = self.filter(predicate, rows)?;
+        }
+        Ok(Some(rows))
+    }
+
+    /// Rows for which it does not hold stay, and are none of the result.
+    fn filter(&mut self, predicate: &Expr, input: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+        self.filters = true;
+        let mut columns = all_columns(input.schema());
+        columns.retain(|column| !matches!(column, Expr::Column(c) if c.name == IS_ROW));
+        let is_row = hidden(&input, IS_ROW)?;
+        let holds = predicate.clone().unalias_nested().data.is_true();
+        columns.push(is_row.and(holds).alias(IS_ROW));
+        LogicalPlanBuilder::from(input).project(columns)?.build()
+    }
+
+    /// What is computed is computed of NULLs where there is no row, as WHERE keeps
+    /// a division from its zeros.
+    fn project(
+        &mut self,
+        expressions: &[Expr],
+        input: LogicalPlan,
+    ) -> DataFusionResult<LogicalPlan> {
+        let is_row = hidden(&input, IS_ROW)?;
+        let mut columns = Vec::with_capacity(expressions.len());
+        let mut keys = Vec::new();
+        for expression in expressions {
+            if self.is_key(expression) {
+                let (relation, name) = expression.qualified_name();
+                keys.push(Column::new(relation, name));
+                columns.push(expression.clone());
+                continue;
+            }
+            let inner = expression.clone().unalias_nested().data;
+            if matches!(inner, Expr::Column(_) | Expr::Literal(..)) || !self.filters {
+                columns.push(expression.clone());
+                continue;
+            }
+            let of_rows = inner.transform(|expression| match expression {
+                Expr::Column(column) => {
+                    let value = when(is_row.clone(), Expr::Column(column)).end()?;
+                    Ok(Transformed::yes(value))
+                }
+                other => Ok(Transformed::no(other)),
+            });
+            let (relation, name) = expression.qualified_name();
+            columns.push(of_rows.data()?.alias_qualified(relation, name));
+        }
+        for column in all_columns(input.schema()) {
+            let is_hidden = matches!(&column, Expr::Column(c) if c.name.starts_with(RECORD_PREFIX));
+            if is_hidden {
+                columns.push(column);
+            }
+        }
+        self.keys = keys;
+        LogicalPlanBuilder::from(input).project(columns)?.build()
+    }
+
+    /// Whether an expression is the record's key, whatever it is called.
+    fn is_key(&self, expression: &Expr) -> bool {
+        match expression {
+            Expr::Column(column) => self.keys.contains(column),
+            Expr::Alias(alias) => self.is_key(&alias.expr),
+            Expr::Cast(cast) => is_text(cast.field.data_type()) && self.is_key(&cast.expr),
+            _ => false,
+        }
+    }
+}
+
+/// Subqueries would be looked at once and never again; windows, aggregates and
+/// UNNEST are no functions of a row.
+fn needs_more_than_a_row(expression: &Expr) -> bool {
+    let found = expression.exists(|expression| {
+        Ok(matches!(
+            expression,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::AggregateFunction(_)
+                | Expr::WindowFunction(_)
+                | Expr::Unnest(_)
+        ))
+    });
+    found.unwrap_or(true)
+}
+
+fn all_columns(schema: &datafusion::common::DFSchema) -> Vec<Expr> {
+    schema.columns().into_iter().map(col).collect()
+}
+
+/// A column of this crate's own, whatever qualifies it by now.
+fn hidden(plan: &LogicalPlan, name: &str) -> DataFusionResult<Expr> {
+    let field = plan.schema().qualified_field_with_unqualified_name(name)?;
+    Ok(Expr::Column(field.into()))
+}

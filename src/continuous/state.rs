@@ -1,0 +1,247 @@
+//! What a continuous query and whoever started it know together.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use crate::client::Cancel;
+use crate::error::{Error, Result};
+use crate::options::{Delivery, TableOptions};
+use crate::sink::member::{Member, Positions};
+use crate::sink::report::WriteReport;
+
+/// Whether a continuous query runs.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum QueryStatus {
+    /// It reads what is there already, or connects.
+    Starting,
+    /// It has committed, or has found nothing to do.
+    Running,
+    /// Something failed that may pass; it begins again where it has committed to.
+    Retrying {
+        /// What failed.
+        error: Error,
+        /// How often in a row.
+        attempts: u32,
+    },
+    /// It was told to stop, and has committed what it had read.
+    Stopped,
+    /// It ended with an error that trying again does not help.
+    Failed(Error),
+}
+
+/// How far a continuous query has come.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct QueryProgress {
+    /// Every Kafka partition that is read, by topic and number.
+    pub inputs: Vec<InputProgress>,
+    /// Records with a payload that were sent.
+    pub upserts: u64,
+    /// Tombstones that were sent.
+    pub tombstones: u64,
+    /// Rows that the output held already, for which nothing was sent.
+    pub unchanged: u64,
+    /// Records that did not fit and went to `kafka.dead_letter.topic`.
+    pub dead_letters: u64,
+    /// How often something was committed.
+    pub commits: u64,
+    /// When it last was.
+    pub last_commit: Option<SystemTime>,
+    /// How often the query ran as a whole; 0 of a query that takes its records one
+    /// by one.
+    pub refreshes: u64,
+}
+
+impl QueryProgress {
+    /// The records that are still to be read, of all partitions. Offsets that hold
+    /// no record, such as the marks of transactions, count too.
+    pub fn lag(&self) -> u64 {
+        self.inputs.iter().map(InputProgress::lag).sum()
+    }
+}
+
+/// How far one Kafka partition was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InputProgress {
+    /// The topic.
+    pub topic: String,
+    /// The Kafka partition.
+    pub partition: i32,
+    /// The next offset to be read, as it was committed; `None` before that.
+    pub position: Option<i64>,
+    /// Where the partition ended when brokers were last asked.
+    pub end: i64,
+}
+
+impl InputProgress {
+    /// The offsets that are still to be read.
+    pub fn lag(&self) -> u64 {
+        let read = self.position.unwrap_or(0);
+        u64::try_from(self.end - read).unwrap_or(0)
+    }
+}
+
+/// Shared by a query, what runs it, and whoever started it.
+pub(crate) struct QueryState {
+    name: String,
+    /// Of the output: its servers keep the offsets.
+    options: TableOptions,
+    member: Mutex<Option<Arc<Member>>>,
+    stop: watch::Sender<bool>,
+    status: watch::Sender<QueryStatus>,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    positions: Positions,
+    ends: Positions,
+    /// Of the attempts before this one.
+    before: WriteReport,
+    now: WriteReport,
+    dead_letters: u64,
+    commits: u64,
+    last_commit: Option<SystemTime>,
+    refreshes: u64,
+}
+
+impl QueryState {
+    pub(crate) fn new(name: &str, options: TableOptions) -> Self {
+        QueryState {
+            name: name.to_owned(),
+            options,
+            member: Mutex::default(),
+            stop: watch::Sender::new(false),
+            status: watch::Sender::new(QueryStatus::Starting),
+            counts: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Begins a new instance of the query, which reads these partitions: takes over
+    /// what an earlier one has committed, and ends it. Waits for brokers.
+    pub(crate) fn take_over(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
+        let member = Member::new(&self.name, &self.options)?;
+        let positions = member.take_over(topic, partitions, cancel)?;
+        let read = Positions::from([(topic.to_owned(), positions)]);
+        let is_new = read.values().all(BTreeMap::is_empty);
+        if self.options.delivery == Delivery::AtLeastOnce && !is_new {
+            // A transaction ends the other instance when it begins.
+            member.commit(&read, cancel)?;
+        }
+        self.counts().positions.extend(read);
+        *self.member() = Some(Arc::new(member));
+        Ok(())
+    }
+
+    /// Begins a new instance of a query that reads everything anew.
+    pub(crate) fn begin_anew(&self) -> Result<Arc<Member>> {
+        let member = Arc::new(Member::new(&self.name, &self.options)?);
+        *self.member() = Some(Arc::clone(&member));
+        Ok(member)
+    }
+
+    /// The instance of the query that runs.
+    pub(crate) fn member(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stop.subscribe()
+    }
+
+    pub(crate) fn set_status(&self, status: QueryStatus) {
+        self.status.send_replace(status);
+    }
+
+    pub(crate) fn status(&self) -> watch::Receiver<QueryStatus> {
+        self.status.subscribe()
+    }
+
+    /// Counts begin anew with an attempt; those before stay.
+    pub(crate) fn begin(&self) {
+        let mut counts = self.counts();
+        let now = std::mem::take(&mut counts.now);
+        counts.before.upserts += now.upserts;
+        counts.before.tombstones += now.tombstones;
+        counts.before.unchanged += now.unchanged;
+    }
+
+    /// Takes down what an attempt has committed by now.
+    pub(crate) fn committed(&self, read: &Positions, report: &WriteReport) {
+        let mut counts = self.counts();
+        for (topic, positions) in read {
+            let all = counts.positions.entry(topic.clone()).or_default();
+            all.extend(positions);
+        }
+        counts.now = report.clone();
+        counts.commits += 1;
+        counts.last_commit = Some(SystemTime::now());
+        drop(counts);
+        self.set_status(QueryStatus::Running);
+    }
+
+    pub(crate) fn dead_letter(&self) {
+        self.counts().dead_letters += 1;
+    }
+
+    pub(crate) fn refreshed(&self) {
+        self.counts().refreshes += 1;
+    }
+
+    /// Takes down where a topic ends.
+    pub(crate) fn ends(&self, topic: &str, ends: BTreeMap<i32, i64>) {
+        self.counts().ends.insert(topic.to_owned(), ends);
+    }
+
+    pub(crate) fn progress(&self) -> QueryProgress {
+        let counts = self.counts();
+        let mut inputs = Vec::new();
+        for (topic, ends) in &counts.ends {
+            let positions = counts.positions.get(topic);
+            for (partition, end) in ends {
+                inputs.push(InputProgress {
+                    topic: topic.clone(),
+                    partition: *partition,
+                    position: positions.and_then(|p| p.get(partition)).copied(),
+                    end: *end,
+                });
+            }
+        }
+        QueryProgress {
+            inputs,
+            upserts: counts.before.upserts + counts.now.upserts,
+            tombstones: counts.before.tombstones + counts.now.tombstones,
+            unchanged: counts.before.unchanged + counts.now.unchanged,
+            dead_letters: counts.dead_letters,
+            commits: counts.commits,
+            last_commit: counts.last_commit,
+            refreshes: counts.refreshes,
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for QueryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryState")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

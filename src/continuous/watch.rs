@@ -1,0 +1,72 @@
+//! Looking after a continuous query while it runs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::common::DataFusionError;
+
+use crate::client::{Client, blocking};
+use crate::continuous::state::QueryState;
+use crate::error::Error;
+use crate::table::TableDefinition;
+
+/// How often brokers are asked where topics end.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often progress is logged.
+const LOGGED: Duration = Duration::from_secs(60);
+
+/// Takes down where the topics end, every second, and logs how far the query has
+/// come; returns when it has records to read and commits nothing.
+pub(super) async fn watch(
+    state: &Arc<QueryState>,
+    inputs: Vec<Arc<TableDefinition>>,
+    stall_timeout: Duration,
+) -> DataFusionError {
+    let mut last = state.progress();
+    let (mut moved, mut logged) = (Instant::now(), Instant::now());
+    loop {
+        for table in &inputs {
+            let table = Arc::clone(table);
+            let topic = table.topic.clone();
+            let ends = blocking(move |cancel| {
+                let client = Client::new(&table.topic, &table.options)?;
+                client.watermarks(&client.partitions(cancel)?, cancel)
+            });
+            // Whoever reads the topic will fail of it, and says so.
+            if let Ok(held) = ends.await {
+                let ends = held.into_iter().map(|(p, range)| (p, range.end));
+                state.ends(&topic, ends.collect());
+            }
+        }
+        let now = state.progress();
+        let waits = now.inputs.iter().zip(&last.inputs).any(|(now, last)| {
+            // Records have come since, and are not marks at the end alone.
+            now.lag() > 0 && now.end > last.end
+        });
+        if now.commits != last.commits || !(waits || now.lag() > 0) {
+            moved = Instant::now();
+            last = now.clone();
+        } else if waits && moved.elapsed() >= stall_timeout {
+            return Error::Stalled {
+                query: state.name().to_owned(),
+                lag: now.lag(),
+                timeout: stall_timeout,
+            }
+            .into();
+        }
+        if logged.elapsed() >= LOGGED {
+            logged = Instant::now();
+            log::info!(
+                "continuous query `{}`: lag {}, {} upserts, {} tombstones, {} commits, {} dead letters",
+                state.name(),
+                now.lag(),
+                now.upserts,
+                now.tombstones,
+                now.commits,
+                now.dead_letters
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

@@ -1,0 +1,128 @@
+//! The keys that a topic holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use foldhash::fast::RandomState;
+use futures::StreamExt;
+
+use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
+use crate::schema::Metadata;
+use crate::source::exec::KafkaScanExec;
+use crate::source::scan::ScanSpec;
+use crate::table::{TableDefinition, held};
+
+/// The keys that a topic holds while it is written, each with a value.
+pub(crate) struct KnownKeys<V> {
+    keys: HashMap<Box<[u8]>, V, RandomState>,
+    key_bytes: usize,
+    memory: MemoryReservation,
+}
+
+/// What an allocator takes for a key beside its bytes.
+const ALLOCATION: usize = 16;
+
+impl<V> KnownKeys<V> {
+    /// None yet. Memory is reserved in the name of the topic.
+    pub(crate) fn new(topic: &str, context: &TaskContext) -> Self {
+        let consumer = MemoryConsumer::new(format!("KafkaKeys[{topic}]"));
+        KnownKeys {
+            keys: HashMap::default(),
+            key_bytes: 0,
+            memory: consumer.register(context.memory_pool()),
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        self.keys.get_mut(key)
+    }
+
+    pub(crate) fn insert(&mut self, key: &[u8], value: V) {
+        match self.keys.get_mut(key) {
+            Some(known) => *known = value,
+            None => {
+                self.key_bytes += key.len();
+                self.keys.insert(key.into(), value);
+            }
+        }
+    }
+
+    /// Whether the key was there.
+    pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
+        let removed = self.keys.remove(key).is_some();
+        if removed {
+            self.key_bytes -= key.len();
+        }
+        removed
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &V)> {
+        self.keys.iter().map(|(key, value)| (key.as_ref(), value))
+    }
+
+    /// Reserves the memory that the keys hold by now.
+    pub(crate) fn reserve(&self) -> DataFusionResult<()> {
+        let entry = size_of::<(Box<[u8]>, V)>() + 1;
+        let table = self.keys.capacity() * 8 / 7 * entry;
+        self.memory
+            .try_resize(table + self.key_bytes + self.keys.len() * ALLOCATION)
+    }
+}
+
+impl KnownKeys<()> {
+    /// The keys of all rows that the topic holds now.
+    pub(crate) async fn of_topic(
+        table: &Arc<TableDefinition>,
+        context: &Arc<TaskContext>,
+    ) -> DataFusionResult<Self> {
+        let mut known = KnownKeys::new(&table.topic, context);
+        let reading = Arc::new(as_it_is(table).with_record(&[Metadata::RecordKey])?);
+        let last = reading.schema.arrow().fields().len().saturating_sub(1);
+        let scan = scan(&reading, vec![last]).await?;
+        let mut rows = execute_stream(scan, Arc::clone(context))?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let keys = batch.columns().first().and_then(|c| c.as_binary_view_opt());
+            for key in keys.into_iter().flatten().flatten() {
+                known.insert(key, ());
+            }
+            known.reserve()?;
+        }
+        Ok(known)
+    }
+}
+
+/// The rows of a topic that is written, whatever the options of reading are.
+pub(crate) fn as_it_is(table: &TableDefinition) -> TableDefinition {
+    let mut reading = table.clone();
+    let options = &mut reading.options;
+    options.mode = Some(Mode::Upsert);
+    (options.start, options.end) = (Bound::Earliest, Bound::Latest);
+    options.null_key = NullKey::Skip;
+    options.check_keys = CheckKeys::Ignore;
+    options.on_bad_record = OnBadRecord::Fail;
+    (reading.endless, reading.is_change_log) = (false, false);
+    reading
+}
+
+/// Reads these columns of all rows.
+pub(crate) async fn scan(
+    table: &Arc<TableDefinition>,
+    columns: Vec<usize>,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let spec = ScanSpec {
+        table: Arc::clone(table),
+        returned: columns.len(),
+        columns,
+        filter: None,
+        limit: None,
+        primary_key: false,
+        held: held(table).await?,
+    };
+    Ok(Arc::new(KafkaScanExec::try_new(spec)?))
+}

@@ -1,0 +1,201 @@
+//! Sending the records of a statement and counting them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
+
+use crate::error::Error;
+use crate::sink::batch::EncodedRecord;
+use crate::sink::hook::OutgoingRecord;
+use crate::sink::member::{Member, Positions};
+use crate::sink::producer::{Producer, Sendable};
+use crate::sink::report::WriteReport;
+use crate::table::TableDefinition;
+
+/// Sends the records of a statement and counts them.
+pub(crate) struct Sender {
+    table: Arc<TableDefinition>,
+    /// Those that the hook has not seen yet.
+    hooked: Vec<OutgoingRecord>,
+    metrics: SinkMetrics,
+    pub(crate) report: WriteReport,
+    /// From the first record on: a transaction is open no longer than it must be.
+    producer: Option<Producer>,
+    member: Option<Arc<Member>>,
+}
+
+/// As many records as a hook sees at once.
+const HOOKED: usize = 8192;
+
+impl Sender {
+    pub(crate) fn new(table: &Arc<TableDefinition>, metrics: &ExecutionPlanMetricsSet) -> Self {
+        Sender {
+            table: Arc::clone(table),
+            hooked: Vec::new(),
+            metrics: SinkMetrics::new(metrics),
+            report: WriteReport::default(),
+            producer: None,
+            member: None,
+        }
+    }
+
+    /// Sends in the name of a continuous query from now on. Other instances of it
+    /// cannot write any more, and what they have not committed is undone.
+    ///
+    /// # Errors
+    /// [`Error::BeginTransaction`] and those of reading committed offsets.
+    pub(crate) async fn join(&mut self, member: Arc<Member>) -> DataFusionResult<()> {
+        self.member = Some(member);
+        self.producer().await?;
+        Ok(())
+    }
+
+    /// Takes the record of a row; gives back a record to be filled anew.
+    pub(crate) async fn write(
+        &mut self,
+        row: u64,
+        record: EncodedRecord,
+    ) -> DataFusionResult<EncodedRecord> {
+        self.report.rows += 1;
+        if self.table.extensions.hook.is_none() {
+            self.send(row, &record).await?;
+            return Ok(record);
+        }
+        self.hooked.push(record.into());
+        if self.hooked.len() >= HOOKED {
+            self.flush(row).await?;
+        }
+        Ok(EncodedRecord::default())
+    }
+
+    /// Shows the hook what it has not seen, and sends what it makes of it.
+    pub(crate) async fn flush(&mut self, row: u64) -> DataFusionResult<()> {
+        let records = std::mem::take(&mut self.hooked);
+        let Some(hook) = self.table.extensions.hook.clone() else {
+            return Ok(());
+        };
+        if records.is_empty() {
+            return Ok(());
+        }
+        // Which row a record was nobody knows any more; it was none after this one.
+        let row = row.saturating_sub(1);
+        for record in hook.before_send(&self.table.topic, records).await? {
+            let record = EncodedRecord::from(record);
+            if let Some(reason) = record.refusal() {
+                return Err(Error::InvalidRow {
+                    topic: self.table.topic.clone(),
+                    row,
+                    reason: format!("the hook's record: {reason}"),
+                }
+                .into());
+            }
+            self.send(row, &record).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, row: u64, record: &EncodedRecord) -> DataFusionResult<()> {
+        if !self.table.options.dry_run {
+            self.producer().await?.send(row, &record.into()).await?;
+        }
+        let payload = match record.tombstone {
+            true => 0,
+            false => record.payload.len(),
+        };
+        let bytes = (record.key.len() + payload) as u64;
+        self.metrics.count(record, bytes);
+        self.report.bytes += bytes;
+        match record.tombstone {
+            true => self.report.tombstones += 1,
+            false => self.report.upserts += 1,
+        }
+        Ok(())
+    }
+
+    /// Sends a record to another topic, which no hook sees.
+    pub(crate) async fn send_elsewhere(
+        &mut self,
+        topic: &str,
+        row: u64,
+        record: &Sendable<'_>,
+    ) -> DataFusionResult<()> {
+        if !self.table.options.dry_run {
+            let producer = self.producer().await?;
+            producer.send_to(Some(topic), row, record).await?;
+        }
+        Ok(())
+    }
+
+    async fn producer(&mut self) -> DataFusionResult<&mut Producer> {
+        let producer = match self.producer.take() {
+            Some(producer) => producer,
+            None => {
+                let acknowledged = self.metrics.records_acknowledged.clone();
+                let (topic, options) = (&self.table.topic, &self.table.options);
+                Producer::new(topic, options, acknowledged, self.member.clone()).await?
+            }
+        };
+        Ok(self.producer.insert(producer))
+    }
+
+    /// Waits until all that was sent is acknowledged, and commits it together with
+    /// where reading has come to. More can be sent afterwards.
+    pub(crate) async fn commit(&mut self, row: u64, read: &Positions) -> DataFusionResult<()> {
+        self.flush(row).await?;
+        if self.member.is_some() || self.producer.is_some() {
+            self.producer().await?.commit(read).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for the last time.
+    pub(crate) async fn finish(mut self, rows: u64) -> DataFusionResult<WriteReport> {
+        self.flush(rows).await?;
+        if let Some(producer) = &mut self.producer {
+            self.report.partitions = producer.finish().await?;
+            self.metrics.queue_full(producer.queue_full());
+        }
+        Ok(self.report)
+    }
+}
+
+pub(crate) fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
+    DataFusionError::ArrowError(Box::new(error), None)
+}
+
+/// Counters of a statement, shown by EXPLAIN ANALYZE.
+struct SinkMetrics {
+    records_produced: Count,
+    records_acknowledged: Count,
+    tombstones: Count,
+    bytes_produced: Count,
+    queue_full_time: Time,
+}
+
+impl SinkMetrics {
+    fn new(metrics: &ExecutionPlanMetricsSet) -> Self {
+        let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
+        SinkMetrics {
+            records_produced: counter("records_produced"),
+            records_acknowledged: counter("records_acknowledged"),
+            tombstones: counter("tombstones"),
+            bytes_produced: counter("bytes_produced"),
+            queue_full_time: MetricBuilder::new(metrics).subset_time("queue_full_time", 0),
+        }
+    }
+
+    fn count(&self, record: &EncodedRecord, bytes: u64) {
+        self.records_produced.add(1);
+        self.bytes_produced
+            .add(usize::try_from(bytes).unwrap_or(usize::MAX));
+        if record.tombstone {
+            self.tombstones.add(1);
+        }
+    }
+
+    fn queue_full(&self, time: Duration) {
+        self.queue_full_time.add_duration(time);
+    }
+}

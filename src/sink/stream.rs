@@ -1,0 +1,267 @@
+//! Writing rows that never end: they are committed from time to time.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+use arrow::record_batch::RecordBatch;
+use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use crate::continuous::state::{QueryState, QueryStatus};
+use crate::options::Deletes;
+use crate::sink::batch::{EncodedRecord, headers};
+use crate::sink::encode::RecordEncoder;
+use crate::sink::known::KnownKeys;
+use crate::sink::member::Positions;
+use crate::sink::producer::Sendable;
+use crate::sink::sender::{Sender, arrow_error};
+use crate::table::TableDefinition;
+
+/// The columns that say where the record is that a row was made of,
+pub(crate) const SOURCE_PARTITION: &str = "__source_partition";
+pub(crate) const SOURCE_OFFSET: &str = "__source_offset";
+/// and what it is, where it may not fit.
+pub(crate) const SOURCE_KEY: &str = "__source_key";
+pub(crate) const SOURCE_PAYLOAD: &str = "__source_payload";
+pub(crate) const SOURCE_HEADERS: &str = "__source_headers";
+pub(crate) const SOURCE_ERROR: &str = "__source_error";
+
+/// How an input that never ends is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StreamWrite {
+    /// The topic that is read, where the rows say of which of its records they are.
+    pub(crate) source: Option<String>,
+    /// The position of the change that is a dead letter, and where those go.
+    pub(crate) dead_letters: Option<(usize, String)>,
+    /// Rows take back what may never have been written.
+    pub(crate) retracts: bool,
+    /// The continuous query that the statement is of.
+    pub(crate) query: Option<Arc<QueryState>>,
+}
+
+/// Writes one stream.
+pub(super) struct StreamWriter<'a> {
+    stream: &'a StreamWrite,
+    encoder: &'a RecordEncoder,
+    sender: &'a mut Sender,
+    table: &'a Arc<TableDefinition>,
+    context: &'a Arc<TaskContext>,
+    known: Option<KnownKeys<()>>,
+    read: Positions,
+    row: u64,
+}
+
+impl<'a> StreamWriter<'a> {
+    pub(super) fn new(
+        stream: &'a StreamWrite,
+        encoder: &'a RecordEncoder,
+        sender: &'a mut Sender,
+        table: &'a Arc<TableDefinition>,
+        context: &'a Arc<TaskContext>,
+    ) -> Self {
+        StreamWriter {
+            stream,
+            encoder,
+            sender,
+            table,
+            context,
+            known: None,
+            read: Positions::new(),
+            row: 0,
+        }
+    }
+
+    /// Writes until the input ends after all, which that of a query does not
+    /// before it is told to stop.
+    ///
+    /// # Cancellation
+    /// What is not committed yet is undone in a transaction, and else may or may
+    /// not be in the topic.
+    pub(super) async fn write(
+        mut self,
+        mut data: SendableRecordBatchStream,
+    ) -> DataFusionResult<()> {
+        if let Some(query) = &self.stream.query {
+            // Before anything is read: what another instance has not committed must
+            // be undone, and it must not write any more.
+            let member = query.member().clone();
+            if let Some(member) = member {
+                self.sender.join(member).await?;
+            }
+        }
+        let options = &self.table.options;
+        if self.stream.retracts && options.deletes == Deletes::Known {
+            self.known = Some(KnownKeys::of_topic(self.table, self.context).await?);
+        }
+        if let Some(query) = &self.stream.query {
+            query.set_status(QueryStatus::Running);
+        }
+        let mut stopped = self.stream.query.as_ref().map(|query| query.stopped());
+        // When what was read last is to be committed.
+        let mut due: Option<Instant> = None;
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = until_stopped(&mut stopped) => break,
+                () = until(due) => None,
+                batch = data.next() => match batch {
+                    Some(batch) => Some(batch?),
+                    None => break,
+                },
+            };
+            match next {
+                Some(batch) => {
+                    self.rows(&batch).await?;
+                    due.get_or_insert_with(|| Instant::now() + options.commit_time);
+                }
+                None => {
+                    self.commit().await?;
+                    due = None;
+                }
+            }
+        }
+        match due {
+            Some(_) => self.commit().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn commit(&mut self) -> DataFusionResult<()> {
+        self.sender.commit(self.row, &self.read).await?;
+        if let Some(query) = &self.stream.query {
+            query.committed(&self.read, &self.sender.report);
+        }
+        Ok(())
+    }
+
+    async fn rows(&mut self, batch: &RecordBatch) -> DataFusionResult<()> {
+        let columns = self.encoder.columns(batch, self.row)?;
+        let rows = self.encoder.batch(&columns).map_err(arrow_error)?;
+        let mut record = EncodedRecord::default();
+        for index in 0..batch.num_rows() {
+            let row = self.row;
+            self.row += 1;
+            if let Some((change, topic)) = &self.stream.dead_letters
+                && columns.behind.change(index) == *change
+            {
+                let letter = self.dead_letter(batch, index);
+                self.sender
+                    .send_elsewhere(topic, row, &letter.record())
+                    .await?;
+                if let Some(query) = &self.stream.query {
+                    query.dead_letter();
+                }
+                continue;
+            }
+            rows.encode(index, row, &mut record)?;
+            if record.unchanged {
+                continue;
+            }
+            if let Some(known) = &mut self.known {
+                if record.tombstone {
+                    let is_known = known.remove(&record.key);
+                    if record.retracts && !is_known {
+                        continue;
+                    }
+                } else {
+                    known.insert(&record.key, ());
+                }
+            }
+            record = self.sender.write(row, record).await?;
+        }
+        self.sender.flush(self.row).await?;
+        if let Some(known) = &self.known {
+            known.reserve()?;
+        }
+        self.note(batch);
+        Ok(())
+    }
+
+    fn dead_letter<'b>(&self, batch: &'b RecordBatch, index: usize) -> DeadLetter<'b> {
+        let column = |name: &str| {
+            let column = self.encoder.column(batch, name);
+            column.filter(|column| column.is_valid(index))
+        };
+        let bytes = |name: &str| -> Option<&'b [u8]> {
+            Some(column(name)?.as_binary_view_opt()?.value(index))
+        };
+        let lists = column(SOURCE_HEADERS).and_then(|column| column.as_list_opt());
+        let partition = column(SOURCE_PARTITION).and_then(|c| c.as_primitive_opt::<Int32Type>());
+        let offset = column(SOURCE_OFFSET).and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let reason = column(SOURCE_ERROR).and_then(|column| column.as_string_view_opt());
+        let mut headers = lists.map_or_else(Vec::new, |lists| headers(lists, index));
+        for (name, value) in [
+            ("topic", self.stream.source.clone()),
+            ("partition", partition.map(|p| p.value(index).to_string())),
+            ("offset", offset.map(|o| o.value(index).to_string())),
+            ("reason", reason.map(|r| r.value(index).to_owned())),
+        ] {
+            let name = format!("kafka.dead_letter.{name}");
+            headers.push((name, value.map(String::into_bytes)));
+        }
+        DeadLetter {
+            key: bytes(SOURCE_KEY),
+            payload: bytes(SOURCE_PAYLOAD),
+            headers,
+        }
+    }
+
+    /// Takes down where reading has come to.
+    fn note(&mut self, batch: &RecordBatch) {
+        let Some(topic) = &self.stream.source else {
+            return;
+        };
+        let partitions = self.encoder.column(batch, SOURCE_PARTITION);
+        let offsets = self.encoder.column(batch, SOURCE_OFFSET);
+        let partitions = partitions.and_then(|c| c.as_primitive_opt::<Int32Type>());
+        let offsets = offsets.and_then(|c| c.as_primitive_opt::<Int64Type>());
+        let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
+            return;
+        };
+        let positions = self.read.entry(topic.clone()).or_default();
+        for (partition, offset) in partitions.values().iter().zip(offsets.values()) {
+            let position = positions.entry(*partition).or_default();
+            *position = (*position).max(offset + 1);
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until_stopped(stopped: &mut Option<tokio::sync::watch::Receiver<bool>>) {
+    if let Some(stopped) = stopped
+        && stopped.wait_for(|stopped| *stopped).await.is_ok()
+    {
+        return;
+    }
+    // Whoever could stop it is gone: nobody will.
+    std::future::pending().await
+}
+
+/// A record that does not fit its table, as it is, with headers that say where it
+/// was and why.
+struct DeadLetter<'a> {
+    key: Option<&'a [u8]>,
+    payload: Option<&'a [u8]>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl DeadLetter<'_> {
+    fn record(&self) -> Sendable<'_> {
+        Sendable {
+            key: self.key,
+            payload: self.payload,
+            partition: None,
+            timestamp: None,
+            headers: &self.headers,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! `INSERT INTO .. SELECT .. FROM` an UNBOUNDED table, in plain SQL.
+
+use super::{EXACTLY_ONCE, Forever, log, value, written};
+use crate::broker::{self, Broker, Rec};
+use crate::declared::{APPEND, Declared};
+
+/// A session with UNBOUNDED table `feed` and table `out`.
+async fn feed_and_out(
+    broker: &Broker,
+    feed: &str,
+    feed_options: &[(&str, &str)],
+    out: &str,
+    out_options: &[(&str, &str)],
+) -> Declared {
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, out, columns, &[]).await;
+    declared
+        .add("out", out, columns, out_options)
+        .await
+        .unwrap();
+    unbounded(&declared, feed, columns, feed_options).await;
+    declared
+}
+
+async fn unbounded(declared: &Declared, topic: &str, columns: &str, options: &[(&str, &str)]) {
+    let options: Vec<String> = options
+        .iter()
+        .map(|(key, value)| format!("'{key}' '{value}'"))
+        .collect();
+    let options = match options.is_empty() {
+        true => String::new(),
+        false => format!("OPTIONS ({})", options.join(", ")),
+    };
+    let create = format!(
+        "CREATE UNBOUNDED EXTERNAL TABLE feed ({columns}) STORED AS KAFKA LOCATION '{topic}' {options}"
+    );
+    declared.rows(&create).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tombstones_and_rows_that_no_longer_match_are_deletes() {
+    let test = "continuous::tombstones_and_rows_that_no_longer_match_are_deletes";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out) = (
+            broker.new_topic("feed", 1, &[]),
+            broker.new_topic("out", 1, &[]),
+        );
+        // What an earlier run has left is known.
+        broker.produce(
+            &out,
+            &[value("old", 70), value("gone", 1), Rec::tombstone("gone")],
+        );
+        let options = [("kafka.delivery", delivery)];
+        let declared = feed_and_out(broker, &feed, &[], &out, &options).await;
+        let insert = "INSERT INTO out SELECT _key, v * 10 AS v FROM feed WHERE v > 4";
+        let _running = Forever::start(&declared, insert).await;
+        broker.produce(
+            &feed,
+            &[
+                value("a", 5),
+                value("b", 1),
+                value("old", 1),
+                value("gone", 2),
+                Rec::tombstone("unknown"),
+                value("a", 3),
+                value("a", 2),
+                value("a", 9),
+                Rec::tombstone("a"),
+                Rec::tombstone("a"),
+                value("end", 5),
+            ],
+        );
+        let found = written(broker, &out, 8).await;
+        assert_eq!(
+            found[3..],
+            [
+                r#"a={"v":50}"#,
+                "old=null",
+                "a=null",
+                r#"a={"v":90}"#,
+                "a=null",
+                r#"end={"v":50}"#
+            ],
+            "{delivery}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_of_unknown_keys_are_sent_where_that_is_asked_for() {
+    let test = "continuous::deletes_of_unknown_keys_are_sent_where_that_is_asked_for";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let always = [("kafka.deletes", "always")];
+    let declared = feed_and_out(broker, &feed, &[], &out, &always).await;
+    let insert = "INSERT INTO out SELECT * FROM feed WHERE v > 4";
+    let _running = Forever::start(&declared, insert).await;
+    broker.produce(&feed, &[value("b", 1), Rec::tombstone("c"), value("a", 5)]);
+    let found = written(broker, &out, 3).await;
+    assert_eq!(found, ["b=null", "c=null", r#"a={"v":5}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_where_every_tombstone_goes_through() {
+    let test = "continuous::without_where_every_tombstone_goes_through";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let declared = feed_and_out(broker, &feed, &[], &out, &[]).await;
+    // Names, subqueries and casts do not hide whose key it is.
+    let insert = "INSERT INTO out SELECT id, w FROM (SELECT _key AS id, v + 1 AS w FROM feed) AS f";
+    let _running = Forever::start(&declared, insert).await;
+    broker.produce(
+        &feed,
+        &[Rec::tombstone("x"), value("a", 5), Rec::tombstone("a")],
+    );
+    let found = written(broker, &out, 3).await;
+    assert_eq!(found, ["x=null", r#"a={"v":6}"#, "a=null"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_where_keeps_out_is_not_computed() {
+    let Some(broker) = broker::required("continuous::what_where_keeps_out_is_not_computed") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let declared = feed_and_out(broker, &feed, &[], &out, &[]).await;
+    let insert = "INSERT INTO out SELECT _key, CASE WHEN 100 / v > 5 THEN 1 ELSE 0 END AS v FROM feed WHERE v <> 0";
+    let _running = Forever::start(&declared, insert).await;
+    broker.produce(
+        &feed,
+        &[
+            value("a", 0),
+            value("b", 10),
+            Rec::tombstone("b"),
+            value("c", 50),
+        ],
+    );
+    let found = written(broker, &out, 3).await;
+    assert_eq!(found, [r#"b={"v":1}"#, "b=null", r#"c={"v":0}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_goes_on_in_transactions() {
+    let Some(broker) = broker::required("continuous::a_log_goes_on_in_transactions") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let declared = feed_and_out(broker, &feed, &[APPEND], &out, &[EXACTLY_ONCE]).await;
+    let insert = "INSERT INTO out SELECT * FROM feed WHERE v > 4";
+    let _running = Forever::start(&declared, insert).await;
+    broker.produce(&feed, &[value("a", 1), value("a", 5)]);
+    assert_eq!(written(broker, &out, 1).await, [r#"a={"v":5}"#]);
+    broker.produce(&feed, &[value("a", 2), value("a", 6)]);
+    assert_eq!(written(broker, &out, 2).await[1..], [r#"a={"v":6}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_do_not_fit_go_to_another_topic() {
+    let test = "continuous::records_that_do_not_fit_go_to_another_topic";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out, dead) = (
+            broker.new_topic("feed", 1, &[]),
+            broker.new_topic("out", 1, &[]),
+            broker.new_topic("dead", 1, &[]),
+        );
+        let letters = [
+            ("kafka.on_bad_record", "dead_letter"),
+            ("kafka.dead_letter.topic", dead.as_str()),
+        ];
+        let options = [("kafka.delivery", delivery)];
+        let declared = feed_and_out(broker, &feed, &letters, &out, &options).await;
+        declared
+            .add("ends", &feed, "_key VARCHAR, v BIGINT", &letters)
+            .await
+            .unwrap();
+        let error = declared.error("SELECT * FROM ends").await;
+        assert!(error.contains("use `skip` or `null`"), "{error}");
+        let insert = "INSERT INTO out SELECT _key, v FROM feed WHERE v > 4";
+        let _running = Forever::start(&declared, insert).await;
+        broker.produce(
+            &feed,
+            &[
+                value("a", 5),
+                Rec::new("a", "{broken").header("h", Some(b"1")),
+                Rec::new("\u{fffd}", r#"{"v":"text"}"#),
+                Rec::new([0xff, 0xfe], r#"{"v":7}"#),
+                value("b", 6),
+            ],
+        );
+        // The good row of `a` stays.
+        let found = written(broker, &out, 2).await;
+        assert_eq!(found, [r#"a={"v":5}"#, r#"b={"v":6}"#]);
+        written(broker, &dead, 3).await;
+        let letters = broker.read_all(&dead);
+        assert_eq!(letters[0].payload.as_deref(), Some(&b"{broken"[..]));
+        assert_eq!(letters[2].key.as_deref(), Some(&[0xff, 0xfe][..]));
+        let header = |letter: usize, name: &str| {
+            let headers = letters[letter].headers.iter();
+            let found = headers.filter(|(key, _)| key == name);
+            let found = found.map(|(_, value)| value.clone().unwrap_or_default());
+            found
+                .map(|v| String::from_utf8(v).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(header(0, "h"), ["1"]);
+        assert_eq!(header(0, "kafka.dead_letter.topic"), [feed.as_str()]);
+        assert_eq!(header(0, "kafka.dead_letter.partition"), ["0"]);
+        assert_eq!(header(1, "kafka.dead_letter.offset"), ["2"]);
+        let reason = header(1, "kafka.dead_letter.reason");
+        assert!(
+            reason[0].contains("`v`") && !reason[0].contains("text"),
+            "{reason:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_carry_deletes_is_refused() {
+    let Some(broker) = broker::required("continuous::what_cannot_carry_deletes_is_refused") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let declared = feed_and_out(broker, &feed, &[], &out, &[]).await;
+    for sql in [
+        "INSERT INTO out SELECT CAST(v AS VARCHAR) AS k, v FROM feed",
+        "INSERT INTO out SELECT lower(_key), v FROM feed",
+        "INSERT INTO out SELECT f._key, f.v FROM feed AS f JOIN t ON f._key = t._key",
+        "INSERT INTO out SELECT _key, v FROM feed WHERE _key IN (SELECT _key FROM t)",
+        "INSERT INTO out SELECT _key, v FROM feed LIMIT 3",
+    ] {
+        let error = declared.error(sql).await;
+        assert!(error.contains("cannot carry the deletes"), "{sql}: {error}");
+    }
+    let error = declared.error("SELECT * FROM feed").await;
+    assert!(error.contains("declare `_tombstone BOOLEAN`"), "{error}");
+    assert_eq!(log(broker, &out), [""; 0]);
+}

@@ -1,0 +1,111 @@
+//! Queries that go on: a topic kept equal to a query over others.
+
+mod inserts;
+mod queries;
+mod random;
+mod refreshed;
+
+use std::time::Duration;
+
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress};
+
+use crate::broker::{self, Broker, Rec, Stored};
+use crate::declared::Declared;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
+
+/// An upsert of `{"v": ..}`.
+fn value(key: &str, v: i64) -> Rec {
+    Rec::new(key, format!("{{\"v\":{v}}}"))
+}
+
+/// Everything that a topic holds, in the order of its offsets: `key=payload`.
+fn log(broker: &Broker, topic: &str) -> Vec<String> {
+    broker.read_all(topic).iter().map(text).collect()
+}
+
+fn text(record: &Stored) -> String {
+    let text = |bytes: &Option<Vec<u8>>| match bytes {
+        Some(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        None => "null".to_owned(),
+    };
+    format!("{}={}", text(&record.key), text(&record.payload))
+}
+
+/// Waits until the topic holds so many records.
+fn wait_for(broker: &Broker, topic: &str, records: usize) -> Vec<String> {
+    broker::wait_until(DEADLINE, "the records of the output", || {
+        broker.read_all(topic).len() >= records
+    });
+    log(broker, topic)
+}
+
+/// The same without blocking the runtime.
+async fn written(broker: &'static Broker, topic: &str, records: usize) -> Vec<String> {
+    let topic = topic.to_owned();
+    let waited = tokio::task::spawn_blocking(move || wait_for(broker, &topic, records));
+    waited.await.unwrap()
+}
+
+/// A statement that runs until it is dropped.
+struct Forever(tokio::task::JoinHandle<Result<(), String>>);
+
+impl Forever {
+    async fn start(declared: &Declared, sql: &str) -> Self {
+        let frame = datafusion_kafka::sql(&declared.ctx, sql).await.unwrap();
+        Forever(tokio::spawn(async move {
+            frame
+                .collect()
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string())
+        }))
+    }
+}
+
+impl Drop for Forever {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn start(declared: &Declared, name: &str, sql: &str) -> ContinuousQuery {
+    let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(50));
+    ContinuousQuery::start(&declared.ctx, name, sql, options)
+        .await
+        .unwrap()
+}
+
+/// Waits until the query has come so far.
+async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&QueryProgress) -> bool) {
+    let waited = tokio::time::timeout(DEADLINE, async {
+        while !holds(&query.progress()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    if waited.await.is_err() {
+        panic!("{what}: {:?} {:?}", query.status(), query.progress());
+    }
+}
+
+/// Waits until all that the topics hold now was read and committed.
+async fn caught_up(broker: &'static Broker, query: &ContinuousQuery, topics: &[&str]) {
+    let mut ends = Vec::new();
+    for topic in topics {
+        let topic = (*topic).to_owned();
+        let records = tokio::task::spawn_blocking(move || (broker.read_all(&topic), topic));
+        let (records, topic) = records.await.unwrap();
+        for record in records {
+            ends.push((topic.clone(), record.partition, record.offset + 1));
+        }
+    }
+    until("it does not catch up", query, |progress| {
+        ends.iter().all(|(topic, partition, end)| {
+            let mut inputs = progress.inputs.iter();
+            let input = inputs.find(|i| i.topic == *topic && i.partition == *partition);
+            input.is_some_and(|input| input.position >= Some(*end))
+        })
+    })
+    .await;
+}

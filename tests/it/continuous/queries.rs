@@ -1,0 +1,276 @@
+//! [`ContinuousQuery`] row by row: restarts, fences, progress, failures.
+
+use std::time::Duration;
+
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryStatus};
+
+use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
+use crate::broker::{self, Broker, Rec, topic_name};
+use crate::declared::{APPEND, Declared, in_time};
+
+const INSERT: &str = "INSERT INTO out SELECT _key, v FROM t WHERE v > 4";
+
+async fn declared(broker: &Broker, feed: &str, out: &str, options: &[(&str, &str)]) -> Declared {
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, feed, columns, &[]).await;
+    declared.add("out", out, columns, options).await.unwrap();
+    declared
+}
+
+fn topics(broker: &Broker) -> (String, String) {
+    (
+        broker.new_topic("feed", 2, &[]),
+        broker.new_topic("out", 1, &[]),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_goes_on_where_it_has_committed_to() {
+    let Some(broker) = broker::required("continuous::it_goes_on_where_it_has_committed_to") else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out) = topics(broker);
+        let name = topic_name("query");
+        let declared = declared(broker, &feed, &out, &[("kafka.delivery", delivery)]).await;
+        broker.produce(&feed, &[value("a", 5), value("b", 1)]);
+        let query = start(&declared, &name, INSERT).await;
+        assert_eq!(written(broker, &out, 1).await, [r#"a={"v":5}"#]);
+        caught_up(broker, &query, &[&feed]).await;
+        query.stop().await.unwrap();
+        assert!(matches!(query.status(), QueryStatus::Stopped));
+        let progress = query.progress();
+        assert_eq!(
+            (progress.upserts, progress.tombstones),
+            (1, 0),
+            "{progress:?}"
+        );
+        // What comes meanwhile is not lost, and what was written is not again.
+        broker.produce(&feed, &[value("a", 1), value("c", 7)]);
+        let query = start(&declared, &name, INSERT).await;
+        let found = written(broker, &out, 3).await;
+        caught_up(broker, &query, &[&feed]).await;
+        let mut last = found[1..].to_vec();
+        last.sort();
+        assert_eq!(last, ["a=null", r#"c={"v":7}"#], "{delivery}");
+        drop(query);
+        assert_eq!(log(broker, &out).len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_commits_what_was_read() {
+    let Some(broker) = broker::required("continuous::stopping_commits_what_was_read") else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let options = [EXACTLY_ONCE, ("kafka.commit.ms", "600000")];
+    let declared = declared(broker, &feed, &out, &options).await;
+    broker.produce(&feed, &[value("a", 5)]);
+    let query = start(&declared, &topic_name("query"), INSERT).await;
+    broker::wait_until(Duration::from_secs(30), "an open transaction", || {
+        broker.read_uncommitted(&out).len() == 1
+    });
+    assert_eq!(log(broker, &out).len(), 0);
+    in_time("stopping", query.stop()).await.unwrap();
+    assert_eq!(log(broker, &out), [r#"a={"v":5}"#]);
+    assert_eq!(query.progress().commits, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_older_of_two_instances_ends_and_says_so() {
+    let test = "continuous::the_older_of_two_instances_ends_and_says_so";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out) = topics(broker);
+        let name = topic_name("query");
+        let declared = declared(broker, &feed, &out, &[("kafka.delivery", delivery)]).await;
+        broker.produce(&feed, &[value("a", 5)]);
+        let older = start(&declared, &name, INSERT).await;
+        caught_up_with(&older, &[value("a", 5)], broker, &feed).await;
+        let newer = start(&declared, &name, INSERT).await;
+        caught_up(broker, &newer, &[&feed]).await;
+        broker.produce(&feed, &[value("b", 6)]);
+        let error = in_time("the older to end", older.wait()).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Fenced { query } if *query == name),
+            "{error}"
+        );
+        assert!(error.to_string().contains("another instance"), "{error}");
+        broker.produce(&feed, &[value("c", 7)]);
+        broker::wait_until(Duration::from_secs(30), "the newer's record", || {
+            log(broker, &out).contains(&r#"c={"v":7}"#.to_owned())
+        });
+        assert!(
+            matches!(newer.status(), QueryStatus::Running),
+            "{:?}",
+            newer.status()
+        );
+        if delivery == "exactly_once" {
+            let found = log(broker, &out);
+            assert_eq!(
+                found.iter().filter(|r| r.starts_with("b=")).count(),
+                1,
+                "{found:?}"
+            );
+        }
+    }
+}
+
+async fn caught_up_with(
+    query: &ContinuousQuery,
+    records: &[Rec],
+    broker: &'static Broker,
+    feed: &str,
+) {
+    broker.produce(feed, records);
+    let before = query.progress().commits;
+    until("no commit", query, |p| p.commits > before).await;
+    caught_up(broker, query, &[feed]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_picked_up() {
+    let Some(broker) = broker::required("continuous::partitions_that_are_added_are_picked_up")
+    else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let declared = declared(broker, &feed, &out, &[EXACTLY_ONCE]).await;
+    broker.produce(&feed, &[value("a", 5)]);
+    let query = start(&declared, &topic_name("query"), INSERT).await;
+    written(broker, &out, 1).await;
+    crate::unbounded::add_partitions(broker, &feed, 3).await;
+    broker.produce(&feed, &[value("b", 6).partition(2)]);
+    assert_eq!(written(broker, &out, 2).await[1], r#"b={"v":6}"#);
+    query.stop().await.unwrap();
+    assert_eq!(log(broker, &out).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_read_record_by_record() {
+    let Some(broker) = broker::required("continuous::a_log_is_read_record_by_record") else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, &feed, columns, &[APPEND]).await;
+    declared
+        .add("out", &out, columns, &[APPEND, EXACTLY_ONCE])
+        .await
+        .unwrap();
+    broker.produce(
+        &feed,
+        &[
+            value("a", 5),
+            value("a", 1),
+            Rec::tombstone("a"),
+            value("a", 6),
+        ]
+        .map(|r| r.partition(0)),
+    );
+    let query = start(&declared, &topic_name("query"), INSERT).await;
+    let found = written(broker, &out, 2).await;
+    caught_up(broker, &query, &[&feed]).await;
+    assert_eq!(found, [r#"a={"v":5}"#, r#"a={"v":6}"#]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_does_not_fit_ends_it_and_says_where() {
+    let test = "continuous::a_record_that_does_not_fit_ends_it_and_says_where";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let declared = declared(broker, &feed, &out, &[EXACTLY_ONCE]).await;
+    let bad = Rec::new("a", r#"{"v":"secret"}"#).partition(1);
+    broker.produce(&feed, &[value("a", 5).partition(1), bad]);
+    let query = start(&declared, &topic_name("query"), INSERT).await;
+    let error = in_time("the end", query.wait()).await.unwrap_err();
+    let Error::DecodePayload {
+        partition, offset, ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert_eq!((*partition, *offset), (1, 1));
+    assert!(!error.to_string().contains("secret"), "{error}");
+    assert!(matches!(query.status(), QueryStatus::Failed(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_select_starts_where_a_group_has_committed_to() {
+    let test = "continuous::a_select_starts_where_a_group_has_committed_to";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let declared = declared(broker, &feed, &out, &[EXACTLY_ONCE]).await;
+    let name = topic_name("query");
+    broker.produce(&feed, &[value("a", 5).partition(0)]);
+    let query = start(&declared, &name, INSERT).await;
+    caught_up(broker, &query, &[&feed]).await;
+    query.stop().await.unwrap();
+    broker.produce(
+        &feed,
+        &[value("b", 1).partition(0), value("c", 6).partition(1)],
+    );
+    let options = [("kafka.start", "group"), ("kafka.group.id", name.as_str())];
+    let columns = "_key VARCHAR, v BIGINT";
+    declared
+        .add("rest", &feed, columns, &options)
+        .await
+        .unwrap();
+    assert_eq!(declared.rows("SELECT _key FROM rest").await, ["b", "c"]);
+    // A group that has committed nothing starts at the beginning.
+    let options = [("kafka.start", "group"), ("kafka.group.id", "nobody")];
+    declared
+        .add("whole", &feed, columns, &options)
+        .await
+        .unwrap();
+    assert_eq!(
+        declared.rows("SELECT _key FROM whole").await,
+        ["a", "b", "c"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_a_continuous_query_is_refused() {
+    let test = "continuous::what_cannot_be_a_continuous_query_is_refused";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let declared = declared(broker, &feed, &out, &[]).await;
+    declared
+        .add("log", &out, "_key VARCHAR, v BIGINT", &[APPEND])
+        .await
+        .unwrap();
+    for (name, sql, says) in [
+        ("", INSERT, "needs a name"),
+        ("q", "SELECT * FROM t", "INSERT INTO a topic"),
+        ("q", "DELETE FROM t", "INSERT INTO a topic"),
+        (
+            "q",
+            "INSERT OVERWRITE out SELECT * FROM t",
+            "INSERT INTO a topic",
+        ),
+        ("q", "INSERT INTO t SELECT * FROM t", "write another topic"),
+        (
+            "q",
+            "INSERT INTO log SELECT _key, max(v) FROM t GROUP BY _key",
+            "append mode",
+        ),
+        (
+            "q",
+            "INSERT INTO out SELECT _key, nothing FROM t",
+            "nothing",
+        ),
+    ] {
+        let started = ContinuousQuery::start(&declared.ctx, name, sql, ContinuousOptions::new());
+        let error = started.await.unwrap_err().to_string();
+        assert!(error.contains(says), "{sql}: {error}");
+    }
+}

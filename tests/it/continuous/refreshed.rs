@@ -1,0 +1,198 @@
+//! [`ContinuousQuery`](datafusion_kafka::ContinuousQuery) over what needs more than a
+//! record at a time: joins, aggregates, windows.
+
+use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
+use crate::broker::{self, Broker, Rec, topic_name};
+use crate::declared::{Declared, in_time};
+
+async fn declared(
+    broker: &Broker,
+    orders: &str,
+    names: &str,
+    out: &str,
+    options: &[(&str, &str)],
+) -> Declared {
+    let columns = "_key VARCHAR, customer VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, orders, columns, &[]).await;
+    declared
+        .add("names", names, "_key VARCHAR, name VARCHAR", &[])
+        .await
+        .unwrap();
+    let columns = "_key VARCHAR, name VARCHAR, total BIGINT";
+    declared.add("out", out, columns, options).await.unwrap();
+    declared
+}
+
+fn order(key: &str, customer: &str, v: i64) -> Rec {
+    Rec::new(key, format!(r#"{{"customer":"{customer}","v":{v}}}"#))
+}
+
+fn name(key: &str, name: &str) -> Rec {
+    Rec::new(key, format!(r#"{{"name":"{name}"}}"#))
+}
+
+const TOTALS: &str = "INSERT INTO out SELECT customer AS _key, max(name) AS name, sum(v) AS total \
+                      FROM t JOIN names ON customer = names._key GROUP BY customer";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_differs_is_written() {
+    let Some(broker) = broker::required("continuous::only_what_differs_is_written") else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let orders = broker.new_topic("orders", 2, &[]);
+        let names = broker.new_topic("names", 1, &[]);
+        let out = broker.new_topic("out", 1, &[]);
+        let options = [("kafka.delivery", delivery)];
+        let declared = declared(broker, &orders, &names, &out, &options).await;
+        broker.produce(&names, &[name("c1", "Ada"), name("c2", "Bob")]);
+        broker.produce(
+            &orders,
+            &[
+                order("o1", "c1", 1),
+                order("o2", "c2", 5),
+                order("o3", "c1", 2),
+            ],
+        );
+        // As it should be already, whatever it is written like; and what is none of it.
+        let same = Rec::new("c2", "{ \"total\": 5, \"name\": \"Bob\", \"more\": 1 }");
+        broker.produce(&out, &[same, name("c9", "Eve"), Rec::new("c8", "broken")]);
+        let query_name = topic_name("query");
+        let query = start(&declared, &query_name, TOTALS).await;
+        let mut found = written(broker, &out, 6).await[3..].to_vec();
+        found.sort();
+        assert_eq!(
+            found,
+            [r#"c1={"name":"Ada","total":3}"#, "c8=null", "c9=null"]
+        );
+        // A change of either side; a row that is gone.
+        broker.produce(&names, &[name("c2", "Bea")]);
+        assert_eq!(
+            written(broker, &out, 7).await[6],
+            r#"c2={"name":"Bea","total":5}"#
+        );
+        broker.produce(&orders, &[order("o1", "c1", 10)]);
+        assert_eq!(
+            written(broker, &out, 8).await[7],
+            r#"c1={"name":"Ada","total":12}"#
+        );
+        broker.produce(&orders, &[Rec::tombstone("o2")]);
+        assert_eq!(written(broker, &out, 9).await[8], "c2=null");
+        // Moved from one row to another, and back in the same transaction.
+        broker.produce(&orders, &[order("o2", "c2", 7), order("o2", "c1", 7)]);
+        caught_up(broker, &query, &[&orders, &names]).await;
+        query.stop().await.unwrap();
+        let kept = declared.rows("SELECT * FROM out").await;
+        assert_eq!(kept, ["c1|Ada|19"], "{delivery}");
+        // Another run finds nothing to do.
+        let records = log(broker, &out).len();
+        let query = start(&declared, &query_name, TOTALS).await;
+        caught_up(broker, &query, &[&orders, &names]).await;
+        let progress = query.progress();
+        assert_eq!(
+            (progress.upserts, progress.tombstones, progress.unchanged),
+            (0, 0, 1)
+        );
+        query.stop().await.unwrap();
+        assert_eq!(log(broker, &out).len(), records);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_small_changes_are_put_together() {
+    let Some(broker) = broker::required("continuous::many_small_changes_are_put_together") else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 2, &[]);
+    let out = broker.new_topic("out", 1, &[]);
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, &topic, columns, &[]).await;
+    declared
+        .add("out", &out, "_key VARCHAR, n BIGINT, total BIGINT", &[])
+        .await
+        .unwrap();
+    let sql = "INSERT INTO out SELECT 'all' AS _key, count(*) AS n, sum(v) AS total FROM t";
+    let query = start(&declared, &topic_name("query"), sql).await;
+    let mut expected = std::collections::BTreeMap::new();
+    for round in 0..90_i64 {
+        let mut records = Vec::new();
+        for n in 0..5 {
+            let key = format!("k{}", (round * 7 + n * 3) % 40);
+            match (round + n) % 6 {
+                0 => {
+                    expected.remove(&key);
+                    records.push(Rec::tombstone(&key));
+                }
+                _ => {
+                    expected.insert(key.clone(), round * n);
+                    records.push(value(&key, round * n));
+                }
+            }
+        }
+        let refreshes = query.progress().refreshes;
+        broker.produce(&topic, &records);
+        if round % 3 == 0 {
+            until("no refresh", &query, |p| p.refreshes > refreshes).await;
+        }
+    }
+    caught_up(broker, &query, &[&topic]).await;
+    query.stop().await.unwrap();
+    let total: i64 = expected.values().sum();
+    let row = format!("all|{}|{total}", expected.len());
+    assert_eq!(declared.rows("SELECT * FROM out").await, [row]);
+    assert_eq!(
+        declared.rows("SELECT 'all', count(*), sum(v) FROM t").await,
+        declared.rows("SELECT * FROM out").await
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rows_of_one_key_end_it_before_anything_is_written() {
+    let test = "continuous::two_rows_of_one_key_end_it_before_anything_is_written";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for options in [&[][..], &[EXACTLY_ONCE]] {
+        let topic = broker.new_topic("feed", 1, &[]);
+        let out = broker.new_topic("out", 1, &[]);
+        let columns = "_key VARCHAR, v BIGINT";
+        let declared = Declared::new(broker, &topic, columns, &[]).await;
+        declared.add("out", &out, columns, options).await.unwrap();
+        broker.produce(&topic, &[value("a", 1), value("b", 1), value("c", 2)]);
+        let sql = "INSERT INTO out SELECT CAST(v AS VARCHAR) AS _key, v FROM t";
+        let query = start(&declared, &topic_name("query"), sql).await;
+        let error = in_time("the end", query.wait())
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("the same key"), "{error}");
+        assert_eq!(log(broker, &out), [""; 0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_bounds_what_is_kept() {
+    let Some(broker) = broker::required("continuous::memory_bounds_what_is_kept") else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 1, &[]);
+    let out = broker.new_topic("out", 1, &[]);
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, &topic, columns, &[]).await;
+    declared
+        .add("out", &out, "_key VARCHAR, n BIGINT", &[])
+        .await
+        .unwrap();
+    let records: Vec<Rec> = (0..20_000).map(|n| value(&format!("key-{n}"), n)).collect();
+    broker.produce(&topic, &records);
+    declared
+        .rows("SET datafusion.runtime.memory_limit = '1M'")
+        .await;
+    let sql = "INSERT INTO out SELECT 'all' AS _key, count(*) AS n FROM t";
+    let query = start(&declared, &topic_name("query"), sql).await;
+    let error = in_time("the end", query.wait())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("Resources exhausted"), "{error}");
+}
