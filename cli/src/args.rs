@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -27,6 +28,14 @@ Examples:
   Write a topic:
     datafusion-kafka-cli -b localhost:9092 -c \"INSERT INTO totals SELECT customer AS _key, sum(amount) AS total FROM orders GROUP BY customer\"";
 
+const RUN_EXAMPLE: &str = "\
+Example, with totals.sql:
+  CREATE EXTERNAL TABLE totals (_key VARCHAR, total DOUBLE) STORED AS KAFKA LOCATION 'totals'
+    OPTIONS ('kafka.delivery' 'exactly_once');
+  INSERT INTO totals SELECT customer AS _key, sum(amount) AS total FROM orders GROUP BY customer;
+
+  datafusion-kafka-cli run totals.sql --name totals -b localhost:9092";
+
 /// SQL over Kafka topics: every topic is a table.
 ///
 /// This is datafusion-cli with Kafka in it: its flags, formats and backslash
@@ -43,13 +52,14 @@ pub(crate) struct Args {
         value_name = "HOST:PORT,..",
         env = "KAFKA_BOOTSTRAP_SERVERS",
         hide_env_values = true,
+        global = true,
         value_parser = servers,
         help_heading = "Kafka"
     )]
     pub(crate) bootstrap_servers: Option<String>,
 
     /// Only topics that match this regular expression are tables [default: all]
-    #[arg(long, value_name = "REGEX", help_heading = "Kafka")]
+    #[arg(long, value_name = "REGEX", global = true, help_heading = "Kafka")]
     pub(crate) topics: Option<String>,
 
     /// A client property in librdkafka's or Java's spelling, or an option of
@@ -58,6 +68,7 @@ pub(crate) struct Args {
         short = 'X',
         long = "property",
         value_name = "PROPERTY=VALUE",
+        global = true,
         value_parser = property,
         help_heading = "Kafka"
     )]
@@ -67,6 +78,7 @@ pub(crate) struct Args {
     #[arg(
         short = 'F',
         long,
+        global = true,
         value_name = "FILE",
         value_parser = existing_file,
         help_heading = "Kafka"
@@ -94,7 +106,7 @@ pub(crate) struct Args {
     pub(crate) command: Vec<String>,
 
     /// The memory pool limitation (e.g. '10g'), default to None (no limit)
-    #[arg(short, long, value_parser = size)]
+    #[arg(short, long, global = true, value_parser = size)]
     pub(crate) memory_limit: Option<usize>,
 
     /// Execute commands from file(s), then exit
@@ -110,11 +122,11 @@ pub(crate) struct Args {
     pub(crate) format: PrintFormat,
 
     /// Reduce printing other than the results and work quietly
-    #[arg(short, long)]
+    #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
 
     /// Show no progress line
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) no_progress: bool,
 
     /// Specify the memory pool type 'greedy' or 'fair'
@@ -148,6 +160,33 @@ pub(crate) struct Args {
     /// Print the man page or a shell's completions, and exit
     #[arg(long, value_name = "WHAT", value_enum)]
     pub(crate) generate: Option<Generated>,
+
+    #[command(subcommand)]
+    pub(crate) subcommand: Option<Subcommand>,
+}
+
+/// What is done other than running statements to their end.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Subcommand {
+    /// Keep a topic equal to a query, until SIGTERM or Ctrl-C
+    #[command(after_help = RUN_EXAMPLE)]
+    Run(RunArgs),
+}
+
+/// A query that goes on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArgs {
+    /// The statements: the last one, an INSERT, goes on; those before it make its tables
+    #[arg(value_parser = existing_file)]
+    pub(crate) file: String,
+
+    /// The query's name: what it has committed is found under it after a restart
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) name: String,
+
+    /// How often a query that needs more than a record at a time looks for new ones
+    #[arg(long, value_name = "MS", default_value = "1000", value_parser = millis)]
+    pub(crate) refresh_interval: Duration,
 }
 
 /// What is made of the command line's definition.
@@ -248,6 +287,13 @@ fn existing_directory(path: &str) -> Result<String, String> {
     match Path::new(path).is_dir() {
         true => Ok(path.to_owned()),
         false => Err("there is no such directory".to_owned()),
+    }
+}
+
+fn millis(text: &str) -> Result<Duration, String> {
+    match u64::from_str(text) {
+        Ok(millis) if millis > 0 => Ok(Duration::from_millis(millis)),
+        _ => Err("expected a number of milliseconds above 0".to_owned()),
     }
 }
 

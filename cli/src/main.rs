@@ -7,6 +7,7 @@ mod errors;
 mod output;
 mod progress;
 mod repl;
+mod run;
 mod script;
 mod session;
 mod statement;
@@ -20,7 +21,7 @@ use datafusion::error::Result;
 use mimalloc::MiMalloc;
 use tokio::runtime::Runtime;
 
-use crate::args::{Args, Generated};
+use crate::args::{Args, Generated, Subcommand};
 use crate::session::Session;
 
 #[global_allocator]
@@ -66,6 +67,10 @@ async fn start(args: &Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if let Some(Subcommand::Run(run)) = &args.subcommand {
+        let ended = run::run(&session, run).await;
+        return exit_code(ended, &session).await;
+    }
     if args.reads_input() && io::stdin().is_terminal() {
         let left = repl::run(&mut session, args).await;
         return exit_code(left, &session).await;

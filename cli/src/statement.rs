@@ -137,7 +137,7 @@ fn is_about_files(statement: &Statement) -> bool {
 }
 
 /// The statements of a text, without the semicolons between them.
-fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>> {
+pub(crate) fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>> {
     let tokens = tokens(session, text).map_err(ParserError::from);
     let mut statements = Vec::new();
     let mut places = Places::new(text);

@@ -19,5 +19,7 @@ mod guide;
 mod login;
 mod program;
 mod prompt;
+#[cfg(unix)]
+mod run;
 mod scripts;
 mod topics;

@@ -1,0 +1,129 @@
+//! `run FILE --name NAME`: a query that goes on until it is told to stop.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
+use datafusion::error::Result;
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::RunArgs;
+use crate::session::Session;
+use crate::statement;
+
+/// Runs the statements of a file; the last one goes on, and ends well when it is
+/// told to stop by a signal, after what it has read is committed.
+pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<()> {
+    let path = &args.file;
+    let text = fs::read_to_string(path)
+        .map_err(|error| exec_datafusion_err!("cannot read {path}: {error}"))?;
+    let statements = statement::split(session, &text)?;
+    let Some((last, before)) = statements.split_last() else {
+        return Err(plan_datafusion_err!("{path} holds no statement"));
+    };
+    for statement in before {
+        statement::run(session, statement).await?;
+    }
+    let options = ContinuousOptions::new().refresh_interval(args.refresh_interval);
+    let query = ContinuousQuery::start(&session.ctx, &args.name, last, options).await?;
+    let line = Line::new(session);
+    let mut signals = Signals::new()?;
+    loop {
+        tokio::select! {
+            ended = query.wait() => {
+                line.clear();
+                return Ok(ended?);
+            }
+            () = signals.next() => break,
+            () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
+        }
+    }
+    line.say("stopping: what was read is committed first; once more ends it at once");
+    tokio::select! {
+        stopped = query.stop() => stopped?,
+        () = signals.next() => return Err(exec_datafusion_err!("ended before the last commit")),
+    }
+    line.clear();
+    if !session.print.quiet || std::io::stderr().is_terminal() {
+        eprintln!("stopped: {}", figures(&query.progress()));
+    }
+    Ok(())
+}
+
+const REDRAW: Duration = Duration::from_millis(200);
+
+/// A line on standard error, where somebody looks at it.
+struct Line(Option<ProgressBar>);
+
+impl Line {
+    fn new(session: &Session) -> Self {
+        Line(session.shows_progress.then(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            let template = ProgressStyle::with_template("{spinner} {msg}");
+            bar.with_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        }))
+    }
+
+    fn show(&self, progress: &QueryProgress) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(figures(progress));
+            bar.tick();
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if let Some(bar) = &self.0 {
+            bar.println(text);
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn figures(progress: &QueryProgress) -> String {
+    let mut parts = vec![
+        format!("{} upserts", HumanCount(progress.upserts)),
+        format!("{} tombstones", HumanCount(progress.tombstones)),
+        format!("{} commits", HumanCount(progress.commits)),
+    ];
+    if progress.dead_letters > 0 {
+        parts.push(format!(
+            "{} dead letters",
+            HumanCount(progress.dead_letters)
+        ));
+    }
+    parts.push(format!("{} records behind", HumanCount(progress.lag())));
+    parts.join(", ")
+}
+
+/// What tells a program to stop.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        Ok(Signals {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<()>();
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated => {}
+        }
+    }
+}

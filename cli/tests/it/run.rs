@@ -1,0 +1,299 @@
+//! `run FILE --name NAME`: a query that goes on, is stopped, or killed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use crate::broker::{self, Broker, Rec, Stored, topic_name};
+use crate::program::{PROGRAM, failure, file, program, surroundings};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often a program is killed; more find more.
+const KILLS: &str = "DATAFUSION_KAFKA_KILLS";
+
+/// A program that runs until it is ended.
+struct Running(Child);
+
+impl Running {
+    fn start(broker: &Broker, path: &str, name: &str) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command
+            .envs(surroundings())
+            .args(["run", path, "--name", name, "--refresh-interval", "100"])
+            .args(["-b", &broker.servers])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Its exit code, and what it says.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut code = None;
+        broker::wait_until(DEADLINE, "the end of the program", || {
+            code = self.0.try_wait().unwrap();
+            code.is_some()
+        });
+        let mut said = String::new();
+        self.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        self.0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        (code.and_then(|code| code.code()), said)
+    }
+
+    fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The statements that keep topic `out` equal to a query over topic `feed`.
+fn statements(feed: &str, out: &str, columns: &str, select: &str) -> String {
+    let create = |table: &str, topic: &str, columns: &str| {
+        format!(
+            "CREATE EXTERNAL TABLE {table} ({columns}) STORED AS KAFKA LOCATION '{topic}'\n\
+             OPTIONS ('kafka.delivery' 'exactly_once');\n"
+        )
+    };
+    let feed = create("feed", feed, "_key VARCHAR, v BIGINT");
+    let out = create("result", out, columns);
+    format!("-- Both tables, then the query.\n{feed}{out}INSERT INTO result {select};\n")
+}
+
+fn copied(feed: &str, out: &str) -> String {
+    statements(
+        feed,
+        out,
+        "_key VARCHAR, v BIGINT",
+        "SELECT _key, v FROM feed",
+    )
+}
+
+fn value(key: &str, v: i64) -> Rec {
+    Rec::new(key, format!("{{\"v\":{v}}}"))
+}
+
+fn wait_for(broker: &Broker, topic: &str, records: usize) {
+    broker::wait_until(DEADLINE, "the records of the output", || {
+        broker.read_all(topic).len() >= records
+    });
+}
+
+#[test]
+fn a_query_goes_on_until_it_is_told_to_stop() {
+    let Some(broker) = broker::required("run::a_query_goes_on_until_it_is_told_to_stop") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 2, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    let statements = file(".sql", &copied(&feed, &out));
+    let path = statements.path().to_str().unwrap();
+    let name = topic_name("query");
+    for (round, signal) in ["-TERM", "-INT"].into_iter().enumerate() {
+        broker.produce(&feed, &[value("a", 1)]);
+        let running = Running::start(broker, path, &name);
+        wait_for(broker, &out, 2 * round + 1);
+        broker.produce(&feed, &[Rec::tombstone("a")]);
+        wait_for(broker, &out, 2 * round + 2);
+        running.signal(signal);
+        let (code, said) = running.end();
+        assert_eq!(code, Some(0), "{said}");
+        assert!(!said.contains("Error"), "{said}");
+    }
+    assert_eq!(broker.read_all(&out).len(), 4);
+}
+
+#[test]
+fn what_cannot_go_on_ends_with_one_line() {
+    let Some(broker) = broker::required("run::what_cannot_go_on_ends_with_one_line") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 2, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    for (text, says) in [
+        ("", "holds no statement"),
+        ("SELECT 1", "INSERT INTO a topic"),
+        (&copied("no-such-topic", &out), "does not exist"),
+    ] {
+        let statements = file(".sql", text);
+        let path = statements.path().to_str().unwrap();
+        let error = failure(program().args(["run", path, "--name", "q", "-b", &broker.servers]));
+        assert!(error.contains(says), "{text}: {error}");
+    }
+    let statements = file(".sql", &copied(&feed, &out));
+    let path = statements.path().to_str().unwrap();
+    let output = program().args(["run", path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--name"));
+
+    let name = topic_name("query");
+    broker.produce(&feed, &[value("a", 1)]);
+    let older = Running::start(broker, path, &name);
+    wait_for(broker, &out, 1);
+    let _newer = Running::start(broker, path, &name);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = write_on(&feed, &stop);
+    let (code, said) = older.end();
+    stop.store(true, Ordering::Relaxed);
+    writing.join().unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another instance of the same name"), "{said}");
+}
+
+/// Writes upserts and tombstones until it is told to stop; says what it wrote.
+fn write_on(feed: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<Vec<Rec>> {
+    let (feed, stop) = (feed.to_owned(), Arc::clone(stop));
+    thread::spawn(move || {
+        let broker = broker::required("run").unwrap();
+        let mut written = Vec::new();
+        for round in 0_i64.. {
+            let records: Vec<Rec> = (0..20)
+                .map(|n| {
+                    let number = (round * 31 + n * 7) % 50;
+                    let record = match (round + n) % 5 {
+                        0 => Rec::tombstone(format!("k{number}")),
+                        _ => value(&format!("k{number}"), round * 20 + n),
+                    };
+                    record.partition((number % 2) as i32)
+                })
+                .collect();
+            broker.produce(&feed, &records);
+            written.extend(records);
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        written
+    })
+}
+
+/// By key, its records in their order.
+fn by_key(records: &[Stored]) -> BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>> {
+    let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for record in records {
+        let key = record.key.clone().unwrap();
+        all.entry(key).or_default().push(record.payload.clone());
+    }
+    all
+}
+
+#[test]
+fn killed_at_any_moment_it_neither_loses_nor_repeats() {
+    let test = "run::killed_at_any_moment_it_neither_loses_nor_repeats";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let kills: u32 = std::env::var(KILLS)
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(5);
+    let feed = broker.new_topic("feed", 2, &[]);
+    let (copy, sums) = (
+        broker.new_topic("copy", 2, &[]),
+        broker.new_topic("sums", 1, &[]),
+    );
+    let totals = statements(
+        &feed,
+        &sums,
+        "_key VARCHAR, total BIGINT, n BIGINT",
+        "SELECT right(_key, 1) AS _key, sum(v) AS total, count(*) AS n FROM feed GROUP BY right(_key, 1)",
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let writing = write_on(&feed, &stop);
+    let files = [file(".sql", &copied(&feed, &copy)), file(".sql", &totals)];
+    let names = ["copy", "sums"].map(topic_name);
+    let (done, killed) = mpsc::channel();
+    thread::scope(|scope| {
+        for (file, name) in files.iter().zip(&names) {
+            let path = file.path().to_str().unwrap();
+            let done = done.clone();
+            scope.spawn(move || {
+                let mut state = 0x9E37_79B9_u32;
+                for _ in 0..kills {
+                    let running = Running::start(broker, path, name);
+                    // From before it has connected to when it has committed often.
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    thread::sleep(Duration::from_millis(u64::from(state >> 16) % 2500));
+                    running.kill();
+                }
+                done.send(()).unwrap();
+            });
+        }
+        killed.recv().unwrap();
+        killed.recv().unwrap();
+    });
+    stop.store(true, Ordering::Relaxed);
+    let written = writing.join().unwrap();
+    assert!(written.len() > 100);
+
+    let running =
+        [0, 1].map(|n| Running::start(broker, files[n].path().to_str().unwrap(), &names[n]));
+    wait_for(broker, &copy, written.len());
+    let fed = broker.read_all(&feed);
+    assert_eq!(fed.len(), written.len());
+    let copies = broker.read_all(&copy);
+    assert_eq!(copies.len(), fed.len(), "after {kills} kills");
+    assert_eq!(by_key(&copies), by_key(&fed));
+
+    let mut latest = HashMap::new();
+    for record in &fed {
+        latest.insert(record.key.clone().unwrap(), record.payload.clone());
+    }
+    let mut expected: BTreeMap<Vec<u8>, (i64, i64)> = BTreeMap::new();
+    for (key, payload) in latest {
+        let Some(payload) = payload else { continue };
+        let text = String::from_utf8(payload).unwrap();
+        let v: i64 = text["{\"v\":".len()..text.len() - 1].parse().unwrap();
+        let sum = expected.entry(key[key.len() - 1..].to_vec()).or_default();
+        *sum = (sum.0 + v, sum.1 + 1);
+    }
+    let expected: BTreeMap<Vec<u8>, Option<Vec<u8>>> = expected
+        .into_iter()
+        .map(|(key, (total, n))| (key, Some(format!("{{\"total\":{total},\"n\":{n}}}").into())))
+        .collect();
+    broker::wait_until(DEADLINE, "the sums to be those of the feed", || {
+        let mut found = BTreeMap::new();
+        for record in broker.read_all(&sums) {
+            found.insert(record.key.unwrap(), record.payload);
+        }
+        found.retain(|_, payload| payload.is_some());
+        found == expected
+    });
+    for running in running {
+        running.signal("-TERM");
+        let (code, said) = running.end();
+        assert_eq!(code, Some(0), "{said}");
+    }
+}
