@@ -493,7 +493,8 @@ impl KafkaTableBuilder {
 
     /// Reads on without end: queries start at `kafka.start` and give out rows
     /// as records are written, until they are dropped, their LIMIT is reached, or
-    /// the topic is deleted or gets more partitions, which are errors.
+    /// the topic is deleted, which is an error. Partitions that the topic gets are
+    /// read too, from their beginning, within five seconds.
     ///
     /// Rows come in the order of their offsets in each partition, at the latest
     /// `kafka.batch.ms` after they were fetched, or `kafka.batch.rows` at once. In

@@ -22,8 +22,9 @@ use crate::continuous::snapshot::SnapshotRows;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::{Bound, Mode};
+use crate::record::OffsetRange;
 use crate::schema::Metadata;
-use crate::sink::known::scan;
+use crate::sink::known::scan_held;
 use crate::table::TableDefinition;
 
 /// A topic that a query reads.
@@ -35,7 +36,15 @@ pub(super) struct Input {
     changes: TableDefinition,
     memory: MemoryReservation,
     held: Mutex<Held>,
-    client: Mutex<Option<(Arc<Client>, Option<TopicId>)>>,
+    looked: Mutex<Option<Looked>>,
+}
+
+/// The topic when it was last looked at.
+#[derive(Clone)]
+struct Looked {
+    client: Arc<Client>,
+    id: Option<TopicId>,
+    holds: BTreeMap<i32, OffsetRange>,
 }
 
 /// The rows up to some offsets.
@@ -64,7 +73,7 @@ impl Input {
             changes,
             memory,
             held: Mutex::new(Held { rows, ends: None }),
-            client: Mutex::default(),
+            looked: Mutex::default(),
         })
     }
 
@@ -78,7 +87,7 @@ impl Input {
         let schema = Arc::clone(self.declared.schema.arrow());
         let rows = SnapshotRows::new(schema, self.memory.new_empty());
         *self.held() = Held { rows, ends: None };
-        *self.client() = None;
+        *self.looked() = None;
     }
 
     /// Where the topic ends. Waits for brokers.
@@ -86,9 +95,9 @@ impl Input {
     /// # Errors
     /// Another topic of the same name.
     pub(super) fn ends(&self, cancel: &Cancel) -> Result<BTreeMap<i32, i64>> {
-        let known = self.client().clone();
+        let known = self.looked().clone();
         let (client, id) = match known {
-            Some(known) => known,
+            Some(known) => (known.client, known.id),
             None => {
                 let table = &self.snapshot;
                 (Arc::new(Client::new(&table.topic, &table.options)?), None)
@@ -103,12 +112,11 @@ impl Input {
                 reason: RECREATED.to_owned(),
             });
         }
-        let watermarks = client.watermarks(&topic.partitions, cancel)?;
-        *self.client() = Some((client, id.or(topic.id)));
-        Ok(watermarks
-            .into_iter()
-            .map(|(p, range)| (p, range.end))
-            .collect())
+        let holds = client.watermarks(&topic.partitions, cancel)?;
+        let ends = holds.iter().map(|(p, range)| (*p, range.end)).collect();
+        let id = id.or(topic.id);
+        *self.looked() = Some(Looked { client, id, holds });
+        Ok(ends)
     }
 
     /// Reads the records up to these offsets that it does not have yet.
@@ -131,7 +139,8 @@ impl Input {
         };
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan(&Arc::new(table), columns).await?;
+        let holds = self.looked().as_ref().map(|looked| looked.holds.clone());
+        let plan = scan_held(&Arc::new(table), columns, holds.unwrap_or_default())?;
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
             self.held().rows.apply(&batch?)?;
@@ -144,8 +153,8 @@ impl Input {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn client(&self) -> MutexGuard<'_, Option<(Arc<Client>, Option<TopicId>)>> {
-        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    fn looked(&self) -> MutexGuard<'_, Option<Looked>> {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -166,8 +166,8 @@ impl Refresh {
             if let Some(ends) = refreshed {
                 // Not given up once it has begun.
                 output.sender.commit(output.row, &ends).await?;
-                self.state.refreshed();
                 self.state.committed(&ends, &output.sender.report);
+                self.state.refreshed(begun.elapsed());
                 read = Some(ends);
             }
             self.state.set_status(QueryStatus::Running);

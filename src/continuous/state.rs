@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
@@ -55,6 +55,8 @@ pub struct QueryProgress {
     /// How often the query ran as a whole; 0 of a query that takes its records one
     /// by one.
     pub refreshes: u64,
+    /// How long the last of these took, from looking for new records to the commit.
+    pub refresh_time: Option<Duration>,
 }
 
 impl QueryProgress {
@@ -109,6 +111,7 @@ struct Counts {
     commits: u64,
     last_commit: Option<SystemTime>,
     refreshes: u64,
+    refresh_time: Option<Duration>,
 }
 
 impl QueryState {
@@ -198,8 +201,11 @@ impl QueryState {
         self.counts().dead_letters += 1;
     }
 
-    pub(crate) fn refreshed(&self) {
-        self.counts().refreshes += 1;
+    /// Counts a refresh that took so long.
+    pub(crate) fn refreshed(&self, time: Duration) {
+        let mut counts = self.counts();
+        counts.refreshes += 1;
+        counts.refresh_time = Some(time);
     }
 
     /// Takes down where a topic ends.
@@ -230,6 +236,7 @@ impl QueryState {
             commits: counts.commits,
             last_commit: counts.last_commit,
             refreshes: counts.refreshes,
+            refresh_time: counts.refresh_time,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The keys that a topic holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -12,6 +12,7 @@ use foldhash::fast::RandomState;
 use futures::StreamExt;
 
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
+use crate::record::OffsetRange;
 use crate::schema::Metadata;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
@@ -115,6 +116,16 @@ pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+    let held = held(table).await?;
+    scan_held(table, columns, held)
+}
+
+/// The same of a topic whose partitions are known to hold this.
+pub(crate) fn scan_held(
+    table: &Arc<TableDefinition>,
+    columns: Vec<usize>,
+    held: BTreeMap<i32, OffsetRange>,
+) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let spec = ScanSpec {
         table: Arc::clone(table),
         returned: columns.len(),
@@ -122,7 +133,7 @@ pub(crate) async fn scan(
         filter: None,
         limit: None,
         primary_key: false,
-        held: held(table).await?,
+        held,
     };
     Ok(Arc::new(KafkaScanExec::try_new(spec)?))
 }

@@ -237,6 +237,13 @@ impl Producer {
     }
 
     async fn acknowledged(&mut self) -> Result<()> {
+        if self.acknowledgements().count() < self.sent {
+            let native = Arc::clone(&self.native);
+            // Not waiting for more records to send together. What is not
+            // acknowledged by then is waited for below, where errors are heard of.
+            let flushed = blocking(move || native.flush(FLUSH)).await?;
+            log::trace!("topic `{}`: flushed: {flushed:?}", self.topic);
+        }
         loop {
             self.check()?;
             if self.acknowledgements().count() == self.sent {
@@ -325,6 +332,9 @@ fn hurry(native: &Native, topic: &str) {
         }
     });
 }
+
+/// How long records that wait to be sent are hurried.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// How often an idempotent producer without an id asks for one by itself.
 const SELF_HELP: Duration = Duration::from_millis(500);

@@ -285,7 +285,8 @@ impl KafkaScanExec {
 fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties {
     let place = schema.index_of(Metadata::Offset.name());
     match (spec.table.options.mode.unwrap_or_default(), place) {
-        (Mode::Append, Ok(place)) => {
+        // Partitions that are added join the first one's stream.
+        (Mode::Append, Ok(place)) if !spec.table.endless => {
             let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
             // As SQL's ASC; there are no NULLs.
             let options = SortOptions::new(false, false);
@@ -373,6 +374,7 @@ impl ExecutionPlan for KafkaScanExec {
                 .join(self.scan, partition, partitions, &self.spec, &context),
             kafka_partition,
             partitions: self.kafka_partitions.len(),
+            reads_more: partition == 0 && self.spec.table.endless,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
             context,

@@ -1,5 +1,6 @@
 //! The records of one partition, as they come from a broker.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,11 +68,14 @@ const LOOK_AFTER: Duration = Duration::from_secs(5);
 /// Reading that goes on at the end of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Endless {
-    /// How many the topic had at the start: of new ones nothing would be read.
-    pub(crate) partitions: usize,
+    /// How many the topic had when it was last looked at.
+    pub(crate) partitions: i32,
     /// The longest wait for a record, if that is shorter than usual.
     pub(crate) poll: Duration,
 }
+
+/// Begins to read partitions that there were not at the start.
+pub(crate) type OnMore = Box<dyn FnMut(Range<i32>) -> Result<()> + Send>;
 
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
@@ -85,6 +89,8 @@ pub(crate) struct PartitionFetch {
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
     endless: Option<Endless>,
+    /// Told of the partitions that the topic has got.
+    on_more: Option<OnMore>,
     looked_after: Instant,
     position: i64,
     /// How long nothing came, only the time spent waiting counted.
@@ -108,6 +114,7 @@ impl PartitionFetch {
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
             endless: None,
+            on_more: None,
             looked_after: Instant::now(),
             position: 0,
             waited: Duration::ZERO,
@@ -130,6 +137,11 @@ impl PartitionFetch {
         PartitionFetch { endless, ..self }
     }
 
+    /// Tells of partitions that the topic gets while it is read.
+    pub(crate) fn on_more(self, on_more: Option<OnMore>) -> Self {
+        PartitionFetch { on_more, ..self }
+    }
+
     /// Looks from time to time whether the topic is still what it was.
     fn look_after(&mut self, endless: Endless) -> Result<()> {
         if self.looked_after.elapsed() < LOOK_AFTER.min(self.retry_timeout / 4) {
@@ -140,12 +152,18 @@ impl PartitionFetch {
         self.looked_after = Instant::now();
         match found {
             Err(reason) => Err(self.error(reason.to_owned())),
-            Ok(Some(partitions)) if partitions > endless.partitions => Err(self.error(format!(
-                "the topic has {partitions} partitions now and had {} when the query began; run \
-                 it again to read all of them",
-                endless.partitions
-            ))),
-            Ok(Some(_)) => {
+            Ok(Some(partitions)) => {
+                let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+                let more = endless.partitions..partitions;
+                if let Some(on_more) = &mut self.on_more
+                    && !more.is_empty()
+                {
+                    on_more(more)?;
+                    self.endless = Some(Endless {
+                        partitions,
+                        ..endless
+                    });
+                }
                 self.progress();
                 Ok(())
             }

@@ -18,12 +18,13 @@ use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::CheckKeys;
 use crate::record::OffsetRange;
-use crate::source::fetch::{Endless, PartitionFetch};
+use crate::source::fetch::{Endless, OnMore, PartitionFetch};
 use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
 use crate::source::same_topic::{Checked, SameTopic};
 use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
+use crate::table::own_error;
 
 /// The runs of a plan's scans of one topic; most plans run once.
 ///
@@ -268,11 +269,14 @@ impl Reading {
 }
 
 /// Everything that a reading thread needs.
+#[derive(Clone)]
 pub(crate) struct ScanTask {
     pub(crate) run: Arc<Run>,
     pub(crate) kafka_partition: i32,
     /// How many are read.
     pub(crate) partitions: usize,
+    /// It reads partitions too that the topic gets while it is read.
+    pub(crate) reads_more: bool,
     pub(crate) schema: SchemaRef,
     pub(crate) metrics: ScanMetrics,
     pub(crate) context: Arc<TaskContext>,
@@ -291,16 +295,47 @@ impl ScanTask {
     fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
         // One batch on its way while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
+        self.on_thread(move |task| {
+            let result = task.read(sender.clone());
+            // The receiver may be gone; then nobody wants to know.
+            let _ = sender.blocking_send(result.map(|()| None));
+        })?;
+        Ok(receiver)
+    }
+
+    fn on_thread(
+        self: Box<Self>,
+        read: impl FnOnce(&Self) + Send + 'static,
+    ) -> DataFusionResult<()> {
         let topic = &self.run.spec.table.topic;
         thread::Builder::new()
             .name(format!("kafka-scan-{topic}-{}", self.kafka_partition))
-            .spawn(move || {
-                let result = self.read(sender.clone());
-                // The receiver may be gone; then nobody wants to know.
-                let _ = sender.blocking_send(result.map(|()| None));
-            })
+            .spawn(move || read(&self))
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(receiver)
+        Ok(())
+    }
+
+    /// Reads partitions that the topic has got into the same stream, which ends
+    /// without them.
+    fn on_more(&self, sender: &mpsc::Sender<Message>) -> Option<OnMore> {
+        let (task, sender) = (self.reads_more.then(|| self.clone())?, sender.clone());
+        Some(Box::new(move |more| {
+            for kafka_partition in more {
+                let task = Box::new(ScanTask {
+                    kafka_partition,
+                    reads_more: false,
+                    ..task.clone()
+                });
+                let sender = sender.clone();
+                let begun = task.on_thread(move |task| {
+                    if let Err(error) = task.read(sender.clone()) {
+                        let _ = sender.blocking_send(Err(error));
+                    }
+                });
+                begun.map_err(own_error)?;
+            }
+            Ok(())
+        }))
     }
 
     fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
@@ -353,9 +388,10 @@ impl ScanTask {
             .of(topic_id)
             .cancelled_by(cancel)
             .endless(table.endless.then(|| Endless {
-                partitions: spec.held.len(),
+                partitions: i32::try_from(spec.held.len()).unwrap_or(i32::MAX),
                 poll: table.options.batch_time,
-            })),
+            }))
+            .on_more(self.on_more(&sender)),
             output: ChannelOutput {
                 same_topic: &same_topic,
                 sender,
