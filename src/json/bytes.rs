@@ -15,6 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::column::{Column, Found, take, text};
 use super::error::{DecodeError, found};
+use super::marked::Marked;
 use super::scan::{Kind, Scanner, Value};
 use super::text::unescape;
 
@@ -26,6 +27,23 @@ struct Bytes {
 }
 
 impl Bytes {
+    /// Adds the value that is so long and at the start of these bytes.
+    #[inline]
+    fn append_start(&mut self, bytes: &[u8], length: usize) {
+        match bytes.first_chunk::<16>() {
+            // To copy a little too much costs less than to copy what may be of any length.
+            Some(chunk) if length <= chunk.len() => {
+                let end = self.data.len() + length;
+                self.data.extend_from_slice(chunk);
+                self.data.truncate(end);
+            }
+            _ => self
+                .data
+                .extend_from_slice(bytes.get(..length).unwrap_or_default()),
+        }
+        self.end_value();
+    }
+
     fn end_value(&mut self) {
         self.ends.append(self.data.len());
     }
@@ -62,6 +80,7 @@ impl Default for Ends {
 }
 
 impl Ends {
+    #[inline]
     pub(super) fn append(&mut self, end: usize) {
         self.ends.push(end);
         self.nulls.append_non_null();
@@ -108,22 +127,26 @@ impl StringColumn {
 
 impl Column for StringColumn {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        let value = scanner.value()?;
         let data = &mut self.bytes.data;
-        if let Some(text) = scanner.plain_string() {
-            data.extend_from_slice(text.as_bytes());
-        } else {
-            let value = scanner.value()?;
-            match value.kind() {
-                Kind::String { .. } => {
-                    unescape(value.quoted(), |part| {
-                        data.extend_from_slice(part.as_bytes())
-                    });
-                }
-                _ => data.extend_from_slice(value.raw().as_bytes()),
+        match value.kind() {
+            Kind::String { .. } => {
+                unescape(value.quoted(), |part| {
+                    data.extend_from_slice(part.as_bytes())
+                });
             }
+            _ => data.extend_from_slice(value.raw().as_bytes()),
         }
         self.bytes.end_value();
         Ok(())
+    }
+
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let Some(end) = document.string(at) else {
+            return self.read_at(document, at);
+        };
+        self.bytes.append_start(document.rest(at + 1), end - at - 2);
+        Some(end)
     }
 
     fn append_null(&mut self) {

@@ -3,16 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, NullArray, NullBufferBuilder, PrimitiveArray,
-};
-use arrow::buffer::ScalarBuffer;
+use arrow::array::{ArrayRef, BooleanArray, NullArray, NullBufferBuilder, PrimitiveArray};
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 use arrow::error::ArrowError;
 use half::f16;
 
 use super::bytes::{BinaryColumn, FixedSizeBinaryColumn, StringColumn};
 use super::error::{DecodeError, found};
+use super::marked::Marked;
 use super::nested;
 use super::number::{Wide, integer, scaled, short_decimal, short_float};
 use super::scan::{Kind, Scanner, Value, is_number};
@@ -29,6 +28,21 @@ use super::types::{DecodeOptions, digits};
 pub(super) trait Column: Send + Sync {
     /// Adds the value that the scanner stands before, which is not null.
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError>;
+
+    /// The same for a value at a position, quickly and without saying what is
+    /// wrong; returns where the value ends.
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        self.read_at(document, at)
+    }
+
+    /// What `walk` does with a value that is not as simple as most are.
+    #[cold]
+    fn read_at(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let mut scanner = document.scanner(at);
+        self.read(&mut scanner).ok()?;
+        Some(scanner.position())
+    }
+
     fn append_null(&mut self);
     fn truncate(&mut self, len: usize);
     /// Takes what was added as an array.
@@ -46,7 +60,7 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
     Some(match data_type {
         DataType::Null => Box::new(NullColumn { len: 0 }),
         DataType::Boolean => Box::new(BooleanColumn {
-            values: BooleanBufferBuilder::new(0),
+            values: Vec::new(),
             nulls: NullBufferBuilder::new(0),
             coerce,
         }),
@@ -218,21 +232,21 @@ where
     Q: Fn(&[u8]) -> Option<(T::Native, usize)> + Send + Sync,
 {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
-        let parsed = match (self.quick)(scanner.rest()) {
-            Some((parsed, bytes)) => {
-                scanner.advance(bytes);
-                parsed
-            }
-            None => {
-                let value = scanner.value()?;
-                (self.parse)(&value).map_err(|found| {
-                    DecodeError::mismatch(value.position(), &self.data_type, found)
-                })?
-            }
-        };
+        let value = scanner.value()?;
+        let parsed = (self.parse)(&value)
+            .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
         self.values.push(parsed);
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let Some((parsed, length)) = (self.quick)(document.rest(at)) else {
+            return self.read_at(document, at);
+        };
+        self.values.push(parsed);
+        self.nulls.append_non_null();
+        Some(at + length)
     }
 
     fn append_null(&mut self) {
@@ -474,7 +488,7 @@ impl Column for NullColumn {
 }
 
 struct BooleanColumn {
-    values: BooleanBufferBuilder,
+    values: Vec<bool>,
     nulls: NullBufferBuilder,
     coerce: bool,
 }
@@ -493,13 +507,22 @@ impl Column for BooleanColumn {
         };
         let boolean = found
             .map_err(|found| DecodeError::mismatch(value.position(), &DataType::Boolean, found))?;
-        self.values.append(boolean);
+        self.values.push(boolean);
         self.nulls.append_non_null();
         Ok(())
     }
 
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let Some((boolean, end)) = document.boolean(at) else {
+            return self.read_at(document, at);
+        };
+        self.values.push(boolean);
+        self.nulls.append_non_null();
+        Some(end)
+    }
+
     fn append_null(&mut self) {
-        self.values.append(false);
+        self.values.push(false);
         self.nulls.append_null();
     }
 
@@ -510,6 +533,7 @@ impl Column for BooleanColumn {
 
     fn finish(&mut self) -> Result<ArrayRef, ArrowError> {
         let nulls = self.nulls.finish();
-        Ok(Arc::new(BooleanArray::new(self.values.finish(), nulls)))
+        let values = BooleanBuffer::from(take(&mut self.values));
+        Ok(Arc::new(BooleanArray::new(values, nulls)))
     }
 }

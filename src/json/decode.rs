@@ -7,8 +7,10 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
 use super::error::{DecodeError, DecodeErrorKind};
+use super::marked::Marked;
+use super::marks::Marks;
 use super::nested::{Child, ObjectColumns};
-use super::scan::{Kind, Scanner, document, utf8};
+use super::scan::{Kind, document};
 use super::types::{DecodeOptions, UnsupportedType, check_type};
 
 /// Decodes JSON objects, one row each, into one array per field.
@@ -29,6 +31,7 @@ use super::types::{DecodeOptions, UnsupportedType, check_type};
 /// ```
 pub struct RowDecoder {
     object: ObjectColumns,
+    marks: Marks,
     rows: usize,
 }
 
@@ -42,6 +45,7 @@ impl RowDecoder {
         let object = ObjectColumns::new(fields, options);
         Ok(Self {
             object: object.ok_or_else(|| unsupported("", &DataType::Struct(fields.clone())))?,
+            marks: Marks::default(),
             rows: 0,
         })
     }
@@ -63,8 +67,7 @@ impl RowDecoder {
     }
 
     fn append_object(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let mut scanner = Scanner::new(utf8(payload)?);
-        if self.object.read(&mut scanner).is_ok() && scanner.end().is_ok() {
+        if self.walk(payload).is_some() {
             return Ok(());
         }
         self.object.truncate(self.rows);
@@ -75,6 +78,12 @@ impl RowDecoder {
             return Err(DecodeError::new(value.position(), kind));
         }
         self.object.read(&mut value.scanner())
+    }
+
+    fn walk(&mut self, payload: &[u8]) -> Option<()> {
+        let document = Marked::new(payload, &mut self.marks)?;
+        let end = self.object.walk(&document, document.space(0))?;
+        document.ends(end).then_some(())
     }
 
     /// Adds a row that is NULL in all columns, also in those that are declared
@@ -131,6 +140,7 @@ impl fmt::Debug for RowDecoder {
 pub struct ValueDecoder {
     field: Field,
     child: Child,
+    marks: Marks,
     rows: usize,
 }
 
@@ -145,6 +155,7 @@ impl ValueDecoder {
         Ok(Self {
             child: child.ok_or_else(|| unsupported(field.name(), field.data_type()))?,
             field: field.clone(),
+            marks: Marks::default(),
             rows: 0,
         })
     }
@@ -165,14 +176,19 @@ impl ValueDecoder {
     }
 
     fn append_value(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let mut scanner = Scanner::new(utf8(payload)?);
-        if self.child.read(&mut scanner).is_ok() && scanner.end().is_ok() {
+        if self.walk(payload).is_some() {
             return Ok(());
         }
         self.child.truncate(self.rows);
         self.child
             .read(&mut document(payload)?.scanner())
             .map_err(|error| error.in_field(self.field.name()))
+    }
+
+    fn walk(&mut self, payload: &[u8]) -> Option<()> {
+        let document = Marked::new(payload, &mut self.marks)?;
+        let end = self.child.walk(&document, document.space(0))?;
+        document.ends(end).then_some(())
     }
 
     /// Adds a NULL, also where the column is declared NOT NULL.

@@ -49,6 +49,8 @@ mod decode;
 mod encode;
 mod error;
 mod infer;
+mod marked;
+mod marks;
 mod nested;
 mod number;
 mod object;

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use super::bytes::Ends;
 use super::column::{self, BoxColumn, Column};
 use super::error::{DecodeError, DecodeErrorKind, found};
+use super::marked::Marked;
 use super::object::{ObjectReader, Slots, entries};
 use super::scan::{Scanner, Token};
 use super::types::{DecodeOptions, map_fields};
@@ -67,6 +68,8 @@ pub(super) struct Child {
     nullable: bool,
     data_type: DataType,
     column: BoxColumn,
+    /// The one of the objects walked through in which it was last filled.
+    row: u64,
 }
 
 impl Child {
@@ -75,11 +78,11 @@ impl Child {
             nullable: field.is_nullable(),
             data_type: field.data_type().clone(),
             column: column::new(field.data_type(), options)?,
+            row: 0,
         })
     }
 
     /// Reads the value that comes next.
-    #[inline]
     pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if scanner.next() == Some(b'n') {
             let position = scanner.position();
@@ -87,6 +90,22 @@ impl Child {
             return self.append_missing(position);
         }
         self.column.read(scanner)
+    }
+
+    /// The same, quickly, for the value at this position.
+    #[inline]
+    pub(super) fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        if document.byte(at) == Some(b'n') {
+            return self.walk_null(document, at);
+        }
+        self.column.walk(document, at)
+    }
+
+    #[inline(never)]
+    fn walk_null(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let end = document.null(at)?;
+        self.append_missing(at).ok()?;
+        Some(end)
     }
 
     /// Adds the NULL of a value that is null, or should have been at `position`.
@@ -118,9 +137,8 @@ pub(super) struct ObjectColumns {
     reader: ObjectReader,
     fields: Fields,
     children: Vec<Child>,
-    /// The object in which a field was last filled.
-    filled: Vec<u64>,
-    object: u64,
+    /// The number of objects that were walked through.
+    row: u64,
 }
 
 impl ObjectColumns {
@@ -132,8 +150,7 @@ impl ObjectColumns {
                 .iter()
                 .map(|field| Child::new(field, options))
                 .collect::<Option<_>>()?,
-            filled: vec![0; fields.len()],
-            object: 0,
+            row: 0,
         })
     }
 
@@ -141,47 +158,44 @@ impl ObjectColumns {
         &self.fields
     }
 
-    /// Reads the object that comes next as one row.
-    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
-        match scanner.is_careful() {
-            false => self.read_through(scanner),
-            true => self.read_noting(scanner),
+    /// Reads the object at this position as one row, each value straight into its
+    /// column when it comes, and returns where it ends: for objects of which no two
+    /// properties fill the same field.
+    pub(super) fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        if document.byte(at) != Some(b'{') {
+            return None;
         }
-    }
-
-    /// Reads each value when it comes, straight into its column: for objects of
-    /// which no two properties fill the same field. Fails for others.
-    fn read_through(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
-        let position = scanner.position();
-        self.object += 1;
+        let document = document.within()?;
+        self.row += 1;
         let mut left = self.children.len();
-        let (children, filled, object) = (&mut self.children, &mut self.filled, self.object);
-        self.reader
-            .read(scanner, |targets, scanner| match targets {
-                [] => Ok(scanner.skip().map(|_| ())?),
-                [target] => match (children.get_mut(target.field), filled.get_mut(target.field)) {
-                    (Some(child), Some(filled)) if *filled != object => {
-                        *filled = object;
-                        left -= 1;
-                        child.read(scanner)
+        let (children, row) = (&mut self.children, self.row);
+        let end = self
+            .reader
+            .walk(&document, at + 1, |targets, value| match targets {
+                [] => document.skip(value),
+                [target] => {
+                    let child = children.get_mut(target.field)?;
+                    if child.row == row {
+                        return None;
                     }
-                    _ => Err(ambiguous(scanner)),
-                },
-                _ => Err(ambiguous(scanner)),
+                    child.row = row;
+                    left -= 1;
+                    child.walk(&document, value)
+                }
+                _ => None,
             })?;
         if left > 0 {
-            for (child, filled) in self.children.iter_mut().zip(&self.filled) {
-                if *filled != self.object {
-                    child.append_missing(position)?;
-                }
+            let missing = self.children.iter_mut().filter(|child| child.row != row);
+            for child in missing {
+                child.append_missing(at).ok()?;
             }
         }
-        Ok(())
+        Some(end)
     }
 
-    /// Notes where the values lie, so that later ones may take the place of
-    /// earlier ones, before any is read.
-    fn read_noting(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    /// Reads the object that comes next as one row. Notes where all the values lie
+    /// before any is read, so that later ones may take the place of earlier ones.
+    pub(super) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let position = scanner.position();
         let mut slots = Slots::new(self.children.len());
         self.reader.read(scanner, |targets, scanner| {
@@ -216,13 +230,6 @@ impl ObjectColumns {
     }
 }
 
-/// The object is read once more, carefully, and nobody sees this error.
-#[cold]
-fn ambiguous(scanner: &Scanner<'_>) -> DecodeError {
-    let kind = DecodeErrorKind::InvalidJson("several properties fill a field");
-    DecodeError::new(scanner.position(), kind)
-}
-
 struct StructColumn {
     object: ObjectColumns,
     nulls: NullBufferBuilder,
@@ -237,6 +244,12 @@ impl Column for StructColumn {
         self.object.read(scanner)?;
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        let end = self.object.walk(document, at)?;
+        self.nulls.append_non_null();
+        Some(end)
     }
 
     fn append_null(&mut self) {
@@ -333,6 +346,32 @@ impl Column for ListColumn {
         self.len += index;
         self.ends.append(self.len);
         Ok(())
+    }
+
+    fn walk(&mut self, document: &Marked<'_>, mut at: usize) -> Option<usize> {
+        if document.byte(at) != Some(b'[') {
+            return None;
+        }
+        let document = document.within()?;
+        let mut items = 0;
+        at = document.space(at + 1);
+        if document.byte(at) != Some(b']') {
+            loop {
+                at = document.space(self.item.walk(&document, at)?);
+                items += 1;
+                if document.byte(at) != Some(b',') {
+                    break;
+                }
+                at = document.space(at + 1);
+            }
+        }
+        let fits = self.size().is_none_or(|size| size == items);
+        if document.byte(at) != Some(b']') || !fits {
+            return None;
+        }
+        self.len += items;
+        self.ends.append(self.len);
+        Some(at + 1)
     }
 
     fn append_null(&mut self) {
@@ -449,6 +488,10 @@ struct DictionaryColumn {
 impl Column for DictionaryColumn {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         self.values.read(scanner)
+    }
+
+    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+        self.values.walk(document, at)
     }
 
     fn append_null(&mut self) {

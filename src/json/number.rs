@@ -3,6 +3,7 @@
 use arrow::datatypes::i256;
 
 use super::error::found;
+use super::text::leading_digits;
 
 /// What decimals are held in: wide integers that can be built from digits.
 pub(super) trait Wide: Copy + Default {
@@ -126,8 +127,22 @@ fn saturating(integer: &str) -> i64 {
 
 /// The value of a run of digits behind those of `value`, and how many they are;
 /// of more than [`SHORT`] in all, the value is wrong.
-#[inline]
-pub(super) fn digit_run(bytes: &[u8], mut value: u64) -> (u64, usize) {
+#[inline(always)]
+pub(super) fn digit_run(bytes: &[u8], value: u64) -> (u64, usize) {
+    match bytes.first_chunk().map(|word| leading_digits(*word)) {
+        Some((digits, count)) if count < 8 => {
+            let factor = power_of_ten(count).unwrap_or_default();
+            // In two steps, as all of them are to be shifted out if there are none.
+            let half = 4 * (8 - count);
+            let digits = eight_digits(digits << half << half);
+            (value.wrapping_mul(factor).wrapping_add(digits), count)
+        }
+        _ => many_digits(bytes, value),
+    }
+}
+
+#[inline(never)]
+fn many_digits(bytes: &[u8], mut value: u64) -> (u64, usize) {
     let mut count = 0;
     for byte in bytes {
         let digit = byte.wrapping_sub(b'0');
@@ -138,6 +153,17 @@ pub(super) fn digit_run(bytes: &[u8], mut value: u64) -> (u64, usize) {
         count += 1;
     }
     (value, count)
+}
+
+/// The value of eight digits, one byte each, the first one lowest.
+#[inline]
+fn eight_digits(digits: u64) -> u64 {
+    const PAIR: u64 = 0x0000_00FF_0000_00FF;
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
+    // 100 and 1 000 000 for one half, 1 and 10 000 for the other.
+    let high = (pairs & PAIR).wrapping_mul(0x000F_4240_0000_0064);
+    let low = (pairs >> 16 & PAIR).wrapping_mul(0x0000_2710_0000_0001);
+    high.wrapping_add(low) >> 32
 }
 
 /// So many digits fit into a machine word, whatever they are.
@@ -155,7 +181,7 @@ struct Short {
     length: usize,
 }
 
-#[inline]
+#[inline(always)]
 fn short(bytes: &[u8]) -> Option<Short> {
     let (negative, unsigned) = match bytes {
         [b'-', rest @ ..] => (true, rest),
@@ -214,8 +240,31 @@ pub(super) fn short_float(bytes: &[u8]) -> Option<(f64, usize)> {
     Some((if short.negative { -value } else { value }, short.length))
 }
 
+#[inline]
 pub(super) fn power_of_ten(exponent: usize) -> Option<u64> {
-    10_u64.checked_pow(u32::try_from(exponent).ok()?)
+    const POWERS: [u64; 20] = [
+        1,
+        10,
+        100,
+        1_000,
+        10_000,
+        100_000,
+        1_000_000,
+        10_000_000,
+        100_000_000,
+        1_000_000_000,
+        10_000_000_000,
+        100_000_000_000,
+        1_000_000_000_000,
+        10_000_000_000_000,
+        100_000_000_000_000,
+        1_000_000_000_000_000,
+        10_000_000_000_000_000,
+        100_000_000_000_000_000,
+        1_000_000_000_000_000_000,
+        10_000_000_000_000_000_000,
+    ];
+    POWERS.get(exponent).copied()
 }
 
 /// The value of a JSON number that is an integer, however it is written.

@@ -6,39 +6,108 @@ use arrow::datatypes::Fields;
 use hashbrown::HashMap;
 
 use super::error::DecodeError;
+use super::marked::Marked;
 use super::scan::{Invalid, Scanner, Token};
 use super::types::NameMatching;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
-/// How many distinct property names are remembered beyond those of the schema.
+/// How many spellings of names are remembered beyond the fields of the schema.
 const MAX_UNKNOWN: usize = 1024;
-/// How long a remembered name may be, in bytes.
-const MAX_NAME: usize = 256;
+/// How long a remembered spelling may be, in bytes.
+const MAX_SPELLING: usize = 256;
 
 /// Goes through objects and says which fields their properties fill.
 ///
-/// Objects of one topic mostly have the same properties in the same order. So
-/// every name met is remembered together with the fields that it fills and the
-/// name that followed it last time: where the guess is right, a property costs
-/// one comparison of bytes.
+/// Objects of one topic mostly have the same properties in the same order and
+/// spelling. So whatever stood between two values is remembered together with
+/// the fields that the second one fills and what came behind that last time:
+/// where the guess is right, a property costs one comparison of bytes.
 #[derive(Debug)]
 pub(super) struct ObjectReader {
     names: Vec<String>,
     matching: NameMatching,
     fields_by_folded_name: Map<String, Vec<usize>>,
     known: Vec<Known>,
-    known_by_name: Map<Box<str>, usize>,
+    known_by_spelling: Map<Box<[u8]>, usize>,
     first: usize,
 }
 
-/// A property name as it stands in payloads.
+/// Stands for none of the known.
+const UNKNOWN: usize = usize::MAX;
+
+/// A property as it stands in payloads.
 #[derive(Debug)]
 struct Known {
-    /// With its quotes and escapes, and the colon behind it.
-    prefix: Box<[u8]>,
+    /// From the end of what is before it, a comma included, to its value.
+    spelling: Box<[u8]>,
+    start: Start,
     targets: Vec<Target>,
     next: usize,
+}
+
+impl Known {
+    /// How long it is, if it is what these bytes start with.
+    #[inline]
+    fn length_at(&self, bytes: &[u8]) -> Option<usize> {
+        let length = self.spelling.len();
+        let end = || {
+            let here = bytes
+                .get(..length)
+                .and_then(|here| here.last_chunk::<START>());
+            here == self.spelling.last_chunk()
+        };
+        let same = match bytes.first_chunk() {
+            Some(chunk) if length <= START => self.start.is_in(*chunk),
+            Some(chunk) if length <= 2 * START => self.start.is_in(*chunk) && end(),
+            _ => bytes.starts_with(&self.spelling),
+        };
+        same.then_some(length)
+    }
+}
+
+/// How many bytes are compared at once.
+const START: usize = 16;
+
+/// Up to [`START`] bytes, to be compared in one step whatever their number is.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    bytes: u128,
+    mask: u128,
+}
+
+impl Start {
+    fn of(spelling: &[u8]) -> Self {
+        let fill = |byte: fn(u8) -> u8| {
+            let bytes = spelling.iter().take(START).rev();
+            bytes.fold(0, |all, next| all << 8 | u128::from(byte(*next)))
+        };
+        Self {
+            bytes: fill(|byte| byte),
+            mask: fill(|_| u8::MAX),
+        }
+    }
+
+    #[inline]
+    fn is_in(self, chunk: [u8; START]) -> bool {
+        (u128::from_le_bytes(chunk) ^ self.bytes) & self.mask == 0
+    }
+}
+
+/// What is before a property in its object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Previous {
+    Nothing,
+    Known(usize),
+    Forgotten,
+}
+
+/// What is met in an object: its end, or the value of a property.
+enum Met {
+    End(usize),
+    Known(usize, usize),
+    /// There are too many spellings: this one's fields are found and forgotten.
+    Forgotten(Vec<Target>, usize),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,70 +131,117 @@ impl ObjectReader {
             matching,
             fields_by_folded_name,
             known: Vec::new(),
-            known_by_name: Map::default(),
-            first: 0,
+            known_by_spelling: Map::default(),
+            first: UNKNOWN,
         }
     }
 
     /// Reads an object: hands out the fields that each property fills with the
     /// scanner before its value, which `take` reads or skips.
-    #[inline]
     pub(super) fn read<'a>(
-        &mut self,
+        &self,
         scanner: &mut Scanner<'a>,
         mut take: impl FnMut(&[Target], &mut Scanner<'a>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         scanner.open_object()?;
-        let mut previous = None;
-        let mut guess = self.first;
         let mut first = true;
         while scanner.more_properties(first)? {
             first = false;
-            scanner.next();
-            let guessed = match self.known.get(guess) {
-                Some(known) => scanner.take_text(&known.prefix),
-                None => false,
-            };
-            if !guessed {
-                let name = scanner.property()?;
-                scanner.colon()?;
-                let Some(index) = self.look_up(scanner, name) else {
-                    // Too many names: this one is resolved and forgotten.
-                    let targets = self.targets(scanner, name);
-                    take(&targets, scanner)?;
-                    continue;
-                };
-                match previous.and_then(|previous| self.known.get_mut::<usize>(previous)) {
-                    Some(known) => known.next = index,
-                    None => self.first = index,
-                }
-                guess = index;
-            }
-            previous = Some(guess);
-            if let Some(known) = self.known.get(guess) {
-                take(&known.targets, scanner)?;
-                guess = known.next;
-            }
+            let name = scanner.property()?;
+            scanner.colon()?;
+            take(&self.targets(scanner, name), scanner)?;
         }
         Ok(())
     }
 
-    /// The known name that this token is, which it becomes if there is room.
-    fn look_up(&mut self, scanner: &Scanner<'_>, name: Token) -> Option<usize> {
-        let quoted = scanner.resolve(name).raw();
-        if let Some(index) = self.known_by_name.get(quoted) {
+    /// Goes quickly through an object, from behind its opening bracket, and returns
+    /// where it ends: `take` gets the fields that each property fills and where its
+    /// value stands, and returns where that ends.
+    #[inline]
+    pub(super) fn walk(
+        &mut self,
+        document: &Marked<'_>,
+        mut at: usize,
+        mut take: impl FnMut(&[Target], usize) -> Option<usize>,
+    ) -> Option<usize> {
+        let mut previous = Previous::Nothing;
+        let mut guess = self.first;
+        let mut forgotten = Vec::new();
+        loop {
+            let guessed = self.known.get(guess);
+            let length = guessed.and_then(|known| known.length_at(document.rest(at)));
+            let (here, value) = match length {
+                Some(length) => (Previous::Known(guess), document.space(at + length)),
+                None if document.byte(at) == Some(b'}') => return Some(at + 1),
+                None => match self.meet(document, at, previous)? {
+                    Met::End(end) => return Some(end),
+                    Met::Known(index, value) => (Previous::Known(index), value),
+                    Met::Forgotten(targets, value) => {
+                        forgotten = targets;
+                        (Previous::Forgotten, value)
+                    }
+                },
+            };
+            let targets;
+            (targets, guess) = match here {
+                Previous::Known(index) => {
+                    let known = self.known.get(index)?;
+                    (&known.targets, known.next)
+                }
+                _ => (&forgotten, UNKNOWN),
+            };
+            at = take(targets, value)?;
+            previous = here;
+        }
+    }
+
+    /// What is there where something else was guessed.
+    #[cold]
+    fn meet(&mut self, document: &Marked<'_>, at: usize, previous: Previous) -> Option<Met> {
+        let mut scanner = document.scanner(at);
+        let first = previous == Previous::Nothing;
+        if !scanner.more_properties(first).ok()? {
+            return Some(Met::End(scanner.position()));
+        }
+        let name = scanner.property().ok()?;
+        scanner.colon().ok()?;
+        scanner.next();
+        let value = scanner.position();
+        let known = self.look_up(&scanner, at, name);
+        // A spelling is only guessed where it stood, behind a value or not: whether
+        // it needs a comma was seen then.
+        let guess = match previous {
+            Previous::Nothing => Some(&mut self.first),
+            Previous::Known(index) => self.known.get_mut(index).map(|known| &mut known.next),
+            Previous::Forgotten => None,
+        };
+        if let Some(guess) = guess {
+            *guess = known.unwrap_or(UNKNOWN);
+        }
+        Some(match known {
+            Some(index) => Met::Known(index, value),
+            None => Met::Forgotten(self.targets(&scanner, name), value),
+        })
+    }
+
+    /// The known property that is spelled like the text from `start` to the scanner,
+    /// which this one becomes if there is room.
+    fn look_up(&mut self, scanner: &Scanner<'_>, start: usize, name: Token) -> Option<usize> {
+        let spelling = scanner.since(start);
+        if let Some(index) = self.known_by_spelling.get(spelling) {
             return Some(*index);
         }
         let index = self.known.len();
-        if index >= MAX_UNKNOWN + self.names.len() || quoted.len() > MAX_NAME {
+        if index >= MAX_UNKNOWN + self.names.len() || spelling.len() > MAX_SPELLING {
             return None;
         }
         self.known.push(Known {
-            prefix: [quoted.as_bytes(), b":"].concat().into(),
+            start: Start::of(spelling),
+            spelling: spelling.into(),
             targets: self.targets(scanner, name),
-            next: index + 1,
+            next: UNKNOWN,
         });
-        self.known_by_name.insert(quoted.into(), index);
+        self.known_by_spelling.insert(spelling.into(), index);
         Some(index)
     }
 

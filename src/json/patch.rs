@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 
 use super::error::{DecodeError, DecodeErrorKind, EncodeError};
 use super::object::{ObjectReader, Target};
-use super::scan::{Scanner, document, utf8};
+use super::scan::{Scanner, document};
 use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
 use super::writer::{Column, property_name};
 
@@ -173,7 +173,7 @@ impl PatchWriter<'_> {
     }
 
     fn properties<'a>(&self, object: &'a [u8]) -> Result<Vec<Property<'a>>, DecodeError> {
-        let mut scanner = Scanner::new(utf8(object)?);
+        let mut scanner = Scanner::of_document(object)?;
         if scanner.next() != Some(b'{') {
             let value = document(object)?;
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::error::{DecodeError, DecodeErrorKind, found};
-use super::text::{hex, plain_prefix, unescape};
+use super::text::{count_digits, hex, plain_prefix, unescape};
 
 /// How deep objects and arrays may be nested; the width of the scanner's stack.
 const MAX_DEPTH: u32 = u128::BITS;
@@ -121,7 +121,7 @@ impl Token {
 /// A value of a document that has been scanned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Value<'a> {
-    document: &'a str,
+    document: &'a [u8],
     token: Token,
 }
 
@@ -136,13 +136,18 @@ impl<'a> Value<'a> {
 
     /// The value as it stands in the document.
     pub(super) fn raw(&self) -> &'a str {
-        self.document.get(self.token.span()).unwrap_or_default()
+        self.part(self.token.span())
     }
 
     /// What stands between the quotes of a string.
     pub(super) fn quoted(&self) -> &'a str {
         let Range { start, end } = self.token.span();
-        self.document.get(start + 1..end - 1).unwrap_or_default()
+        self.part(start + 1..end - 1)
+    }
+
+    fn part(&self, span: Range<usize>) -> &'a str {
+        // The document was checked: this never fails.
+        std::str::from_utf8(self.document.get(span).unwrap_or_default()).unwrap_or_default()
     }
 
     /// The text of a string.
@@ -164,28 +169,13 @@ impl<'a> Value<'a> {
             text: self.document,
             position: self.position(),
             depth: 0,
-            careful: true,
         }
     }
 }
 
-/// Checks that a payload is text.
-pub(super) fn utf8(payload: &[u8]) -> Result<&str, DecodeError> {
-    if payload.is_empty() {
-        return Err(DecodeError::new(0, DecodeErrorKind::Empty));
-    }
-    if u32::try_from(payload.len()).is_err() {
-        let what = "it is larger than 4 GiB";
-        return Err(DecodeError::new(0, DecodeErrorKind::InvalidJson(what)));
-    }
-    std::str::from_utf8(payload)
-        .map_err(|error| DecodeError::new(error.valid_up_to(), DecodeErrorKind::InvalidUtf8))
-}
-
 /// Scans a payload that is one JSON value of any kind.
 pub(super) fn document(payload: &[u8]) -> Result<Value<'_>, DecodeError> {
-    let text = utf8(payload)?;
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::of_document(payload)?;
     let value = scanner.value()?;
     scanner.end()?;
     Ok(value)
@@ -193,33 +183,46 @@ pub(super) fn document(payload: &[u8]) -> Result<Value<'_>, DecodeError> {
 
 /// Whether a text is a JSON number and nothing else.
 pub(super) fn is_number(text: &str) -> bool {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::within(text.as_bytes(), 0, 0);
     scanner.number().is_ok() && scanner.position == text.len()
 }
 
 /// A position in a text.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
-    text: &'a str,
+    /// Known to be UTF-8.
+    text: &'a [u8],
     position: usize,
     /// How many objects and arrays are open.
     depth: u32,
-    careful: bool,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    /// Stands within a text that is known to be UTF-8, in so many objects and arrays.
+    pub(super) fn within(text: &'a [u8], position: usize, depth: u32) -> Self {
         Self {
             text,
-            position: 0,
-            depth: 0,
-            careful: false,
+            position,
+            depth,
         }
     }
 
-    /// Whether what is read was found not to be as simple as most documents are.
-    pub(super) fn is_careful(&self) -> bool {
-        self.careful
+    /// Stands at the start of a payload, which is checked to be text.
+    pub(super) fn of_document(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        if payload.is_empty() {
+            return Err(DecodeError::new(0, DecodeErrorKind::Empty));
+        }
+        if u32::try_from(payload.len()).is_err() {
+            let what = "it is larger than 4 GiB";
+            return Err(DecodeError::new(0, DecodeErrorKind::InvalidJson(what)));
+        }
+        match std::str::from_utf8(payload) {
+            Ok(text) => Ok(Self::within(text.as_bytes(), 0, 0)),
+            Err(error) => {
+                let kind = DecodeErrorKind::InvalidUtf8;
+                Err(DecodeError::new(error.valid_up_to(), kind))
+            }
+        }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -236,14 +239,17 @@ impl<'a> Scanner<'a> {
     /// What was not scanned yet.
     #[inline]
     pub(super) fn rest(&self) -> &'a [u8] {
-        self.text
-            .as_bytes()
-            .get(self.position..)
-            .unwrap_or_default()
+        self.text.get(self.position..).unwrap_or_default()
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.position).copied()
+        self.text.get(self.position).copied()
+    }
+
+    /// The part of the text from `start` to here.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.text.get(start..self.position).unwrap_or_default()
     }
 
     #[cold]
@@ -290,16 +296,6 @@ impl<'a> Scanner<'a> {
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let taken = self.next() == Some(byte);
         self.position += usize::from(taken);
-        taken
-    }
-
-    /// Takes exactly this text if it comes next.
-    #[inline]
-    pub(super) fn take_text(&mut self, text: &[u8]) -> bool {
-        let taken = self.rest().starts_with(text);
-        if taken {
-            self.position += text.len();
-        }
         taken
     }
 
@@ -459,28 +455,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes a string without escapes, if one comes next.
-    #[inline]
-    pub(super) fn plain_string(&mut self) -> Option<&'a str> {
-        let (quote, rest) = self.rest().split_first()?;
-        if *quote != b'"' {
-            return None;
-        }
-        let length = plain_prefix(rest);
-        if rest.get(length) != Some(&b'"') {
-            return None;
-        }
-        let start = self.position + 1;
-        self.position = start + length + 1;
-        self.text.get(start..start + length)
-    }
-
-    /// Takes so many bytes, which somebody has found to be a value.
-    #[inline]
-    pub(super) fn advance(&mut self, bytes: usize) {
-        self.position += bytes;
-    }
-
     fn scalar(&mut self) -> Result<Kind, Invalid> {
         match self.peek() {
             Some(b'"') => self.string(),
@@ -504,11 +478,10 @@ impl<'a> Scanner<'a> {
         if self.peek() == Some(b'-') {
             self.position += 1;
         }
-        match self.peek() {
-            Some(b'0') => self.position += 1,
-            _ => self.digits()?,
-        }
-        if let Some(b'0'..=b'9') = self.peek() {
+        let start = self.position;
+        self.digits()?;
+        if self.position > start + 1 && self.text.get(start) == Some(&b'0') {
+            self.position = start + 1;
             return Err(self.invalid(What::LeadingZero));
         }
         let mut integer = true;
@@ -529,11 +502,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn digits(&mut self) -> Result<(), Invalid> {
-        let rest = self.rest();
-        let digits = rest
-            .iter()
-            .position(|byte| !byte.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let digits = count_digits(self.rest());
         if digits == 0 {
             return Err(self.invalid(What::Digit));
         }

@@ -192,38 +192,20 @@ pub(super) fn parse_timestamp(text: &str, unit: TimeUnit, zone: &Zone) -> Result
 /// [`parse_timestamp`] has to be asked.
 #[inline]
 pub(super) fn short_timestamp(bytes: &[u8], unit: TimeUnit) -> Option<(i64, usize)> {
-    let [
-        b'"',
-        y0,
-        y1,
-        y2,
-        y3,
-        b'-',
-        m0,
-        m1,
-        b'-',
-        d0,
-        d1,
-        b'T',
-        rest @ ..,
-    ] = bytes
-    else {
+    let [b'"', text @ ..] = bytes else {
         return None;
     };
-    let [h0, h1, b':', n0, n1, b':', s0, s1, rest @ ..] = rest else {
-        return None;
-    };
-    let pair = |tens: &u8, ones: &u8| {
-        let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-        (tens <= 9 && ones <= 9).then(|| i64::from(tens * 10 + ones))
-    };
-    let year = pair(y0, y1)? * 100 + pair(y2, y3)?;
-    let (month, day) = (pair(m0, m1)?, pair(d0, d1)?);
-    let (hours, minutes, seconds) = (pair(h0, h1)?, pair(n0, n1)?, pair(s0, s1)?);
+    let date = fixed_digits(text, b"0000-00-")?;
+    let time = fixed_digits(text.get(11..)?, b"00:00:00")?;
+    let day_and_hour = fixed_digits(text.get(8..)?, b"00T00:00")?;
+    let year = date.pair(0) * 100 + date.pair(2);
+    let (month, day) = (date.pair(5), day_and_hour.pair(0));
+    let (hours, minutes, seconds) = (time.pair(0), time.pair(3), time.pair(6));
     let is_date = (1..=12).contains(&month) && day >= 1 && day <= days_in_month(year, month);
     if !is_date || hours > 23 || minutes > 59 || seconds > 59 {
         return None;
     }
+    let rest = text.get(19..)?;
     let (fraction, places, rest) = match rest {
         [b'.', rest @ ..] => {
             let (fraction, places) = digit_run(rest, 0);
@@ -242,6 +224,33 @@ pub(super) fn short_timestamp(bytes: &[u8], unit: TimeUnit) -> Option<(i64, usiz
         .checked_mul(power_of_ten(unit_places)?.cast_signed())?
         .checked_add(fraction.cast_signed())?;
     Some((value, bytes.len() - rest.len()))
+}
+
+/// The values of adjacent digits, by the position of the first.
+struct Pairs(u64);
+
+impl Pairs {
+    #[inline]
+    fn pair(&self, position: u32) -> i64 {
+        i64::from((self.0 >> (8 * position)) as u8)
+    }
+}
+
+/// The digits at the start of a text that has some where the pattern has zeros and
+/// otherwise is like the pattern.
+#[inline]
+fn fixed_digits(text: &[u8], pattern: &[u8; 8]) -> Option<Pairs> {
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    // What takes a byte to its high bit if it is more than there may be.
+    let limit = u64::from_le_bytes(pattern.map(|byte| match byte {
+        b'0' => 0x80 - 10,
+        _ => 0x7F,
+    }));
+    let digits = u64::from_le_bytes(*text.first_chunk()?) ^ u64::from_le_bytes(*pattern);
+    if (digits.wrapping_add(limit) | digits) & HIGH != 0 {
+        return None;
+    }
+    Some(Pairs(digits.wrapping_mul(10).wrapping_add(digits >> 8)))
 }
 
 /// Local seconds since the epoch, the digits of their fraction, and the offset.

@@ -7,6 +7,35 @@ pub(super) fn hex(digits: &[u8]) -> Option<u32> {
     })
 }
 
+/// How many digits come first.
+#[inline]
+pub(super) fn count_digits(bytes: &[u8]) -> usize {
+    match bytes.first_chunk().map(|word| leading_digits(*word)) {
+        Some((_, count)) if count < 8 => count,
+        _ => count_many_digits(bytes),
+    }
+}
+
+#[inline(never)]
+fn count_many_digits(bytes: &[u8]) -> usize {
+    let count = bytes.iter().position(|byte| !byte.is_ascii_digit());
+    count.unwrap_or(bytes.len())
+}
+
+/// The digits that come first in a word, one byte each, and how many they are.
+/// What is behind them is left as it comes.
+#[inline]
+pub(super) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
+    const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+    const LIMIT: u64 = u64::from_ne_bytes([0x80 - 10; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+
+    let digits = u64::from_le_bytes(word) ^ ZEROS;
+    // The high bit of every byte that is no digit, up to the first one at least.
+    let others = (digits.wrapping_add(LIMIT) | digits) & HIGH;
+    (digits, others.trailing_zeros() as usize / 8)
+}
+
 /// How many bytes come before the first quote, backslash or control character.
 #[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {

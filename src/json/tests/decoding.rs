@@ -450,3 +450,65 @@ fn too_many_distinct_values_for_a_dictionary_are_an_error_and_no_more() {
         assert_eq!(decoder.finish().is_err(), round == 0);
     }
 }
+
+/// Appends documents one after the other and says which of them are rows.
+fn accepted<const N: usize>(documents: [&str; N]) -> [bool; N] {
+    let fields = field("a", DataType::Int64);
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    documents.map(|document| decoder.append(document.as_bytes()).is_ok())
+}
+
+#[test]
+fn a_comma_is_needed_wherever_a_property_stood_before() {
+    let documents = [r#"{"a":1}"#, r#"{"b":1}"#, r#"{"a":1"b":1}"#];
+    assert_eq!(accepted(documents), [true, true, false]);
+    let documents = [r#"{"b":1,"a":1}"#, r#"{"a":1}"#, r#"{,"a":1}"#];
+    assert_eq!(accepted(documents), [true, true, false]);
+    let long = format!(r#"{{"{}":1,"a":1}}"#, "x".repeat(1000));
+    assert_eq!(accepted([&long, r#"{,"a":1}"#]), [true, false]);
+    assert_eq!(accepted([&long, &long, r#"{,"a":1}"#]), [true, true, false]);
+}
+
+#[test]
+fn more_names_than_are_remembered_are_read() {
+    let fields = field("a", DataType::Int64);
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    for i in 0..2000 {
+        let document = format!(r#"{{"x{i}":[],"y{i}":{i},"A":{i},"z{i}":{{}}}}"#);
+        decoder.append(document.as_bytes()).unwrap();
+    }
+    let a = decoder.finish().unwrap().remove(0);
+    assert!((0..2000).eq(a.as_primitive::<Int64Type>().values().iter().copied()));
+}
+
+#[test]
+fn white_space_may_differ_from_record_to_record() {
+    let fields = field("a", DataType::Utf8View);
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    for document in [
+        r#"{"a":null}"#,
+        r#"{"a": null}"#,
+        "{ \"a\"\n:\tnull }",
+        r#"{"a":null}"#,
+    ] {
+        decoder.append(document.as_bytes()).unwrap();
+    }
+    assert_eq!(decoder.finish().unwrap().remove(0).null_count(), 4);
+}
+
+#[test]
+fn nesting_is_as_deep_within_columns_as_outside_of_them() {
+    let fields = Fields::from(vec![Field::new("a", DataType::Utf8View, true)]);
+    for (name, levels, accepted) in [
+        ("a", 127, true),
+        ("b", 127, true),
+        ("a", 128, false),
+        ("b", 128, false),
+    ] {
+        let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+        let document = format!(r#"{{"{name}":{open}{close}}}"#);
+        let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+        let result = decoder.append(document.as_bytes());
+        assert_eq!(result.is_ok(), accepted, "{name} {levels}");
+    }
+}

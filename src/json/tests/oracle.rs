@@ -348,6 +348,28 @@ proptest! {
         }
     }
 
+    // What was learnt from the documents before only makes it faster.
+    #[test]
+    fn a_document_is_the_same_whatever_was_before(
+        documents in prop::collection::vec(json(), 1..6),
+        edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 0..3),
+    ) {
+        let fields = Fields::from(vec![
+            Field::new("a", DataType::Utf8View, true),
+            Field::new("b", DataType::Float64, true),
+            Field::new("c", DataType::new_list(DataType::Utf8View, true), true),
+        ]);
+        let decoder = || RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+        let mut used = decoder();
+        let documents: Vec<_> = documents.into_iter().map(String::into_bytes).collect();
+        let again = documents.iter().map(|document| mutate(document.clone(), &edits));
+        for document in documents.iter().cloned().chain(again) {
+            let mut fresh = decoder();
+            prop_assert_eq!(used.append(&document), fresh.append(&document));
+            prop_assert_eq!(used.finish().unwrap(), fresh.finish().unwrap());
+        }
+    }
+
     // An object in which a property stands twice is read in another way.
     #[test]
     fn a_document_is_the_same_with_a_property_twice(json in json()) {

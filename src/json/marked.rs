@@ -1,0 +1,229 @@
+//! Quick steps through a document whose stops are marked.
+//!
+//! A step takes a position and says where what stands there ends, all of it in
+//! registers: the next step waits for nothing else. It takes what most documents
+//! consist of, and leaves the rest to a [`Scanner`]. `None` says that the
+//! document is not JSON, or no usual one: what is wrong is found out in another
+//! run through it, by a scanner from the start.
+
+use super::marks::{Marks, next_stop};
+use super::scan::Scanner;
+use super::text::{count_digits, plain_prefix};
+
+/// How deep objects and arrays may be nested here; less than a scanner allows.
+const MAX_DEPTH: u32 = u64::BITS;
+
+/// A document with its marks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marked<'a> {
+    /// Known to be UTF-8.
+    text: &'a [u8],
+    stops: &'a [u8],
+    /// How many objects and arrays are open.
+    depth: u32,
+}
+
+impl<'a> Marked<'a> {
+    /// Marks a payload, if it is text.
+    #[inline(always)]
+    pub(super) fn new(payload: &'a [u8], marks: &'a mut Marks) -> Option<Self> {
+        // Scanners count in these.
+        u32::try_from(payload.len()).ok()?;
+        let foreign = marks.set(payload);
+        // It begins and ends between characters, as ASCII is around it.
+        if !foreign.is_empty() && std::str::from_utf8(payload.get(foreign)?).is_err() {
+            return None;
+        }
+        Some(Self {
+            text: payload,
+            stops: marks.bits(),
+            depth: 0,
+        })
+    }
+
+    /// A scanner that stands at this position.
+    pub(super) fn scanner(&self, at: usize) -> Scanner<'a> {
+        Scanner::within(self.text, at, self.depth)
+    }
+
+    /// The same document, seen from within an object or array of it.
+    #[inline]
+    pub(super) fn within(&self) -> Option<Self> {
+        let depth = self.depth + 1;
+        (depth < MAX_DEPTH).then_some(Self { depth, ..*self })
+    }
+
+    #[inline]
+    pub(super) fn byte(&self, at: usize) -> Option<u8> {
+        self.text.get(at).copied()
+    }
+
+    #[inline]
+    pub(super) fn rest(&self, at: usize) -> &'a [u8] {
+        self.text.get(at..).unwrap_or_default()
+    }
+
+    /// Whether nothing but white space is left.
+    #[inline]
+    pub(super) fn ends(&self, at: usize) -> bool {
+        self.space(at) == self.text.len()
+    }
+
+    /// Takes white space, of which there mostly is none.
+    #[inline]
+    pub(super) fn space(&self, at: usize) -> usize {
+        match self.byte(at) {
+            Some(byte) if byte > b' ' => at,
+            _ => self.white_space(at),
+        }
+    }
+
+    #[cold]
+    fn white_space(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte(at) {
+            at += 1;
+        }
+        at
+    }
+
+    /// Takes a string without escapes.
+    #[inline]
+    pub(super) fn string(&self, at: usize) -> Option<usize> {
+        if self.byte(at) != Some(b'"') {
+            return None;
+        }
+        let start = at + 1;
+        let stop = next_stop(self.stops, start).unwrap_or_else(|| self.far_stop(start));
+        (self.byte(stop) == Some(b'"')).then_some(stop + 1)
+    }
+
+    /// The end of a long string.
+    #[inline(never)]
+    fn far_stop(&self, start: usize) -> usize {
+        start + plain_prefix(self.rest(start))
+    }
+
+    /// Takes a value that nobody wants.
+    #[inline]
+    pub(super) fn skip(&self, at: usize) -> Option<usize> {
+        match self.byte(at) {
+            Some(b'{' | b'[') => self.nested(at),
+            _ => self.scalar(at),
+        }
+    }
+
+    #[inline]
+    fn scalar(&self, at: usize) -> Option<usize> {
+        let end = match self.byte(at)? {
+            b'"' => self.string(at),
+            b't' | b'f' => self.boolean(at).map(|(_, end)| end),
+            b'n' => self.null(at),
+            _ => self.number(at),
+        };
+        match end {
+            Some(end) => Some(end),
+            None => self.carefully(at),
+        }
+    }
+
+    #[cold]
+    fn carefully(&self, at: usize) -> Option<usize> {
+        let mut scanner = self.scanner(at);
+        scanner.skip().ok()?;
+        Some(scanner.position())
+    }
+
+    /// Takes a number without an exponent.
+    #[inline]
+    fn number(&self, at: usize) -> Option<usize> {
+        let digits = at + usize::from(self.byte(at) == Some(b'-'));
+        let whole = count_digits(self.rest(digits));
+        if whole == 0 || whole > 1 && self.byte(digits) == Some(b'0') {
+            return None;
+        }
+        let mut end = digits + whole;
+        if self.byte(end) == Some(b'.') {
+            let places = count_digits(self.rest(end + 1));
+            if places == 0 {
+                return None;
+            }
+            end += 1 + places;
+        }
+        (!matches!(self.byte(end), Some(b'e' | b'E'))).then_some(end)
+    }
+
+    #[inline]
+    pub(super) fn null(&self, at: usize) -> Option<usize> {
+        self.rest(at).starts_with(b"null").then_some(at + 4)
+    }
+
+    /// Takes either value in the same steps, as no one can foretell which it is.
+    #[inline]
+    pub(super) fn boolean(&self, at: usize) -> Option<(bool, usize)> {
+        // Behind the shorter one is a byte more, unless it is all of a document.
+        let text: &[u8; 5] = self.rest(at).first_chunk()?;
+        let (yes, no) = (text.starts_with(b"true"), text == b"false");
+        (yes | no).then_some((yes, at + 4 + usize::from(no)))
+    }
+
+    /// Takes the name of a property and what is before its value.
+    #[inline]
+    fn name(&self, at: usize) -> Option<usize> {
+        let end = match self.string(at) {
+            Some(end) => end,
+            None if self.byte(at) == Some(b'"') => self.carefully(at)?,
+            None => return None,
+        };
+        let colon = self.space(end);
+        (self.byte(colon) == Some(b':')).then(|| self.space(colon + 1))
+    }
+
+    /// Takes an object or array. One bit per open level says which it is.
+    fn nested(&self, mut at: usize) -> Option<usize> {
+        let mut objects = 0_u64;
+        let mut depth = self.depth;
+        loop {
+            // At a value.
+            if let Some(open @ (b'{' | b'[')) = self.byte(at) {
+                if depth >= MAX_DEPTH {
+                    return None;
+                }
+                let object = open == b'{';
+                objects = objects << 1 | u64::from(object);
+                depth += 1;
+                at = self.space(at + 1);
+                if self.byte(at) != Some(if object { b'}' } else { b']' }) {
+                    if object {
+                        at = self.name(at)?;
+                    }
+                    continue;
+                }
+            } else {
+                at = self.scalar(at)?;
+            }
+            // After a value.
+            loop {
+                let object = objects & 1 == 1;
+                at = self.space(at);
+                match self.byte(at) {
+                    Some(b',') => {
+                        at = self.space(at + 1);
+                        if object {
+                            at = self.name(at)?;
+                        }
+                        break;
+                    }
+                    Some(b'}') if object => {}
+                    Some(b']') if !object => {}
+                    _ => return None,
+                }
+                at += 1;
+                objects >>= 1;
+                depth -= 1;
+                if depth == self.depth {
+                    return Some(at);
+                }
+            }
+        }
+    }
+}
