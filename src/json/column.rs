@@ -20,6 +20,7 @@ use super::temporal::{
     short_timestamp, whole_days,
 };
 use super::types::{DecodeOptions, digits};
+use super::views::StringViewColumn;
 
 /// A column under construction.
 ///
@@ -112,9 +113,8 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
         DataType::Decimal256(precision, scale) => {
             decimals::<Decimal256Type, i256>(data_type, *precision, *scale)
         }
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            Box::new(StringColumn::new(data_type))
-        }
+        DataType::Utf8 | DataType::LargeUtf8 => Box::new(StringColumn::new(data_type)),
+        DataType::Utf8View => Box::new(StringViewColumn::new()),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
             Box::new(BinaryColumn::new(data_type))
         }

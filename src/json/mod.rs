@@ -60,6 +60,7 @@ mod scan;
 mod temporal;
 mod text;
 mod types;
+mod views;
 mod writer;
 
 #[cfg(test)]
