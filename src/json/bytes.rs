@@ -17,7 +17,7 @@ use super::column::{Column, Found, take, text};
 use super::error::{DecodeError, found};
 use super::marked::Marked;
 use super::scan::{Kind, Scanner, Value};
-use super::text::unescape;
+use super::text::{push_start, unescape};
 
 /// Values of varying length, one after another.
 #[derive(Default)]
@@ -31,11 +31,8 @@ impl Bytes {
     #[inline]
     fn append_start(&mut self, bytes: &[u8], length: usize) {
         match bytes.first_chunk::<16>() {
-            // To copy a little too much costs less than to copy what may be of any length.
             Some(chunk) if length <= chunk.len() => {
-                let end = self.data.len() + length;
-                self.data.extend_from_slice(chunk);
-                self.data.truncate(end);
+                push_start(chunk, length, &mut self.data);
             }
             _ => self
                 .data

@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 
 use super::error::EncodeError;
 use super::types::{EncodeOptions, UnsupportedType, check_type};
-use super::writer::{Column, Object, property_name};
+use super::writer::{Column, Name, Object};
 
 /// Encodes rows as JSON objects, with a property for every field, in their order.
 ///
@@ -31,7 +31,7 @@ use super::writer::{Column, Object, property_name};
 #[derive(Debug, Clone)]
 pub struct RowEncoder {
     fields: Fields,
-    names: Vec<Vec<u8>>,
+    names: Vec<Name>,
     options: EncodeOptions,
 }
 
@@ -44,7 +44,7 @@ impl RowEncoder {
         fields.iter().try_for_each(|field| check_type(field))?;
         Ok(Self {
             fields: fields.clone(),
-            names: fields.iter().map(|field| property_name(field)).collect(),
+            names: fields.iter().map(|field| Name::new(field)).collect(),
             options: options.clone(),
         })
     }
@@ -55,7 +55,7 @@ impl RowEncoder {
     /// Arrays that do not have the number, the types or the common length that the
     /// fields say.
     pub fn batch<'a>(&'a self, columns: &'a [ArrayRef]) -> Result<RowWriter<'a>, ArrowError> {
-        let names = self.names.iter().map(|name| Cow::Borrowed(&name[..]));
+        let names = self.names.iter().map(Cow::Borrowed);
         Ok(RowWriter {
             object: Object::new(&self.fields, names, columns, &self.options)?,
         })

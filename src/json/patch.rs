@@ -10,7 +10,7 @@ use super::error::{DecodeError, DecodeErrorKind, EncodeError};
 use super::object::{ObjectReader, Target};
 use super::scan::{Scanner, document};
 use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
-use super::writer::{Column, property_name};
+use super::writer::{Column, Name, enclose};
 
 /// Sets some properties of JSON objects and leaves all others as they stand:
 /// those that no field names, their order, and how their values are written.
@@ -39,7 +39,7 @@ pub struct ObjectPatch {
     fields: Fields,
     /// The positions in `fields` of those to set.
     set: Vec<usize>,
-    names: Vec<Vec<u8>>,
+    names: Vec<Name>,
     reader: ObjectReader,
     options: EncodeOptions,
 }
@@ -60,7 +60,7 @@ impl ObjectPatch {
         let to_set = || set.iter().filter_map(|index| fields.get(*index));
         to_set().try_for_each(|field| check_type(field))?;
         Ok(ObjectPatch {
-            names: to_set().map(|field| property_name(field)).collect(),
+            names: to_set().map(|field| Name::new(field)).collect(),
             fields: fields.clone(),
             reader: ObjectReader::new(fields, matching),
             set,
@@ -204,17 +204,9 @@ impl PatchWriter<'_> {
         added: &[usize],
         out: &mut Vec<u8>,
     ) -> Result<(), PatchError> {
-        out.push(b'{');
-        let mut separate = {
-            let mut first = true;
-            move |out: &mut Vec<u8>| {
-                if !std::mem::take(&mut first) {
-                    out.push(b',');
-                }
-            }
-        };
+        let start = out.len();
         for property in properties.iter().filter(|property| !property.removed) {
-            separate(out);
+            out.push(b',');
             out.extend_from_slice(property.name.as_bytes());
             out.push(b':');
             match property.set {
@@ -223,11 +215,12 @@ impl PatchWriter<'_> {
             }
         }
         for set in added {
-            separate(out);
-            out.extend_from_slice(self.patch.names.get(*set).map_or(&[], Vec::as_slice));
+            if let Some(name) = self.patch.names.get(*set) {
+                name.write(out);
+            }
             self.write_value(*set, row, out)?;
         }
-        out.push(b'}');
+        enclose(out, start, *b"{}");
         Ok(())
     }
 

@@ -8,11 +8,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::error::{EncodeError, EncodeErrorKind};
-use super::number::{write_decimal, write_integer, write_unsigned};
+use super::number::{write_decimal, write_integer, write_short_decimal, write_unsigned};
 use super::temporal::{
     SECONDS_PER_DAY, Zone, write_date, write_interval, write_span, write_time, write_timestamp,
 };
-use super::text::write_string;
+use super::text::{write_short_string, write_string};
 use super::types::{Decimals, EncodeOptions, NonFinite, digits};
 use super::writer::{BoxWrite, Write};
 
@@ -58,7 +58,18 @@ pub(super) fn writer<'a>(
         }
         DataType::Utf8View => {
             let array = array.as_string_view_opt()?;
-            bytes(move |row| array.value(row), write_string)
+            bytes(
+                move |row| (array, row),
+                |(array, row), out| {
+                    // A view holds its length and, if that is not more than this, the text.
+                    const INLINE: usize = 12;
+                    let view = array.views().get(row).copied().unwrap_or_default();
+                    let length = view as u32 as usize;
+                    if length > INLINE || !write_short_string(view >> 32, length, out) {
+                        write_string(array.value(row), out);
+                    }
+                },
+            )
         }
         DataType::Binary => {
             let array = array.as_binary_opt::<i32>()?;
@@ -254,7 +265,7 @@ where
             out.push(b'"');
         }
         match value.to_i64() {
-            Some(value) => write_decimal(itoa::Buffer::new().format(value), scale, out),
+            Some(value) => write_short_decimal(value, scale, out),
             None => write_decimal(&value.to_string(), scale, out),
         }
         if quote {

@@ -13,8 +13,9 @@ use chrono::{DateTime, Offset, TimeZone};
 
 use super::error::found;
 use super::number::{
-    digit_run, power_of_ten, scaled, two_digits, write_integer, write_padded, write_unsigned,
+    digit_run, digits_of, power_of_ten, scaled, write_integer, write_padded, write_unsigned,
 };
+use super::text::push_start;
 use super::types::digits;
 
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
@@ -385,6 +386,7 @@ pub(super) fn parse_span(text: &str, unit: TimeUnit) -> Result<i64, Found> {
 }
 
 /// Writes a timestamp, with the offset of its zone.
+#[inline]
 pub(super) fn write_timestamp(value: i64, unit: TimeUnit, zone: &Zone, out: &mut Vec<u8>) {
     let per_second = 10_i64.pow(digits(unit));
     let (seconds, fraction) = (value.div_euclid(per_second), value.rem_euclid(per_second));
@@ -411,39 +413,59 @@ pub(super) fn write_timestamp(value: i64, unit: TimeUnit, zone: &Zone, out: &mut
     }
 }
 
+/// What makes digits their characters.
+const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+
 /// Writes a date, given in days since the epoch.
+#[inline]
 pub(super) fn write_date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(days);
-    let ([m0, m1], [d0, d1]) = (two_digits(month), two_digits(day));
-    if (0..=9999).contains(&year) {
-        let ([y0, y1], [y2, y3]) = (two_digits(year / 100), two_digits(year % 100));
-        out.extend_from_slice(&[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1]);
-        return;
+    // A year of any length is written before the text of year 0 without its own.
+    let usual = (0..=9999).contains(&year);
+    if !usual {
+        out.push(if year < 0 { b'-' } else { b'+' });
+        write_padded(year.unsigned_abs(), 4, out);
     }
-    if year < 0 {
-        out.push(b'-');
+    let year = if usual { year.unsigned_abs() } else { 0 };
+    let digits = digits_of(year * 10_000 + u64::from(month * 100 + day)) + ZEROS;
+    // Four digits, a dash, two, a dash, and two, the first one lowest.
+    let dashes = u128::from(b'-') << 32 | u128::from(b'-') << 56;
+    let parts = [(0, 32, 0), (32, 16, 40), (48, 16, 64)];
+    let text = spread(digits, parts) | dashes;
+    if usual {
+        push_start(&text.to_le_bytes(), 10, out);
     } else {
-        out.push(b'+');
+        push_start(&(text >> 32).to_le_bytes(), 6, out);
     }
-    write_padded(year.unsigned_abs(), 4, out);
-    out.extend_from_slice(&[b'-', m0, m1, b'-', d0, d1]);
 }
 
 /// Writes a time of day, given in seconds and their fraction of so many digits.
+#[inline]
 pub(super) fn write_time(seconds: i64, fraction: i64, places: u32, out: &mut Vec<u8>) {
-    let [h0, h1] = two_digits(seconds / 3600);
-    let [m0, m1] = two_digits(seconds / 60 % 60);
-    let [s0, s1] = two_digits(seconds % 60);
-    out.extend_from_slice(&[h0, h1, b':', m0, m1, b':', s0, s1]);
+    // Less than a day.
+    let seconds = seconds as u32;
+    let digits = seconds / 3600 * 10_000 + seconds / 60 % 60 * 100 + seconds % 60;
+    let digits = digits_of(digits.into()) + ZEROS;
+    let colons = u128::from(b':') << 16 | u128::from(b':') << 40;
+    let text = spread(digits, [(16, 16, 0), (32, 16, 24), (48, 16, 48)]) | colons;
+    out.extend_from_slice(&(text as u64).to_le_bytes());
     write_fraction(fraction.unsigned_abs(), places, out);
 }
 
+/// Moves parts of a word apart, each given by its place, its width and its new place.
+#[inline]
+fn spread(word: u64, parts: [(u32, u32, u32); 3]) -> u128 {
+    let moved = parts.map(|(from, width, to)| u128::from(word >> from & ((1 << width) - 1)) << to);
+    moved.into_iter().fold(0, |all, part| all | part)
+}
+
 /// Writes a fraction with as few groups of three digits as it needs.
+#[inline]
 fn write_fraction(mut fraction: u64, mut places: u32, out: &mut Vec<u8>) {
     if fraction == 0 {
         return;
     }
-    while fraction.is_multiple_of(1000) {
+    while places > 3 && fraction.is_multiple_of(1000) {
         fraction /= 1000;
         places -= 3;
     }
@@ -490,6 +512,7 @@ fn write_seconds(value: u64, unit: TimeUnit, out: &mut Vec<u8>) {
 
 /// Days since the epoch of a date (Howard Hinnant, "chrono-Compatible Low-Level
 /// Date Algorithms"). Years start in March, so that leap days end them.
+#[inline]
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -499,19 +522,25 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The reverse of [`days_from_civil`].
-fn civil_from_days(days: i64) -> (i64, i64, i64) {
+/// The reverse of [`days_from_civil`], within an era after Neri and Schneider,
+/// "Euclidean affine functions and their application to calendar algorithms".
+#[inline]
+fn civil_from_days(days: i64) -> (i64, u32, u32) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
+    let quarters = days.rem_euclid(146_097) as u32 * 4 + 3;
+    let (century, quarters) = (quarters / 146_097, (quarters % 146_097) | 3);
+    // The product's upper half is the year of the century, its lower half the day of it.
+    let product = 2_939_745 * u64::from(quarters);
+    let year_of_century = (product >> 32) as u32;
+    let day_of_year = product as u32 / 2_939_745 / 4;
+    // The same for the month and the day, with a factor of 2 to the power of 16.
+    let product = 2141 * day_of_year + 197_913;
+    let (month, day) = (product >> 16, (product & 0xFFFF) / 2141 + 1);
+    let next_year = day_of_year >= 306;
+    let month = if next_year { month - 12 } else { month };
+    let year = i64::from(100 * century + year_of_century + u32::from(next_year));
+    (era * 400 + year, month, day)
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {

@@ -39,19 +39,10 @@ pub(super) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
 /// How many bytes come before the first quote, backslash or control character.
 #[inline]
 pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    // Sets the high bit of the first byte that is zero, and of none before it.
-    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
-
     let (words, _) = bytes.as_chunks::<8>();
     let mut plain = 0;
     for word in words {
-        let word = u64::from_le_bytes(*word);
-        let quote = zero(word ^ (ONES * u64::from(b'"')));
-        let backslash = zero(word ^ (ONES * u64::from(b'\\')));
-        let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
-        let special = quote | backslash | control;
+        let special = special(u64::from_le_bytes(*word));
         if special != 0 {
             return plain + special.trailing_zeros() as usize / 8;
         }
@@ -60,6 +51,19 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     let rest = bytes.get(plain..).unwrap_or_default();
     let special = |&byte: &u8| byte == b'"' || byte == b'\\' || byte < 0x20;
     plain + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// The high bit of the first byte that is a quote, a backslash or a control
+/// character, and of none before it.
+#[inline]
+fn special(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let quote = zero(word ^ (ONES * u64::from(b'"')));
+    let backslash = zero(word ^ (ONES * u64::from(b'\\')));
+    let control = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+    quote | backslash | control
 }
 
 /// Hands out the text of a scanned string, part by part, without its escapes.
@@ -92,6 +96,32 @@ pub(super) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
         rest = chars.as_str();
     }
     part(rest);
+}
+
+/// Appends the first bytes of a chunk.
+///
+/// To copy all of it and forget the rest costs less than to copy any number of bytes.
+#[inline]
+pub(super) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &mut Vec<u8>) {
+    let end = out.len() + length;
+    out.extend_from_slice(chunk);
+    out.truncate(end);
+}
+
+/// Writes text of up to 12 bytes, lowest first, as a JSON string if it needs no
+/// escapes; says whether it did.
+#[inline]
+pub(super) fn write_short_string(text: u128, length: usize, out: &mut Vec<u8>) -> bool {
+    let quote = u128::from(b'"');
+    // What is behind the text is made no special character.
+    let filled = text | u128::MAX << (8 * length);
+    let [low, high] = [filled as u64, (filled >> 64) as u64].map(special);
+    if low | high != 0 {
+        return false;
+    }
+    let quoted = quote | text << 8 | quote << (8 * (length + 1));
+    push_start(&quoted.to_le_bytes(), length + 2, out);
+    true
 }
 
 /// Writes text as a JSON string, with as few escapes as JSON allows.

@@ -226,6 +226,7 @@ fn is_string(data_type: &DataType) -> bool {
 }
 
 /// The power of ten that is this unit's share of a second.
+#[inline]
 pub(super) fn digits(unit: TimeUnit) -> u32 {
     match unit {
         TimeUnit::Second => 0,

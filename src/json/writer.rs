@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 
 use super::error::EncodeError;
 use super::scalar;
-use super::text::write_string;
+use super::text::{push_start, write_string};
 use super::types::{EncodeOptions, Nulls, map_fields};
 
 /// Writes the values of an array that are not NULL.
@@ -67,15 +67,13 @@ impl<'a> Column<'a> {
         rows: std::ops::Range<usize>,
         out: &mut Vec<u8>,
     ) -> Result<(), EncodeError> {
-        out.push(b'[');
+        let start = out.len();
         for (index, row) in rows.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
+            out.push(b',');
             self.write(row, out)
                 .map_err(|error| error.in_element(index))?;
         }
-        out.push(b']');
+        enclose(out, start, *b"[]");
         Ok(())
     }
 }
@@ -89,14 +87,14 @@ impl fmt::Debug for Column<'_> {
 /// Arrays that are the properties of objects.
 #[derive(Debug)]
 pub(super) struct Object<'a> {
-    properties: Vec<(&'a str, Cow<'a, [u8]>, Column<'a>)>,
+    properties: Vec<(&'a str, Cow<'a, Name>, Column<'a>)>,
     nulls: Nulls,
 }
 
 impl<'a> Object<'a> {
     pub(super) fn new(
         fields: &'a Fields,
-        names: impl Iterator<Item = Cow<'a, [u8]>>,
+        names: impl Iterator<Item = Cow<'a, Name>>,
         arrays: &'a [ArrayRef],
         options: &'a EncodeOptions,
     ) -> Result<Self, ArrowError> {
@@ -123,22 +121,17 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        out.push(b'{');
-        let mut first = true;
+        let start = out.len();
         for (field, name, column) in &self.properties {
             if self.nulls == Nulls::Omit && column.is_null(row) {
                 continue;
             }
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            out.extend_from_slice(name);
+            name.write(out);
             column
                 .write(row, out)
                 .map_err(|error| error.in_field(field))?;
         }
-        out.push(b'}');
+        enclose(out, start, *b"{}");
         Ok(())
     }
 }
@@ -149,12 +142,48 @@ impl Write for Object<'_> {
     }
 }
 
-/// A field's name as it is written before a value: quoted, with a colon.
-pub(super) fn property_name(field: &Field) -> Vec<u8> {
-    let mut name = Vec::new();
-    write_string(field.name(), &mut name);
-    name.push(b':');
-    name
+/// Puts brackets around what was written from `start` on: values with a comma before
+/// each, of which the first one becomes the opening bracket.
+pub(super) fn enclose(out: &mut Vec<u8>, start: usize, [open, close]: [u8; 2]) {
+    match out.get_mut(start) {
+        Some(comma) => *comma = open,
+        None => out.push(open),
+    }
+    out.push(close);
+}
+
+/// A field's name as it is written before a value: quoted, with a comma and a colon.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    chunks: Vec<[u8; 16]>,
+    length: usize,
+}
+
+impl Name {
+    pub(super) fn new(field: &Field) -> Self {
+        let mut name = vec![b','];
+        write_string(field.name(), &mut name);
+        name.push(b':');
+        let length = name.len();
+        name.resize(length.next_multiple_of(16), 0);
+        let (chunks, _) = name.as_chunks();
+        Self {
+            chunks: chunks.to_vec(),
+            length,
+        }
+    }
+
+    #[inline]
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        match &self.chunks[..] {
+            [chunk] => push_start(chunk, self.length, out),
+            chunks => {
+                let end = out.len() + self.length;
+                out.extend_from_slice(chunks.as_flattened());
+                out.truncate(end);
+            }
+        }
+    }
 }
 
 /// The writer of an array, or `None` if the array is of another type.
@@ -168,7 +197,7 @@ fn writer<'a>(
             let Some(array) = array.as_struct_opt() else {
                 return Ok(None);
             };
-            let names = fields.iter().map(|field| Cow::Owned(property_name(field)));
+            let names = fields.iter().map(|field| Cow::Owned(Name::new(field)));
             let object = Object::new(fields, names, array.columns(), options)?;
             Some(Box::new(object))
         }
@@ -259,18 +288,16 @@ struct Map<'a> {
 
 impl Write for Map<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        out.push(b'{');
+        let start = out.len();
         for (index, entry) in range(self.array.value_offsets(), row).enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
+            out.push(b',');
             self.keys.write(entry, out)?;
             out.push(b':');
             self.values
                 .write(entry, out)
                 .map_err(|error| error.in_element(index))?;
         }
-        out.push(b'}');
+        enclose(out, start, *b"{}");
         Ok(())
     }
 }

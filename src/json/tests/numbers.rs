@@ -1,6 +1,6 @@
 //! Numbers are exact or refused.
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, Decimal128Array, Int64Array, UInt64Array};
 use arrow::datatypes::*;
 
 use super::*;
@@ -194,4 +194,32 @@ fn coercion_accepts_what_strings_hold() {
     }
     assert!(read(DataType::Boolean, "\"TRUE\"").is_err());
     assert!(read(DataType::Boolean, "1").is_err());
+}
+
+#[test]
+fn integers_of_every_length_are_written() {
+    let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
+    let around = powers.flat_map(|power| [power - 1, power, power + 1]);
+    for value in around.chain([u64::MAX, 12_345_678, 1_234_567_890_123_456_789]) {
+        let array: ArrayRef = Arc::new(UInt64Array::from(vec![value]));
+        assert_eq!(encode(&array), value.to_string());
+        let Ok(value) = i64::try_from(value) else {
+            continue;
+        };
+        for value in [value, -value] {
+            let array: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+            assert_eq!(encode(&array), value.to_string());
+            let scaled = |scale| {
+                let array = Decimal128Array::from(vec![i128::from(value)]);
+                encode(&(Arc::new(array.with_precision_and_scale(38, scale).unwrap()) as ArrayRef))
+            };
+            let digits = format!("{:020}", value.unsigned_abs());
+            let sign = if value < 0 { "-" } else { "" };
+            for scale in [1, 2, 8, 9, 18] {
+                let (whole, fraction) = digits.split_at(20 - scale);
+                let whole: u64 = whole.parse().unwrap();
+                assert_eq!(scaled(scale as i8), format!("{sign}{whole}.{fraction}"));
+            }
+        }
+    }
 }

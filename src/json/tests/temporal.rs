@@ -1,6 +1,6 @@
 //! Dates, times and durations.
 
-use arrow::array::AsArray;
+use arrow::array::{AsArray, Date32Array};
 use arrow::datatypes::*;
 
 use super::*;
@@ -175,6 +175,20 @@ fn calendar_agrees_with_arrow() {
         assert_eq!(encode(&array), format!("\"{date}\""));
         let read = decode(&DataType::Date32, &format!("\"{date}\"")).unwrap();
         assert_eq!(read.to_data(), array.to_data());
+    }
+}
+
+#[test]
+fn every_day_of_four_centuries_is_written_as_by_arrow() {
+    let array: ArrayRef = Arc::new(Date32Array::from_iter_values(-30_000..120_000));
+    let expected = cast(&array, &DataType::Utf8).unwrap();
+    let field = Field::new("v", DataType::Date32, true);
+    let encoder = ValueEncoder::try_new(&field, &EncodeOptions::default()).unwrap();
+    let rows = encoder.batch(&array).unwrap();
+    for (row, date) in expected.as_string::<i32>().iter().flatten().enumerate() {
+        let mut out = Vec::new();
+        rows.write(row, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("\"{date}\""));
     }
 }
 
