@@ -142,7 +142,8 @@ impl Column for StringColumn {
         let Some(end) = document.string(at) else {
             return self.read_at(document, at);
         };
-        self.bytes.append_start(document.rest(at + 1), end - at - 2);
+        self.bytes
+            .append_start(document.rest(at + 1)?, end - at - 2);
         Some(end)
     }
 

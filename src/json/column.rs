@@ -233,15 +233,18 @@ where
 {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
-        let parsed = (self.parse)(&value)
-            .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
+        let parsed = match (self.quick)(value.raw().as_bytes()) {
+            Some((parsed, _)) => parsed,
+            None => (self.parse)(&value)
+                .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?,
+        };
         self.values.push(parsed);
         self.nulls.append_non_null();
         Ok(())
     }
 
     fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        let Some((parsed, length)) = (self.quick)(document.rest(at)) else {
+        let Some((parsed, length)) = (self.quick)(document.rest(at)?) else {
             return self.read_at(document, at);
         };
         self.values.push(parsed);

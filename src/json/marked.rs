@@ -58,9 +58,12 @@ impl<'a> Marked<'a> {
         self.text.get(at).copied()
     }
 
+    /// What stands from this position on.
+    ///
+    /// An empty slice instead of `None` would let the next step wait for the choice.
     #[inline]
-    pub(super) fn rest(&self, at: usize) -> &'a [u8] {
-        self.text.get(at..).unwrap_or_default()
+    pub(super) fn rest(&self, at: usize) -> Option<&'a [u8]> {
+        self.text.get(at..)
     }
 
     /// Whether nothing but white space is left.
@@ -100,7 +103,7 @@ impl<'a> Marked<'a> {
     /// The end of a long string.
     #[inline(never)]
     fn far_stop(&self, start: usize) -> usize {
-        start + plain_prefix(self.rest(start))
+        start + self.rest(start).map_or(0, plain_prefix)
     }
 
     /// Takes a value that nobody wants.
@@ -118,6 +121,7 @@ impl<'a> Marked<'a> {
             b'"' => self.string(at),
             b't' | b'f' => self.boolean(at).map(|(_, end)| end),
             b'n' => self.null(at),
+            b'-' => self.negative(at),
             _ => self.number(at),
         };
         match end {
@@ -133,17 +137,22 @@ impl<'a> Marked<'a> {
         Some(scanner.position())
     }
 
-    /// Takes a number without an exponent.
+    #[inline(never)]
+    fn negative(&self, at: usize) -> Option<usize> {
+        self.number(at + 1)
+    }
+
+    /// Takes a number without a sign and an exponent.
     #[inline]
     fn number(&self, at: usize) -> Option<usize> {
-        let digits = at + usize::from(self.byte(at) == Some(b'-'));
-        let whole = count_digits(self.rest(digits));
-        if whole == 0 || whole > 1 && self.byte(digits) == Some(b'0') {
+        let whole = count_digits(self.rest(at)?);
+        // Without a branch by the number of digits, which no one can foretell.
+        if (whole == 0) | ((whole > 1) & (self.byte(at) == Some(b'0'))) {
             return None;
         }
-        let mut end = digits + whole;
+        let mut end = at + whole;
         if self.byte(end) == Some(b'.') {
-            let places = count_digits(self.rest(end + 1));
+            let places = count_digits(self.rest(end + 1)?);
             if places == 0 {
                 return None;
             }
@@ -154,14 +163,14 @@ impl<'a> Marked<'a> {
 
     #[inline]
     pub(super) fn null(&self, at: usize) -> Option<usize> {
-        self.rest(at).starts_with(b"null").then_some(at + 4)
+        self.rest(at)?.starts_with(b"null").then_some(at + 4)
     }
 
     /// Takes either value in the same steps, as no one can foretell which it is.
     #[inline]
     pub(super) fn boolean(&self, at: usize) -> Option<(bool, usize)> {
         // Behind the shorter one is a byte more, unless it is all of a document.
-        let text: &[u8; 5] = self.rest(at).first_chunk()?;
+        let text: &[u8; 5] = self.rest(at)?.first_chunk()?;
         let (yes, no) = (text.starts_with(b"true"), text == b"false");
         (yes | no).then_some((yes, at + 4 + usize::from(no)))
     }

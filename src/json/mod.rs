@@ -3,15 +3,16 @@
 //! This module knows Arrow and JSON and nothing else. One JSON document is one
 //! row; columns are the top-level properties of an object.
 //!
-//! **Decoding** ([`RowDecoder`]) goes once through a document: every property
-//! that a column wants is read straight into it, the others are only checked,
-//! so that a document is judged as JSON whatever is projected. A document for
-//! which that does not work out is gone through again from the start, carefully:
-//! first as JSON, then noting where the values lie before any is read, so that
-//! the last of duplicate properties wins, an exactly named property beats one
-//! that differs in case, and an error says what is wrong first. An error leaves
-//! the columns as they were before the document, plus one row of NULLs, so that
-//! good documents around a bad one are never disturbed.
+//! **Decoding** ([`RowDecoder`]) marks where strings may end in a document, then
+//! walks through it once: every property that a column wants is read straight
+//! into it, the others are only checked, so that a document is judged as JSON
+//! whatever is projected. A document for which that does not work out is gone
+//! through again from the start, carefully: first as JSON, then noting where the
+//! values lie before any is read, so that the last of duplicate properties wins,
+//! an exactly named property beats one that differs in case, and an error says
+//! what is wrong first. An error leaves the columns as they were before the
+//! document, plus one row of NULLs, so that good documents around a bad one are
+//! never disturbed.
 //!
 //! **Encoding** ([`RowEncoder`]) resolves the columns of a batch once, then
 //! writes row by row into a byte vector. What it writes, the decoder reads back

@@ -183,33 +183,49 @@ struct Short {
 
 #[inline(always)]
 fn short(bytes: &[u8]) -> Option<Short> {
-    let (negative, unsigned) = match bytes {
-        [b'-', rest @ ..] => (true, rest),
-        _ => (false, bytes),
-    };
-    let (mut digits, whole) = digit_run(unsigned, 0);
-    if whole == 0 || (whole > 1 && unsigned.first() == Some(&b'0')) {
+    match bytes {
+        [b'-', unsigned @ ..] => short_negative(unsigned),
+        _ => short_unsigned(bytes),
+    }
+}
+
+/// Apart, as otherwise all numbers wait until it is known whether they have a sign.
+#[inline(never)]
+fn short_negative(unsigned: &[u8]) -> Option<Short> {
+    let short = short_unsigned(unsigned)?;
+    Some(Short {
+        negative: true,
+        length: short.length + 1,
+        ..short
+    })
+}
+
+#[inline(always)]
+fn short_unsigned(bytes: &[u8]) -> Option<Short> {
+    let (mut digits, whole) = digit_run(bytes, 0);
+    // Without a branch by the number of digits, which no one can foretell.
+    if (whole == 0) | ((whole > 1) & (bytes.first() == Some(&b'0'))) {
         return None;
     }
-    let mut rest = unsigned.get(whole..)?;
+    let mut length = whole;
     let mut places = 0;
-    if let [b'.', fraction @ ..] = rest {
-        (digits, places) = digit_run(fraction, digits);
-        rest = fraction.get(places..)?;
+    if bytes.get(length) == Some(&b'.') {
+        (digits, places) = digit_run(bytes.get(length + 1..)?, digits);
         if places == 0 {
             return None;
         }
+        length += 1 + places;
     }
     let count = whole + places;
-    if count > SHORT || matches!(rest, [b'e' | b'E', ..]) {
+    if count > SHORT || matches!(bytes.get(length), Some(b'e' | b'E')) {
         return None;
     }
     Some(Short {
-        negative,
+        negative: false,
         digits,
         count,
         places,
-        length: bytes.len() - rest.len(),
+        length,
     })
 }
 

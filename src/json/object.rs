@@ -139,19 +139,27 @@ impl ObjectReader {
     /// Reads an object: hands out the fields that each property fills with the
     /// scanner before its value, which `take` reads or skips.
     pub(super) fn read<'a>(
-        &self,
+        &mut self,
         scanner: &mut Scanner<'a>,
         mut take: impl FnMut(&[Target], &mut Scanner<'a>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         scanner.open_object()?;
         let mut first = true;
-        while scanner.more_properties(first)? {
+        loop {
+            let start = scanner.position();
+            if !scanner.more_properties(first)? {
+                return Ok(());
+            }
             first = false;
             let name = scanner.property()?;
             scanner.colon()?;
-            take(&self.targets(scanner, name), scanner)?;
+            scanner.next();
+            let known = self.look_up(scanner, start, name);
+            match known.and_then(|index| self.known.get(index)) {
+                Some(known) => take(&known.targets, scanner)?,
+                None => take(&self.targets(scanner, name), scanner)?,
+            }
         }
-        Ok(())
     }
 
     /// Goes quickly through an object, from behind its opening bracket, and returns
@@ -169,7 +177,7 @@ impl ObjectReader {
         let mut forgotten = Vec::new();
         loop {
             let guessed = self.known.get(guess);
-            let length = guessed.and_then(|known| known.length_at(document.rest(at)));
+            let length = guessed.and_then(|known| known.length_at(document.rest(at)?));
             let (here, value) = match length {
                 Some(length) => (Previous::Known(guess), document.space(at + length)),
                 None if document.byte(at) == Some(b'}') => return Some(at + 1),

@@ -4,6 +4,7 @@
 //! and let Arrow lay views over them takes a second run, with a check of text
 //! that was checked before and a mispredicted branch for nearly every length.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, NullBufferBuilder, StringViewArray};
@@ -13,8 +14,7 @@ use arrow::error::ArrowError;
 use super::column::{Column, take};
 use super::error::DecodeError;
 use super::marked::Marked;
-use super::scan::{Kind, Scanner};
-use super::text::unescape;
+use super::scan::Scanner;
 
 /// How long a string may be to be part of its view.
 const INLINE: usize = 12;
@@ -85,14 +85,8 @@ fn inline_view(chunk: [u8; 16], length: usize) -> u128 {
 impl Column for StringViewColumn {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
-        match value.kind() {
-            Kind::String { .. } => {
-                let mut text = String::new();
-                unescape(value.quoted(), |part| text.push_str(part));
-                self.append(text.as_bytes(), text.len());
-            }
-            _ => self.append(value.raw().as_bytes(), value.raw().len()),
-        }
+        let text = value.text().unwrap_or(Cow::Borrowed(value.raw()));
+        self.append(text.as_bytes(), text.len());
         Ok(())
     }
 
@@ -100,7 +94,7 @@ impl Column for StringViewColumn {
         let Some(end) = document.string(at) else {
             return self.read_at(document, at);
         };
-        self.append(document.rest(at + 1), end - at - 2);
+        self.append(document.rest(at + 1)?, end - at - 2);
         Some(end)
     }
 
