@@ -237,8 +237,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// What was not scanned yet.
-    #[inline]
-    pub(super) fn rest(&self) -> &'a [u8] {
+    fn rest(&self) -> &'a [u8] {
         self.text.get(self.position..).unwrap_or_default()
     }
 
