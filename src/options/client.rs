@@ -339,7 +339,24 @@ pub(super) fn check_servers(servers: &Property) -> Result<()> {
              `kafka.client.sasl.password`",
         ));
     }
-    Ok(())
+    // librdkafka would take the number modulo 65536, and a word for 0.
+    match servers.value.split(',').map(str::trim).find(|server| {
+        let port = port(server).map(str::parse::<u16>);
+        port.is_some_and(|port| !matches!(port, Ok(1..)))
+    }) {
+        None => Ok(()),
+        Some(server) => Err(servers.invalid(format!(
+            "the port of `{server}` is none; expected a number from 1 to 65535, as in \
+             `host1:9092`"
+        ))),
+    }
+}
+
+/// What a server's address says behind its last colon, unless that is part of an IPv6 address.
+fn port(server: &str) -> Option<&str> {
+    let address = server.rsplit_once("//").map_or(server, |(_, rest)| rest);
+    let (host, port) = address.rsplit_once(':')?;
+    (!host.contains(':') || host.ends_with(']')).then_some(port)
 }
 
 fn same_servers(a: &str, b: &str) -> bool {

@@ -240,3 +240,31 @@ fn a_built_openssl_finds_the_certificates_of_the_system() {
         assert_eq!(pem, None);
     }
 }
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    for servers in [
+        "localhost:99999",
+        "a:9092, b:0",
+        "a:",
+        "a:http",
+        "a:-1",
+        "[::1]:65536",
+        "PLAINTEXT://a:99999",
+    ] {
+        let message = refused(&[("kafka.bootstrap.servers", servers)]);
+        assert!(message.contains("from 1 to 65535"), "{message}");
+    }
+    for servers in [
+        "localhost",
+        "localhost:65535",
+        "a:1,b",
+        "::1",
+        "[::1]",
+        "[::1]:9092",
+        "PLAINTEXT://a:9092",
+        "PLAINTEXT://a",
+    ] {
+        parse(&[("kafka.bootstrap.servers", servers)]).unwrap();
+    }
+}
