@@ -67,9 +67,8 @@ fn missing_feature(reason: &str) -> Option<&'static str> {
     const FEATURES: &[(&str, &str)] = &[
         (
             "libcurl",
-            "the `oidc` login method is not part of this build",
+            "build with the crate feature `curl`, or `curl-static` and `cmake-build`",
         ),
-        ("OIDC", "the `oidc` login method is not part of this build"),
         ("OpenSSL", "build with the crate feature `ssl`"),
         ("sasl2", "build with the crate feature `gssapi`"),
         ("libzstd", "build with the crate feature `zstd`"),
@@ -217,8 +216,15 @@ impl ClientOptions {
         }
         // An OpenSSL that was built along does not know where the system keeps its
         // certificates; librdkafka does.
-        if cfg!(feature = "ssl-vendored") && !names_certificates(properties) {
-            config.set("ssl.ca.location", "probe");
+        if cfg!(feature = "ssl-vendored") {
+            if !names_certificates(properties, ["ssl.ca.location", "ssl.ca.pem"]) {
+                config.set("ssl.ca.location", "probe");
+            }
+            if property::has_feature("oidc")
+                && !names_certificates(properties, ["https.ca.location", "https.ca.pem"])
+            {
+                config.set("https.ca.location", "probe");
+            }
         }
         for (name, property) in properties {
             config.set(name, &property.value);
@@ -297,7 +303,9 @@ impl ClientOptions {
                 scram if scram.starts_with("SCRAM-") => ("sasl_scram", "ssl"),
                 _ => continue,
             };
-            if property::has_feature(built_in) {
+            // librdkafka's CMake build claims it in any case.
+            let is_claim = cfg!(all(feature = "cmake-build", not(feature = "gssapi")));
+            if property::has_feature(built_in) && !(feature == "gssapi" && is_claim) {
                 continue;
             }
             return Err(match mechanism {
@@ -316,8 +324,7 @@ impl ClientOptions {
 }
 
 /// Whether somebody says which certificates are trusted.
-fn names_certificates(properties: &BTreeMap<String, Property>) -> bool {
-    let given = ["ssl.ca.location", "ssl.ca.pem"];
+fn names_certificates(properties: &BTreeMap<String, Property>, given: [&str; 2]) -> bool {
     // OpenSSL's own.
     let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
     given.iter().any(|name| properties.contains_key(*name))

@@ -106,6 +106,7 @@ const SAFE: &[&str] = &[
     "debug",
     "enable.metrics.push",
     "enable.ssl.certificate.verification",
+    "https.ca.location",
     "log.connection.close",
     "log_level",
     "max.in.flight.requests.per.connection",

@@ -17,6 +17,7 @@ mod broker;
 mod demo;
 mod guide;
 mod login;
+mod oidc;
 mod program;
 mod prompt;
 #[cfg(unix)]
