@@ -14,6 +14,7 @@ use regex::Regex;
 use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::functions::is_function;
+use crate::names::NOT_READ;
 use crate::options::{Options, TableOptions};
 use crate::sink::hook::WriteHook;
 use crate::sink::query::QueriedTopic;
@@ -135,12 +136,6 @@ impl SinkOptions {
         self.0.extensions.hook = Some(hook);
         self
     }
-}
-
-tokio::task_local! {
-    /// The name that a CREATE statement is about to take: DataFusion looks it
-    /// up as if it were read, and it must not be found by a pattern then.
-    pub(crate) static CREATING: String;
 }
 
 /// A schema whose names are its tables and, beside them, the topics that match.
@@ -361,8 +356,8 @@ impl SchemaProvider for TopicSchemaProvider {
         if let Some(table) = self.tables.table(name).await? {
             return Ok(Some(table));
         }
-        let creating = CREATING.try_with(|creating| creating == name);
-        if creating.unwrap_or(false) || is_function(name) {
+        let not_read = NOT_READ.try_with(|names| names.contains(name));
+        if not_read.unwrap_or(false) || is_function(name) {
             return Ok(None);
         }
         match self.resolve(name).await {

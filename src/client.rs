@@ -40,6 +40,9 @@ const LEAST_FETCH_BYTES: usize = 16 * 1024;
 /// also the pause before the request is made again.
 const REASON: Duration = Duration::from_millis(100);
 
+/// How long servers may be silent before whoever waits is told.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Reasons in errors.
 pub(crate) const DELETED: &str = "the topic was deleted while it was read";
 pub(crate) const RECREATED: &str = "the topic was recreated while it was read; run the query again";
@@ -301,7 +304,8 @@ impl Client {
         cancel: &Cancel,
         request: impl Fn(Duration) -> Result<T, KafkaError>,
     ) -> Result<T, Failure> {
-        ask(self.consumer(), self.timeout, cancel, request)
+        let servers = &self.servers;
+        ask(self.consumer(), servers, self.timeout, cancel, request)
     }
 
     fn error(&self, act: &'static str, failure: Failure) -> Error {
@@ -349,7 +353,7 @@ pub(crate) fn topics(
     let config = options.client.consumer_config(options.isolation)?;
     let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
     let consumer = DropElsewhere::new(consumer);
-    let listed = ask(&consumer, options.timeout, cancel, |wait| {
+    let listed = ask(&consumer, servers, options.timeout, cancel, |wait| {
         let metadata = consumer.fetch_metadata(None, wait)?;
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let topics = metadata.topics().iter().map(|topic| {
@@ -375,11 +379,14 @@ pub(crate) fn topics(
 /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
 fn ask<T>(
     consumer: &BaseConsumer<LastError>,
+    servers: &str,
     timeout: Duration,
     cancel: &Cancel,
     request: impl Fn(Duration) -> Result<T, KafkaError>,
 ) -> Result<T, Failure> {
-    let deadline = Instant::now() + timeout;
+    let start = Instant::now();
+    let deadline = start + timeout;
+    let mut noted = false;
     loop {
         if cancel.is_cancelled() {
             return Err(Failure::Timeout("cancelled".to_owned()));
@@ -404,6 +411,12 @@ fn ask<T>(
                 return Err(Failure::Timeout(reason));
             }
             _ => {}
+        }
+        if !noted && start.elapsed() >= PATIENCE {
+            noted = true;
+            let reason = consumer.context().last();
+            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            log::warn!("Kafka at {servers} is waited for, up to {timeout:?}{reason}");
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::dml::RewriteDml;
 use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
 use crate::functions;
+use crate::never_ends::RefuseEndless;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
 use crate::sink::order::KeepOrder;
 use crate::source::one_instant::OneInstant;
@@ -50,7 +51,8 @@ impl KafkaConfig {
 /// in the default schema a table for every topic whose name matches a pattern, a
 /// rule by which all scans of a topic in one query end at the same offsets, one
 /// by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT OVERWRITE` change
-/// topics, and table functions. Does not connect.
+/// topics, one that refuses in a sentence what needs all rows of an unbounded table,
+/// and table functions. Does not connect.
 ///
 /// Call it once per session.
 ///
@@ -177,6 +179,9 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         let planner = KeepOrder(Arc::clone(state.query_planner()));
         let planner = HideCopy(Arc::new(planner));
         *state = SessionStateBuilder::new_from_existing(state.clone())
+            .with_physical_optimizer_rules(RefuseEndless::before_check(
+                state.physical_optimizers().to_vec(),
+            ))
             .with_physical_optimizer_rule(Arc::new(OneInstant))
             .with_analyzer_rules(rules)
             .with_query_planner(Arc::new(planner))

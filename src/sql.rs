@@ -9,13 +9,15 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
-use crate::catalog::{CREATING, TopicSchemaProvider};
+use crate::catalog::TopicSchemaProvider;
 use crate::copy;
 use crate::functions::lookup;
+use crate::names::{NOT_READ, last_part, not_read};
+use crate::never_ends;
 use crate::schema::KEY_COLUMN;
 use crate::sink::query::{QueriedTopic, analyzed, write_query};
 
-/// Plans a statement, as [`SessionContext::sql`] does, with four differences.
+/// Plans a statement, as [`SessionContext::sql`] does, with five differences.
 ///
 /// Names are taken as they are written, so that `SELECT _key, firstName FROM
 /// people` finds the property `firstName` without quotes. Functions and key
@@ -34,6 +36,9 @@ use crate::sink::query::{QueriedTopic, analyzed, write_query};
 /// `kafka_log`, `kafka_changes` and `kafka_snapshot` (see
 /// [`register_kafka`](crate::register_kafka#functions)) find topics that are no
 /// tables of the session, and infer their columns.
+///
+/// `CREATE TABLE .. AS` of a query without end is an error, and does not run until
+/// memory is full.
 ///
 /// # Errors
 /// Those of [`SessionContext::sql`]; for topics that are looked up also
@@ -61,7 +66,9 @@ use crate::sink::query::{QueriedTopic, analyzed, write_query};
 /// # Ok(()) }
 /// ```
 pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame> {
-    let plan = plan_text(&ctx.state(), text).await?;
+    let state = ctx.state();
+    let plan = plan_text(&state, text).await?;
+    never_ends::refuse_to_collect(&state, &plan).await?;
     ctx.execute_logical_plan(plan).await
 }
 
@@ -80,13 +87,8 @@ async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<L
     if let Some(plan) = plan_insert_into_topic(state, statement).await? {
         return Ok(plan);
     }
-    let creating = match statement {
-        Statement::CreateExternalTable(create) => last_part(&create.name),
-        _ => None,
-    };
-    let creating = creating.unwrap_or_default().to_owned();
     let plan = state.statement_to_plan(statement.clone());
-    let plan = CREATING.scope(creating, plan).await?;
+    let plan = NOT_READ.scope(not_read(statement), plan).await?;
     // At once, so that a mistake is an error here and a plan never shows options.
     copy::rewrite_all(plan, state.analyzer(), state.config_options())
 }
@@ -134,12 +136,6 @@ async fn refuse_prepared(
         ),
         _ => Ok(None),
     }
-}
-
-/// The table's own name, without quotes and without its schema.
-fn last_part(name: &ast::ObjectName) -> Option<&str> {
-    let ident = name.0.last()?.as_ident()?;
-    Some(&ident.value)
 }
 
 /// An INSERT whose target declares no columns.

@@ -59,7 +59,8 @@ impl Group {
         partitions: &[i32],
         cancel: &Cancel,
     ) -> Result<BTreeMap<i32, Committed>> {
-        let found = ask(&self.consumer, self.timeout, cancel, |wait| {
+        let servers = &self.servers;
+        let found = ask(&self.consumer, servers, self.timeout, cancel, |wait| {
             let mut list = TopicPartitionList::with_capacity(partitions.len());
             for partition in partitions {
                 list.add_partition(topic, *partition);

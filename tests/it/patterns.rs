@@ -286,6 +286,22 @@ async fn a_table_may_have_a_name_that_a_pattern_matches() {
     rows(&ctx, &qualified).await;
 }
 
+#[tokio::test]
+async fn what_reads_no_topic_waits_for_no_broker() {
+    let ctx = SessionContext::new();
+    let config = KafkaConfig::new()
+        .with_option("kafka.bootstrap.servers", "127.0.0.1:1")
+        .with_option("kafka.timeout", "1s")
+        .with_topics(source("*"));
+    register_kafka(&ctx, config).unwrap();
+    let made = "CREATE TABLE made AS SELECT * FROM generate_series(1, 3)";
+    rows(&ctx, made).await;
+    let sql = "SELECT count(*) FROM made JOIN range(2, 9) AS r ON made.value = r.value";
+    assert_eq!(cells(&rows(&ctx, sql).await), [["2"]]);
+    let why = error(&ctx, "SELECT * FROM range").await;
+    says(&why, &["cannot reach Kafka at 127.0.0.1:1"]);
+}
+
 // Logging in.
 
 fn file(text: &str) -> tempfile::NamedTempFile {

@@ -1,0 +1,126 @@
+//! Which names in a statement are not read.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit as _, Visitor};
+
+tokio::task_local! {
+    /// The names that the statement being planned gives to what it makes, or calls as functions:
+    /// DataFusion looks them up as if they were read, and they must not be found by a pattern
+    /// then, nor brokers be waited for.
+    pub(crate) static NOT_READ: HashSet<String>;
+}
+
+/// The names that a statement makes or calls, and reads nowhere.
+pub(crate) fn not_read(statement: &Statement) -> HashSet<String> {
+    let mut mentions = Mentions::default();
+    match statement {
+        Statement::CreateExternalTable(create) => {
+            let name = last_part(&create.name);
+            return name.map(str::to_owned).into_iter().collect();
+        }
+        Statement::Explain(explain) => return not_read(&explain.statement),
+        Statement::Statement(statement) => {
+            if let ast::Statement::CreateTable(create) = statement.as_ref() {
+                mentions.of(&create.name).not_read += 1;
+            }
+            let _ = statement.visit(&mut mentions);
+        }
+        Statement::CopyTo(copy) => {
+            if let CopyToSource::Query(query) = &copy.source {
+                let _ = query.visit(&mut mentions);
+            }
+        }
+        _ => {}
+    }
+    let names = mentions.0.into_iter();
+    names
+        .filter(|(_, times)| times.mentioned == times.not_read)
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// How often a statement has each name.
+#[derive(Default)]
+struct Mentions(HashMap<String, Times>);
+
+#[derive(Default)]
+struct Times {
+    mentioned: usize,
+    not_read: usize,
+}
+
+impl Mentions {
+    fn of(&mut self, name: &ObjectName) -> &mut Times {
+        let name = last_part(name).unwrap_or_default();
+        self.0.entry(name.to_owned()).or_default()
+    }
+}
+
+impl Visitor for Mentions {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        self.of(name).mentioned += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table {
+            name,
+            args: Some(_),
+            ..
+        } = factor
+        {
+            self.of(name).not_read += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The name itself, without quotes and without its schema.
+pub(crate) fn last_part(name: &ObjectName) -> Option<&str> {
+    let ident = name.0.last()?.as_ident()?;
+    Some(&ident.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::parser::DFParser;
+
+    use super::*;
+
+    #[test]
+    fn what_is_made_or_called_is_not_read() {
+        for (statement, expected) in [
+            (
+                "SELECT * FROM generate_series(1, 3)",
+                vec!["generate_series"],
+            ),
+            (
+                "EXPLAIN SELECT * FROM range(1, 3) JOIN orders",
+                vec!["range"],
+            ),
+            ("COPY (SELECT * FROM range(1, 3)) TO 't'", vec!["range"]),
+            ("SELECT * FROM range(1, 3) JOIN range", vec![]),
+            ("CREATE TABLE t AS SELECT * FROM orders", vec!["t"]),
+            ("CREATE TABLE t AS SELECT * FROM t", vec![]),
+            (
+                "CREATE EXTERNAL TABLE t STORED AS KAFKA LOCATION 't'",
+                vec!["t"],
+            ),
+            ("INSERT INTO t SELECT * FROM orders", vec![]),
+            ("SELECT (SELECT max(value) FROM range(1, 3))", vec!["range"]),
+        ] {
+            let parsed = DFParser::parse_sql(statement).unwrap();
+            let names = not_read(parsed.front().unwrap());
+            assert_eq!(
+                names,
+                expected.into_iter().map(str::to_owned).collect(),
+                "{statement}"
+            );
+        }
+    }
+}
