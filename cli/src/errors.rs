@@ -30,10 +30,6 @@ pub(crate) fn is_broken_pipe(error: &DataFusionError) -> bool {
     error.to_string().contains("Broken pipe")
 }
 
-/// What is said of a query that needs all rows of an unbounded table.
-pub(crate) const NEVER_ENDS: &str =
-    "the query has a result only once its source ends, and an unbounded one never does";
-
 /// The error in one line, without what DataFusion wraps around it.
 fn message(error: &DataFusionError) -> String {
     let message = match (Error::find(error), error.find_root()) {
@@ -52,10 +48,6 @@ fn message(error: &DataFusionError) -> String {
         },
         (None, root) => root.message().into_owned(),
     };
-    // DataFusion goes on with the whole plan.
-    if message.starts_with("Cannot execute pipeline breaking queries") {
-        return NEVER_ENDS.to_owned();
-    }
     let lines: Vec<&str> = message.lines().map(str::trim).collect();
     lines.join(" ")
 }

@@ -1,6 +1,7 @@
 //! SQL over Kafka topics on the command line.
 
 mod args;
+mod cells;
 mod complete;
 mod demo;
 mod errors;

@@ -6,19 +6,17 @@ use std::sync::Arc;
 use datafusion::arrow::json::ArrayWriter;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::instant::Instant;
-use datafusion::common::plan_err;
 use datafusion::config::FormatOptions;
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::execution_plan::EmissionType;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _, execute_stream};
 use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use futures::StreamExt as _;
 
-use crate::errors;
+use crate::cells;
 use crate::progress::Progress;
 
 /// Runs a plan and prints its rows.
@@ -44,9 +42,6 @@ impl Output {
         progress: Progress,
     ) -> Result<()> {
         let endless = plan.boundedness().is_unbounded();
-        if endless && plan.pipeline_behavior() == EmissionType::Final {
-            return plan_err!("{}", errors::NEVER_ENDS);
-        }
         self.print.format = match (self.print.format, endless) {
             (PrintFormat::Automatic, false) => PrintFormat::Table,
             // The width of columns is not known before the last row.
@@ -105,6 +100,10 @@ impl Output {
                 give_way(&mut progress);
                 let header = count == 0;
                 count += batch.num_rows();
+                let batch = match self.print.format {
+                    PrintFormat::Csv | PrintFormat::Tsv => cells::flat(&batch)?,
+                    _ => batch,
+                };
                 let schema = batch.schema();
                 let batches = [batch];
                 let all = MaxRows::Unlimited;

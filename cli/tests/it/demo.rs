@@ -138,6 +138,7 @@ fn an_error_names_what_was_meant() {
             "did you mean `kafka.mode`?",
         ),
         ("SET kafka.timeuot = '5s'", "did you mean `kafka.timeout`?"),
+        ("SET kafka.mdoe = 'append'", "did you mean `kafka.mode`?"),
     ] {
         let error = failure(program().args(["--demo", "-c", query]));
         assert!(error.contains(expected), "{query}: {error}");
@@ -163,6 +164,32 @@ fn what_needs_all_rows_of_an_unbounded_table_is_refused_in_one_line() {
     ] {
         let error = failure(program().args(["--demo", "-c", create, query]));
         assert!(error.contains("an unbounded one never does"), "{error}");
-        assert!(error.len() < 200, "{error}");
+        assert!(error.len() < 250, "{error}");
     }
+    let collect = "CREATE TABLE collected AS SELECT * FROM changes";
+    let error = failure(program().args(["--demo", "-c", create, collect]));
+    assert!(error.contains("use CREATE VIEW"), "{error}");
+}
+
+#[test]
+fn lists_and_structs_are_json_in_csv_and_tsv() {
+    let query = "SELECT _headers, make_array(1, 2) AS list,
+        named_struct('text', 'a\"b', 'bytes', X'00ff') AS pair, CAST(NULL AS INT[]) AS none
+        FROM kafka_log('customers') LIMIT 1";
+    for (format, expected) in [
+        (
+            "csv",
+            "_headers,list,pair,none\n[],\"[1,2]\",\"{\"\"text\"\":\"\"a\\\"\"b\"\",\"\"bytes\"\":\"\"00ff\"\"}\",\n",
+        ),
+        (
+            "tsv",
+            "_headers\tlist\tpair\tnone\n[]\t[1,2]\t\"{\"\"text\"\":\"\"a\\\"\"b\"\",\"\"bytes\"\":\"\"00ff\"\"}\"\t\n",
+        ),
+    ] {
+        let answer = printed(program().args(["--demo", "-q", "--format", format, "-c", query]));
+        assert_eq!(answer, expected);
+    }
+    let log = "SELECT * FROM kafka_log('customers')";
+    let answer = printed(program().args(["--demo", "-q", "--format", "csv", "-c", log]));
+    assert_eq!(answer.lines().count(), 66, "{answer}");
 }
