@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod repl;
 mod run;
+mod running;
 mod script;
 mod session;
 mod statement;
@@ -78,7 +79,12 @@ async fn start(args: &Args) -> ExitCode {
     }
     let done = tokio::select! {
         done = run(&mut session, args) => done,
-        _ = tokio::signal::ctrl_c() => return ExitCode::from(INTERRUPTED),
+        _ = tokio::signal::ctrl_c() => {
+            if let Some(left) = session.running.left_behind() {
+                eprintln!("{left}");
+            }
+            return ExitCode::from(INTERRUPTED);
+        }
     };
     exit_code(done, &session).await
 }

@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use datafusion::datasource::sink::DataSinkExec;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion_kafka::KafkaScanExec;
 use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
@@ -103,7 +103,7 @@ impl Figures {
         }
         figures.acknowledged = sink(plan)
             .and_then(ExecutionPlan::metrics)
-            .map(|metrics| counter(&metrics, "records_acknowledged"));
+            .and_then(|metrics| find_counter(&metrics, "records_acknowledged"));
         figures
     }
 
@@ -170,11 +170,36 @@ fn sink(plan: &Arc<dyn ExecutionPlan>) -> Option<&dyn ExecutionPlan> {
     }
 }
 
+/// What a plan that writes to a topic and was ended early leaves there.
+pub(crate) fn left_behind(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let written = Figures::of(plan).acknowledged?;
+    Some(match is_transaction(plan) {
+        true => "interrupted: nothing was written, since the transaction did not end".to_owned(),
+        false => format!(
+            "interrupted: {} records had been acknowledged, and some on their way may still be",
+            HumanCount(written)
+        ),
+    })
+}
+
+/// Whether a plan writes to a topic in a transaction, which only its description tells.
+fn is_transaction(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let plan = displayable(plan.as_ref()).indent(false).to_string();
+    let sink = plan.split_once("KafkaSink(").map(|(_, sink)| sink);
+    // Names of columns may be any text.
+    let sink = sink.and_then(|sink| sink.split_once(", columns="));
+    sink.is_some_and(|(sink, _)| sink.contains("delivery=exactly_once"))
+}
+
 fn counter(metrics: &MetricsSet, name: &str) -> u64 {
+    find_counter(metrics, name).unwrap_or(0)
+}
+
+fn find_counter(metrics: &MetricsSet, name: &str) -> Option<u64> {
     let sum = metrics.sum(|metric| {
         matches!(metric.value(), MetricValue::Count { name: counted, .. } if counted == name)
     });
-    sum.map_or(0, |value| value.as_usize() as u64)
+    sum.map(|value| value.as_usize() as u64)
 }
 
 #[cfg(test)]

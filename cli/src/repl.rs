@@ -90,6 +90,9 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
             _ = tokio::signal::ctrl_c() => {
                 // Behind the terminal's own `^C`.
                 println!();
+                if let Some(left) = session.running.left_behind() {
+                    eprintln!("{left}");
+                }
                 Ok(Next::Continue)
             }
         };

@@ -32,6 +32,7 @@ use datafusion_kafka::{
 
 use crate::args::Args;
 use crate::demo;
+use crate::running::Running;
 use crate::tables::{Tables, Topics};
 
 /// What statements run in.
@@ -41,6 +42,7 @@ pub(crate) struct Session {
     pub(crate) topics: Option<Arc<Topics>>,
     pub(crate) print: PrintOptions,
     pub(crate) shows_progress: bool,
+    pub(crate) running: Running,
     /// The demo's Kafka, which lives as long as this.
     pub(crate) demo: Option<EmbeddedKafka>,
 }
@@ -81,6 +83,7 @@ impl Session {
                 instrumented_registry,
             },
             shows_progress: !args.quiet && !args.no_progress && io::stderr().is_terminal(),
+            running: Running::default(),
             demo,
         })
     }

@@ -39,6 +39,7 @@ pub(crate) fn is_complete(session: &Session, text: &str) -> bool {
 }
 
 async fn run_one(session: &Session, text: &str) -> Result<()> {
+    session.running.begin(text);
     let state = session.ctx.state();
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
@@ -77,7 +78,10 @@ async fn execute(session: &Session, text: &str, shown: Shown) -> Result<()> {
         false => Progress::none(),
     };
     let output = Output::new(&session.print, start, all_rows);
-    output.run(plan, context, progress).await
+    session.running.executes(&plan);
+    let result = output.run(plan, context, progress).await;
+    session.running.has_ended();
+    result
 }
 
 /// What a statement shows other than rows.

@@ -226,3 +226,34 @@ fn work_that_takes_its_time_has_a_progress_line() {
     session.expect("> ").unwrap();
     leave(session);
 }
+
+#[test]
+fn an_insert_that_control_c_ends_says_what_was_acknowledged() {
+    let test = "an_insert_that_control_c_ends_says_what_was_acknowledged";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let from = broker.new_topic("from", 1, &[]);
+    let to = broker.new_topic("to", 1, &[]);
+    let record = |n: i32| Rec::new(format!("k{n}"), format!(r#"{{"n":{n}}}"#));
+    broker.produce(&from, &[record(1), record(2)]);
+    for (delivery, expected) in [
+        ("at_least_once", "2 records had been acknowledged"),
+        ("exactly_once", "nothing was written"),
+    ] {
+        let setup = format!(
+            "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT, _key VARCHAR NOT NULL, _tombstone BOOLEAN) STORED AS KAFKA LOCATION '{from}';
+             CREATE EXTERNAL TABLE out (_key VARCHAR, n INT) STORED AS KAFKA LOCATION '{to}' OPTIONS ('kafka.delivery' '{delivery}');"
+        );
+        let mut session = prompt_after(&setup, &["-b", &broker.servers]);
+        session
+            .send_line("INSERT INTO out SELECT _key, n FROM feed;")
+            .unwrap();
+        session.expect("2 acknowledged").unwrap();
+        session.send(ControlCode::EndOfText).unwrap();
+        session.expect("interrupted: ").unwrap();
+        session.expect(expected).unwrap();
+        session.expect("> ").unwrap();
+        leave(session);
+    }
+}

@@ -1,0 +1,40 @@
+//! What runs at the moment, for whoever ends it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::progress;
+
+/// The statement that was begun last, and its plan while that runs.
+#[derive(Default)]
+pub(crate) struct Running(Mutex<(Option<String>, Option<Arc<dyn ExecutionPlan>>)>);
+
+impl Running {
+    pub(crate) fn begin(&self, statement: &str) {
+        *self.lock() = (Some(statement.to_owned()), None);
+    }
+
+    /// The text of the statement that was begun last.
+    pub(crate) fn statement(&self) -> Option<String> {
+        self.lock().0.clone()
+    }
+
+    pub(crate) fn executes(&self, plan: &Arc<dyn ExecutionPlan>) {
+        self.lock().1 = Some(Arc::clone(plan));
+    }
+
+    pub(crate) fn has_ended(&self) {
+        self.lock().1 = None;
+    }
+
+    /// What a statement that was ended has written, where it writes to a topic.
+    pub(crate) fn left_behind(&self) -> Option<String> {
+        let plan = self.lock().1.take()?;
+        progress::left_behind(&plan)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Option<String>, Option<Arc<dyn ExecutionPlan>>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
