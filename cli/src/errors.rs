@@ -1,4 +1,4 @@
-//! What failed, in one line, and what could help.
+//! What failed, in one line.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,7 +6,8 @@ use std::io;
 use datafusion::error::DataFusionError;
 use datafusion_kafka::Error;
 
-use crate::session::{Session, table_names};
+use crate::hint::hint;
+use crate::session::Session;
 
 /// Says on standard error what failed.
 pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
@@ -52,67 +53,9 @@ fn message(error: &DataFusionError) -> String {
     lines.join(" ")
 }
 
-/// The names that a mistyped one could be.
-async fn hint(error: &DataFusionError, session: &Session) -> Option<String> {
-    let missing = match (Error::find(error), error.find_root()) {
-        (Some(Error::TopicNotFound { topic, .. }), _) => topic.clone(),
-        (None, DataFusionError::Plan(text)) => {
-            let (_, rest) = text.split_once("table '")?;
-            let (name, rest) = rest.split_once('\'')?;
-            if !rest.contains("not found") {
-                return None;
-            }
-            name.rsplit('.').next().unwrap_or(name).to_owned()
-        }
-        _ => return None,
-    };
-    let Some(topics) = &session.topics else {
-        return Some(
-            "; for topics name the servers with --bootstrap-servers, or try --demo".to_owned(),
-        );
-    };
-    topics.refresh(&session.ctx).await.ok()?;
-    let mut names = topics.names();
-    names.extend(table_names(&session.ctx));
-    // A table may be there whose topic is not.
-    names.retain(|name| *name != missing);
-    let near = nearest(&missing, &names);
-    (!near.is_empty()).then(|| format!("; did you mean {}?", near.join(" or ")))
-}
-
-/// Up to three names that differ little.
-fn nearest(name: &str, names: &[String]) -> Vec<String> {
-    const SIMILAR: f64 = 0.6;
-    let name = name.to_lowercase();
-    let mut near: Vec<(f64, &String)> = names
-        .iter()
-        .map(|other| {
-            (
-                strsim::normalized_damerau_levenshtein(&name, &other.to_lowercase()),
-                other,
-            )
-        })
-        .filter(|(similarity, _)| *similarity >= SIMILAR)
-        .collect();
-    near.sort_by(|(one, _), (other, _)| other.total_cmp(one));
-    near.dedup_by(|(_, one), (_, other)| one == other);
-    near.into_iter()
-        .take(3)
-        .map(|(_, name)| format!("`{name}`"))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn near_names_are_named_nearest_first() {
-        let names = ["orders", "orders_eu", "customers"].map(str::to_owned);
-        assert_eq!(nearest("ordrs", &names), ["`orders`"]);
-        assert_eq!(nearest("Orders_e", &names), ["`orders_eu`", "`orders`"]);
-        assert!(nearest("payments", &names).is_empty());
-    }
 
     #[test]
     fn a_message_is_one_line() {

@@ -5,6 +5,7 @@ mod cells;
 mod complete;
 mod demo;
 mod errors;
+mod hint;
 mod output;
 mod progress;
 mod repl;

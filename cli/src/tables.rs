@@ -22,6 +22,7 @@ use regex::Regex;
 pub(crate) struct Topics {
     pattern: Regex,
     names: RwLock<Vec<String>>,
+    left_out: RwLock<Vec<String>>,
     /// Whether the schema lists them: a statement about all columns would look
     /// into every topic.
     listed: AtomicBool,
@@ -35,6 +36,7 @@ impl Topics {
         Ok(Topics {
             pattern,
             names: RwLock::default(),
+            left_out: RwLock::default(),
             listed: AtomicBool::new(false),
         })
     }
@@ -54,8 +56,14 @@ impl Topics {
             let topics = topics.and_then(|topics| topics.as_string_view_opt());
             names.extend(topics.into_iter().flatten().flatten().map(str::to_owned));
         }
-        names.retain(|name| self.pattern.is_match(name));
+        let (names, left_out) = names
+            .into_iter()
+            .partition(|name| self.pattern.is_match(name));
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        *self
+            .left_out
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = left_out;
         Ok(())
     }
 
@@ -63,6 +71,12 @@ impl Topics {
     pub(crate) fn names(&self) -> Vec<String> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.clone()
+    }
+
+    /// Whether there is a topic of this name that the regular expression leaves out.
+    pub(crate) fn leaves_out(&self, name: &str) -> bool {
+        let names = self.left_out.read().unwrap_or_else(PoisonError::into_inner);
+        names.iter().any(|other| other == name)
     }
 
     /// Lists the topics among the schema's tables, or no longer.

@@ -1,7 +1,7 @@
 //! Topics on a real broker.
 
 use crate::broker::{self, Broker, Rec};
-use crate::program::{failure, printed, program};
+use crate::program::{failure, printed, program, said};
 
 /// The rows of queries on the broker, as CSV.
 fn answer(broker: &Broker, arguments: &[&str]) -> String {
@@ -174,4 +174,93 @@ fn servers_that_are_not_there_are_an_error() {
         error.contains("cannot reach Kafka at 127.0.0.1:1"),
         "{error}"
     );
+}
+
+#[test]
+fn a_name_that_needs_quotes_is_shown_with_them() {
+    let Some(broker) = broker::required("a_name_that_needs_quotes_is_shown_with_them") else {
+        return;
+    };
+    let dashed = people(broker);
+    let dotted = broker::topic_name("my.dotted").replace('-', ".");
+    broker.create_topic(&dotted, 1, &[]);
+    for topic in [&dashed, &dotted] {
+        for query in [
+            format!("SELECT * FROM {topic}"),
+            format!("SELECT firstName FROM {topic} WHERE team = 1"),
+            format!("INSERT INTO {topic} SELECT 'a' AS _key"),
+        ] {
+            let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
+            assert!(
+                error.contains(&format!(
+                    "in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
+                )),
+                "{query}: {error}"
+            );
+        }
+    }
+    let error = failure(program().args(["-b", &broker.servers, "-c", "SELECT * FROM no-topic"]));
+    assert!(!error.contains("quotes"), "{error}");
+}
+
+#[test]
+fn a_topic_that_is_left_out_is_said_to_be() {
+    let Some(broker) = broker::required("a_topic_that_is_left_out_is_said_to_be") else {
+        return;
+    };
+    let topic = people(broker);
+    let query = format!("SELECT * FROM \"{topic}\"");
+    let error =
+        failure(program().args(["-b", &broker.servers, "--topics", "^other", "-c", &query]));
+    let expected = format!("there is a topic `{topic}`, which --topics leaves out");
+    assert!(error.contains(&expected), "{error}");
+}
+
+#[test]
+fn what_reads_no_topic_waits_for_no_broker() {
+    let answer = printed(program().args([
+        "-b",
+        "127.0.0.1:1",
+        "-X",
+        "kafka.timeout=1s",
+        "-q",
+        "--format",
+        "csv",
+        "-c",
+        "SELECT sum(value) AS total FROM generate_series(1, 3)",
+    ]));
+    assert_eq!(answer, "total\n6\n");
+}
+
+/// A script that waits says so early, on standard error.
+#[test]
+fn servers_that_are_waited_for_are_named_meanwhile() {
+    let output = program()
+        .env_remove("RUST_LOG")
+        .args(["-b", "127.0.0.1:1", "-X", "kafka.timeout=4s"])
+        .args(["-c", "SELECT * FROM orders"])
+        .output()
+        .unwrap();
+    let said = said(&output);
+    let mut lines = said.lines();
+    let note = lines.next().unwrap();
+    assert!(
+        note.starts_with("note: Kafka at 127.0.0.1:1 is waited for, up to 4s"),
+        "{said}"
+    );
+    let error = lines.next().unwrap();
+    assert!(
+        error.starts_with("Error: cannot reach Kafka at 127.0.0.1:1 within 4s"),
+        "{said}"
+    );
+    assert_eq!(lines.next(), None, "{said}");
+}
+
+#[test]
+fn a_port_that_is_none_is_refused() {
+    let error = failure(program().args(["-b", "localhost:99999", "-c", "SELECT 1"]));
+    assert!(error.contains("the port of `localhost:99999`"), "{error}");
+    let place = "SELECT * FROM 'kafka://localhost:99999/orders'";
+    let error = failure(program().args(["-c", place]));
+    assert!(error.contains("the port of `localhost:99999`"), "{error}");
 }
