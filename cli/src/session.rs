@@ -26,6 +26,7 @@ use datafusion_cli::object_storage::StdinCarriesCommands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use datafusion_cli::pool_type::PoolType;
 use datafusion_cli::print_options::PrintOptions;
+use datafusion_kafka::options::{TableOptions, is_safe};
 use datafusion_kafka::{
     EmbeddedKafka, KafkaConfig, KafkaTopics, Options, SinkOptions, SourceOptions, register_kafka,
 };
@@ -52,6 +53,8 @@ impl Session {
     pub(crate) async fn new(args: &Args) -> Result<Self> {
         let demo = args.demo.then(EmbeddedKafka::start).transpose()?;
         let options = options(args, demo.as_ref())?;
+        // As a whole: one option may exclude another.
+        TableOptions::parse(&[&options])?;
         if let Some(path) = &args.data_path {
             env::set_current_dir(Path::new(path))?;
         }
@@ -67,10 +70,18 @@ impl Session {
             .then(|| Topics::new(args.topics.as_deref()))
             .transpose()?
             .map(Arc::new);
-        let ctx = context(config(args)?, runtime, &options, topics.as_ref()).await?;
+        let (settings, others) = settings(&options);
+        let ctx = context(config(args)?, runtime, &others, topics.as_ref()).await?;
         if let Some(kafka) = &demo {
+            // Its history is the same whatever the user sets.
+            let servers = kafka.bootstrap_servers();
+            set(
+                &ctx,
+                &Options::new().set("kafka.bootstrap.servers", servers),
+            )?;
             demo::fill(kafka, &ctx).await?;
         }
+        set(&ctx, &settings)?;
         Ok(Session {
             ctx,
             topics,
@@ -147,6 +158,32 @@ async fn context(
     }
     register_kafka(&ctx, kafka)?;
     Ok(ctx)
+}
+
+/// As `SET` does.
+fn set(ctx: &SessionContext, settings: &Options) -> Result<()> {
+    let state = ctx.state_ref();
+    let mut state = state.write();
+    for (key, value) in settings.iter() {
+        state.config_mut().options_mut().set(key, value)?;
+    }
+    Ok(())
+}
+
+/// The options that a session may have, where a later `SET` changes and `SHOW` shows
+/// them, and the others, which may be secret.
+fn settings(options: &Options) -> (Options, Options) {
+    let (settings, others): (Vec<_>, Vec<_>) = options
+        .iter()
+        // A setting without a value would be taken back.
+        .partition(|(key, value)| is_safe(key) && !value.is_empty());
+    let collect = |options: Vec<(&str, &str)>| {
+        let options = options.into_iter();
+        options
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect()
+    };
+    (collect(settings), collect(others))
 }
 
 /// What the command line says of Kafka, as options of every table.

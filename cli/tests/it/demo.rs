@@ -193,3 +193,43 @@ fn lists_and_structs_are_json_in_csv_and_tsv() {
     let answer = printed(program().args(["--demo", "-q", "--format", "csv", "-c", log]));
     assert_eq!(answer.lines().count(), 66, "{answer}");
 }
+
+#[test]
+fn what_the_command_line_says_is_shown_and_changed_by_set() {
+    let servers = rows(&["SHOW kafka.bootstrap.servers"]);
+    assert!(
+        servers[0].starts_with("kafka.bootstrap.servers,127.0.0.1:"),
+        "{servers:?}"
+    );
+    let answer = printed(program().args([
+        "--demo",
+        "-q",
+        "--format",
+        "csv",
+        "-X",
+        "kafka.mode=append",
+        "-c",
+        "SHOW kafka.mode",
+        "SELECT count(*) AS n FROM customers",
+        "SET kafka.mode = 'upsert'",
+        "SELECT count(*) AS n FROM customers",
+    ]));
+    assert_eq!(answer, "name,value\nkafka.mode,append\nn\n63\nn\n58\n");
+    let refused = failure(program().args([
+        "--demo",
+        "-X",
+        "sasl.password=s3cret",
+        "-c",
+        "SET kafka.client.sasl.password = 'other'",
+    ]));
+    assert!(!refused.contains("s3cret"), "{refused}");
+    let shown = printed(program().args([
+        "--demo",
+        "-q",
+        "-X",
+        "sasl.password=s3cret",
+        "-c",
+        "SHOW ALL",
+    ]));
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
