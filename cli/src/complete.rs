@@ -13,7 +13,9 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper, Result};
 use tokio::runtime::Handle;
 
+use crate::script;
 use crate::session::{Session, table_names};
+use crate::statement;
 use crate::tables::Topics;
 
 /// How long the columns of a topic that was not used yet are waited for.
@@ -248,8 +250,18 @@ impl Hinter for Prompt {
 }
 
 impl Validator for Prompt {
+    /// Only whether more lines are needed: mistakes are reported as everywhere else.
     fn validate(&self, ctx: &mut ValidationContext<'_>) -> Result<ValidationResult> {
-        self.cli.validate(ctx)
+        self.cli.reset_hint();
+        let input = ctx.input();
+        let is_complete = input.trim().is_empty()
+            || input.starts_with('\\')
+            || script::plain_command(input).is_some()
+            || statement::is_complete(&self.ctx, input);
+        Ok(match is_complete {
+            true => ValidationResult::Valid(None),
+            false => ValidationResult::Incomplete,
+        })
     }
 }
 

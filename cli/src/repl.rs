@@ -78,8 +78,10 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
             .add_history_entry(line.trim_end())
             .map_err(not_read)?;
         let run = async {
-            if line.starts_with('\\') {
-                return script::run_command(session, line.trim_end()).await;
+            let command = script::plain_command(&line);
+            let command = command.or_else(|| line.starts_with('\\').then(|| line.trim_end()));
+            if let Some(command) = command {
+                return script::run_command(session, command).await;
             }
             statement::run(session, &line).await?;
             Ok(Next::Continue)

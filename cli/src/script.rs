@@ -37,7 +37,7 @@ pub(crate) async fn run_lines(session: &mut Session, reader: &mut dyn BufRead) -
             }
         }
         pending.push_str(&line);
-        if line.trim_end().ends_with(';') && statement::is_complete(session, &pending) {
+        if line.trim_end().ends_with(';') && statement::is_complete(&session.ctx, &pending) {
             statement::run(session, &std::mem::take(&mut pending)).await?;
         }
     }
@@ -48,6 +48,20 @@ pub(crate) async fn run_lines(session: &mut Session, reader: &mut dyn BufRead) -
 pub(crate) enum Next {
     Continue,
     Quit,
+}
+
+/// The backslash command that somebody means who types a word that is no SQL.
+pub(crate) fn plain_command(line: &str) -> Option<&'static str> {
+    match line
+        .trim()
+        .trim_end_matches(';')
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "exit" | "quit" => Some("\\q"),
+        "help" => Some("\\?"),
+        _ => None,
+    }
 }
 
 /// Runs a backslash command of datafusion-cli.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::instant::Instant;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToStatement, Statement};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
@@ -26,8 +27,8 @@ pub(crate) async fn run(session: &Session, text: &str) -> Result<()> {
 }
 
 /// Whether the text ends where a statement ends, and not in a string or comment.
-pub(crate) fn is_complete(session: &Session, text: &str) -> bool {
-    match tokens(session, text) {
+pub(crate) fn is_complete(ctx: &SessionContext, text: &str) -> bool {
+    match tokens(ctx, text) {
         Ok(tokens) => {
             let mut tokens = tokens.iter().map(|token| &token.token);
             let last = tokens.rfind(|token| !matches!(token, Token::Whitespace(_)));
@@ -142,7 +143,7 @@ fn is_about_files(statement: &Statement) -> bool {
 
 /// The statements of a text, without the semicolons between them.
 pub(crate) fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>> {
-    let tokens = tokens(session, text).map_err(ParserError::from);
+    let tokens = tokens(&session.ctx, text).map_err(ParserError::from);
     let mut statements = Vec::new();
     let mut places = Places::new(text);
     let mut start = 0;
@@ -167,8 +168,8 @@ pub(crate) fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>
     Ok(statements)
 }
 
-fn tokens(session: &Session, text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
-    let dialect = session.ctx.state().config_options().sql_parser.dialect;
+fn tokens(ctx: &SessionContext, text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    let dialect = ctx.state().config_options().sql_parser.dialect;
     let dialect = dialect_from_str(dialect).unwrap_or_else(|| Box::new(GenericDialect {}));
     Tokenizer::new(dialect.as_ref(), text).tokenize_with_location()
 }

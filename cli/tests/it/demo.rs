@@ -131,6 +131,7 @@ fn an_error_names_what_was_meant() {
             "SELECT * FROM kafka_log('custmers')",
             "did you mean `customers`?",
         ),
+        ("SELECT * FROM kafka_log(orders)", "write 'orders'"),
         ("SELECT amuont FROM orders", "amount"),
         ("SELECT * FROM orders WHERE", "Expected: an expression"),
         (
