@@ -65,6 +65,13 @@ impl<'a> Arguments<'a> {
 
     /// The first argument: the name of a table or topic.
     pub(super) fn topic(&self) -> DataFusionResult<String> {
+        if let Some(Expr::Column(name)) = self.expressions.first() {
+            return plan_err!(
+                "{}: argument `topic` is text; write '{}'",
+                self.signature,
+                name.flat_name()
+            );
+        }
         let value = self.constant(0, "topic")?;
         match value.try_as_str() {
             Some(Some(topic)) => Ok(topic.to_owned()),
