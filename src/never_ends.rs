@@ -71,7 +71,7 @@ pub(crate) async fn refuse_to_collect(
         return Ok(());
     };
     let query = state.create_physical_plan(&create.input).await?;
-    if query.boundedness().is_unbounded() {
+    if never_ends(&query) {
         return plan_err!(
             "CREATE TABLE {} AS would wait for the end of an unbounded table, which has none; use \
              CREATE VIEW, add a LIMIT, or declare the table without UNBOUNDED",
@@ -79,4 +79,12 @@ pub(crate) async fn refuse_to_collect(
         );
     }
     Ok(())
+}
+
+/// Whether a plan gives rows for ever: one with a limit of its own ends.
+fn never_ends(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    plan.boundedness().is_unbounded()
+        && plan.fetch().is_none()
+        && (children.is_empty() || children.into_iter().any(never_ends))
 }

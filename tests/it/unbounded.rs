@@ -434,6 +434,11 @@ async fn what_makes_no_sense_without_an_end_is_refused() {
     }
     let error = declared.error("CREATE TABLE c AS SELECT v FROM t").await;
     assert!(error.contains("use CREATE VIEW, add a LIMIT"), "{error}");
+    broker.produce(&topic, &numbered(0..4));
+    declared
+        .rows("CREATE TABLE c AS SELECT v FROM t LIMIT 3")
+        .await;
+    assert_eq!(declared.rows("SELECT count(*) FROM c").await, ["3"]);
     let plan = declared.rows("EXPLAIN SELECT v FROM t").await.join(" ");
     assert!(
         plan.contains("mode=upsert") && plan.contains("unbounded"),

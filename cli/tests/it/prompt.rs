@@ -68,7 +68,11 @@ fn statements_and_commands_are_answered() {
     ask(&mut session, "SELECT 40 + 2 AS answer;", "42");
     ask(&mut session, "\\nothing", "is no command");
     // What is wrong is said as elsewhere, and the line may be typed anew.
-    ask(&mut session, "SELCT 1;", "Error: Expected: an SQL statement");
+    ask(
+        &mut session,
+        "SELCT 1;",
+        "Error: Expected: an SQL statement",
+    );
     session.send_line("SELECT 20 +").unwrap();
     ask(&mut session, "21;", "41");
     ask(&mut session, "help", "list tables");
