@@ -8,33 +8,42 @@ use crate::progress;
 
 /// The statement that was begun last, and its plan while that runs.
 #[derive(Default)]
-pub(crate) struct Running(Mutex<(Option<String>, Option<Arc<dyn ExecutionPlan>>)>);
+pub(crate) struct Running(Mutex<Begun>);
+
+#[derive(Default)]
+struct Begun {
+    statement: Option<String>,
+    plan: Option<Arc<dyn ExecutionPlan>>,
+}
 
 impl Running {
     pub(crate) fn begin(&self, statement: &str) {
-        *self.lock() = (Some(statement.to_owned()), None);
+        *self.lock() = Begun {
+            statement: Some(statement.to_owned()),
+            plan: None,
+        };
     }
 
     /// The text of the statement that was begun last.
     pub(crate) fn statement(&self) -> Option<String> {
-        self.lock().0.clone()
+        self.lock().statement.clone()
     }
 
     pub(crate) fn executes(&self, plan: &Arc<dyn ExecutionPlan>) {
-        self.lock().1 = Some(Arc::clone(plan));
+        self.lock().plan = Some(Arc::clone(plan));
     }
 
     pub(crate) fn has_ended(&self) {
-        self.lock().1 = None;
+        self.lock().plan = None;
     }
 
     /// What a statement that was ended has written, where it writes to a topic.
     pub(crate) fn left_behind(&self) -> Option<String> {
-        let plan = self.lock().1.take()?;
+        let plan = self.lock().plan.take()?;
         progress::left_behind(&plan)
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Option<String>, Option<Arc<dyn ExecutionPlan>>)> {
+    fn lock(&self) -> MutexGuard<'_, Begun> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
