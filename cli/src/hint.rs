@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion_kafka::Error;
 
@@ -11,8 +12,17 @@ use crate::tables::Topics;
 /// How long the names of all topics are waited for once something failed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Columns that a topic has only where they are asked for.
+const METADATA: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_headers"];
+
 /// What could help, as the end of the error's sentence.
 pub(crate) async fn hint(error: &DataFusionError, session: &Session) -> Option<String> {
+    if let DataFusionError::SchemaError(error, _) = error.find_root()
+        && let SchemaError::FieldNotFound { field, .. } = error.as_ref()
+        && METADATA.contains(&field.name())
+    {
+        return Some("; SET kafka.metadata = 'all' gives topics their metadata columns".to_owned());
+    }
     let statement = session.running.statement().unwrap_or_default();
     let missing = missing(error);
     let is_syntax = matches!(error.find_root(), DataFusionError::SQL(..));

@@ -133,6 +133,7 @@ fn an_error_names_what_was_meant() {
         ),
         ("SELECT * FROM kafka_log(orders)", "write 'orders'"),
         ("SELECT amuont FROM orders", "amount"),
+        ("SELECT _offset FROM orders", "SET kafka.metadata = 'all'"),
         ("SELECT * FROM orders WHERE", "Expected: an expression"),
         (
             "CREATE EXTERNAL TABLE t STORED AS KAFKA LOCATION 'orders' OPTIONS ('kafka.mod' 'append')",
