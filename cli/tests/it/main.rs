@@ -17,6 +17,7 @@ mod broker;
 mod demo;
 mod guide;
 mod login;
+#[cfg(feature = "oidc")]
 mod oidc;
 mod program;
 mod prompt;

@@ -109,6 +109,18 @@ fn properties_of_another_build_name_the_crate_feature() {
 }
 
 #[test]
+fn a_build_without_oidc_names_the_crate_features() {
+    if property::has_feature("oidc") {
+        return;
+    }
+    let message = refused(&[("kafka.client.sasl.oauthbearer.method", "oidc")]);
+    assert!(
+        message.contains("`curl-static` and `cmake-build`"),
+        "{message}"
+    );
+}
+
+#[test]
 fn plain_login_needs_no_feature() {
     let options = parse(&[
         ("kafka.bootstrap.servers", "a:1"),
