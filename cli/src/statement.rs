@@ -64,8 +64,30 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
     let result = execute(session, text, shown).await;
     if let Some(topics) = topics {
         topics.list(false);
+        if result.is_ok() && !session.print.quiet {
+            for topic in dropped(&statement).filter(|name| topics.names().contains(name)) {
+                eprintln!("The topic `{topic}` stays; a table is only what is known of it here.");
+            }
+        }
     }
     result
+}
+
+/// The tables that a statement drops.
+fn dropped(statement: &Statement) -> impl Iterator<Item = String> {
+    let names = match statement {
+        Statement::Statement(statement) => match statement.as_ref() {
+            ast::Statement::Drop {
+                object_type: ast::ObjectType::Table,
+                names,
+                ..
+            } => names.as_slice(),
+            _ => &[],
+        },
+        _ => &[],
+    };
+    let idents = names.iter().filter_map(|name| name.0.last()?.as_ident());
+    idents.map(|ident| ident.value.clone())
 }
 
 async fn execute(session: &Session, text: &str, shown: Shown) -> Result<()> {

@@ -64,6 +64,11 @@ fn statements_and_commands_are_answered() {
         "SELECT * FROM ordrs;",
         "did you mean `orders`?",
     );
+    ask(
+        &mut session,
+        "DROP TABLE orders;",
+        "The topic `orders` stays",
+    );
     ask(&mut session, "\\pset format csv", "Output format is Csv.");
     ask(&mut session, "SELECT 40 + 2 AS answer;", "42");
     ask(&mut session, "\\nothing", "is no command");
