@@ -292,7 +292,7 @@ fn delays(broker: &Broker, feed: &str, out: &str, rate: u64, seconds: u64) -> Ve
                     let sent = sent.unwrap();
                     let acknowledged = &acknowledged;
                     let waiting = &waiting;
-                    if n % 10 == 0 {
+                    if n.is_multiple_of(10) {
                         inner.spawn(move || {
                             waiting.block_on(sent).unwrap().unwrap();
                             acknowledged.lock().unwrap().insert(n, Instant::now());
@@ -314,7 +314,7 @@ fn delays(broker: &Broker, feed: &str, out: &str, rate: u64, seconds: u64) -> Ve
                 .parse()
                 .unwrap();
             seen += 1;
-            if n % 10 == 0 && n >= rate {
+            if n.is_multiple_of(10) && n >= rate {
                 // The acknowledgement may be taken down after the record was read.
                 let mut then = None;
                 while then.is_none() {
@@ -438,14 +438,14 @@ fn endurance(broker: &'static Broker, runtime: &Runtime) {
         for _ in 0..rate {
             orders::write_order(sent, &mut payload);
             let key = topic::key(sent.wrapping_mul(7_368_787) % 100_000);
-            let deleted = sent % 50 == 0;
+            let deleted = sent.is_multiple_of(50);
             let payload = (!deleted).then_some(payload.as_bytes());
             topic::send(&producer, &feed.name, &key, payload);
             sent += 1;
         }
         let next = Duration::from_secs(second + 1);
         std::thread::sleep(next.saturating_sub(begin.elapsed()));
-        if second % (seconds / 15).max(1) == 0 {
+        if second.is_multiple_of((seconds / 15).max(1)) {
             let progress = queries.each_ref().map(ContinuousQuery::progress);
             println!(
                 "| {:.0} | {} | {} | {} | {} |",

@@ -3,7 +3,8 @@
 //! A topic of JSON upserts is a table: its rows are the latest record of every
 //! key, and a tombstone deletes a row. There is no server and no state store:
 //! this is a library in your process, and the topic itself. It is not a
-//! consumer-group client; reading leaves nothing behind on the broker.
+//! consumer-group client; reading leaves nothing behind on the broker, but for the
+//! offsets of a [`ContinuousQuery`].
 //!
 //! [Apache DataFusion]: https://datafusion.apache.org
 //!
@@ -41,6 +42,7 @@
 //! | one topic, in Rust | [`KafkaTable::builder`] |
 //! | many topics | [`register_kafka`] with [`KafkaTopics`] patterns, then [`sql`] |
 //! | SQL | [`register_kafka`], then `CREATE EXTERNAL TABLE .. STORED AS KAFKA` |
+//! | a topic that is to stay equal to a query | [`ContinuousQuery`] |
 //! | a query's result for a topic | `COPY (SELECT ..) TO 'kafka://..' STORED AS KAFKA`, or [`KafkaDataFrame::write_kafka`] |
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | a format of your own | [`Codec`] |

@@ -31,6 +31,7 @@ use crate::sink::hook::WriteHook;
 use crate::sink::stream::StreamWrite;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
+use crate::source::tails::Tails;
 
 /// A topic with its options and columns: what reading and writing work from.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub(crate) struct TableDefinition {
     /// All records of a table in upsert mode are read, as the changes that they
     /// are; `options.mode` is append then.
     pub(crate) is_change_log: bool,
+    /// Of a continuous query that wants to know how far it has come.
+    pub(crate) tails: Option<Arc<Tails>>,
 }
 
 /// A Kafka topic as a table.
@@ -669,6 +672,7 @@ impl TableDefinition {
             extensions,
             endless: false,
             is_change_log: false,
+            tails: None,
         })
     }
 }

@@ -71,7 +71,7 @@ async fn start(args: &Args) -> ExitCode {
         }
     };
     if let Some(Subcommand::Run(run)) = &args.subcommand {
-        let ended = run::run(&session, run).await;
+        let ended = run::run(&session, run, args.quiet).await;
         return exit_code(ended, &session).await;
     }
     if args.reads_input() && io::stdin().is_terminal() {

@@ -1,12 +1,11 @@
 //! `run FILE --name NAME`: a query that goes on until it is told to stop.
 
 use std::fs;
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
 use datafusion::error::Result;
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress};
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress, QueryStatus};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::RunArgs;
@@ -15,7 +14,7 @@ use crate::statement;
 
 /// Runs the statements of a file; the last one goes on, and ends well when it is
 /// told to stop by a signal, after what it has read is committed.
-pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<()> {
+pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Result<()> {
     let path = &args.file;
     let text = fs::read_to_string(path)
         .map_err(|error| exec_datafusion_err!("cannot read {path}: {error}"))?;
@@ -28,8 +27,9 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<()> {
     }
     let options = ContinuousOptions::new().refresh_interval(args.refresh_interval);
     let query = ContinuousQuery::start(&session.ctx, &args.name, last, options).await?;
-    let line = Line::new(session);
+    let line = Line::new(session, quiet);
     let mut signals = Signals::new()?;
+    let mut was_up_to_date = false;
     loop {
         tokio::select! {
             ended = query.wait() => {
@@ -39,48 +39,62 @@ pub(crate) async fn run(session: &Session, args: &RunArgs) -> Result<()> {
             () = signals.next() => break,
             () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
         }
+        if !was_up_to_date && is_up_to_date(&query) {
+            was_up_to_date = true;
+            line.say(&format!("up to date: {}", figures(&query.progress())));
+        }
     }
     line.say("stopping: what was read is committed first; once more ends it at once");
     tokio::select! {
         stopped = query.stop() => stopped?,
         () = signals.next() => return Err(exec_datafusion_err!("ended before the last commit")),
     }
+    line.say(&format!("stopped: {}", figures(&query.progress())));
     line.clear();
-    if !session.print.quiet || std::io::stderr().is_terminal() {
-        eprintln!("stopped: {}", figures(&query.progress()));
-    }
     Ok(())
+}
+
+fn is_up_to_date(query: &ContinuousQuery) -> bool {
+    let progress = query.progress();
+    let runs = matches!(query.status(), QueryStatus::Running);
+    runs && !progress.inputs.is_empty() && progress.lag() == 0
 }
 
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// A line on standard error, where somebody looks at it.
-struct Line(Option<ProgressBar>);
+/// What is said on standard error, and a line there where somebody looks at it.
+struct Line {
+    bar: Option<ProgressBar>,
+    quiet: bool,
+}
 
 impl Line {
-    fn new(session: &Session) -> Self {
-        Line(session.shows_progress.then(|| {
+    fn new(session: &Session, quiet: bool) -> Self {
+        let bar = session.shows_progress.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let template = ProgressStyle::with_template("{spinner} {msg}");
             bar.with_style(template.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        }))
+        });
+        Line { bar, quiet }
     }
 
     fn show(&self, progress: &QueryProgress) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.set_message(figures(progress));
             bar.tick();
         }
     }
 
     fn say(&self, text: &str) {
-        if let Some(bar) = &self.0 {
-            bar.println(text);
+        match &self.bar {
+            _ if self.quiet => {}
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
         }
     }
 
     fn clear(&self) {
-        if let Some(bar) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }

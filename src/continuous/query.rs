@@ -254,7 +254,7 @@ impl Work {
         sink: &Arc<TableDefinition>,
         options: ContinuousOptions,
     ) -> DataFusionResult<Self> {
-        let read = |table: &TableDefinition| followed(table, state.name());
+        let read = |table: &TableDefinition| followed(table, state);
         if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
             let source = Arc::clone(&rows.source);
             check_other_topic(state.name(), &source, sink)?;
@@ -272,7 +272,10 @@ impl Work {
 
 /// The table read on from where the query has committed to; `None` where it has an
 /// end.
-fn followed(table: &TableDefinition, query: &str) -> DataFusionResult<Option<TableDefinition>> {
+fn followed(
+    table: &TableDefinition,
+    query: &QueryState,
+) -> DataFusionResult<Option<TableDefinition>> {
     if table.options.end != Bound::Latest {
         return Ok(None);
     }
@@ -286,7 +289,8 @@ fn followed(table: &TableDefinition, query: &str) -> DataFusionResult<Option<Tab
         Bound::Group(otherwise) => Bound::Group(otherwise),
         start => Bound::Group(Box::new(start)),
     };
-    table.options.group_id = Some(query.to_owned());
+    table.options.group_id = Some(query.name().to_owned());
+    table.tails = Some(Arc::clone(query.tails()));
     Ok(Some(table))
 }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::options::{Delivery, TableOptions};
 use crate::sink::member::{Member, Positions};
 use crate::sink::report::WriteReport;
+use crate::source::tails::Tails;
 
 /// Whether a continuous query runs.
 #[derive(Debug, Clone)]
@@ -60,8 +61,7 @@ pub struct QueryProgress {
 }
 
 impl QueryProgress {
-    /// The records that are still to be read, of all partitions. Offsets that hold
-    /// no record, such as the marks of transactions, count too.
+    /// The offsets that are still to be read, of all partitions.
     pub fn lag(&self) -> u64 {
         self.inputs.iter().map(InputProgress::lag).sum()
     }
@@ -75,7 +75,8 @@ pub struct InputProgress {
     pub topic: String,
     /// The Kafka partition.
     pub partition: i32,
-    /// The next offset to be read, as it was committed; `None` before that.
+    /// The next offset to be read, all before which are committed; `None` before
+    /// anything is.
     pub position: Option<i64>,
     /// Where the partition ended when brokers were last asked.
     pub end: i64,
@@ -98,6 +99,7 @@ pub(crate) struct QueryState {
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
     counts: Mutex<Counts>,
+    tails: Arc<Tails>,
 }
 
 #[derive(Default)]
@@ -123,11 +125,17 @@ impl QueryState {
             stop: watch::Sender::new(false),
             status: watch::Sender::new(QueryStatus::Starting),
             counts: Mutex::default(),
+            tails: Arc::default(),
         }
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Of the one topic of a query that takes its records one by one.
+    pub(crate) fn tails(&self) -> &Arc<Tails> {
+        &self.tails
     }
 
     /// Begins a new instance of the query, which reads these partitions: takes over
@@ -219,10 +227,11 @@ impl QueryState {
         for (topic, ends) in &counts.ends {
             let positions = counts.positions.get(topic);
             for (partition, end) in ends {
+                let position = positions.and_then(|positions| positions.get(partition).copied());
                 inputs.push(InputProgress {
                     topic: topic.clone(),
                     partition: *partition,
-                    position: positions.and_then(|p| p.get(partition)).copied(),
+                    position: self.tails.behind(*partition, position),
                     end: *end,
                 });
             }

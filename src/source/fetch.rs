@@ -10,6 +10,7 @@ use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{Message, Messages, PartitionReader, TopicId};
 use crate::record::Record;
+use crate::source::tails::{Tail, Tails};
 
 /// Records that were fetched together, oldest first.
 pub(crate) trait Chunk {
@@ -89,6 +90,9 @@ pub(crate) struct PartitionFetch {
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
     endless: Option<Endless>,
+    /// Where it is said that the end was met.
+    tails: Option<Arc<Tails>>,
+    tail: Tail,
     /// Told of the partitions that the topic has got.
     on_more: Option<OnMore>,
     looked_after: Instant,
@@ -114,6 +118,12 @@ impl PartitionFetch {
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
             endless: None,
+            tails: None,
+            tail: Tail {
+                start: 0,
+                records: 0,
+                end: 0,
+            },
             on_more: None,
             looked_after: Instant::now(),
             position: 0,
@@ -135,6 +145,11 @@ impl PartitionFetch {
     /// Takes it for no failure that no record comes, as long as brokers answer.
     pub(crate) fn endless(self, endless: Option<Endless>) -> Self {
         PartitionFetch { endless, ..self }
+    }
+
+    /// Says there where the end was met.
+    pub(crate) fn tails(self, tails: Option<Arc<Tails>>) -> Self {
+        PartitionFetch { tails, ..self }
     }
 
     /// Tells of partitions that the topic gets while it is read.
@@ -213,6 +228,13 @@ impl PartitionFetch {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
                 self.position = self.position.max(offset);
+                if let Some(tails) = &self.tails {
+                    let tail = Tail {
+                        end: self.position,
+                        ..self.tail
+                    };
+                    tails.met(self.partition, tail);
+                }
                 Ok(())
             }
             code if is_transient(code) => Ok(()),
@@ -243,6 +265,11 @@ impl Fetch for PartitionFetch {
 
     fn seek(&mut self, start: i64) -> Result<()> {
         self.position = start;
+        self.tail = Tail {
+            start,
+            records: start,
+            end: start,
+        };
         self.progress();
         match &self.reader {
             Some(reader) => reader.seek(start),
@@ -281,6 +308,7 @@ impl Fetch for PartitionFetch {
                 }
                 None => {
                     self.position = message.offset() + 1;
+                    self.tail.records = self.position;
                     index += 1;
                 }
                 Some(code) => {

@@ -26,4 +26,5 @@ pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod same_topic;
 pub(crate) mod scan;
+pub(crate) mod tails;
 mod unbounded;

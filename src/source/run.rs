@@ -391,6 +391,7 @@ impl ScanTask {
                 partitions: i32::try_from(spec.held.len()).unwrap_or(i32::MAX),
                 poll: table.options.batch_time,
             }))
+            .tails(table.tails.clone())
             .on_more(self.on_more(&sender)),
             output: ChannelOutput {
                 same_topic: &same_topic,

@@ -127,6 +127,10 @@ fn a_query_goes_on_until_it_is_told_to_stop() {
         running.signal(signal);
         let (code, said) = running.end();
         assert_eq!(code, Some(0), "{said}");
+        assert!(
+            said.contains("up to date: ") && said.contains("stopped: "),
+            "{said}"
+        );
         assert!(!said.contains("Error"), "{said}");
     }
     assert_eq!(broker.read_all(&out).len(), 4);

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -49,11 +50,14 @@ impl Shell {
             let program = pipe.map_or(words, |(_, program)| program);
             let program = program.split(' ').next().unwrap_or_default();
             assert!(
-                ["datafusion-kafka-cli", "kcat"].contains(&program),
+                ["datafusion-kafka-cli", "kcat", "echo"].contains(&program),
                 "{}: nobody runs `{program}`",
                 block.place
             );
-            let output = self.output(&command);
+            let output = match words.contains(" run ") {
+                true => self.until_up_to_date(&command),
+                false => self.output(&command),
+            };
             let said = said(&output);
             let printed = match output.status.code() {
                 Some(0) if !fails => String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -87,19 +91,47 @@ impl Shell {
         assert_eq!(answer, "n\n1\n", "{}", block.place);
     }
 
+    /// A query that goes on is ended where it has nothing more to do.
+    fn until_up_to_date(&self, command: &str) -> Output {
+        let mut running = self.command(&format!("exec {command}"));
+        let mut running = running
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut lines = BufReader::new(running.stderr.take().unwrap());
+        while lines.read_line(&mut said).unwrap() > 0 {
+            if said.contains("up to date") {
+                let id = running.id().to_string();
+                let told = Command::new("kill").args(["-TERM", &id]).status();
+                assert!(told.unwrap().success());
+                break;
+            }
+        }
+        lines.read_to_string(&mut said).unwrap();
+        let mut output = running.wait_with_output().unwrap();
+        output.stderr = said.into_bytes();
+        output
+    }
+
     fn output(&self, command: &str) -> Output {
+        self.command(command).output().unwrap()
+    }
+
+    fn command(&self, text: &str) -> Command {
         let programs = Path::new(PROGRAM).parent().unwrap().to_owned();
         let path = env::var_os("PATH").unwrap_or_default();
         let path = env::join_paths([programs].into_iter().chain(env::split_paths(&path))).unwrap();
-        Command::new("sh")
-            .args(["-c", command])
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", text])
             .envs(surroundings())
             .env("PATH", path)
             .env_remove("KAFKA_BOOTSTRAP_SERVERS")
             .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+            .stdin(Stdio::null());
+        command
     }
 }
 
