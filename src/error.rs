@@ -322,9 +322,9 @@ pub enum Error {
         query: String,
     },
 
-    /// A continuous query that commits nothing though there are records to read.
+    /// A continuous query that does nothing though there are records to read.
     #[error(
-        "continuous query `{query}` has {lag} records to read and has committed nothing for \
+        "continuous query `{query}` has {lag} records to read and has done nothing with them for \
          {timeout:?}"
     )]
     Stalled {
@@ -332,7 +332,7 @@ pub enum Error {
         query: String,
         /// The records that are to be read.
         lag: u64,
-        /// How long nothing was committed.
+        /// How long nothing was done.
         timeout: Duration,
     },
 

@@ -19,6 +19,7 @@ use futures::StreamExt;
 
 use crate::client::{Cancel, Client, RECREATED};
 use crate::continuous::snapshot::SnapshotRows;
+use crate::continuous::state::QueryState;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::{Bound, Mode};
@@ -124,6 +125,7 @@ impl Input {
         &self,
         ends: &BTreeMap<i32, i64>,
         context: &Arc<TaskContext>,
+        state: &QueryState,
     ) -> DataFusionResult<()> {
         let before = self.held().ends.clone();
         if before.as_ref() == Some(ends) {
@@ -144,6 +146,7 @@ impl Input {
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
             self.held().rows.apply(&batch?)?;
+            state.batch();
         }
         self.held().ends = Some(ends.clone());
         Ok(())

@@ -108,7 +108,7 @@ impl Default for ContinuousOptions {
     fn default() -> Self {
         ContinuousOptions {
             refresh_interval: Duration::from_secs(1),
-            stall_timeout: Duration::from_secs(120),
+            stall_timeout: Duration::from_secs(600),
         }
     }
 }
@@ -126,8 +126,9 @@ impl ContinuousOptions {
         self
     }
 
-    /// A query that has records to read and commits nothing for so long begins anew,
-    /// as after a failure. Default: two minutes.
+    /// A query that does nothing with the records that come for so long begins anew,
+    /// as after a failure. That of one that is refreshed must be longer than it takes
+    /// to run. Default: ten minutes.
     pub fn stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
         self
@@ -382,10 +383,15 @@ impl Run {
                 Work::Refreshed(refresh) => refresh.run(&self.session).await,
             }
         };
+        // Nothing is committed more often than that.
+        let stall_timeout = self
+            .options
+            .stall_timeout
+            .max(self.sink.options.commit_time * 2);
         tokio::select! {
             biased;
             result = work => result,
-            stalled = watch(&self.state, inputs, self.options.stall_timeout) => Err(stalled),
+            stalled = watch(&self.state, inputs, stall_timeout) => Err(stalled),
             () = too_late => Err(Error::ContinuousQuery {
                 query: self.state.name().to_owned(),
                 reason: "it was stopped, and the brokers did not answer to its last commit".to_owned(),

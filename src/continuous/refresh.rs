@@ -192,17 +192,18 @@ impl Refresh {
             return Ok(None);
         }
         let context = session.task_ctx();
+        let nothing = BTreeMap::new();
         for input in &self.inputs {
             let ends = ends.get(&input.declared().topic);
-            input
-                .update(ends.unwrap_or(&BTreeMap::new()), &context)
-                .await?;
+            let ends = ends.unwrap_or(&nothing);
+            input.update(ends, &context, &self.state).await?;
         }
         let plan = session.create_physical_plan(&self.query).await?;
         let mut rows = execute_stream(plan, context)?;
         output.begin();
         while let Some(batch) = rows.next().await {
             output.compare(&batch?).await?;
+            self.state.batch();
         }
         output.finish().await?;
         Ok(Some(ends))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -100,6 +101,7 @@ pub(crate) struct QueryState {
     status: watch::Sender<QueryStatus>,
     counts: Mutex<Counts>,
     tails: Arc<Tails>,
+    batches: AtomicU64,
 }
 
 #[derive(Default)]
@@ -126,6 +128,7 @@ impl QueryState {
             status: watch::Sender::new(QueryStatus::Starting),
             counts: Mutex::default(),
             tails: Arc::default(),
+            batches: AtomicU64::new(0),
         }
     }
 
@@ -203,6 +206,15 @@ impl QueryState {
         counts.last_commit = Some(SystemTime::now());
         drop(counts);
         self.set_status(QueryStatus::Running);
+    }
+
+    /// Something was done with a batch of rows.
+    pub(crate) fn batch(&self) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn batches(&self) -> u64 {
+        self.batches.load(Ordering::Relaxed)
     }
 
     pub(crate) fn dead_letter(&self) {

@@ -17,14 +17,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 const LOGGED: Duration = Duration::from_secs(60);
 
 /// Takes down where the topics end, every second, and logs how far the query has
-/// come; returns when it has records to read and commits nothing.
+/// come; returns when records come and it does nothing with them.
 pub(super) async fn watch(
     state: &Arc<QueryState>,
     inputs: Vec<Arc<TableDefinition>>,
     stall_timeout: Duration,
 ) -> DataFusionError {
-    let mut last = state.progress();
     let (mut moved, mut logged) = (Instant::now(), Instant::now());
+    // What was done, and where topics ended, when the query last did something.
+    let mut last = (0, 0);
     loop {
         for table in &inputs {
             let table = Arc::clone(table);
@@ -40,14 +41,12 @@ pub(super) async fn watch(
             }
         }
         let now = state.progress();
-        let waits = now.inputs.iter().zip(&last.inputs).any(|(now, last)| {
-            // Records have come since, and are not marks at the end alone.
-            now.lag() > 0 && now.end > last.end
-        });
-        if now.commits != last.commits || !(waits || now.lag() > 0) {
+        let done = state.batches() + now.commits;
+        let ends: i64 = now.inputs.iter().map(|input| input.end).sum();
+        if done != last.0 || now.lag() == 0 || last.1 == 0 {
             moved = Instant::now();
-            last = now.clone();
-        } else if waits && moved.elapsed() >= stall_timeout {
+            last = (done, ends);
+        } else if ends > last.1 && moved.elapsed() >= stall_timeout {
             return Error::Stalled {
                 query: state.name().to_owned(),
                 lag: now.lag(),

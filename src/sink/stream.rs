@@ -177,6 +177,9 @@ impl<'a> StreamWriter<'a> {
             known.reserve()?;
         }
         self.note(batch);
+        if let Some(query) = &self.stream.query {
+            query.batch();
+        }
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 //! [`ContinuousQuery`] row by row: restarts, fences, progress, failures.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryStatus};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, KafkaTable, QueryStatus};
 
 use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
@@ -272,5 +275,87 @@ async fn what_cannot_be_a_continuous_query_is_refused() {
         let started = ContinuousQuery::start(&declared.ctx, name, sql, ContinuousOptions::new());
         let error = started.await.unwrap_err().to_string();
         assert!(error.contains(says), "{sql}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_go_away_are_waited_for() {
+    let test = "continuous::brokers_that_go_away_are_waited_for";
+    if broker::required(test).is_none() {
+        return;
+    }
+    let mut own = match broker::own() {
+        Ok(own) => own,
+        Err(why) => return broker::say(&format!("left out: {test} ({why})")),
+    };
+    let (feed, out) = topics(&own);
+    let options = [EXACTLY_ONCE, ("kafka.retry_timeout", "2s")];
+    let declared = declared(&own, &feed, &out, &options).await;
+    let query = start(&declared, &topic_name("query"), INSERT).await;
+    own.produce(&feed, &[value("a", 5)]);
+    until("the first record", &query, |p| p.upserts == 1).await;
+    own = tokio::task::spawn_blocking(move || {
+        own.restart();
+        own
+    })
+    .await
+    .unwrap();
+    own.produce(&feed, &[value("b", 6), value("a", 1)]);
+    until("the others", &query, |p| {
+        (p.upserts, p.tombstones) == (2, 1)
+    })
+    .await;
+    query.stop().await.unwrap();
+    assert_eq!(log(&own, &out).len(), 3);
+}
+
+/// Never gives records back.
+#[derive(Debug)]
+struct Stuck;
+
+#[async_trait::async_trait]
+impl datafusion_kafka::WriteHook for Stuck {
+    async fn before_send(
+        &self,
+        _: &str,
+        _: Vec<datafusion_kafka::OutgoingRecord>,
+    ) -> datafusion::error::Result<Vec<datafusion_kafka::OutgoingRecord>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_is_stuck_begins_anew() {
+    let Some(broker) = broker::required("continuous::a_query_that_is_stuck_begins_anew") else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let declared = declared(broker, &feed, &out, &[]).await;
+    let columns = vec![Field::new("v", DataType::Int64, true)];
+    let stuck = KafkaTable::builder(&out)
+        .with_schema(Schema::new(columns))
+        .with_option("kafka.bootstrap.servers", &broker.servers)
+        .with_option("kafka.commit.ms", "10")
+        .with_hook(Arc::new(Stuck))
+        .build()
+        .await
+        .unwrap();
+    declared
+        .ctx
+        .register_table("stuck", Arc::new(stuck))
+        .unwrap();
+    let options = ContinuousOptions::new().stall_timeout(Duration::from_millis(1500));
+    let sql = "INSERT INTO stuck SELECT * FROM t";
+    let name = topic_name("query");
+    let query = ContinuousQuery::start(&declared.ctx, &name, sql, options);
+    let query = query.await.unwrap();
+    for n in 0.. {
+        broker.produce(&feed, &[value("a", n)]);
+        if let QueryStatus::Retrying { error, .. } = query.status() {
+            assert!(matches!(&error, Error::Stalled { .. }), "{error}");
+            break;
+        }
+        assert!(n < 600, "{:?}", query.status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
