@@ -8,7 +8,7 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 
-use crate::continuous::row_by_row::{CHANGES, RowByRow, reads_tombstones};
+use crate::continuous::row_by_row::{CHANGES, RowByRow, mentions_tombstones};
 use crate::continuous::state::QueryState;
 use crate::dml::changes::KafkaChanges;
 use crate::options::OnBadRecord;
@@ -31,7 +31,7 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
     let read = |table: &TableDefinition| Ok(table.endless.then(|| table.clone()));
     match RowByRow::of(&statement.input, sink, read)? {
         Some(rows) => Ok(Transformed::yes(write(&statement, sink, rows, None))),
-        None if reads_tombstones(&statement.input)? && !dead_letters => unchanged(statement),
+        None if mentions_tombstones(&statement.input)? && !dead_letters => unchanged(statement),
         None => plan_err!(
             "INSERT INTO topic `{}` cannot carry the deletes of UNBOUNDED topic `{}` through this query: that needs a SELECT of one table with WHERE at most, and its `_key` as `_key`; read `_tombstone` in the query to handle deletes there, or run it as a ContinuousQuery over tables that are not UNBOUNDED",
             sink.topic,

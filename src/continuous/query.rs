@@ -1,5 +1,6 @@
 //! [`ContinuousQuery`]: an INSERT that goes on until it is stopped.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +11,25 @@ use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::physical_plan::collect;
+use datafusion::physical_plan::metrics::Count;
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::client::{RECREATED, blocking};
+use crate::client::{Cancel, Client, RECREATED, blocking};
 use crate::continuous::insert;
 use crate::continuous::refresh::Refresh;
 use crate::continuous::row_by_row::RowByRow;
 use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
 use crate::continuous::watch::watch;
 use crate::error::{Error, Result};
-use crate::options::{Bound, TableOptions};
+use crate::options::{Bound, KafkaSessionOptions, TableOptions};
+use crate::sink::create::ensure_topic;
+use crate::sink::member::{Member, Positions};
 use crate::sink::order::keep_order;
+use crate::sink::producer::Producer;
+use crate::source::offsets::Snapshot;
 use crate::sql;
-use crate::table::{KafkaTable, TableDefinition, held, own_error};
+use crate::table::{KafkaTable, TableDefinition, own_error};
 
 /// Keeps a topic equal to a query over others, until it is stopped.
 ///
@@ -157,6 +163,9 @@ impl ContinuousQuery {
             return Err(invalid("it needs a name, under which it goes on after a restart").into());
         }
         let mut session = ctx.state();
+        if KafkaSessionOptions::is_dry_run(session.config_options()) {
+            return Err(invalid(DRY_RUN).into());
+        }
         keep_order(&mut session);
         let LogicalPlan::Dml(statement) = sql::plan_text(&session, sql).await? else {
             return Err(invalid(NO_INSERT).into());
@@ -173,6 +182,9 @@ impl ContinuousQuery {
         let Some(sink) = sink.filter(|_| inserts) else {
             return Err(invalid(NO_INSERT).into());
         };
+        if sink.options.dry_run {
+            return Err(invalid(DRY_RUN).into());
+        }
         let state = Arc::new(QueryState::new(name, sink.options.clone()));
         let work = Work::of(&state, &session, statement, &sink, options.clone())?;
         let run = Run {
@@ -232,6 +244,8 @@ impl Drop for ContinuousQuery {
 }
 
 const NO_INSERT: &str = "it must be INSERT INTO a topic that is a table of the session";
+
+const DRY_RUN: &str = "with `kafka.dry_run` it would write nothing, and take it for written";
 
 /// How long brokers may take to commit what was read when a query is stopped,
 /// beside `kafka.timeout`.
@@ -325,7 +339,7 @@ impl Run {
         let status = self.until_it_ends().await;
         match &status {
             QueryStatus::Failed(error) => {
-                log::error!("continuous query `{}` ended: {error}", self.state.name());
+                log::info!("continuous query `{}` ended: {error}", self.state.name());
             }
             _ => log::info!("continuous query `{}` stopped", self.state.name()),
         }
@@ -405,14 +419,50 @@ impl Run {
         plan: &LogicalPlan,
         source: &Arc<TableDefinition>,
     ) -> DataFusionResult<()> {
-        let partitions: Vec<i32> = held(source).await?.into_keys().collect();
-        let state = Arc::clone(&self.state);
-        let topic = source.topic.clone();
-        blocking(move |cancel| state.take_over(&topic, &partitions, cancel)).await?;
+        let sink = &self.sink;
+        ensure_topic(&sink.topic, &sink.options).await?;
+        let member = self.state.member()?;
+        // Before anything is read: what another instance has not committed is undone,
+        // and it commits nothing more.
+        let named = Some(Arc::clone(&member));
+        let acknowledged = Count::new();
+        let mut producer = Producer::new(&sink.topic, &sink.options, acknowledged, named).await?;
+        let from = Arc::clone(source);
+        let positions = blocking(move |cancel| positions(&from, &member, cancel)).await?;
+        // Of all partitions, so that none is ever looked for where it ends later.
+        let read = Positions::from([(source.topic.clone(), positions)]);
+        producer.commit(&read).await?;
+        self.state.set_producer(producer, read);
         let plan = self.session.create_physical_plan(plan).await?;
         collect(plan, self.session.task_ctx()).await?;
         Ok(())
     }
+}
+
+/// Where the query begins to read: where it has committed to, at its first start
+/// where the table says, and partitions that the topic has got since at their
+/// beginning.
+fn positions(
+    source: &TableDefinition,
+    member: &Member,
+    cancel: &Cancel,
+) -> Result<BTreeMap<i32, i64>> {
+    let topic = source.topic.as_str();
+    let client = Client::new(topic, &source.options)?;
+    let partitions = client.partitions(cancel)?;
+    let held = client.watermarks(&partitions, cancel)?;
+    let mut positions = member.take_over(topic, &partitions, cancel)?;
+    let mut options = source.options.clone();
+    options.start = match (options.start, positions.is_empty()) {
+        (Bound::Group(otherwise), true) => *otherwise,
+        _ => Bound::Earliest,
+    };
+    let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
+    for partition in partitions {
+        let begin = begin.range(partition).start;
+        positions.entry(partition).or_insert(begin);
+    }
+    Ok(positions)
 }
 
 /// Whether an error may be gone when the query begins again.

@@ -15,7 +15,7 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::execute_stream;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use foldhash::quality::RandomState;
 use futures::StreamExt;
 
@@ -32,6 +32,7 @@ use crate::sink::encode::RecordEncoder;
 use crate::sink::held::Held;
 use crate::sink::known::{KnownKeys, as_it_is, scan};
 use crate::sink::member::Positions;
+use crate::sink::producer::Producer;
 use crate::sink::query::aligned;
 use crate::sink::sender::{Sender, arrow_error};
 use crate::table::{KafkaTable, TableDefinition};
@@ -248,20 +249,21 @@ struct Output {
 impl Output {
     async fn open(refresh: &Refresh, context: &Arc<TaskContext>) -> DataFusionResult<Self> {
         let table = &refresh.sink;
-        let state = Arc::clone(&refresh.state);
-        let sources: Vec<String> = refresh.sources().map(|s| s.topic.clone()).collect();
+        let member = refresh.state.member()?;
+        // What another instance has not committed is undone before it is read.
+        let named = Some(Arc::clone(&member));
+        let producer = Producer::new(&table.topic, &table.options, Count::new(), named).await?;
         let inputs = refresh.inputs.clone();
-        let member = blocking(move |cancel| {
-            let member = state.begin_anew()?;
-            for (topic, input) in sources.iter().zip(&inputs) {
+        blocking(move |cancel| {
+            for input in &inputs {
                 let partitions: Vec<i32> = input.ends(cancel)?.into_keys().collect();
-                member.take_over(topic, &partitions, cancel)?;
+                member.take_over(&input.declared().topic, &partitions, cancel)?;
             }
-            Ok(member)
+            Ok(())
         })
         .await?;
         let mut sender = Sender::new(table, &ExecutionPlanMetricsSet::new());
-        sender.join(member).await?;
+        sender.use_producer(producer);
         let transactional = table.options.delivery == Delivery::ExactlyOnce;
         let held = (!transactional).then(|| {
             let consumer = MemoryConsumer::new(format!("KafkaSink[{}]", table.topic));

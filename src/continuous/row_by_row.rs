@@ -98,22 +98,34 @@ impl RowByRow {
         let key = rows
             .schema()
             .qualified_field_with_unqualified_name(KEY_COLUMN);
-        let retracts = source.declared_mode() == Mode::Upsert && !walk.sees_tombstones;
+        let mut retracts = source.declared_mode() == Mode::Upsert;
         if let Ok(key) = key
             && retracts
             && !walk.keys.contains(&Column::from(key))
         {
-            return Ok(None);
+            if !walk.sees_tombstones {
+                return Ok(None);
+            }
+            retracts = false;
         }
         let mut columns = aligned("INSERT INTO", target, rows.schema())?;
         let hidden = |metadata: Metadata| hidden(&rows, metadata.name());
-        let no_row = if retracts { RETRACT } else { IGNORE };
+        let tombstone = match source.schema.has(Metadata::RecordTombstone) {
+            true => hidden(Metadata::RecordTombstone)?.is_true(),
+            false => lit(false),
+        };
+        let no_row = match (retracts, walk.sees_tombstones) {
+            (false, _) => lit(IGNORE),
+            (true, false) => lit(RETRACT),
+            // The query says what becomes of deletes, but not of what WHERE leaves out.
+            (true, true) => when(tombstone, lit(IGNORE)).otherwise(lit(RETRACT))?,
+        };
         let is_row = self::hidden(&rows, IS_ROW)?;
         let change = match source.schema.has(Metadata::RecordError) {
-            false => when(is_row, lit(UPSERT)).otherwise(lit(no_row))?,
+            false => when(is_row, lit(UPSERT)).otherwise(no_row)?,
             true => when(hidden(Metadata::RecordError)?.is_not_null(), lit(3))
                 .when(is_row, lit(UPSERT))
-                .otherwise(lit(no_row))?,
+                .otherwise(no_row)?,
         };
         columns.push(change.alias(CHANGE_COLUMN));
         for (metadata, name) in SOURCE {
@@ -144,14 +156,35 @@ impl RowByRow {
     }
 }
 
-/// Whether a query of changes says itself what becomes of deletes.
-pub(crate) fn reads_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
+/// Whether a query of changes mentions which of them are deletes.
+pub(crate) fn mentions_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
+    query.exists(|node| Ok(node.expressions().iter().any(names_tombstone)))
+}
+
+/// Whether it says itself what becomes of deletes: more than that it hands the
+/// column on, as `SELECT *` does.
+fn reads_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
     query.exists(|node| {
+        let is_projection = matches!(node, LogicalPlan::Projection(_));
         Ok(node.expressions().iter().any(|expression| {
-            let columns = expression.column_refs();
-            columns.iter().any(|c| c.name == Metadata::Tombstone.name())
+            names_tombstone(expression) && !(is_projection && hands_tombstone_on(expression))
         }))
     })
+}
+
+fn names_tombstone(expression: &Expr) -> bool {
+    let columns = expression.column_refs();
+    columns.iter().any(|c| c.name == Metadata::Tombstone.name())
+}
+
+fn hands_tombstone_on(expression: &Expr) -> bool {
+    match expression {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => {
+            alias.name == Metadata::Tombstone.name() && hands_tombstone_on(&alias.expr)
+        }
+        _ => false,
+    }
 }
 
 struct Walk<'a, F> {

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
-use crate::client::Cancel;
 use crate::error::{Error, Result};
-use crate::options::{Delivery, TableOptions};
+use crate::options::TableOptions;
 use crate::sink::member::{Member, Positions};
+use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
 use crate::source::tails::Tails;
 
@@ -96,7 +96,7 @@ pub(crate) struct QueryState {
     name: String,
     /// Of the output: its servers keep the offsets.
     options: TableOptions,
-    member: Mutex<Option<Arc<Member>>>,
+    producer: Mutex<Option<Producer>>,
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
     counts: Mutex<Counts>,
@@ -123,7 +123,7 @@ impl QueryState {
         QueryState {
             name: name.to_owned(),
             options,
-            member: Mutex::default(),
+            producer: Mutex::default(),
             stop: watch::Sender::new(false),
             status: watch::Sender::new(QueryStatus::Starting),
             counts: Mutex::default(),
@@ -141,32 +141,24 @@ impl QueryState {
         &self.tails
     }
 
-    /// Begins a new instance of the query, which reads these partitions: takes over
-    /// what an earlier one has committed, and ends it. Waits for brokers.
-    pub(crate) fn take_over(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
-        let member = Member::new(&self.name, &self.options)?;
-        let positions = member.take_over(topic, partitions, cancel)?;
-        let read = Positions::from([(topic.to_owned(), positions)]);
-        let is_new = read.values().all(BTreeMap::is_empty);
-        if self.options.delivery == Delivery::AtLeastOnce && !is_new {
-            // A transaction ends the other instance when it begins.
-            member.commit(&read, cancel)?;
-        }
+    /// A new instance of the query.
+    pub(crate) fn member(&self) -> Result<Arc<Member>> {
+        Member::new(&self.name, &self.options).map(Arc::new)
+    }
+
+    /// What the instance that begins writes with, from these positions on.
+    pub(crate) fn set_producer(&self, producer: Producer, read: Positions) {
         self.counts().positions.extend(read);
-        *self.member() = Some(Arc::new(member));
-        Ok(())
+        *self.producer() = Some(producer);
     }
 
-    /// Begins a new instance of a query that reads everything anew.
-    pub(crate) fn begin_anew(&self) -> Result<Arc<Member>> {
-        let member = Arc::new(Member::new(&self.name, &self.options)?);
-        *self.member() = Some(Arc::clone(&member));
-        Ok(member)
+    /// Takes that.
+    pub(crate) fn take_producer(&self) -> Option<Producer> {
+        self.producer().take()
     }
 
-    /// The instance of the query that runs.
-    pub(crate) fn member(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
-        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+    fn producer(&self) -> MutexGuard<'_, Option<Producer>> {
+        self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn stop(&self) {

@@ -9,7 +9,7 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricB
 use crate::error::Error;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::hook::OutgoingRecord;
-use crate::sink::member::{Member, Positions};
+use crate::sink::member::Positions;
 use crate::sink::producer::{Producer, Sendable};
 use crate::sink::report::WriteReport;
 use crate::table::TableDefinition;
@@ -23,7 +23,6 @@ pub(crate) struct Sender {
     pub(crate) report: WriteReport,
     /// From the first record on: a transaction is open no longer than it must be.
     producer: Option<Producer>,
-    member: Option<Arc<Member>>,
 }
 
 /// As many records as a hook sees at once.
@@ -37,19 +36,12 @@ impl Sender {
             metrics: SinkMetrics::new(metrics),
             report: WriteReport::default(),
             producer: None,
-            member: None,
         }
     }
 
-    /// Sends in the name of a continuous query from now on. Other instances of it
-    /// cannot write any more, and what they have not committed is undone.
-    ///
-    /// # Errors
-    /// [`Error::BeginTransaction`] and those of reading committed offsets.
-    pub(crate) async fn join(&mut self, member: Arc<Member>) -> DataFusionResult<()> {
-        self.member = Some(member);
-        self.producer().await?;
-        Ok(())
+    /// Sends with this producer, which is that of a continuous query.
+    pub(crate) fn use_producer(&mut self, producer: Producer) {
+        self.producer = Some(producer);
     }
 
     /// Takes the record of a row; gives back a record to be filled anew.
@@ -134,7 +126,7 @@ impl Sender {
             None => {
                 let acknowledged = self.metrics.records_acknowledged.clone();
                 let (topic, options) = (&self.table.topic, &self.table.options);
-                Producer::new(topic, options, acknowledged, self.member.clone()).await?
+                Producer::new(topic, options, acknowledged, None).await?
             }
         };
         Ok(self.producer.insert(producer))
@@ -144,8 +136,8 @@ impl Sender {
     /// where reading has come to. More can be sent afterwards.
     pub(crate) async fn commit(&mut self, row: u64, read: &Positions) -> DataFusionResult<()> {
         self.flush(row).await?;
-        if self.member.is_some() || self.producer.is_some() {
-            self.producer().await?.commit(read).await?;
+        if let Some(producer) = &mut self.producer {
+            producer.commit(read).await?;
         }
         Ok(())
     }

@@ -10,8 +10,9 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use futures::StreamExt;
 use tokio::time::Instant;
 
+use crate::client::{Client, blocking};
 use crate::continuous::state::{QueryState, QueryStatus};
-use crate::options::Deletes;
+use crate::options::{Deletes, TableOptions};
 use crate::sink::batch::{EncodedRecord, headers};
 use crate::sink::encode::RecordEncoder;
 use crate::sink::known::KnownKeys;
@@ -84,13 +85,12 @@ impl<'a> StreamWriter<'a> {
         mut self,
         mut data: SendableRecordBatchStream,
     ) -> DataFusionResult<()> {
-        if let Some(query) = &self.stream.query {
-            // Before anything is read: what another instance has not committed must
-            // be undone, and it must not write any more.
-            let member = query.member().clone();
-            if let Some(member) = member {
-                self.sender.join(member).await?;
-            }
+        let producer = self.stream.query.as_ref().and_then(|q| q.take_producer());
+        if let Some(producer) = producer {
+            self.sender.use_producer(producer);
+        }
+        if let Some((_, topic)) = &self.stream.dead_letters {
+            check_topic(topic, &self.table.options).await?;
         }
         let options = &self.table.options;
         if self.stream.retracts && options.deletes == Deletes::Known {
@@ -230,6 +230,13 @@ impl<'a> StreamWriter<'a> {
             *position = (*position).max(offset + 1);
         }
     }
+}
+
+/// # Errors
+/// [`Error::TopicNotFound`](crate::Error::TopicNotFound), before the first record for it comes.
+async fn check_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
+    let client = Client::new(topic, options)?;
+    blocking(move |cancel| client.partitions(cancel).map(drop)).await
 }
 
 async fn until(due: Option<Instant>) {

@@ -260,3 +260,65 @@ async fn what_cannot_carry_deletes_is_refused() {
     assert!(error.contains("declare `_tombstone BOOLEAN`"), "{error}");
     assert_eq!(log(broker, &out), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_for_dead_letters_that_is_missing_is_named_at_once() {
+    let test = "continuous::a_topic_for_dead_letters_that_is_missing_is_named_at_once";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    broker.produce(&feed, &[value("a", 5)]);
+    let letters = [
+        ("kafka.on_bad_record", "dead_letter"),
+        ("kafka.dead_letter.topic", "no-such-topic"),
+    ];
+    let declared = feed_and_out(broker, &feed, &letters, &out, &[]).await;
+    let error = declared.error("INSERT INTO out SELECT * FROM feed").await;
+    assert!(error.contains("`no-such-topic` does not exist"), "{error}");
+    assert_eq!(log(broker, &out), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_that_hands_tombstones_on_takes_rows_back_too() {
+    let test = "continuous::a_query_that_hands_tombstones_on_takes_rows_back_too";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for (condition, expected) in [
+        ("v > 0", &["a=null", "b=null"][..]),
+        ("v > 0 OR _tombstone", &["a=null", "b=null"]),
+        ("v > 0 AND NOT _tombstone", &["a=null"]),
+    ] {
+        let (feed, out) = (
+            broker.new_topic("feed", 1, &[]),
+            broker.new_topic("out", 1, &[]),
+        );
+        let columns = "_key VARCHAR, v BIGINT, _tombstone BOOLEAN";
+        let declared = Declared::new(broker, &out, columns, &[]).await;
+        declared.add("out", &out, columns, &[]).await.unwrap();
+        unbounded(&declared, &feed, columns, &[]).await;
+        let insert = format!("INSERT INTO out SELECT * FROM feed WHERE {condition}");
+        let _running = Forever::start(&declared, &insert).await;
+        broker.produce(
+            &feed,
+            &[
+                value("a", 1),
+                value("b", 2),
+                value("a", -1),
+                Rec::tombstone("b"),
+                value("end", 3),
+            ],
+        );
+        let found = written(broker, &out, 3 + expected.len()).await;
+        assert_eq!(found[2..2 + expected.len()], *expected, "{condition}");
+        assert_eq!(
+            found[2 + expected.len()..],
+            [r#"end={"v":3}"#],
+            "{condition}"
+        );
+    }
+}

@@ -359,3 +359,71 @@ async fn a_query_that_is_stuck_begins_anew() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_it_is_down_is_read_wherever_it_began() {
+    let test = "continuous::what_comes_while_it_is_down_is_read_wherever_it_began";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out) = topics(broker);
+        let columns = "_key VARCHAR, v BIGINT";
+        broker.produce(&feed, &[value("before", 5)]);
+        let latest = [("kafka.start", "latest")];
+        let declared = Declared::new(broker, &feed, columns, &latest).await;
+        let options = [("kafka.delivery", delivery)];
+        declared.add("out", &out, columns, &options).await.unwrap();
+        let name = topic_name("query");
+        let query = start(&declared, &name, INSERT).await;
+        in_time("running", async {
+            while !matches!(query.status(), QueryStatus::Running) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        query.stop().await.unwrap();
+        let down = [0, 1].map(|p| value(&format!("down{p}"), 6).partition(p));
+        broker.produce(&feed, &down);
+        let query = start(&declared, &name, INSERT).await;
+        let mut found = written(broker, &out, 2).await;
+        found.sort();
+        assert_eq!(
+            found,
+            [r#"down0={"v":6}"#, r#"down1={"v":6}"#],
+            "{delivery}"
+        );
+        query.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn taking_over_repeats_nothing() {
+    let Some(broker) = broker::required("continuous::taking_over_repeats_nothing") else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    let options = [EXACTLY_ONCE, ("kafka.commit.ms", "10")];
+    let declared = declared(broker, &feed, &out, &options).await;
+    let name = topic_name("query");
+    let mut sent = 0;
+    let mut query = start(&declared, &name, INSERT).await;
+    for _ in 0..6 {
+        let until = std::time::Instant::now() + Duration::from_millis(700);
+        while std::time::Instant::now() < until {
+            let records: Vec<Rec> = (0..10).map(|n| value("a", 5 + sent + n)).collect();
+            sent += 10;
+            let feed = feed.clone();
+            let produced = tokio::task::spawn_blocking(move || broker.produce(&feed, &records));
+            produced.await.unwrap();
+        }
+        // The one before still runs.
+        let newer = start(&declared, &name, INSERT).await;
+        let _older = std::mem::replace(&mut query, newer);
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    caught_up(broker, &query, &[&feed]).await;
+    query.stop().await.unwrap();
+    let expected: Vec<String> = (5..5 + sent).map(|v| format!("a={{\"v\":{v}}}")).collect();
+    assert_eq!(log(broker, &out), expected);
+}
