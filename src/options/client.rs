@@ -99,6 +99,10 @@ pub struct ClientOptions {
 pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
 pub(crate) const DEFAULT_QUEUED_KBYTES: usize = 16 * 1024;
 
+/// How long a record waits for others to be sent with, in milliseconds.
+pub(crate) const LINGER: &str = "queue.buffering.max.ms";
+pub(crate) const DEFAULT_LINGER: &str = "20";
+
 impl ClientOptions {
     /// The servers to ask first, as a comma list.
     pub fn bootstrap_servers(&self) -> Result<&str> {
@@ -184,7 +188,7 @@ impl ClientOptions {
                 ("batch.size", "1000000"),
                 // Java's default, so that Rust and Java put a key into the same partition.
                 ("partitioner", "murmur2_random"),
-                ("queue.buffering.max.ms", "20"),
+                (LINGER, DEFAULT_LINGER),
             ],
         )?;
         config

@@ -81,7 +81,7 @@ mod value;
 mod tests;
 
 pub use client::ClientOptions;
-pub(crate) use client::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES};
+pub(crate) use client::{DEFAULT_LINGER, DEFAULT_QUEUED_KBYTES, LINGER, QUEUED_KBYTES};
 pub use layers::Options;
 pub use secret::is_safe;
 pub use session::KafkaSessionOptions;

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use crate::client::{self, DropElsewhere, LastError, create};
 use crate::error::{Error, Result};
-use crate::options::{Delivery, Partitioner, TableOptions};
+use crate::options::{DEFAULT_LINGER, Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::member::{Member, Positions};
 use crate::sink::report::WrittenOffsets;
@@ -93,6 +93,10 @@ impl Producer {
         }
         if options.partitioner == Some(Partitioner::Crc32) {
             config.set("partitioner", "consistent_random");
+        }
+        if member.is_some() && config.get(LINGER) == Some(DEFAULT_LINGER) {
+            // Each commit waits for its records.
+            config.set(LINGER, "5");
         }
         let native: ThreadedProducer<_> = create(&config, Acknowledgements::new(acknowledged))?;
         let native = Arc::new(DropElsewhere::new(native));
@@ -237,13 +241,6 @@ impl Producer {
     }
 
     async fn acknowledged(&mut self) -> Result<()> {
-        if self.acknowledgements().count() < self.sent {
-            let native = Arc::clone(&self.native);
-            // Not waiting for more records to send together. What is not
-            // acknowledged by then is waited for below, where errors are heard of.
-            let flushed = blocking(move || native.flush(FLUSH)).await?;
-            log::trace!("topic `{}`: flushed: {flushed:?}", self.topic);
-        }
         loop {
             self.check()?;
             if self.acknowledgements().count() == self.sent {
@@ -332,9 +329,6 @@ fn hurry(native: &Native, topic: &str) {
         }
     });
 }
-
-/// How long records that wait to be sent are hurried.
-const FLUSH: Duration = Duration::from_millis(100);
 
 /// How often an idempotent producer without an id asks for one by itself.
 const SELF_HELP: Duration = Duration::from_millis(500);
