@@ -61,6 +61,29 @@ impl Declared {
         columns: &str,
         options: &[(&str, &str)],
     ) -> Result<(), String> {
+        self.create("CREATE", name, topic, columns, options).await
+    }
+
+    /// The same, read without end, in the place of one of that name.
+    pub async fn add_unbounded(
+        &self,
+        name: &str,
+        topic: &str,
+        columns: &str,
+        options: &[(&str, &str)],
+    ) -> Result<(), String> {
+        let create = "CREATE OR REPLACE UNBOUNDED";
+        self.create(create, name, topic, columns, options).await
+    }
+
+    async fn create(
+        &self,
+        create: &str,
+        name: &str,
+        topic: &str,
+        columns: &str,
+        options: &[(&str, &str)],
+    ) -> Result<(), String> {
         let columns = match columns {
             "" => String::new(),
             columns => format!("({columns})"),
@@ -74,7 +97,7 @@ impl Declared {
             options => format!("OPTIONS ({})", options.join(", ")),
         };
         let create = format!(
-            "CREATE EXTERNAL TABLE {name} {columns} STORED AS KAFKA LOCATION '{topic}' {options}"
+            "{create} EXTERNAL TABLE {name} {columns} STORED AS KAFKA LOCATION '{topic}' {options}"
         );
         self.try_rows(&create).await.map(drop)
     }

@@ -23,29 +23,9 @@ async fn unbounded(
     options: &[(&str, &str)],
 ) -> Declared {
     let declared = Declared::new(broker, topic, "_key VARCHAR", &[]).await;
-    create(&declared, topic, columns, options).await.unwrap();
+    let added = declared.add_unbounded("t", topic, columns, options);
+    added.await.unwrap();
     declared
-}
-
-async fn create(
-    declared: &Declared,
-    topic: &str,
-    columns: &str,
-    options: &[(&str, &str)],
-) -> Result<(), String> {
-    let options: Vec<String> = options
-        .iter()
-        .map(|(key, value)| format!("'{key}' '{value}'"))
-        .collect();
-    let options = match options.is_empty() {
-        true => String::new(),
-        false => format!("OPTIONS ({})", options.join(", ")),
-    };
-    let sql = format!(
-        "CREATE OR REPLACE UNBOUNDED EXTERNAL TABLE t ({columns}) STORED AS KAFKA LOCATION '{topic}' {options}"
-    );
-    let created = datafusion_kafka::sql(&declared.ctx, &sql).await;
-    created.map(drop).map_err(|error| error.to_string())
 }
 
 /// A query that goes on while a test does something else.
@@ -409,12 +389,14 @@ async fn what_makes_no_sense_without_an_end_is_refused() {
         ),
         (CHANGES, vec![("kafka.batch.ms", "0")], "kafka.batch.ms"),
     ] {
-        let error = create(&declared, &topic, columns, &options)
+        let error = declared
+            .add_unbounded("t", &topic, columns, &options)
             .await
             .unwrap_err();
         assert!(error.contains(says), "{columns} {options:?}: {error}");
     }
-    create(&declared, &topic, CHANGES, &[]).await.unwrap();
+    let added = declared.add_unbounded("t", &topic, CHANGES, &[]);
+    added.await.unwrap();
     for sql in [
         "DELETE FROM t WHERE v = 1",
         "UPDATE t SET v = 1",

@@ -18,23 +18,9 @@ async fn feed_and_out(
         .add("out", out, columns, out_options)
         .await
         .unwrap();
-    unbounded(&declared, feed, columns, feed_options).await;
+    let added = declared.add_unbounded("feed", feed, columns, feed_options);
+    added.await.unwrap();
     declared
-}
-
-async fn unbounded(declared: &Declared, topic: &str, columns: &str, options: &[(&str, &str)]) {
-    let options: Vec<String> = options
-        .iter()
-        .map(|(key, value)| format!("'{key}' '{value}'"))
-        .collect();
-    let options = match options.is_empty() {
-        true => String::new(),
-        false => format!("OPTIONS ({})", options.join(", ")),
-    };
-    let create = format!(
-        "CREATE UNBOUNDED EXTERNAL TABLE feed ({columns}) STORED AS KAFKA LOCATION '{topic}' {options}"
-    );
-    declared.rows(&create).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,7 +286,8 @@ async fn a_query_that_hands_tombstones_on_takes_rows_back_too() {
         let columns = "_key VARCHAR, v BIGINT, _tombstone BOOLEAN";
         let declared = Declared::new(broker, &out, columns, &[]).await;
         declared.add("out", &out, columns, &[]).await.unwrap();
-        unbounded(&declared, &feed, columns, &[]).await;
+        let added = declared.add_unbounded("feed", &feed, columns, &[]);
+        added.await.unwrap();
         let insert = format!("INSERT INTO out SELECT * FROM feed WHERE {condition}");
         let _running = Forever::start(&declared, &insert).await;
         broker.produce(
