@@ -456,16 +456,20 @@ pub(crate) async fn held(
 /// time.
 fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
     Ok(filter.is_volatile()
-        || filter.exists(|expression| {
-            Ok(matches!(
-                expression,
-                Expr::ScalarSubquery(_)
-                    | Expr::InSubquery(_)
-                    | Expr::Exists(_)
-                    | Expr::SetComparison(_)
-                    | Expr::OuterReferenceColumn(..)
-            ) || is_awaited(expression))
-        })?)
+        || filter
+            .exists(|expression| Ok(needs_another_plan(expression) || is_awaited(expression)))?)
+}
+
+/// Whether an expression is a subquery, or a column of the query around one.
+pub(crate) fn needs_another_plan(expression: &Expr) -> bool {
+    matches!(
+        expression,
+        Expr::ScalarSubquery(_)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::SetComparison(_)
+            | Expr::OuterReferenceColumn(..)
+    )
 }
 
 fn is_awaited(expression: &Expr) -> bool {

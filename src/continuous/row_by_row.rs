@@ -14,7 +14,7 @@ use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, is_text};
 use crate::sink::change::{CHANGE_COLUMN, Change};
 use crate::sink::query::aligned;
 use crate::sink::stream::{self, StreamWrite};
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::{KafkaTable, TableDefinition, needs_another_plan};
 
 /// The change that a row's number in [`CHANGE_COLUMN`] stands for.
 pub(crate) const CHANGES: [Change; 4] = [
@@ -338,17 +338,11 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
 /// UNNEST are no functions of a row.
 fn needs_more_than_a_row(expression: &Expr) -> bool {
     let found = expression.exists(|expression| {
-        Ok(matches!(
-            expression,
-            Expr::ScalarSubquery(_)
-                | Expr::InSubquery(_)
-                | Expr::Exists(_)
-                | Expr::SetComparison(_)
-                | Expr::OuterReferenceColumn(..)
-                | Expr::AggregateFunction(_)
-                | Expr::WindowFunction(_)
-                | Expr::Unnest(_)
-        ))
+        Ok(needs_another_plan(expression)
+            || matches!(
+                expression,
+                Expr::AggregateFunction(_) | Expr::WindowFunction(_) | Expr::Unnest(_)
+            ))
     });
     found.unwrap_or(true)
 }
