@@ -92,6 +92,10 @@ impl Client {
         })
     }
 
+    pub(crate) fn topic_name(&self) -> &str {
+        &self.name
+    }
+
     fn consumer(&self) -> &BaseConsumer<LastError> {
         self.topic.consumer()
     }

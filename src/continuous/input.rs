@@ -83,12 +83,16 @@ impl Input {
         &self.declared
     }
 
-    /// Forgets all rows.
+    /// Forgets everything.
     pub(super) fn clear(&self) {
+        self.forget_rows();
+        *self.looked() = None;
+    }
+
+    fn forget_rows(&self) {
         let schema = Arc::clone(self.declared.schema.arrow());
         let rows = SnapshotRows::new(schema, self.memory.new_empty());
         *self.held() = Held { rows, ends: None };
-        *self.looked() = None;
     }
 
     /// Where the topic ends. Waits for brokers.
@@ -127,9 +131,19 @@ impl Input {
         context: &Arc<TaskContext>,
         state: &QueryState,
     ) -> DataFusionResult<()> {
-        let before = self.held().ends.clone();
+        let holds = self.looked().as_ref().map(|looked| looked.holds.clone());
+        let holds = holds.unwrap_or_default();
+        let mut before = self.held().ends.clone();
         if before.as_ref() == Some(ends) {
             return Ok(());
+        }
+        let is_gone = |(partition, end): (&i32, &i64)| {
+            holds.get(partition).is_some_and(|held| held.start > *end)
+        };
+        if before.iter().flatten().any(is_gone) {
+            // Retention has passed records that were not read: the rest is the table.
+            self.forget_rows();
+            before = None;
         }
         let mut table = match before {
             None => self.snapshot.clone(),
@@ -141,8 +155,7 @@ impl Input {
         };
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let holds = self.looked().as_ref().map(|looked| looked.holds.clone());
-        let plan = scan_held(&Arc::new(table), columns, holds.unwrap_or_default())?;
+        let plan = scan_held(&Arc::new(table), columns, holds)?;
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
             self.held().rows.apply(&batch?)?;

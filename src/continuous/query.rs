@@ -148,7 +148,8 @@ impl ContinuousQuery {
     ///
     /// # Errors
     /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no
-    /// INSERT into a topic, or reads the topic that it writes.
+    /// INSERT into a topic, reads the topic that it writes, or reads from other
+    /// servers than it writes to.
     pub async fn start(
         ctx: &SessionContext,
         name: &str,
@@ -272,14 +273,14 @@ impl Work {
         let read = |table: &TableDefinition| followed(table, state);
         if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
             let source = Arc::clone(&rows.source);
-            check_other_topic(state.name(), &source, sink)?;
+            check_source(state.name(), &source, sink)?;
             let plan = insert::write(&statement, sink, rows, Some(Arc::clone(state)));
             return Ok(Work::RowByRow(Box::new(plan), source));
         }
         let interval = options.refresh_interval;
         let refresh = Refresh::of(state, session, &statement.input, sink, interval)?;
         for source in refresh.sources() {
-            check_other_topic(state.name(), source, sink)?;
+            check_source(state.name(), source, sink)?;
         }
         Ok(Work::Refreshed(Box::new(refresh)))
     }
@@ -309,20 +310,28 @@ fn followed(
     Ok(Some(table))
 }
 
-/// Refuses a query that would feed itself.
-fn check_other_topic(query: &str, source: &TableDefinition, sink: &TableDefinition) -> Result<()> {
+/// Refuses a query that would feed itself, or whose offsets could not be kept
+/// beside its output.
+fn check_source(query: &str, source: &TableDefinition, sink: &TableDefinition) -> Result<()> {
     let servers =
         |options: &TableOptions| options.client.bootstrap_servers().ok().map(str::to_owned);
-    if source.topic == sink.topic && servers(&source.options) == servers(&sink.options) {
-        return Err(Error::ContinuousQuery {
-            query: query.to_owned(),
-            reason: format!(
-                "it reads topic `{}` and writes it, and would never come to an end of its own records; write another topic",
-                sink.topic
-            ),
-        });
-    }
-    Ok(())
+    let refused = if servers(&source.options) != servers(&sink.options) {
+        format!(
+            "topic `{}` has other servers than topic `{}`, and offsets are committed where the records are written; give both tables the same `kafka.bootstrap.servers`",
+            source.topic, sink.topic
+        )
+    } else if source.topic == sink.topic {
+        format!(
+            "it reads topic `{}` and writes it, and would never come to an end of its own records; write another topic",
+            sink.topic
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Error::ContinuousQuery {
+        query: query.to_owned(),
+        reason: refused,
+    })
 }
 
 /// A query that runs.
@@ -357,13 +366,13 @@ impl Run {
                 return QueryStatus::Stopped;
             };
             if !may_pass(&error) {
-                return QueryStatus::Failed(as_own(error));
+                return QueryStatus::Failed(own_error(error));
             }
             if self.state.progress().commits > commits {
                 (attempts, pause) = (0, FIRST_PAUSE);
             }
             attempts += 1;
-            let error = as_own(error);
+            let error = own_error(error);
             log::warn!(
                 "continuous query `{}` begins again in {pause:?}: {error}",
                 self.state.name()
@@ -480,8 +489,4 @@ fn may_pass(error: &DataFusionError) -> bool {
         ) => true,
         _ => false,
     }
-}
-
-fn as_own(error: DataFusionError) -> Error {
-    own_error(error)
 }

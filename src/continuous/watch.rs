@@ -7,7 +7,7 @@ use datafusion::common::DataFusionError;
 
 use crate::client::{Client, blocking};
 use crate::continuous::state::QueryState;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::table::TableDefinition;
 
 /// How often brokers are asked where topics end.
@@ -23,21 +23,24 @@ pub(super) async fn watch(
     inputs: Vec<Arc<TableDefinition>>,
     stall_timeout: Duration,
 ) -> DataFusionError {
+    let clients = inputs
+        .iter()
+        .map(|table| Client::new(&table.topic, &table.options).map(Arc::new));
+    let clients: Vec<Arc<Client>> = match clients.collect::<Result<_>>() {
+        Ok(clients) => clients,
+        Err(error) => return error.into(),
+    };
     let (mut moved, mut logged) = (Instant::now(), Instant::now());
     // What was done, and where topics ended, when the query last did something.
     let mut last = (0, 0);
     loop {
-        for table in &inputs {
-            let table = Arc::clone(table);
-            let topic = table.topic.clone();
-            let ends = blocking(move |cancel| {
-                let client = Client::new(&table.topic, &table.options)?;
-                client.watermarks(&client.partitions(cancel)?, cancel)
-            });
+        for client in &clients {
+            let asked = Arc::clone(client);
+            let ends = blocking(move |cancel| asked.watermarks(&asked.partitions(cancel)?, cancel));
             // Whoever reads the topic will fail of it, and says so.
             if let Ok(held) = ends.await {
                 let ends = held.into_iter().map(|(p, range)| (p, range.end));
-                state.ends(&topic, ends.collect());
+                state.ends(client.topic_name(), ends.collect());
             }
         }
         let now = state.progress();

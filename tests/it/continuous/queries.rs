@@ -251,7 +251,17 @@ async fn what_cannot_be_a_continuous_query_is_refused() {
         .add("log", &out, "_key VARCHAR, v BIGINT", &[APPEND])
         .await
         .unwrap();
+    let other = KafkaTable::builder("elsewhere")
+        .with_schema(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
+        .with_option("kafka.bootstrap.servers", "localhost:1");
+    let other = Arc::new(other.build().await.unwrap());
+    declared.ctx.register_table("other", other).unwrap();
     for (name, sql, says) in [
+        (
+            "q",
+            "INSERT INTO other SELECT * FROM t",
+            "has other servers",
+        ),
         ("", INSERT, "needs a name"),
         ("q", "SELECT * FROM t", "INSERT INTO a topic"),
         ("q", "DELETE FROM t", "INSERT INTO a topic"),

@@ -196,3 +196,34 @@ async fn memory_bounds_what_is_kept() {
         .to_string();
     assert!(error.contains("Resources exhausted"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_has_passed_is_no_row_any_more() {
+    let test = "continuous::what_retention_has_passed_is_no_row_any_more";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 1, &[("cleanup.policy", "delete")]);
+    let out = broker.new_topic("out", 1, &[]);
+    let columns = "_key VARCHAR, v BIGINT";
+    let declared = Declared::new(broker, &topic, columns, &[]).await;
+    declared.add("out", &out, columns, &[]).await.unwrap();
+    broker.produce(&topic, &[value("a", 1), value("b", 2)]);
+    // Needs more than a record at a time, and has a row for each.
+    let sql = "INSERT INTO out SELECT _key, max(v) AS v FROM t GROUP BY _key";
+    let query = start(&declared, &topic_name("query"), sql).await;
+    assert_eq!(written(broker, &out, 2).await.len(), 2);
+    // Nothing behind an open transaction is read, so that `c` is gone before it is.
+    let open = broker.begin(&topic, &[value("c", 3)]);
+    broker.produce(&topic, &[value("d", 4)]);
+    let name = topic.clone();
+    let gone = tokio::task::spawn_blocking(move || {
+        broker.delete_records(&name, 0, 3);
+        open.abort();
+    });
+    gone.await.unwrap();
+    caught_up(broker, &query, &[&topic]).await;
+    until("the rows that are left", &query, |p| p.tombstones >= 2).await;
+    query.stop().await.unwrap();
+    assert_eq!(declared.rows("SELECT * FROM out").await, ["d|4"]);
+}
