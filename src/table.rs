@@ -1,5 +1,7 @@
 //! [`KafkaTable`]: a topic as a DataFusion table.
 
+mod builder;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -20,18 +22,18 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::client::{Client, blocking};
-use crate::codec::{Codec, Extensions};
+use crate::codec::Extensions;
 use crate::error::{Error, Result};
-use crate::infer;
-use crate::options::{Bound, Mode, OnBadRecord, Options, TableOptions};
+use crate::options::{Bound, Mode, OnBadRecord, TableOptions};
 use crate::record::OffsetRange;
 use crate::schema::{KafkaSchema, Metadata};
 use crate::sink::exec::KafkaSink;
-use crate::sink::hook::WriteHook;
 use crate::sink::stream::StreamWrite;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
 use crate::source::tails::Tails;
+
+pub use builder::KafkaTableBuilder;
 
 /// A topic with its options and columns: what reading and writing work from.
 #[derive(Debug, Clone)]
@@ -117,15 +119,7 @@ pub struct KafkaTable {
 impl KafkaTable {
     /// A table for this topic.
     pub fn builder(topic: impl Into<String>) -> KafkaTableBuilder {
-        KafkaTableBuilder {
-            topic: topic.into(),
-            schema: None,
-            layers: Vec::new(),
-            options: Options::new(),
-            servers: None,
-            extensions: Extensions::default(),
-            unbounded: false,
-        }
+        KafkaTableBuilder::new(topic.into())
     }
 
     /// A table that reads by one definition and writes by another.
@@ -474,190 +468,6 @@ pub(crate) fn needs_another_plan(expression: &Expr) -> bool {
 
 fn is_awaited(expression: &Expr) -> bool {
     matches!(expression, Expr::ScalarFunction(call) if call.func.as_async().is_some())
-}
-
-/// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
-#[derive(Debug, Clone)]
-pub struct KafkaTableBuilder {
-    topic: String,
-    schema: Option<SchemaRef>,
-    layers: Vec<Options>,
-    options: Options,
-    servers: Option<String>,
-    extensions: Extensions,
-    unbounded: bool,
-}
-
-impl KafkaTableBuilder {
-    /// Declares the columns. Without them they are inferred from a sample of
-    /// the topic's newest records.
-    ///
-    /// `_key` is added in front where it is missing.
-    pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
-        self.schema = Some(schema.into());
-        self
-    }
-
-    /// Reads on without end: queries start at `kafka.start` and give out rows
-    /// as records are written, until they are dropped, their LIMIT is reached, or
-    /// the topic is deleted, which is an error. Partitions that the topic gets are
-    /// read too, from their beginning, within five seconds.
-    ///
-    /// Rows come in the order of their offsets in each partition, at the latest
-    /// `kafka.batch.ms` after they were fetched, or `kafka.batch.rows` at once. In
-    /// upsert mode they are changes, each with the whole row, and `_tombstone`
-    /// must be declared: it is true where the key was deleted. Writing is as
-    /// without.
-    ///
-    /// ```
-    /// # use std::sync::Arc;
-    /// # use arrow::datatypes::{DataType, Field, Schema};
-    /// # use datafusion::prelude::*;
-    /// # use datafusion_kafka::{EmbeddedKafka, KafkaTable};
-    /// # use futures::StreamExt;
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let kafka = EmbeddedKafka::start()?;
-    /// # kafka.create_topic("orders", 1)?;
-    /// # let servers = kafka.bootstrap_servers();
-    /// let ctx = SessionContext::new();
-    /// let orders = KafkaTable::builder("orders")
-    ///     .with_schema(Schema::new(vec![
-    ///         Field::new("amount", DataType::Int64, true),
-    ///         Field::new("_tombstone", DataType::Boolean, true),
-    ///     ]))
-    ///     .with_option("kafka.bootstrap.servers", servers)
-    ///     .unbounded()
-    ///     .build()
-    ///     .await?;
-    /// ctx.register_table("orders", Arc::new(orders))?;
-    /// let insert = "INSERT INTO orders (_key, amount) VALUES ('a', 1), ('a', 2)";
-    /// ctx.sql(insert).await?.collect().await?;
-    /// let mut changes = ctx.sql("SELECT _key, amount FROM orders").await?.execute_stream().await?;
-    /// let batch = changes.next().await.unwrap()?;
-    /// # assert_eq!(batch.num_rows(), 2);
-    /// # Ok(()) }
-    /// ```
-    pub fn unbounded(mut self) -> Self {
-        self.unbounded = true;
-        self
-    }
-
-    /// Sets an option; see [`options`](crate::options).
-    pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options = self.options.set(key, value);
-        self
-    }
-
-    /// Sets several options.
-    pub fn with_options(mut self, options: Options) -> Self {
-        let options = options.iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
-        self.options.extend(options.collect::<Vec<_>>());
-        self
-    }
-
-    /// Reads and writes keys in a format of your own. `kafka.key.format` does
-    /// not apply then; key look-ups read all keys.
-    pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.extensions.key_codec = Some(codec);
-        self
-    }
-
-    /// Reads and writes payloads in a format of your own. `kafka.value.format`
-    /// and `kafka.json.*` do not apply to them then, and the columns must be
-    /// declared.
-    pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
-        self.extensions.value_codec = Some(codec);
-        self
-    }
-
-    /// Shows all records to a hook before they are sent.
-    pub fn with_hook(mut self, hook: Arc<dyn WriteHook>) -> Self {
-        self.extensions.hook = Some(hook);
-        self
-    }
-
-    pub(crate) fn with_extensions(mut self, extensions: Extensions) -> Self {
-        self.extensions = extensions;
-        self
-    }
-
-    /// Options below those of the table, lowest precedence first.
-    pub(crate) fn with_layers(mut self, layers: Vec<Options>) -> Self {
-        self.layers = layers;
-        self
-    }
-
-    /// The servers that a LOCATION names.
-    pub(crate) fn with_servers(mut self, servers: Option<String>) -> Self {
-        self.servers = servers;
-        self
-    }
-
-    /// Checks the options and the columns. Connects only to infer columns.
-    ///
-    /// # Errors
-    /// [`Error::UnknownOption`], [`Error::InvalidOption`] and
-    /// [`Error::ConflictingOptions`] for the options, [`Error::InvalidColumn`]
-    /// for the columns; with inference also [`Error::Connect`],
-    /// [`Error::TopicNotFound`] and [`Error::InferSchema`].
-    ///
-    /// # Cancellation
-    /// Dropping the future ends the inference within a second.
-    pub async fn build(self) -> Result<KafkaTable> {
-        let unbounded = self.unbounded;
-        let definition = Arc::new(self.define().await?);
-        KafkaTable::of(definition, unbounded)
-    }
-
-    /// What writing, or reading, works from with these columns, without waiting.
-    pub(crate) fn define_with(self, schema: &Schema) -> Result<TableDefinition> {
-        let options = self.table_options()?;
-        TableDefinition::try_new(self.topic, options, schema, self.extensions)
-    }
-
-    /// The parsed options, without any network.
-    pub(crate) fn table_options(&self) -> Result<TableOptions> {
-        let mut own = self.options.clone();
-        let mut also_in_location = None;
-        match &self.servers {
-            Some(servers) if names_servers(&own) => also_in_location = Some(servers),
-            Some(servers) => own = own.set("kafka.bootstrap.servers", servers),
-            None => {}
-        }
-        let mut layers: Vec<&Options> = self.layers.iter().collect();
-        layers.push(&own);
-        let mut options = TableOptions::parse(&layers)?;
-        if let Some(servers) = also_in_location {
-            options.client = options.client.with_bootstrap_servers(servers)?;
-        }
-        Ok(options)
-    }
-
-    /// What reading and writing work from; connects only to infer columns.
-    pub(crate) async fn define(self) -> Result<TableDefinition> {
-        let options = self.table_options()?;
-        let extensions = self.extensions;
-        match self.schema {
-            Some(schema) => TableDefinition::try_new(self.topic, options, &schema, extensions),
-            None if extensions.key_codec.is_some() || extensions.value_codec.is_some() => {
-                Err(Error::InferSchema {
-                    topic: self.topic,
-                    reason: "it has a codec; declare the columns".to_owned(),
-                })
-            }
-            None => infer::table(self.topic, options, extensions).await,
-        }
-    }
-}
-
-/// Whether these options may say which servers to use.
-fn names_servers(options: &Options) -> bool {
-    options.iter().any(|(key, _)| {
-        key.ends_with("bootstrap.servers")
-            || key.ends_with("metadata.broker.list")
-            || key == "kafka.properties.file"
-    })
 }
 
 impl TableDefinition {
