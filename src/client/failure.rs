@@ -48,6 +48,10 @@ pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
             | Code::MessageTimedOut
             | Code::TimedOutQueue
             | Code::WaitingForCoordinator
+            | Code::CoordinatorLoadInProgress
+            | Code::CoordinatorNotAvailable
+            | Code::NotCoordinator
+            | Code::UnstableOffsetCommit
             | Code::InProgress
             | Code::PreviousInProgress
             | Code::WaitCache

@@ -10,7 +10,7 @@ use std::time::Duration;
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress};
 
 use crate::broker::{self, Broker, Rec, Stored};
-use crate::declared::Declared;
+use crate::declared::{Declared, in_time};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
@@ -87,6 +87,15 @@ async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&Query
     if waited.await.is_err() {
         panic!("{what}: {:?} {:?}", query.status(), query.progress());
     }
+}
+
+/// Stops the query, and waits for the marks of its last transaction: brokers write
+/// them after they have promised the commit.
+async fn stopped(broker: &Broker, query: &ContinuousQuery, out: &str) {
+    in_time("stopping", query.stop()).await.unwrap();
+    broker::wait_until(DEADLINE, "the marks of the last transaction", || {
+        broker.read_all(out).len() == broker.read_uncommitted(out).len()
+    });
 }
 
 /// Waits until all that the topics hold now was read and committed.

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, KafkaTable, QueryStatus};
 
-use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
+use super::{EXACTLY_ONCE, caught_up, log, start, stopped, until, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 
@@ -75,7 +75,7 @@ async fn stopping_commits_what_was_read() {
         broker.read_uncommitted(&out).len() == 1
     });
     assert_eq!(log(broker, &out).len(), 0);
-    in_time("stopping", query.stop()).await.unwrap();
+    stopped(broker, &query, &out).await;
     assert_eq!(log(broker, &out), [r#"a={"v":5}"#]);
     assert_eq!(query.progress().commits, 1);
 }
@@ -315,7 +315,7 @@ async fn brokers_that_go_away_are_waited_for() {
         (p.upserts, p.tombstones) == (2, 1)
     })
     .await;
-    query.stop().await.unwrap();
+    stopped(&own, &query, &out).await;
     assert_eq!(log(&own, &out).len(), 3);
 }
 
@@ -434,6 +434,7 @@ async fn taking_over_repeats_nothing() {
     }
     caught_up(broker, &query, &[&feed]).await;
     query.stop().await.unwrap();
+    let found = written(broker, &out, usize::try_from(sent).unwrap()).await;
     let expected: Vec<String> = (5..5 + sent).map(|v| format!("a={{\"v\":{v}}}")).collect();
-    assert_eq!(log(broker, &out), expected);
+    assert_eq!(found, expected);
 }

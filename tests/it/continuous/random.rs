@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery};
 
-use super::{EXACTLY_ONCE, caught_up, value};
+use super::{EXACTLY_ONCE, caught_up, stopped, value};
 use crate::broker::{self, Broker, Rec, Stored, topic_name};
 use crate::declared::Declared;
 
@@ -144,7 +144,7 @@ async fn outputs_equal_their_queries_and_were_never_in_between() {
             _ => &[&feed],
         };
         caught_up(broker, query, inputs).await;
-        query.stop().await.unwrap();
+        stopped(broker, query, out).await;
         let mut expected = declared.rows(select).await;
         expected.sort();
         let records = read_committed(broker, out);

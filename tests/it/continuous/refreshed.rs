@@ -1,7 +1,7 @@
 //! [`ContinuousQuery`](datafusion_kafka::ContinuousQuery) over what needs more than a
 //! record at a time: joins, aggregates, windows.
 
-use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
+use super::{EXACTLY_ONCE, caught_up, log, start, stopped, until, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{Declared, in_time};
 
@@ -81,7 +81,7 @@ async fn only_what_differs_is_written() {
         // Moved from one row to another, and back in the same transaction.
         broker.produce(&orders, &[order("o2", "c2", 7), order("o2", "c1", 7)]);
         caught_up(broker, &query, &[&orders, &names]).await;
-        query.stop().await.unwrap();
+        stopped(broker, &query, &out).await;
         let kept = declared.rows("SELECT * FROM out").await;
         assert_eq!(kept, ["c1|Ada|19"], "{delivery}");
         // Another run finds nothing to do.
