@@ -53,6 +53,7 @@ pub(crate) struct Client {
     name: String,
     servers: String,
     timeout: Duration,
+    memory: usize,
 }
 
 impl Client {
@@ -89,7 +90,13 @@ impl Client {
             name: topic.to_owned(),
             servers,
             timeout: options.timeout,
+            memory: bytes,
         })
+    }
+
+    /// What [`with_memory`](Self::with_memory) was told.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
     }
 
     pub(crate) fn topic_name(&self) -> &str {

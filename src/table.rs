@@ -2,7 +2,7 @@
 
 mod builder;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use crate::client::{Client, blocking};
 use crate::codec::Extensions;
 use crate::error::{Error, Result};
 use crate::options::{Bound, Mode, OnBadRecord, TableOptions};
-use crate::record::OffsetRange;
 use crate::schema::{KafkaSchema, Metadata};
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
+use crate::source::connected::held;
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
 use crate::source::tails::Tails;
@@ -347,7 +347,7 @@ impl TableProvider for KafkaTable {
                 Some(state.create_physical_expr(filter, &schema)?)
             }
         };
-        let held = match held(table).await {
+        let (held, connected) = match held(table).await {
             Err(error)
                 if self.may_be_missing
                     && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>
@@ -366,6 +366,7 @@ impl TableProvider for KafkaTable {
             limit,
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
             held,
+            connected,
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec)?))
     }
@@ -431,18 +432,6 @@ impl TableProvider for KafkaTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.needs_rewriting("MERGE")
     }
-}
-
-/// What the partitions of a topic hold now.
-pub(crate) async fn held(
-    table: &Arc<TableDefinition>,
-) -> DataFusionResult<BTreeMap<i32, OffsetRange>> {
-    let table = Arc::clone(table);
-    blocking(move |cancel| {
-        let client = Client::new(&table.topic, &table.options)?;
-        client.watermarks(&client.partitions(cancel)?, cancel)
-    })
-    .await
 }
 
 /// Whether a filter cannot be evaluated from a row alone: it holds a subquery,

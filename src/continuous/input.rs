@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DataFusionResult;
@@ -26,6 +26,8 @@ use crate::options::{Bound, Mode};
 use crate::record::OffsetRange;
 use crate::schema::Metadata;
 use crate::sink::known::scan_held;
+use crate::source::connected::Connected;
+use crate::source::scan::ChunkSizes;
 use crate::table::TableDefinition;
 
 /// A topic that a query reads.
@@ -56,7 +58,7 @@ struct Held {
 
 impl Input {
     /// # Errors
-    /// Payload columns that are NOT NULL, which those of a tombstone are not.
+    /// Those of [`with_record`](TableDefinition::with_record).
     pub(super) fn new(declared: &Arc<TableDefinition>, memory: MemoryReservation) -> Result<Self> {
         let mut table = declared.as_ref().clone();
         table.options.mode = Some(Mode::Upsert);
@@ -104,8 +106,9 @@ impl Input {
         let (client, id) = match known {
             Some(known) => (known.client, known.id),
             None => {
-                let table = &self.snapshot;
-                (Arc::new(Client::new(&table.topic, &table.options)?), None)
+                let (topic, options) = (&self.snapshot.topic, &self.snapshot.options);
+                let client = Client::with_memory(topic, options, ChunkSizes::LEAST_BYTES)?;
+                (Arc::new(client), None)
             }
         };
         let topic = client.topic(cancel)?;
@@ -131,8 +134,10 @@ impl Input {
         context: &Arc<TaskContext>,
         state: &QueryState,
     ) -> DataFusionResult<()> {
-        let holds = self.looked().as_ref().map(|looked| looked.holds.clone());
-        let holds = holds.unwrap_or_default();
+        let (client, holds) = match &*self.looked() {
+            None => (None, BTreeMap::new()),
+            Some(looked) => (Some(Arc::clone(&looked.client)), looked.holds.clone()),
+        };
         let mut before = self.held().ends.clone();
         if before.as_ref() == Some(ends) {
             return Ok(());
@@ -145,17 +150,21 @@ impl Input {
             self.forget_rows();
             before = None;
         }
-        let mut table = match before {
-            None => self.snapshot.clone(),
+        let (mut table, connected) = match before {
+            // A client for more than a few changes.
+            None => (self.snapshot.clone(), Connected::default()),
             Some(before) => {
                 let mut changes = self.changes.clone();
                 changes.options.start = Bound::Offsets(before);
-                changes
+                (
+                    changes,
+                    client.map_or_else(Connected::default, Connected::new),
+                )
             }
         };
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan_held(&Arc::new(table), columns, holds)?;
+        let plan = scan_held(&Arc::new(table), columns, holds, connected)?;
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
             self.held().rows.apply(&batch?)?;
@@ -208,23 +217,18 @@ impl TableProvider for SnapshotTable {
             None => (0..schema.fields().len()).collect(),
         };
         let batches = self.0.held().rows.batches(&columns)?;
+        let schema = Arc::new(schema.project(&columns)?);
         let count = state.config().target_partitions().max(1);
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); count];
         for (number, batch) in batches.into_iter().enumerate() {
             if let Some(partition) = partitions.get_mut(number % count) {
-                partition.push(batch);
+                // Tombstones were among the records, and are not among the rows.
+                let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let schema = Arc::clone(&schema);
+                let columns = batch.columns().to_vec();
+                partition.push(RecordBatch::try_new_with_options(schema, columns, &rows)?);
             }
         }
-        let schema = Arc::new(schema.project(&columns)?);
-        let partitions: Vec<Vec<RecordBatch>> = partitions
-            .into_iter()
-            .map(|batches| {
-                let batches = batches.into_iter();
-                batches
-                    .map(|batch| batch.with_schema(Arc::clone(&schema)))
-                    .collect()
-            })
-            .collect::<Result<_, _>>()?;
         Ok(MemorySourceConfig::try_new_exec(&partitions, schema, None)?)
     }
 }

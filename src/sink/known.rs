@@ -14,9 +14,10 @@ use futures::StreamExt;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::record::OffsetRange;
 use crate::schema::Metadata;
+use crate::source::connected::{Connected, held};
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
-use crate::table::{TableDefinition, held};
+use crate::table::TableDefinition;
 
 /// The keys that a topic holds while it is written, each with a value.
 pub(crate) struct KnownKeys<V> {
@@ -116,8 +117,8 @@ pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    let held = held(table).await?;
-    scan_held(table, columns, held)
+    let (held, connected) = held(table).await?;
+    scan_held(table, columns, held, connected)
 }
 
 /// The same of a topic whose partitions are known to hold this.
@@ -125,6 +126,7 @@ pub(crate) fn scan_held(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
     held: BTreeMap<i32, OffsetRange>,
+    connected: Connected,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let spec = ScanSpec {
         table: Arc::clone(table),
@@ -134,6 +136,7 @@ pub(crate) fn scan_held(
         limit: None,
         primary_key: false,
         held,
+        connected,
     };
     Ok(Arc::new(KafkaScanExec::try_new(spec)?))
 }

@@ -5,6 +5,7 @@
 //! predicate ── which of them a filter can want ──┤
 //! fetch     ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
 //! exec      ── the plan node;   run ── its threads;   one_instant ── scans of a plan that agree
+//! connected ── the client of both planning and reading
 //! ```
 //!
 //! In upsert mode a partition is read from its end towards its start: the
@@ -14,6 +15,7 @@
 
 mod codec;
 mod columns;
+pub(crate) mod connected;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod fold;

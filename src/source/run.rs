@@ -168,12 +168,13 @@ impl Run {
     /// The client, the topic and the offsets to read, looked up by whoever comes first.
     fn open(
         &self,
-        memory_share: usize,
+        memory: usize,
         cancel: &Cancel,
     ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
         let table = &self.spec.table;
-        let client = self.client.get(|| {
-            Client::with_memory(&table.topic, &table.options, memory_share).map(Arc::new)
+        let client = self.client.get(|| match self.spec.connected.take(memory) {
+            Some(client) => Ok(client),
+            None => Client::with_memory(&table.topic, &table.options, memory).map(Arc::new),
         })?;
         let Begun { id, watermarks } = self.begun.get(|| {
             // The id before the offsets, which could else be those of an earlier topic.
@@ -347,8 +348,7 @@ impl ScanTask {
         }));
         let memory_share = self.memory_share();
         let chunk_sizes = ChunkSizes::of(self.partitions);
-        // A quarter of it may wait: half of the next chunk.
-        let client_memory = memory_share.min(2 * chunk_sizes.bytes);
+        let client_memory = memory_share.min(chunk_sizes.client_bytes());
         let (client, topic_id, snapshot) = self.run.open(client_memory, &cancel)?;
         let mut range = snapshot.range(self.kafka_partition);
         let session_rows = self.context.session_config().batch_size();

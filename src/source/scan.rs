@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilter
 use crate::native::partition_of;
 use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
+use crate::source::connected::Connected;
 use crate::source::fetch::{Chunk, Fetch, Progress};
 use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
@@ -41,6 +42,8 @@ pub(crate) struct ScanSpec {
     pub(crate) primary_key: bool,
     /// The topic's partitions and what they held when the query was planned.
     pub(crate) held: BTreeMap<i32, OffsetRange>,
+    /// Whoever asked for that.
+    pub(crate) connected: Connected,
 }
 
 impl ScanSpec {
@@ -80,7 +83,7 @@ impl ChunkSizes {
     const MOST_BYTES: usize = 16 * 1024 * 1024;
     /// and smaller ones cost more than they save: behind the end of each, records
     /// are fetched that are thrown away.
-    const LEAST_BYTES: usize = 2 * 1024 * 1024;
+    pub(crate) const LEAST_BYTES: usize = 2 * 1024 * 1024;
 
     /// For a scan that reads so many partitions.
     pub(crate) fn of(partitions: usize) -> Self {
@@ -89,6 +92,12 @@ impl ChunkSizes {
             first: 256,
             bytes: share.clamp(Self::LEAST_BYTES, Self::MOST_BYTES),
         }
+    }
+
+    /// What a client may take for a partition. A quarter of it may wait: half of the
+    /// next chunk.
+    pub(crate) fn client_bytes(self) -> usize {
+        2 * self.bytes
     }
 }
 

@@ -143,6 +143,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         limit,
         primary_key: false,
         held: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
+        connected: Connected::default(),
     }
 }
 
