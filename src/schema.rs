@@ -150,7 +150,11 @@ pub(crate) enum Column {
 /// The columns of a table, checked against its options.
 #[derive(Debug, Clone)]
 pub(crate) struct KafkaSchema {
+    /// The columns of rows.
     arrow: SchemaRef,
+    /// The same as what the parts of a record must be: also where rows may be without
+    /// a payload, one that is there has values for its NOT NULL columns.
+    decoded: Fields,
     columns: Vec<Column>,
     value_format: ValueFormat,
 }
@@ -225,11 +229,10 @@ impl KafkaSchema {
         }
         check_duplicates(&fields)?;
         check_reserved(&fields)?;
+        let arrow = Schema::new_with_metadata(fields, declared.metadata().clone());
         let schema = KafkaSchema {
-            arrow: Arc::new(Schema::new_with_metadata(
-                fields,
-                declared.metadata().clone(),
-            )),
+            decoded: arrow.fields().clone(),
+            arrow: Arc::new(arrow),
             columns,
             value_format,
         };
@@ -239,7 +242,7 @@ impl KafkaSchema {
 
     /// The same columns, and behind them these of the record behind each row.
     pub(crate) fn with_record(&self, record: &[Metadata]) -> Self {
-        let mut fields: Vec<FieldRef> = self.arrow.fields().iter().cloned().collect();
+        let mut fields: Vec<FieldRef> = self.decoded.iter().cloned().collect();
         let mut columns = self.columns.clone();
         if record.contains(&Metadata::RecordError) {
             // The key of a record may be what does not fit.
@@ -254,11 +257,10 @@ impl KafkaSchema {
             )));
             columns.push(Column::Metadata(metadata));
         }
+        let arrow = Schema::new_with_metadata(fields, self.arrow.metadata().clone());
         KafkaSchema {
-            arrow: Arc::new(Schema::new_with_metadata(
-                fields,
-                self.arrow.metadata().clone(),
-            )),
+            decoded: arrow.fields().clone(),
+            arrow: Arc::new(arrow),
             columns,
             value_format: self.value_format,
         }
@@ -266,13 +268,31 @@ impl KafkaSchema {
 
     /// The same columns, none of which is NOT NULL.
     pub(crate) fn nullable(&self) -> Self {
-        let fields = self.arrow.fields().iter();
-        let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
+        let arrow = self.arrow_where(|_| true);
         KafkaSchema {
-            arrow: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+            decoded: arrow.fields().clone(),
+            arrow: Arc::new(arrow),
             columns: self.columns.clone(),
             value_format: self.value_format,
         }
+    }
+
+    /// The same columns, where rows may be without a payload.
+    pub(crate) fn with_rows_without_payload(&self) -> Self {
+        KafkaSchema {
+            arrow: Arc::new(self.arrow_where(|column| column == Column::Payload)),
+            ..self.clone()
+        }
+    }
+
+    /// The columns of rows, of which these may be NULL too.
+    fn arrow_where(&self, is_nullable: impl Fn(Column) -> bool) -> Schema {
+        let fields = self.arrow.fields().iter().zip(&self.columns);
+        let fields = fields.map(|(field, column)| match is_nullable(*column) {
+            true => Arc::new(field.as_ref().clone().with_nullable(true)),
+            false => Arc::clone(field),
+        });
+        Schema::new_with_metadata(fields.collect::<Fields>(), self.arrow.metadata().clone())
     }
 
     /// The columns as Arrow and DataFusion see them.
@@ -280,9 +300,9 @@ impl KafkaSchema {
         &self.arrow
     }
 
-    /// Every column with its field, in table order.
+    /// Every column with its field as it is decoded, in table order.
     pub(crate) fn columns(&self) -> impl Iterator<Item = (Column, &FieldRef)> {
-        self.columns.iter().copied().zip(self.arrow.fields().iter())
+        self.columns.iter().copied().zip(&self.decoded)
     }
 
     /// How the payload columns are read and written.

@@ -116,6 +116,14 @@ impl PayloadDecoder {
     ) -> Result<(), DecodeError> {
         match (self, payload) {
             (PayloadDecoder::Codec(builder), payload) => builder.append(payload, offset),
+            (PayloadDecoder::Text(builder), None) => {
+                builder.builder.append_option(None);
+                Ok(())
+            }
+            (PayloadDecoder::Bytes(builder), None) => {
+                builder.builder.append_option(None);
+                Ok(())
+            }
             (PayloadDecoder::Json(decoder), Some(payload)) => decoder.append(payload),
             (PayloadDecoder::Json(decoder), None) => {
                 decoder.append_null();
@@ -148,6 +156,15 @@ enum StringKind {
     Plain(StringBuilder),
 }
 
+impl StringKind {
+    fn append_option(&mut self, value: Option<&str>) {
+        match self {
+            StringKind::View(builder) => builder.append_option(value),
+            StringKind::Plain(builder) => builder.append_option(value),
+        }
+    }
+}
+
 impl TextBuilder {
     fn new(field: &Field) -> Self {
         TextBuilder {
@@ -163,10 +180,7 @@ impl TextBuilder {
     fn append(&mut self, bytes: Option<&[u8]>) -> Result<(), DecodeError> {
         let text = bytes.map(std::str::from_utf8).transpose();
         let value = text.as_ref().ok().copied().flatten();
-        match &mut self.builder {
-            StringKind::View(builder) => builder.append_option(value),
-            StringKind::Plain(builder) => builder.append_option(value),
-        }
+        self.builder.append_option(value);
         match (text, bytes) {
             (Err(error), _) => Err(DecodeError {
                 path: String::new(),
@@ -199,6 +213,15 @@ enum BinaryKind {
     Plain(BinaryBuilder),
 }
 
+impl BinaryKind {
+    fn append_option(&mut self, value: Option<&[u8]>) {
+        match self {
+            BinaryKind::View(builder) => builder.append_option(value),
+            BinaryKind::Plain(builder) => builder.append_option(value),
+        }
+    }
+}
+
 impl BytesBuilder {
     fn new(field: &Field) -> Self {
         BytesBuilder {
@@ -212,10 +235,7 @@ impl BytesBuilder {
     }
 
     fn append(&mut self, bytes: Option<&[u8]>) -> Result<(), DecodeError> {
-        match &mut self.builder {
-            BinaryKind::View(builder) => builder.append_option(bytes),
-            BinaryKind::Plain(builder) => builder.append_option(bytes),
-        }
+        self.builder.append_option(bytes);
         if bytes.is_none() && !self.nullable {
             return Err(missing(&self.data_type));
         }

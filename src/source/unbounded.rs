@@ -23,12 +23,19 @@ impl TableDefinition {
 
     /// The same table, with these columns of each record behind its own.
     ///
+    /// Where tombstones and records that do not fit are rows by now, payload columns
+    /// are NULL there, also those that are NOT NULL.
+    ///
     /// # Errors
-    /// Payload columns that are NOT NULL, where tombstones are rows by now.
+    /// Payload columns that are NOT NULL, where a codec would have to say which NULLs
+    /// are meant.
     pub(crate) fn with_record(&self, record: &[Metadata]) -> Result<Self> {
         let mut table = self.clone();
         table.schema = self.schema.with_record(record);
-        table.schema.check_rows_without_payload(&table.options)?;
+        match self.extensions.value_codec {
+            Some(_) => table.schema.check_rows_without_payload(&table.options)?,
+            None => table.schema = table.schema.with_rows_without_payload(),
+        }
         Ok(table)
     }
 

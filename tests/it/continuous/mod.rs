@@ -1,6 +1,7 @@
 //! Queries that go on: a topic kept equal to a query over others.
 
 mod inserts;
+mod not_null;
 mod queries;
 mod random;
 mod refreshed;
