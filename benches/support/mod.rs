@@ -4,7 +4,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod bare;
-#[path = "../../tests/it/broker.rs"]
+#[path = "../../tests/it/broker/mod.rs"]
 pub mod broker;
 pub mod orders;
 pub mod process;

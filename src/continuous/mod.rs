@@ -7,9 +7,11 @@
 
 mod input;
 pub(crate) mod insert;
+mod output;
 pub(crate) mod query;
 mod refresh;
 mod row_by_row;
+mod run;
 mod snapshot;
 pub(crate) mod state;
 mod watch;

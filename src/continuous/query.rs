@@ -1,35 +1,26 @@
 //! [`ContinuousQuery`]: an INSERT that goes on until it is stopped.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion::common::{DataFusionError, Result as DataFusionResult};
+use datafusion::common::Result as DataFusionResult;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
-use datafusion::physical_plan::collect;
-use datafusion::physical_plan::metrics::Count;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
 
-use crate::client::{Cancel, Client, RECREATED, blocking};
 use crate::continuous::insert;
 use crate::continuous::refresh::Refresh;
 use crate::continuous::row_by_row::RowByRow;
+use crate::continuous::run::{Run, Work};
 use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
-use crate::continuous::watch::watch;
 use crate::error::{Error, Result};
 use crate::options::{Bound, KafkaSessionOptions, TableOptions};
-use crate::sink::create::ensure_topic;
-use crate::sink::member::{Member, Positions};
 use crate::sink::order::keep_order;
-use crate::sink::producer::Producer;
-use crate::source::offsets::Snapshot;
 use crate::sql;
-use crate::table::{KafkaTable, TableDefinition, own_error};
+use crate::table::{KafkaTable, TableDefinition};
 
 /// Keeps a topic equal to a query over others, until it is stopped.
 ///
@@ -187,13 +178,19 @@ impl ContinuousQuery {
             return Err(invalid(DRY_RUN).into());
         }
         let state = Arc::new(QueryState::new(name, sink.options.clone()));
-        let work = Work::of(&state, &session, statement, &sink, options.clone())?;
+        let work = work(
+            &state,
+            &session,
+            &statement,
+            &sink,
+            options.refresh_interval,
+        )?;
         let run = Run {
             state: Arc::clone(&state),
             session,
             sink,
             work,
-            options,
+            stall_timeout: options.stall_timeout,
         };
         let task = tokio::spawn(run.run()).abort_handle();
         Ok(ContinuousQuery { state, task })
@@ -248,42 +245,26 @@ const NO_INSERT: &str = "it must be INSERT INTO a topic that is a table of the s
 
 const DRY_RUN: &str = "with `kafka.dry_run` it would write nothing, and take it for written";
 
-/// How long brokers may take to commit what was read when a query is stopped,
-/// beside `kafka.timeout`.
-const LAST_COMMIT: Duration = Duration::from_secs(5);
-
-/// The pause after a failure, which grows twofold to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// How the statement is run.
-enum Work {
-    RowByRow(Box<LogicalPlan>, Arc<TableDefinition>),
-    Refreshed(Box<Refresh>),
-}
-
-impl Work {
-    fn of(
-        state: &Arc<QueryState>,
-        session: &SessionState,
-        statement: DmlStatement,
-        sink: &Arc<TableDefinition>,
-        options: ContinuousOptions,
-    ) -> DataFusionResult<Self> {
-        let read = |table: &TableDefinition| followed(table, state);
-        if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
-            let source = Arc::clone(&rows.source);
-            check_source(state.name(), &source, sink)?;
-            let plan = insert::write(&statement, sink, rows, Some(Arc::clone(state)));
-            return Ok(Work::RowByRow(Box::new(plan), source));
-        }
-        let interval = options.refresh_interval;
-        let refresh = Refresh::of(state, session, &statement.input, sink, interval)?;
-        for source in refresh.sources() {
-            check_source(state.name(), source, sink)?;
-        }
-        Ok(Work::Refreshed(Box::new(refresh)))
+/// How a statement is run.
+fn work(
+    state: &Arc<QueryState>,
+    session: &SessionState,
+    statement: &DmlStatement,
+    sink: &Arc<TableDefinition>,
+    refresh_interval: Duration,
+) -> DataFusionResult<Work> {
+    let read = |table: &TableDefinition| followed(table, state);
+    if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
+        let source = Arc::clone(&rows.source);
+        check_source(state.name(), &source, sink)?;
+        let plan = insert::write(statement, sink, rows, Some(Arc::clone(state)));
+        return Ok(Work::RowByRow(Box::new(plan), source));
     }
+    let refresh = Refresh::of(state, session, &statement.input, sink, refresh_interval)?;
+    for source in refresh.sources() {
+        check_source(state.name(), source, sink)?;
+    }
+    Ok(Work::Refreshed(Box::new(refresh)))
 }
 
 /// The table read on from where the query has committed to; `None` where it has an
@@ -332,161 +313,4 @@ fn check_source(query: &str, source: &TableDefinition, sink: &TableDefinition) -
         query: query.to_owned(),
         reason: refused,
     })
-}
-
-/// A query that runs.
-struct Run {
-    state: Arc<QueryState>,
-    session: SessionState,
-    sink: Arc<TableDefinition>,
-    work: Work,
-    options: ContinuousOptions,
-}
-
-impl Run {
-    async fn run(self) {
-        let status = self.until_it_ends().await;
-        match &status {
-            QueryStatus::Failed(error) => {
-                log::info!("continuous query `{}` ended: {error}", self.state.name());
-            }
-            _ => log::info!("continuous query `{}` stopped", self.state.name()),
-        }
-        self.state.set_status(status);
-    }
-
-    async fn until_it_ends(&self) -> QueryStatus {
-        let mut stopped = self.state.stopped();
-        let mut attempts = 0;
-        let mut pause = FIRST_PAUSE;
-        loop {
-            self.state.begin();
-            let commits = self.state.progress().commits;
-            let Err(error) = self.attempt().await else {
-                return QueryStatus::Stopped;
-            };
-            if !may_pass(&error) {
-                return QueryStatus::Failed(own_error(error));
-            }
-            if self.state.progress().commits > commits {
-                (attempts, pause) = (0, FIRST_PAUSE);
-            }
-            attempts += 1;
-            let error = own_error(error);
-            log::warn!(
-                "continuous query `{}` begins again in {pause:?}: {error}",
-                self.state.name()
-            );
-            self.state
-                .set_status(QueryStatus::Retrying { error, attempts });
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => return QueryStatus::Stopped,
-                () = sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    /// Runs the query until it is stopped or something fails.
-    async fn attempt(&self) -> DataFusionResult<()> {
-        let mut stopped = self.state.stopped();
-        let too_late = async {
-            if stopped.wait_for(|stopped| *stopped).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            sleep(self.sink.options.timeout + LAST_COMMIT).await;
-        };
-        let inputs = match &self.work {
-            Work::RowByRow(_, source) => vec![Arc::clone(source)],
-            Work::Refreshed(refresh) => refresh.sources().cloned().collect(),
-        };
-        let work = async {
-            match &self.work {
-                Work::RowByRow(plan, source) => self.row_by_row(plan, source).await,
-                Work::Refreshed(refresh) => refresh.run(&self.session).await,
-            }
-        };
-        // Nothing is committed more often than that.
-        let stall_timeout = self
-            .options
-            .stall_timeout
-            .max(self.sink.options.commit_time * 2);
-        tokio::select! {
-            biased;
-            result = work => result,
-            stalled = watch(&self.state, inputs, stall_timeout) => Err(stalled),
-            () = too_late => Err(Error::ContinuousQuery {
-                query: self.state.name().to_owned(),
-                reason: "it was stopped, and the brokers did not answer to its last commit".to_owned(),
-            }
-            .into()),
-        }
-    }
-
-    async fn row_by_row(
-        &self,
-        plan: &LogicalPlan,
-        source: &Arc<TableDefinition>,
-    ) -> DataFusionResult<()> {
-        let sink = &self.sink;
-        ensure_topic(&sink.topic, &sink.options).await?;
-        let member = self.state.member()?;
-        // Before anything is read: what another instance has not committed is undone,
-        // and it commits nothing more.
-        let named = Some(Arc::clone(&member));
-        let acknowledged = Count::new();
-        let mut producer = Producer::new(&sink.topic, &sink.options, acknowledged, named).await?;
-        let from = Arc::clone(source);
-        let positions = blocking(move |cancel| positions(&from, &member, cancel)).await?;
-        // Of all partitions, so that none is ever looked for where it ends later.
-        let read = Positions::from([(source.topic.clone(), positions)]);
-        producer.commit(&read).await?;
-        self.state.set_producer(producer, read);
-        let plan = self.session.create_physical_plan(plan).await?;
-        collect(plan, self.session.task_ctx()).await?;
-        Ok(())
-    }
-}
-
-/// Where the query begins to read: where it has committed to, at its first start
-/// where the table says, and partitions that the topic has got since at their
-/// beginning.
-fn positions(
-    source: &TableDefinition,
-    member: &Member,
-    cancel: &Cancel,
-) -> Result<BTreeMap<i32, i64>> {
-    let topic = source.topic.as_str();
-    let client = Client::new(topic, &source.options)?;
-    let partitions = client.partitions(cancel)?;
-    let held = client.watermarks(&partitions, cancel)?;
-    let mut positions = member.take_over(topic, &partitions, cancel)?;
-    let mut options = source.options.clone();
-    options.start = match (options.start, positions.is_empty()) {
-        (Bound::Group(otherwise), true) => *otherwise,
-        _ => Bound::Earliest,
-    };
-    let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
-    for partition in partitions {
-        let begin = begin.range(partition).start;
-        positions.entry(partition).or_insert(begin);
-    }
-    Ok(positions)
-}
-
-/// Whether an error may be gone when the query begins again.
-fn may_pass(error: &DataFusionError) -> bool {
-    match Error::find(error) {
-        Some(Error::Fetch { reason, .. }) => reason != RECREATED,
-        Some(
-            Error::Connect { .. }
-            | Error::Request { .. }
-            | Error::Produce { .. }
-            | Error::BeginTransaction { .. }
-            | Error::TransactionFailed { .. }
-            | Error::CommitUnknown { .. }
-            | Error::Stalled { .. },
-        ) => true,
-        _ => false,
-    }
 }

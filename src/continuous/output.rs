@@ -1,0 +1,247 @@
+//! The topic that a refreshed query is compared with, and what differs is written to.
+
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Schema};
+use arrow::record_batch::RecordBatch;
+use datafusion::common::Result as DataFusionResult;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use foldhash::quality::RandomState;
+use futures::StreamExt;
+
+use crate::error::Error;
+use crate::options::{Delivery, OnBadRecord};
+use crate::schema::{Column, Metadata};
+use crate::sink::batch::EncodedRecord;
+use crate::sink::change::Change;
+use crate::sink::encode::RecordEncoder;
+use crate::sink::held::Held;
+use crate::sink::known::{KnownKeys, as_it_is, scan};
+use crate::sink::member::Positions;
+use crate::sink::producer::Producer;
+use crate::sink::report::WriteReport;
+use crate::sink::sender::{Sender, arrow_error};
+use crate::table::TableDefinition;
+
+/// The topic that is kept equal to a query.
+pub(super) struct Output {
+    table: Arc<TableDefinition>,
+    encoder: RecordEncoder,
+    sender: Sender,
+    known: KnownKeys<Written>,
+    /// Changes that wait until all rows were looked at, where no transaction could
+    /// take them back.
+    held: Option<Held>,
+    hashers: [RandomState; 2],
+    round: u64,
+    row: u64,
+}
+
+/// What the output holds for a key.
+#[derive(Clone, Copy)]
+struct Written {
+    payload: Digest,
+    /// Where its record was found: it is replaced and deleted there, however it was
+    /// placed.
+    partition: Option<i32>,
+    /// The last refresh that had a row of the key.
+    round: u64,
+}
+
+/// Stands for a payload; `None` for one that no row could have.
+type Digest = Option<[u64; 2]>;
+
+impl Output {
+    /// Reads what the topic holds now.
+    pub(super) async fn open(
+        table: &Arc<TableDefinition>,
+        schema: &Schema,
+        producer: Producer,
+        context: &Arc<TaskContext>,
+    ) -> DataFusionResult<Self> {
+        let mut sender = Sender::new(table, &ExecutionPlanMetricsSet::new());
+        sender.use_producer(producer);
+        let transactional = table.options.delivery == Delivery::ExactlyOnce;
+        let held = (!transactional).then(|| {
+            let consumer = MemoryConsumer::new(format!("KafkaSink[{}]", table.topic));
+            Held::new(consumer.register(context.memory_pool()))
+        });
+        let mut output = Output {
+            table: Arc::clone(table),
+            encoder: RecordEncoder::try_new(table, schema, &[Change::Upsert])?,
+            sender,
+            known: KnownKeys::new(&table.topic, context),
+            held,
+            hashers: [RandomState::default(), RandomState::default()],
+            round: 0,
+            row: 0,
+        };
+        output.look(context).await?;
+        Ok(output)
+    }
+
+    /// Takes in what the topic holds, in the way in which it would be written: what
+    /// is the same row then is the same bytes.
+    async fn look(&mut self, context: &Arc<TaskContext>) -> DataFusionResult<()> {
+        let mut reading = as_it_is(&self.table);
+        reading.options.on_bad_record = OnBadRecord::DeadLetter;
+        reading.schema = reading.schema.nullable();
+        let record = [
+            Metadata::RecordKey,
+            Metadata::RecordError,
+            Metadata::RecordPartition,
+        ];
+        let reading = Arc::new(reading.with_record(&record)?);
+        let mut columns = Vec::new();
+        for (place, (column, _)) in reading.schema.columns().enumerate() {
+            let is_of_record = matches!(column, Column::Metadata(m) if record.contains(&m));
+            if column != Column::Metadata(Metadata::Tombstone)
+                && (is_of_record || !matches!(column, Column::Metadata(_)))
+            {
+                columns.push(place);
+            }
+        }
+        let plan = scan(&reading, columns).await?;
+        // The record behind a row is not what it is written from.
+        let last = plan.schema().fields().len().saturating_sub(record.len());
+        let schema = plan.schema().project(&(0..last).collect::<Vec<_>>())?;
+        let encoder = RecordEncoder::try_new(&reading, &schema, &[Change::Upsert])?;
+        let mut rows = execute_stream(plan, Arc::clone(context))?;
+        let mut record = EncodedRecord::default();
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let own = batch.project(&(0..last).collect::<Vec<_>>())?;
+            let columns = encoder.columns(&own, 0)?;
+            let encoded = encoder.batch(&columns).map_err(arrow_error)?;
+            let keys = batch.columns().get(last);
+            let keys = keys.and_then(|column| column.as_binary_view_opt());
+            let errors = batch.columns().get(last + 1);
+            let partitions = batch.columns().get(last + 2);
+            let partitions = partitions.and_then(|c| c.as_primitive_opt::<Int32Type>());
+            for index in 0..batch.num_rows() {
+                let Some(key) = keys.map(|keys| keys.value(index)) else {
+                    continue;
+                };
+                let is_bad = errors.is_some_and(|errors| errors.is_valid(index));
+                let payload = match !is_bad && encoded.encode(index, 0, &mut record).is_ok() {
+                    true => self.digest(&record.payload),
+                    false => None,
+                };
+                let written = Written {
+                    payload,
+                    partition: partitions.map(|p| p.value(index)),
+                    round: 0,
+                };
+                self.known.insert(key, written);
+            }
+            self.known.reserve()?;
+        }
+        Ok(())
+    }
+
+    /// Before the rows of a refresh.
+    pub(super) fn begin(&mut self) {
+        self.round += 1;
+        self.row = 0;
+    }
+
+    /// Sends the rows that the topic does not hold.
+    pub(super) async fn compare(&mut self, batch: &RecordBatch) -> DataFusionResult<()> {
+        let columns = self.encoder.columns(batch, self.row)?;
+        let rows = self.encoder.batch(&columns).map_err(arrow_error)?;
+        let mut record = EncodedRecord::default();
+        for index in 0..batch.num_rows() {
+            let row = self.row;
+            self.row += 1;
+            rows.encode(index, row, &mut record)?;
+            if record.tombstone {
+                continue;
+            }
+            let written = Written {
+                payload: self.digest(&record.payload),
+                partition: None,
+                round: self.round,
+            };
+            match self.known.get_mut(&record.key) {
+                Some(known) if known.round == self.round => {
+                    return Err(Error::DuplicateKey {
+                        topic: self.table.topic.clone(),
+                        row,
+                    }
+                    .into());
+                }
+                Some(known) => {
+                    let is_same = known.payload == written.payload;
+                    let partition = known.partition;
+                    *known = Written {
+                        partition,
+                        ..written
+                    };
+                    record.partition = record.partition.or(partition);
+                    if is_same {
+                        self.sender.report.unchanged += 1;
+                        continue;
+                    }
+                }
+                None => self.known.insert(&record.key, written),
+            }
+            record = match &mut self.held {
+                Some(held) => {
+                    held.push(row, record);
+                    EncodedRecord::default()
+                }
+                None => self.sender.write(row, record).await?,
+            };
+        }
+        if let Some(held) = &self.held {
+            held.reserve_with(0)?;
+        }
+        self.known.reserve()
+    }
+
+    /// Sends tombstones for the rows that are gone.
+    pub(super) async fn finish(&mut self) -> DataFusionResult<()> {
+        let gone = self
+            .known
+            .iter()
+            .filter(|(_, written)| written.round != self.round);
+        let gone: Vec<(Box<[u8]>, Option<i32>)> = gone
+            .map(|(key, written)| (key.into(), written.partition))
+            .collect();
+        if let Some(held) = &mut self.held {
+            for (row, record) in held.take() {
+                self.sender.write(row, record).await?;
+            }
+        }
+        let mut record = EncodedRecord::default();
+        for (key, partition) in gone {
+            self.known.remove(&key);
+            record.key.clear();
+            record.key.extend_from_slice(&key);
+            record.tombstone = true;
+            record.partition = partition;
+            record = self.sender.write(self.row, record).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits the refresh, and with it where its inputs were read to.
+    pub(super) async fn commit(&mut self, read: &Positions) -> DataFusionResult<()> {
+        self.sender.commit(self.row, read).await
+    }
+
+    /// What was written since it was opened.
+    pub(super) fn report(&self) -> &WriteReport {
+        &self.sender.report
+    }
+
+    fn digest(&self, payload: &[u8]) -> Digest {
+        let [first, second] = &self.hashers;
+        Some([first.hash_one(payload), second.hash_one(payload)])
+    }
+}
