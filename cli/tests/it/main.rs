@@ -12,7 +12,7 @@
 
 // Some of what the library's tests do to a broker is not done here.
 #[allow(dead_code)]
-#[path = "../../../tests/it/broker.rs"]
+#[path = "../../../tests/it/broker/mod.rs"]
 mod broker;
 mod demo;
 mod guide;

@@ -1,0 +1,36 @@
+//! What a table shows of its records: columns, formats, bounds, policies, filters and limits, and
+//! what it says when it cannot.
+
+mod bad_records;
+mod bounds;
+mod failures;
+mod formats;
+mod metadata;
+mod queries;
+mod runs;
+
+use crate::broker::{Broker, Rec};
+
+const ALL: &str = "SELECT * FROM t";
+
+const COUNT: &str = "SELECT count(*) FROM t";
+
+const COLUMNS: &str = "_key VARCHAR, v BIGINT";
+
+const SKIP: (&str, &str) = ("kafka.on_bad_record", "skip");
+
+const NULL: (&str, &str) = ("kafka.on_bad_record", "null");
+
+fn number(key: &str, value: i64) -> Rec {
+    Rec::new(key, format!("{{\"v\":{value}}}"))
+}
+
+/// Records of long ago stay.
+const FOREVER: &[(&str, &str)] = &[("retention.ms", "-1")];
+
+/// A topic of one partition with these records.
+fn topic_of(broker: &Broker, prefix: &str, records: &[Rec]) -> String {
+    let topic = broker.new_topic(prefix, 1, FOREVER);
+    broker.produce(&topic, records);
+    topic
+}

@@ -1,0 +1,180 @@
+//! A plan while it runs: again, at one instant, dropped, with little memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::{collect, execute_stream};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
+
+use super::{COLUMNS, number};
+use crate::broker::{self, Rec, wait_until};
+use crate::declared::{APPEND, Declared, in_time};
+use crate::session::cells;
+
+// Plans.
+
+#[tokio::test]
+async fn a_plan_can_run_again_and_its_partitions_in_any_order() {
+    let Some(broker) = broker::required("a_plan_can_run_again") else {
+        return;
+    };
+    let topic = broker.new_topic("again", 3, &[]);
+    let records = |value: i64| {
+        let one = |n: i32| number(&format!("k{n}"), value).partition(n % 3);
+        (0..30).map(one).collect::<Vec<_>>()
+    };
+    broker.produce(&topic, &records(1));
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let run = |context| {
+        let collected = collect(Arc::clone(&plan), context);
+        async { cells(&in_time("again", collected).await.unwrap()).concat() }
+    };
+    let context = table.ctx.task_ctx();
+    assert_eq!(run(Arc::clone(&context)).await, vec!["1"; 30]);
+    assert_eq!(run(Arc::clone(&context)).await, vec!["1"; 30]);
+    broker.produce(&topic, &records(2));
+    // The instant is that of the context: a recursion asks for the same plan again and again.
+    assert_eq!(run(context).await, vec!["1"; 30]);
+    let context = table.ctx.task_ctx();
+    assert_eq!(run(Arc::clone(&context)).await, vec!["2"; 30]);
+
+    let scan = scan_of(&plan);
+    for partition in [2, 2, 0, 1, 1] {
+        let stream = scan.execute(partition, Arc::clone(&context)).unwrap();
+        let batches: Vec<_> = in_time("a partition", stream.collect()).await;
+        let batches: Vec<_> = batches.into_iter().map(Result::unwrap).collect();
+        assert_eq!(cells(&batches).concat(), vec!["2"; 10], "{partition}");
+    }
+}
+
+fn scan_of(
+    plan: &Arc<dyn datafusion::physical_plan::ExecutionPlan>,
+) -> Arc<dyn datafusion::physical_plan::ExecutionPlan> {
+    match plan.children().first() {
+        Some(child) => scan_of(child),
+        None => Arc::clone(plan),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_self_join_are_equal_while_somebody_writes() {
+    let Some(broker) = broker::required("both_sides_of_a_self_join") else {
+        return;
+    };
+    let topic = broker.new_topic("joined", 3, &[]);
+    let batch = |from: i64| -> Vec<Rec> {
+        (from..from + 300)
+            .map(|n| number(&format!("k{}", n % 1_000), n))
+            .collect()
+    };
+    broker.produce(&topic, &batch(0));
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (topic, done) = (topic.clone(), Arc::clone(&done));
+        move || {
+            let mut written = 300;
+            while !done.load(Ordering::Relaxed) {
+                broker.produce(&topic, &batch(written));
+                written += 300;
+            }
+            written
+        }
+    });
+    let join = "SELECT count(*) FROM t AS l FULL JOIN t AS r ON l._key = r._key \
+                WHERE l.v IS DISTINCT FROM r.v";
+    let mut unequal = Vec::new();
+    for _ in 0..30 {
+        unequal.extend(table.rows(join).await);
+    }
+    done.store(true, Ordering::Relaxed);
+    let written = writer.join().unwrap();
+    assert!(
+        written > 600,
+        "only {written} records were written meanwhile"
+    );
+    assert_eq!(unequal, vec!["0"; 30]);
+}
+
+/// Linux shows a thread's name, of which it keeps 15 bytes.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_stream_ends_its_threads() {
+    let Some(broker) = broker::required("a_dropped_stream") else {
+        return;
+    };
+    // No other test's topic starts like this.
+    let topic = broker.new_topic("qqqq", 3, &[]);
+    let one = |n: i32| number(&format!("k{n}"), i64::from(n)).partition(n % 3);
+    let records: Vec<Rec> = (0..150_000).map(one).collect();
+    broker.produce(&topic, &records);
+    let threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names = tasks.filter_map(|task| {
+            // A thread may end while it is looked at.
+            std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+        });
+        names
+            .filter(|name| name.starts_with("kafka-scan-qqqq"))
+            .count()
+    };
+    for options in [&[][..], &[APPEND]] {
+        let table = Declared::new(broker, &topic, COLUMNS, options).await;
+        let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let mut stream = execute_stream(plan, table.ctx.task_ctx()).unwrap();
+        let first = in_time("a batch", stream.next()).await;
+        assert!(first.unwrap().unwrap().num_rows() > 0);
+        assert!(threads() > 0, "nobody reads 150 000 records in one batch");
+        drop(stream);
+        wait_until(Duration::from_secs(10), "the threads end", || {
+            threads() == 0
+        });
+    }
+}
+
+#[tokio::test]
+async fn little_memory_makes_smaller_chunks_and_more_passes_and_too_little_names_the_topic() {
+    let Some(broker) = broker::required("little_memory") else {
+        return;
+    };
+    let topic = broker.new_topic("memory", 1, &[]);
+    let padding = "x".repeat(1_000);
+    let records: Vec<Rec> = (0..5_000)
+        .map(|n| {
+            Rec::new(
+                format!("key-{n}"),
+                format!(r#"{{"v":{n},"padding":"{padding}"}}"#),
+            )
+        })
+        .collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    for (bytes, enough) in [(600_000, true), (300_000, true), (1_500, false)] {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_limit(bytes, 1.0)
+            .build_arc()
+            .unwrap();
+        let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        let provider = table.ctx.table_provider("t").await.unwrap();
+        ctx.register_table("t", provider).unwrap();
+        let frame = ctx.sql("SELECT v FROM t").await.unwrap();
+        let mut stream = frame.execute_stream().await.unwrap();
+        let mut rows = Ok(0);
+        while let (Ok(count), Some(batch)) = (&rows, in_time("a batch", stream.next()).await) {
+            rows = batch.map(|batch| count + batch.num_rows());
+        }
+        match rows {
+            Ok(rows) => assert!(enough && rows == 5_000, "{rows} rows with {bytes} bytes"),
+            Err(error) => {
+                let error = error.to_string();
+                assert!(!enough && error.contains(&topic), "{bytes}: {error}");
+            }
+        }
+    }
+}
