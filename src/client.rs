@@ -25,7 +25,7 @@ use self::failure::Failure;
 pub(crate) use self::failure::{LastError, is_transient};
 pub(crate) use self::group::Group;
 use crate::error::{Error, Result};
-use crate::native::{TopicHandle, TopicId};
+use crate::native::{TopicHandle, TopicId, find_brokers};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
 
@@ -40,8 +40,9 @@ const LEAST_FETCH_BYTES: usize = 16 * 1024;
 /// also the pause before the request is made again.
 const REASON: Duration = Duration::from_millis(100);
 
-/// How long servers may be silent before whoever waits is told.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long servers may be silent before whoever waits is told, and the client looks
+/// whether it knows any.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reasons in errors.
 pub(crate) const DELETED: &str = "the topic was deleted while it was read";
@@ -140,7 +141,10 @@ impl Client {
             Ok(topic) => Ok(Some(topic.partitions.len())),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(DELETED),
-                _ => Ok(None),
+                _ => {
+                    find_brokers(self.consumer().client());
+                    Ok(None)
+                }
             },
         }
     }
@@ -422,6 +426,9 @@ fn ask<T>(
                 return Err(Failure::Timeout(reason));
             }
             _ => {}
+        }
+        if start.elapsed() >= PATIENCE {
+            find_brokers(consumer.client());
         }
         if !noted && start.elapsed() >= PATIENCE {
             noted = true;

@@ -14,6 +14,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
@@ -274,6 +275,39 @@ impl Record for Message<'_> {
             // null, both as long as the message lives.
             unsafe { visit(CStr::from_ptr(name).to_bytes(), bytes(value, size)) }
         }
+    }
+}
+
+/// Lets a client ask its bootstrap servers again where it knows of no brokers.
+///
+/// A broker that the controller has lost sight of, as after a pause of its process,
+/// tells for a moment that there are none. librdkafka then forgets all of them, this
+/// one too, and may never ask anybody again. Does not wait.
+pub(crate) fn find_brokers<C: ClientContext>(client: &Client<C>) {
+    let client = client.native_ptr();
+    // Who tells of brokers tells of a controller, too.
+    // SAFETY: the client is alive; with a timeout of 0 the call looks at what it knows.
+    if unsafe { sys::rd_kafka_controllerid(client, 0) } >= 0 {
+        return;
+    }
+    let name = c"bootstrap.servers";
+    let mut length = 0;
+    // SAFETY: the configuration lives as long as the client; without a place for the
+    // value only its length is told, with the zero at its end.
+    let known = unsafe {
+        let conf = sys::rd_kafka_conf(client);
+        sys::rd_kafka_conf_get(conf, name.as_ptr(), ptr::null_mut(), &mut length)
+    };
+    let mut servers: Vec<u8> = vec![0; length];
+    if known != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK || servers.is_empty() {
+        return;
+    }
+    // SAFETY: as above; `length` bytes are there to be written, and the servers are a
+    // C string then, which librdkafka copies.
+    unsafe {
+        let (conf, place) = (sys::rd_kafka_conf(client), servers.as_mut_ptr().cast());
+        sys::rd_kafka_conf_get(conf, name.as_ptr(), place, &mut length);
+        sys::rd_kafka_brokers_add(client, place);
     }
 }
 

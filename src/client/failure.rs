@@ -44,6 +44,7 @@ pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
         Code::OperationTimedOut
             | Code::BrokerTransportFailure
             | Code::AllBrokersDown
+            | Code::DestroyBroker
             | Code::Resolve
             | Code::MessageTimedOut
             | Code::TimedOutQueue

@@ -17,8 +17,9 @@ use rdkafka::producer::{
 };
 use tokio::sync::Notify;
 
-use crate::client::{self, DropElsewhere, LastError, create};
+use crate::client::{self, DropElsewhere, LastError, PATIENCE, create};
 use crate::error::{Error, Result};
+use crate::native::find_brokers;
 use crate::options::{DEFAULT_LINGER, Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::member::{Member, Positions};
@@ -186,7 +187,7 @@ impl Producer {
     /// Waits until there may be room in a queue that was full.
     async fn room(&self) {
         if self.acknowledgements().count() < self.sent {
-            self.acknowledgements().changed.notified().await;
+            self.acknowledgement().await;
         } else {
             // A record leaves the queue just after its acknowledgement was
             // counted, and no other acknowledgement will follow the last.
@@ -246,7 +247,16 @@ impl Producer {
             if self.acknowledgements().count() == self.sent {
                 return Ok(());
             }
-            self.acknowledgements().changed.notified().await;
+            self.acknowledgement().await;
+        }
+    }
+
+    /// Waits for the next one, and looks from time to time whether the producer knows
+    /// any brokers: its records only wait for some.
+    async fn acknowledgement(&self) {
+        tokio::select! {
+            () = self.acknowledgements().changed.notified() => {}
+            () = tokio::time::sleep(PATIENCE) => find_brokers(self.native.client()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One Kafka transaction per statement (`kafka.delivery` = `exactly_once`).
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,8 +8,12 @@ use std::time::{Duration, Instant};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 
-use crate::client::DropElsewhere;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use crate::client::{DropElsewhere, PATIENCE};
 use crate::error::{Error, Result};
+use crate::native::find_brokers;
 use crate::options::TableOptions;
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::{Acknowledgements, blocking};
@@ -50,12 +55,13 @@ pub(super) fn new_id() -> String {
 /// # Errors
 /// [`Error::BeginTransaction`]
 pub(super) async fn init(native: Native, topic: &str, limits: Limits) -> Result<()> {
-    let context = Arc::clone(native.client().context());
-    let begun =
-        blocking(move || retried(limits.timeout, || native.init_transactions(limits.timeout)));
-    begun.await?.map_err(|error| Error::BeginTransaction {
+    let wait = limits.timeout;
+    let begun = asked(&native, wait, limits, move |native| {
+        native.init_transactions(wait)
+    });
+    begun.await.map_err(|failure| Error::BeginTransaction {
         topic: topic.to_owned(),
-        reason: context.explain(&error),
+        reason: failure.explain(&native),
     })
 }
 
@@ -90,44 +96,39 @@ impl Transaction {
             return Ok(());
         };
         let Limits {
-            timeout,
+            timeout: wait,
             retry_timeout,
         } = self.limits;
-        let offsets = match read {
-            None => None,
-            Some((member, read)) => Some((member.offsets(&read)?, member.metadata(&self.topic)?)),
-        };
-        let result = blocking(move || {
-            if let Some((offsets, group)) = &offsets {
-                retried(retry_timeout, || {
-                    native.send_offsets_to_transaction(offsets, group, timeout)
-                })
-                .map_err(|error| (error, false))?;
-            }
-            retried(retry_timeout, || native.commit_transaction(timeout))
-                .map_err(|error| (error, true))
-        })
-        .await?;
-        let Err((error, commits)) = result else {
+        if let Some((member, read)) = read {
+            let offsets = member.offsets(&read)?;
+            let group = member.metadata(&self.topic)?;
+            let sent = asked(&native, retry_timeout, self.limits, move |native| {
+                native.send_offsets_to_transaction(&offsets, &group, wait)
+            });
+            sent.await
+                .map_err(|failure| self.failed(failure.explain(&native)))?;
+        }
+        let committed = asked(&native, retry_timeout, self.limits, move |native| {
+            native.commit_transaction(wait)
+        });
+        let Err(failure) = committed.await else {
             self.native = None;
             return Ok(());
         };
-        let reason = self.explain(&error);
-        let topic = self.topic.clone();
-        match &error {
-            KafkaError::Transaction(error) if commits && error.is_retriable() => {
-                // The commit may still come through; an abort could not undo it.
-                self.native = None;
-                Err(Error::CommitUnknown { topic, reason })
-            }
-            _ => Err(Error::TransactionFailed { topic, reason }),
+        let reason = failure.explain(&native);
+        if failure.may_come_true() {
+            // An abort could not undo it.
+            self.native = None;
+            let topic = self.topic.clone();
+            return Err(Error::CommitUnknown { topic, reason });
         }
+        Err(self.failed(reason))
     }
 
-    fn explain(&self, error: &KafkaError) -> String {
-        match &self.native {
-            Some(native) => native.client().context().explain(error),
-            None => error.to_string(),
+    fn failed(&self, reason: String) -> Error {
+        Error::TransactionFailed {
+            topic: self.topic.clone(),
+            reason,
         }
     }
 }
@@ -166,9 +167,86 @@ fn retried(
     let deadline = Instant::now() + timeout;
     loop {
         match request() {
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && Instant::now() < deadline => {}
+            Err(error) if is_retriable(&error) && Instant::now() < deadline => {}
             result => return result,
+        }
+    }
+}
+
+fn is_retriable(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(error) if error.is_retriable())
+}
+
+/// Why the brokers did not do what they were asked for.
+enum Failure {
+    Refused(KafkaError),
+    /// librdkafka has not come back in the time that it was given.
+    Silent(Duration),
+    NoThread(io::Error),
+}
+
+impl Failure {
+    fn may_come_true(&self) -> bool {
+        match self {
+            Failure::Refused(error) => is_retriable(error),
+            Failure::Silent(_) => true,
+            Failure::NoThread(_) => false,
+        }
+    }
+
+    fn explain(&self, native: &Native) -> String {
+        match self {
+            Failure::Refused(error) => native.client().context().explain(error),
+            Failure::Silent(time) => format!("the brokers have not answered for {time:?}"),
+            Failure::NoThread(error) => format!("no thread to ask the brokers: {error}"),
+        }
+    }
+}
+
+/// How much longer than it was told librdkafka may take.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Asks for what waits for the brokers, again for so long as librdkafka says that it
+/// may be asked for again.
+///
+/// librdkafka has no time-out of its own once it has lost the coordinator: who does not
+/// come back is left behind, and no runtime waits for its thread.
+async fn asked(
+    native: &Native,
+    timeout: Duration,
+    limits: Limits,
+    request: impl Fn(&Native) -> Result<(), KafkaError> + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + timeout;
+    let request = Arc::new(request);
+    loop {
+        let (sender, mut answer) = oneshot::channel();
+        let (asking, request) = (Arc::clone(native), Arc::clone(&request));
+        let spawned = thread::Builder::new()
+            .name("kafka-transaction".to_owned())
+            .spawn(move || {
+                let _ = sender.send(request(&asking));
+            });
+        spawned.map_err(Failure::NoThread)?;
+        let asked_at = Instant::now();
+        let longest = limits.timeout + GRACE;
+        let too_late = sleep(longest);
+        tokio::pin!(too_late);
+        let answer = loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => break answer,
+                () = &mut too_late => return Err(Failure::Silent(longest)),
+                // It may have forgotten them.
+                () = sleep(PATIENCE) => find_brokers(native.client()),
+            }
+        };
+        match answer {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if is_retriable(&error) && Instant::now() < deadline => {}
+            Ok(Err(error)) => return Err(Failure::Refused(error)),
+            // Its thread has died.
+            Err(_) => return Err(Failure::Silent(asked_at.elapsed())),
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod broker;
 mod broker_works;
+mod brokerless;
 mod changing_topics;
 mod consistent;
 mod continuous;
