@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Cancel, DropElsewhere, LastError, ask, create};
+use super::{Cancel, DropElsewhere, Failure, LastError, SLICE, ask, create};
 use crate::error::{Error, Result};
 use crate::options::{Isolation, TableOptions};
 
@@ -25,6 +25,11 @@ pub(crate) struct Committed {
     /// What was committed with it.
     pub(crate) owner: String,
 }
+
+/// Why offsets do not come from brokers that answer.
+const UNDECIDED: &str = "as while a transaction that commits them has not ended; Kafka ends it \
+                         after its time-out, and `kafka-transactions.sh find-hanging` shows one \
+                         that it has lost";
 
 impl Group {
     /// Does not connect yet.
@@ -76,11 +81,20 @@ impl Group {
             }
             Ok(found)
         });
-        found.map_err(|failure| {
-            failure.into_error(&self.servers, self.timeout, |reason| {
+        found.map_err(|failure| match failure {
+            Failure::Timeout(_) if self.answers(topic) => {
+                let reason = format!("none came for {:?}, {UNDECIDED}", self.timeout);
                 self.error("read the committed offsets", topic, &reason)
-            })
+            }
+            failure => failure.into_error(&self.servers, self.timeout, |reason| {
+                self.error("read the committed offsets", topic, &reason)
+            }),
         })
+    }
+
+    /// Whether the brokers are there at all.
+    fn answers(&self, topic: &str) -> bool {
+        self.consumer.fetch_metadata(Some(topic), SLICE).is_ok()
     }
 
     /// Commits the offsets.

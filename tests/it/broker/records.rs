@@ -4,11 +4,13 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::PATIENCE;
+use super::{Broker, PATIENCE};
 
 /// A record to write. Without a partition its key decides, as in Kafka's own producer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,6 +89,19 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// Commits an offset of partition 0 of a topic with it, for a consumer group.
+    pub fn send_offset(&self, broker: &Broker, group: &str, topic: &str, offset: i64) {
+        let consumer: BaseConsumer = broker.config().set("group.id", group).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        let offset = Offset::Offset(offset);
+        offsets.add_partition_offset(topic, 0, offset).unwrap();
+        let group = consumer.group_metadata().unwrap();
+        let producer = &self.producer;
+        producer
+            .send_offsets_to_transaction(&offsets, &group, PATIENCE)
+            .unwrap();
+    }
+
     pub fn commit(self) {
         self.producer.commit_transaction(PATIENCE).unwrap();
     }

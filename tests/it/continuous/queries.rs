@@ -240,6 +240,39 @@ async fn a_select_starts_where_a_group_has_committed_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn offsets_of_a_transaction_that_is_open_are_named_as_what_is_waited_for() {
+    let test = "continuous::offsets_of_a_transaction_that_is_open_are_named";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = topics(broker);
+    broker.produce(&feed, &[value("a", 5).partition(0)]);
+    let declared = declared(broker, &feed, &out, &[]).await;
+    let group = topic_name("group");
+    let open = broker.begin(&out, &[value("z", 1)]);
+    open.send_offset(broker, &group, &feed, 1);
+    let options = [
+        ("kafka.start", "group"),
+        ("kafka.group.id", group.as_str()),
+        ("kafka.timeout", "2s"),
+    ];
+    let columns = "_key VARCHAR, v BIGINT";
+    declared
+        .add("rest", &feed, columns, &options)
+        .await
+        .unwrap();
+    let error = declared.error("SELECT _key FROM rest").await;
+    assert!(
+        error.contains("a transaction that commits them has not ended"),
+        "{error}"
+    );
+    assert!(error.contains(&group), "{error}");
+    open.commit();
+    let rows = declared.rows("SELECT _key FROM rest").await;
+    assert_eq!(rows, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_a_continuous_query_is_refused() {
     let test = "continuous::what_cannot_be_a_continuous_query_is_refused";
     let Some(broker) = broker::required(test) else {
