@@ -4,9 +4,11 @@
 //! from their own threads; no Tokio worker ever waits for a broker, and no
 //! client is destroyed on one.
 
+mod ask;
 mod blocking;
 mod failure;
 mod group;
+mod listing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,29 +22,21 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+pub(crate) use self::ask::PATIENCE;
+use self::ask::{SLICE, ask, serve_events};
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::failure::Failure;
 pub(crate) use self::failure::{LastError, is_transient};
 pub(crate) use self::group::Group;
+pub(crate) use self::listing::topics;
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId, find_brokers};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
 
-/// How long a single request may hold the thread before cancellation is looked at.
-const SLICE: Duration = Duration::from_millis(700);
-
 /// What librdkafka fetches of a partition at once, and what it is not made less than.
 const FETCH_BYTES: usize = 1024 * 1024;
 const LEAST_FETCH_BYTES: usize = 16 * 1024;
-
-/// How long librdkafka's reason for a failed request is waited for, which is
-/// also the pause before the request is made again.
-const REASON: Duration = Duration::from_millis(100);
-
-/// How long servers may be silent before whoever waits is told, and the client looks
-/// whether it knows any.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Reasons in errors.
 pub(crate) const DELETED: &str = "the topic was deleted while it was read";
@@ -348,107 +342,6 @@ impl Topic {
 
 /// How often ends are asked for that are waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// A topic in the list of all topics.
-pub(crate) struct ListedTopic {
-    pub(crate) partitions: i32,
-    /// How many replicas its first partition has.
-    pub(crate) replication: Option<i32>,
-}
-
-/// All topics of the cluster, by name.
-///
-/// # Errors
-/// [`Error::Connect`] after `kafka.timeout`, [`Error::ListTopics`].
-pub(crate) fn topics(
-    options: &TableOptions,
-    cancel: &Cancel,
-) -> Result<BTreeMap<String, ListedTopic>> {
-    let servers = options.client.bootstrap_servers()?;
-    let config = options.client.consumer_config(options.isolation)?;
-    let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
-    let consumer = DropElsewhere::new(consumer);
-    let listed = ask(&consumer, servers, options.timeout, cancel, |wait| {
-        let metadata = consumer.fetch_metadata(None, wait)?;
-        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
-        let topics = metadata.topics().iter().map(|topic| {
-            let partitions = topic.partitions();
-            let listed = ListedTopic {
-                partitions: count(partitions.len()),
-                replication: partitions
-                    .first()
-                    .map(|first| count(first.replicas().len())),
-            };
-            (topic.name().to_owned(), listed)
-        });
-        Ok(topics.collect())
-    });
-    listed.map_err(|failure| {
-        failure.into_error(servers, options.timeout, |reason| Error::ListTopics {
-            servers: servers.to_owned(),
-            reason,
-        })
-    })
-}
-
-/// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
-fn ask<T>(
-    consumer: &BaseConsumer<LastError>,
-    servers: &str,
-    timeout: Duration,
-    cancel: &Cancel,
-    request: impl Fn(Duration) -> Result<T, KafkaError>,
-) -> Result<T, Failure> {
-    let start = Instant::now();
-    let deadline = start + timeout;
-    let mut noted = false;
-    loop {
-        if cancel.is_cancelled() {
-            return Err(Failure::Timeout("cancelled".to_owned()));
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
-            Ok(answer) => return Ok(answer),
-            Err(error) => error,
-        };
-        serve_events(consumer, REASON);
-        let code = error.rdkafka_error_code();
-        if let Some(reason) = consumer.context().refusal() {
-            return Err(Failure::Login(reason));
-        }
-        match code {
-            Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
-            _ if left.is_zero() => {
-                let reason = consumer.context().last().unwrap_or_else(|| match code {
-                    Some(code) => code.to_string(),
-                    None => error.to_string(),
-                });
-                return Err(Failure::Timeout(reason));
-            }
-            _ => {}
-        }
-        if start.elapsed() >= PATIENCE {
-            find_brokers(consumer.client());
-        }
-        if !noted && start.elapsed() >= PATIENCE {
-            noted = true;
-            let reason = consumer.context().last();
-            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            log::warn!("Kafka at {servers} is waited for, up to {timeout:?}{reason}");
-        }
-    }
-}
-
-/// Without any time to spend, rdkafka stops after a single log line, however
-/// many more stand before the error.
-fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
-    // Servers that refuse to be connected to are an event again and again.
-    let end = Instant::now() + time;
-    while consumer
-        .poll(end.saturating_duration_since(Instant::now()))
-        .is_some()
-    {}
-}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,51 @@
+//! All topics of a cluster.
+
+use std::collections::BTreeMap;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use super::{Cancel, DropElsewhere, LastError, ask, create};
+use crate::error::{Error, Result};
+use crate::options::TableOptions;
+
+/// A topic in the list of all topics.
+pub(crate) struct ListedTopic {
+    pub(crate) partitions: i32,
+    /// How many replicas its first partition has.
+    pub(crate) replication: Option<i32>,
+}
+
+/// All topics of the cluster, by name.
+///
+/// # Errors
+/// [`Error::Connect`] after `kafka.timeout`, [`Error::ListTopics`].
+pub(crate) fn topics(
+    options: &TableOptions,
+    cancel: &Cancel,
+) -> Result<BTreeMap<String, ListedTopic>> {
+    let servers = options.client.bootstrap_servers()?;
+    let config = options.client.consumer_config(options.isolation)?;
+    let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
+    let consumer = DropElsewhere::new(consumer);
+    let listed = ask(&consumer, servers, options.timeout, cancel, |wait| {
+        let metadata = consumer.fetch_metadata(None, wait)?;
+        let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+        let topics = metadata.topics().iter().map(|topic| {
+            let partitions = topic.partitions();
+            let listed = ListedTopic {
+                partitions: count(partitions.len()),
+                replication: partitions
+                    .first()
+                    .map(|first| count(first.replicas().len())),
+            };
+            (topic.name().to_owned(), listed)
+        });
+        Ok(topics.collect())
+    });
+    listed.map_err(|failure| {
+        failure.into_error(servers, options.timeout, |reason| Error::ListTopics {
+            servers: servers.to_owned(),
+            reason,
+        })
+    })
+}
