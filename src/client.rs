@@ -27,7 +27,7 @@ use self::ask::{SLICE, ask, serve_events};
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::failure::Failure;
 pub(crate) use self::failure::{LastError, is_transient};
-pub(crate) use self::group::Group;
+pub(crate) use self::group::{Committed, Group};
 pub(crate) use self::listing::topics;
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId, find_brokers};

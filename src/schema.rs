@@ -329,7 +329,8 @@ impl KafkaSchema {
         } else if self.has(Metadata::RecordError) {
             "is NOT NULL, but `kafka.on_bad_record` = `dead_letter` gives rows without a payload"
         } else if mode == Mode::Append && self.has_tombstones() {
-            "is NOT NULL, but tombstones are rows without a payload where every record is one"
+            "is NOT NULL, but with `_tombstone` tombstones are rows, without a payload; declare it \
+             without NOT NULL, or leave `_tombstone` out"
         } else {
             return Ok(());
         };

@@ -1,7 +1,7 @@
 //! `run FILE --name NAME`: a query that goes on until it is told to stop.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
 use datafusion::error::Result;
@@ -45,9 +45,15 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
         }
     }
     line.say("stopping: what was read is committed first; once more ends it at once");
-    tokio::select! {
-        stopped = query.stop() => stopped?,
-        () = signals.next() => return Err(exec_datafusion_err!("ended before the last commit")),
+    let told = Instant::now();
+    loop {
+        tokio::select! {
+            stopped = query.stop() => break stopped?,
+            // Who ends a group of processes may signal each of them and the group.
+            () = signals.next() => if told.elapsed() > TOGETHER {
+                return Err(exec_datafusion_err!("ended before the last commit"));
+            },
+        }
     }
     line.say(&format!("stopped: {}", figures(&query.progress())));
     line.clear();
@@ -59,6 +65,9 @@ fn is_up_to_date(query: &ContinuousQuery) -> bool {
     let runs = matches!(query.status(), QueryStatus::Running);
     runs && !progress.inputs.is_empty() && progress.lag() == 0
 }
+
+/// Signals so close together are one.
+const TOGETHER: Duration = Duration::from_millis(300);
 
 const REDRAW: Duration = Duration::from_millis(200);
 

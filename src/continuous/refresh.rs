@@ -157,7 +157,7 @@ impl Refresh {
     }
 
     async fn open(&self, context: &Arc<TaskContext>) -> DataFusionResult<Output> {
-        let member = self.state.member()?;
+        let member = self.state.new_member()?;
         // What another instance has not committed is undone before it is read.
         let named = Some(Arc::clone(&member));
         let (topic, options) = (&self.sink.topic, &self.sink.options);

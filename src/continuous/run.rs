@@ -131,7 +131,7 @@ impl Run {
     ) -> DataFusionResult<()> {
         let sink = &self.sink;
         ensure_topic(&sink.topic, &sink.options).await?;
-        let member = self.state.member()?;
+        let member = self.state.new_member()?;
         // Before anything is read: what another instance has not committed is undone,
         // and it commits nothing more.
         let named = Some(Arc::clone(&member));

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
-use crate::sink::member::{Member, Positions};
+use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
 use crate::source::tails::Tails;
@@ -96,6 +96,10 @@ pub(crate) struct QueryState {
     name: String,
     /// Of the output: its servers keep the offsets.
     options: TableOptions,
+    /// Of this instance of it, which is the same one however often it begins again.
+    id: String,
+    /// The instance since it began last.
+    member: Mutex<Option<Arc<Member>>>,
     producer: Mutex<Option<Producer>>,
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
@@ -123,6 +127,8 @@ impl QueryState {
         QueryState {
             name: name.to_owned(),
             options,
+            id: random_id(),
+            member: Mutex::default(),
             producer: Mutex::default(),
             stop: watch::Sender::new(false),
             status: watch::Sender::new(QueryStatus::Starting),
@@ -141,9 +147,20 @@ impl QueryState {
         &self.tails
     }
 
-    /// A new instance of the query.
-    pub(crate) fn member(&self) -> Result<Arc<Member>> {
-        Member::new(&self.name, &self.options).map(Arc::new)
+    /// This instance of the query, which begins.
+    pub(crate) fn new_member(&self) -> Result<Arc<Member>> {
+        let member = Arc::new(Member::new(&self.name, &self.id, &self.options)?);
+        *self.current() = Some(Arc::clone(&member));
+        Ok(member)
+    }
+
+    /// The same, once it has begun.
+    pub(crate) fn member(&self) -> Option<Arc<Member>> {
+        self.current().clone()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
+        self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the instance that begins writes with, from these positions on.

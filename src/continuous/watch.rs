@@ -13,11 +13,16 @@ use crate::table::TableDefinition;
 /// How often brokers are asked where topics end.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often it is made sure that no other instance goes on in place of this one,
+/// which has nothing to commit as long as nothing comes.
+const CHECKED: Duration = Duration::from_secs(3);
+
 /// How often progress is logged.
 const LOGGED: Duration = Duration::from_secs(60);
 
 /// Takes down where the topics end, every second, and logs how far the query has
-/// come; returns when records come and it does nothing with them.
+/// come; returns when records come and it does nothing with them, or another instance
+/// of it has begun.
 pub(super) async fn watch(
     state: &Arc<QueryState>,
     inputs: Vec<Arc<TableDefinition>>,
@@ -30,7 +35,7 @@ pub(super) async fn watch(
         Ok(clients) => clients,
         Err(error) => return error.into(),
     };
-    let (mut moved, mut logged) = (Instant::now(), Instant::now());
+    let [mut moved, mut logged, mut checked] = [Instant::now(); 3];
     // What was done, and where topics ended, when the query last did something.
     let mut last = (0, 0);
     loop {
@@ -41,6 +46,12 @@ pub(super) async fn watch(
             if let Ok(held) = ends.await {
                 let ends = held.into_iter().map(|(p, range)| (p, range.end));
                 state.ends(client.topic_name(), ends.collect());
+            }
+        }
+        if checked.elapsed() >= CHECKED {
+            checked = Instant::now();
+            if let Err(fenced) = check(state, &clients).await {
+                return fenced;
             }
         }
         let now = state.progress();
@@ -71,4 +82,25 @@ pub(super) async fn watch(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// # Errors
+/// Another instance; brokers that do not answer are somebody else's concern.
+async fn check(state: &QueryState, clients: &[Arc<Client>]) -> Result<(), DataFusionError> {
+    let Some(member) = state.member() else {
+        return Ok(());
+    };
+    for client in clients {
+        let (member, client) = (Arc::clone(&member), Arc::clone(client));
+        let checked = blocking(move |cancel| {
+            let partitions = client.partitions(cancel)?;
+            member.check(client.topic_name(), &partitions, cancel)
+        });
+        if let Err(error) = checked.await
+            && matches!(Error::find(&error), Some(Error::Fenced { .. }))
+        {
+            return Err(error);
+        }
+    }
+    Ok(())
 }

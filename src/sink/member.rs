@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Cancel, Group};
+use crate::client::{Cancel, Committed, Group};
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
@@ -23,17 +23,20 @@ pub(crate) struct Member {
     group: Group,
     /// Stands beside the offsets that this instance commits.
     id: String,
-    /// Whose offsets stood there when they were last looked at.
-    owners: Mutex<BTreeMap<(String, i32), String>>,
+    /// Whose offsets stood there when they were last looked at, of the topics that
+    /// were taken over.
+    owners: Mutex<BTreeMap<String, BTreeMap<i32, String>>>,
 }
 
 impl Member {
-    /// An instance of the query of this name, on the servers of these options.
-    pub(crate) fn new(query: &str, options: &TableOptions) -> Result<Self> {
+    /// An instance of the query of this name, on the servers of these options. With
+    /// the same id it is the same instance, which begins again: what it has asked for
+    /// before may still come through.
+    pub(crate) fn new(query: &str, id: &str, options: &TableOptions) -> Result<Self> {
         Ok(Member {
             query: query.to_owned(),
             group: Group::new(query, options)?,
-            id: random_id(),
+            id: id.to_owned(),
             owners: Mutex::default(),
         })
     }
@@ -56,13 +59,34 @@ impl Member {
         cancel: &Cancel,
     ) -> Result<BTreeMap<i32, i64>> {
         let committed = self.group.all_committed(topic, partitions, cancel)?;
-        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.owners();
+        let owners = all.entry(topic.to_owned()).or_default();
         let mut positions = BTreeMap::new();
         for (partition, committed) in committed {
-            owners.insert((topic.to_owned(), partition), committed.owner);
+            owners.insert(partition, committed.owner);
             positions.insert(partition, committed.offset);
         }
         Ok(positions)
+    }
+
+    /// Makes sure that nobody else has committed offsets of a topic since this
+    /// instance took it over. Waits for brokers.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] where another instance has.
+    pub(crate) fn check(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
+        // As they were before it is asked: this instance itself may commit meanwhile.
+        let Some(owners) = self.owners().get(topic).cloned() else {
+            return Ok(());
+        };
+        let committed = self.group.all_committed(topic, partitions, cancel)?;
+        let is_ours = |(partition, committed): (i32, Committed)| {
+            committed.owner == self.id || owners.get(&partition) == Some(&committed.owner)
+        };
+        match committed.into_iter().all(is_ours) {
+            true => Ok(()),
+            false => Err(self.fenced()),
+        }
     }
 
     /// Commits where the query has come to, where no transaction does. Waits for
@@ -73,50 +97,29 @@ impl Member {
     pub(crate) fn commit(&self, read: &Positions, cancel: &Cancel) -> Result<()> {
         for (topic, positions) in read {
             let partitions: Vec<i32> = positions.keys().copied().collect();
-            let committed = self.group.all_committed(topic, &partitions, cancel)?;
-            let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
-            for (partition, committed) in committed {
-                let known = owners.get(&(topic.clone(), partition));
-                if committed.owner != self.id && known != Some(&committed.owner) {
-                    return Err(self.fenced());
-                }
-            }
-            self.group
-                .commit(topic, &self.offsets_of(topic, positions)?)?;
-            for partition in partitions {
-                owners.insert((topic.clone(), partition), self.id.clone());
-            }
+            self.check(topic, &partitions, cancel)?;
+            let offsets = Positions::from([(topic.clone(), positions.clone())]);
+            self.group.commit(topic, &self.offsets(&offsets)?)?;
+            let owners = partitions.into_iter().map(|p| (p, self.id.clone()));
+            self.owners().insert(topic.clone(), owners.collect());
         }
         Ok(())
     }
 
-    /// What a transaction commits beside its records.
+    fn owners(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<i32, String>>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is committed, each offset with the id of this instance.
     pub(super) fn offsets(&self, read: &Positions) -> Result<TopicPartitionList> {
         let mut list = TopicPartitionList::new();
         for (topic, positions) in read {
-            for element in self.offsets_of(topic, positions)?.elements() {
-                let added = list.add_partition_offset(
-                    element.topic(),
-                    element.partition(),
-                    element.offset(),
-                );
-                added.map_err(|error| self.error(topic, &error.to_string()))?;
+            for (partition, offset) in positions {
+                let mut element = list.add_partition(topic, *partition);
+                let set = element.set_offset(Offset::Offset(*offset));
+                set.map_err(|error| self.error(topic, &error.to_string()))?;
+                element.set_metadata(&self.id);
             }
-        }
-        Ok(list)
-    }
-
-    fn offsets_of(
-        &self,
-        topic: &str,
-        positions: &BTreeMap<i32, i64>,
-    ) -> Result<TopicPartitionList> {
-        let mut list = TopicPartitionList::with_capacity(positions.len());
-        for (partition, offset) in positions {
-            let mut element = list.add_partition(topic, *partition);
-            let set = element.set_offset(Offset::Offset(*offset));
-            set.map_err(|error| self.error(topic, &error.to_string()))?;
-            element.set_metadata(&self.id);
         }
         Ok(list)
     }
@@ -137,7 +140,7 @@ impl Member {
 }
 
 /// An id that nobody else has.
-pub(super) fn random_id() -> String {
+pub(crate) fn random_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", random(), random())
 }

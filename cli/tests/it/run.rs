@@ -32,13 +32,14 @@ impl Running {
         Running(command.spawn().unwrap())
     }
 
+    /// As supervisors do: to the process, and then to all of its group.
     fn signal(&self, signal: &str) {
+        let both = "kill $0 $1; sleep 0.02; kill $0 $1 2>&-; true";
         let id = self.0.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status().unwrap();
-        assert!(sent.success());
+        let sent = Command::new("sh").args(["-c", both, signal, &id]).status();
+        assert!(sent.unwrap().success());
     }
 
-    /// Its exit code, and what it says.
     fn end(mut self) -> (Option<i32>, String) {
         let mut code = None;
         broker::wait_until(DEADLINE, "the end of the program", || {

@@ -122,6 +122,33 @@ async fn the_older_of_two_instances_ends_and_says_so() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_with_nothing_to_do_notices_that_another_instance_goes_on() {
+    let test = "continuous::a_query_with_nothing_to_do_notices_another_instance";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let refreshed = "INSERT INTO out SELECT _key, max(v) AS v FROM t GROUP BY _key";
+    for (delivery, sql) in [
+        ("at_least_once", INSERT),
+        ("exactly_once", INSERT),
+        ("at_least_once", refreshed),
+        ("exactly_once", refreshed),
+    ] {
+        let (feed, out) = topics(broker);
+        let name = topic_name("query");
+        let declared = declared(broker, &feed, &out, &[("kafka.delivery", delivery)]).await;
+        broker.produce(&feed, &[value("a", 5)]);
+        let older = start(&declared, &name, sql).await;
+        caught_up(broker, &older, &[&feed]).await;
+        let newer = start(&declared, &name, sql).await;
+        let error = in_time("the older to end", older.wait()).await.unwrap_err();
+        assert!(matches!(error, Error::Fenced { .. }), "{sql}: {error}");
+        caught_up(broker, &newer, &[&feed]).await;
+        newer.stop().await.unwrap();
+    }
+}
+
 async fn caught_up_with(
     query: &ContinuousQuery,
     records: &[Rec],
