@@ -328,7 +328,10 @@ impl KafkaSchema {
             "is NOT NULL, but `kafka.on_bad_record` = `null` gives rows without a payload"
         } else if self.has(Metadata::RecordError) {
             "is NOT NULL, but `kafka.on_bad_record` = `dead_letter` gives rows without a payload"
-        } else if mode == Mode::Append && self.has_tombstones() {
+        } else if mode == Mode::Append && self.has(Metadata::RecordTombstone) {
+            "is NOT NULL, but a codec cannot tell the NULLs of tombstones; declare it without \
+             NOT NULL"
+        } else if mode == Mode::Append && self.has(Metadata::Tombstone) {
             "is NOT NULL, but with `_tombstone` tombstones are rows, without a payload; declare it \
              without NOT NULL, or leave `_tombstone` out"
         } else {

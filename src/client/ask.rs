@@ -55,10 +55,11 @@ pub(super) fn ask<T>(
             }
             _ => {}
         }
-        if start.elapsed() >= PATIENCE {
-            find_brokers(consumer.client());
+        if start.elapsed() < PATIENCE {
+            continue;
         }
-        if !noted && start.elapsed() >= PATIENCE {
+        find_brokers(consumer.client());
+        if !noted {
             noted = true;
             let reason = consumer.context().last();
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));

@@ -39,19 +39,33 @@ pub(super) async fn watch(
     // What was done, and where topics ended, when the query last did something.
     let mut last = (0, 0);
     loop {
-        for client in &clients {
-            let asked = Arc::clone(client);
-            let ends = blocking(move |cancel| asked.watermarks(&asked.partitions(cancel)?, cancel));
-            // Whoever reads the topic will fail of it, and says so.
-            if let Ok(held) = ends.await {
-                let ends = held.into_iter().map(|(p, range)| (p, range.end));
-                state.ends(client.topic_name(), ends.collect());
-            }
-        }
-        if checked.elapsed() >= CHECKED {
+        let member = match checked.elapsed() >= CHECKED {
+            true => state.member(),
+            false => None,
+        };
+        if member.is_some() {
             checked = Instant::now();
-            if let Err(fenced) = check(state, &clients).await {
-                return fenced;
+        }
+        for client in &clients {
+            let (asked, member) = (Arc::clone(client), member.clone());
+            let ends = blocking(move |cancel| {
+                let partitions = asked.partitions(cancel)?;
+                let checked = member.map(|m| m.check(asked.topic_name(), &partitions, cancel));
+                match checked {
+                    Some(Err(fenced @ Error::Fenced { .. })) => Err(fenced),
+                    _ => asked.watermarks(&partitions, cancel),
+                }
+            });
+            match ends.await {
+                Ok(held) => {
+                    let ends = held.into_iter().map(|(p, range)| (p, range.end));
+                    state.ends(client.topic_name(), ends.collect());
+                }
+                Err(error) if matches!(Error::find(&error), Some(Error::Fenced { .. })) => {
+                    return error;
+                }
+                // Whoever reads the topic will fail of it, and says so.
+                Err(_) => {}
             }
         }
         let now = state.progress();
@@ -82,25 +96,4 @@ pub(super) async fn watch(
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// # Errors
-/// Another instance; brokers that do not answer are somebody else's concern.
-async fn check(state: &QueryState, clients: &[Arc<Client>]) -> Result<(), DataFusionError> {
-    let Some(member) = state.member() else {
-        return Ok(());
-    };
-    for client in clients {
-        let (member, client) = (Arc::clone(&member), Arc::clone(client));
-        let checked = blocking(move |cancel| {
-            let partitions = client.partitions(cancel)?;
-            member.check(client.topic_name(), &partitions, cancel)
-        });
-        if let Err(error) = checked.await
-            && matches!(Error::find(&error), Some(Error::Fenced { .. }))
-        {
-            return Err(error);
-        }
-    }
-    Ok(())
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
-
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -56,7 +55,7 @@ pub(super) fn new_id() -> String {
 /// [`Error::BeginTransaction`]
 pub(super) async fn init(native: Native, topic: &str, limits: Limits) -> Result<()> {
     let wait = limits.timeout;
-    let begun = asked(&native, wait, limits, move |native| {
+    let begun = asked(&native, wait, wait, move |native| {
         native.init_transactions(wait)
     });
     begun.await.map_err(|failure| Error::BeginTransaction {
@@ -102,13 +101,13 @@ impl Transaction {
         if let Some((member, read)) = read {
             let offsets = member.offsets(&read)?;
             let group = member.metadata(&self.topic)?;
-            let sent = asked(&native, retry_timeout, self.limits, move |native| {
+            let sent = asked(&native, wait, retry_timeout, move |native| {
                 native.send_offsets_to_transaction(&offsets, &group, wait)
             });
             sent.await
                 .map_err(|failure| self.failed(failure.explain(&native)))?;
         }
-        let committed = asked(&native, retry_timeout, self.limits, move |native| {
+        let committed = asked(&native, wait, retry_timeout, move |native| {
             native.commit_transaction(wait)
         });
         let Err(failure) = committed.await else {
@@ -206,15 +205,15 @@ impl Failure {
 /// How much longer than it was told librdkafka may take.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Asks for what waits for the brokers, again for so long as librdkafka says that it
-/// may be asked for again.
+/// Asks for what makes librdkafka `wait` for the brokers, and asks again until the
+/// `timeout` where librdkafka says that it may be asked for again.
 ///
 /// librdkafka has no time-out of its own once it has lost the coordinator: who does not
 /// come back is left behind, and no runtime waits for its thread.
 async fn asked(
     native: &Native,
+    wait: Duration,
     timeout: Duration,
-    limits: Limits,
     request: impl Fn(&Native) -> Result<(), KafkaError> + Send + Sync + 'static,
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + timeout;
@@ -229,7 +228,7 @@ async fn asked(
             });
         spawned.map_err(Failure::NoThread)?;
         let asked_at = Instant::now();
-        let longest = limits.timeout + GRACE;
+        let longest = wait + GRACE;
         let too_late = sleep(longest);
         tokio::pin!(too_late);
         let answer = loop {
