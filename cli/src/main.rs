@@ -13,6 +13,7 @@ mod run;
 mod running;
 mod script;
 mod session;
+mod signals;
 mod statement;
 mod tables;
 
@@ -26,6 +27,7 @@ use tokio::runtime::Runtime;
 
 use crate::args::{Args, Generated, Subcommand};
 use crate::session::Session;
+use crate::signals::Interrupt;
 
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
@@ -78,9 +80,13 @@ async fn start(args: &Args) -> ExitCode {
         let left = repl::run(&mut session, args).await;
         return exit_code(left, &session).await;
     }
+    let mut interrupt = match Interrupt::new() {
+        Ok(interrupt) => interrupt,
+        Err(error) => return exit_code(Err(error.into()), &session).await,
+    };
     let done = tokio::select! {
         done = run(&mut session, args) => done,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupt.next() => {
             if let Some(left) = session.running.left_behind() {
                 eprintln!("{left}");
             }

@@ -16,6 +16,7 @@ use crate::demo;
 use crate::errors;
 use crate::script::{self, Next};
 use crate::session::Session;
+use crate::signals::Interrupt;
 use crate::statement;
 
 /// Reads statements and backslash commands, and runs them, until the user leaves.
@@ -77,6 +78,7 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
         editor
             .add_history_entry(line.trim_end())
             .map_err(not_read)?;
+        let mut interrupt = Interrupt::new()?;
         let run = async {
             let command = script::plain_command(&line);
             let command = command.or_else(|| line.starts_with('\\').then(|| line.trim_end()));
@@ -89,7 +91,7 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
         // Dropping a statement ends it.
         let done = tokio::select! {
             done = run => done,
-            _ = tokio::signal::ctrl_c() => {
+            () = interrupt.next() => {
                 // Behind the terminal's own `^C`.
                 println!();
                 if let Some(left) = session.running.left_behind() {

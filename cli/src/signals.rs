@@ -1,0 +1,57 @@
+//! What tells the program to stop.
+
+use std::io;
+
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Ctrl-C from when this is made on, whether or not it is waited for at that moment.
+pub(crate) struct Interrupt {
+    #[cfg(unix)]
+    signal: Signal,
+    #[cfg(windows)]
+    signal: tokio::signal::windows::CtrlC,
+}
+
+impl Interrupt {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Interrupt {
+            #[cfg(unix)]
+            signal: signal(SignalKind::interrupt())?,
+            #[cfg(windows)]
+            signal: tokio::signal::windows::ctrl_c()?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) {
+        self.signal.recv().await;
+    }
+}
+
+/// Ctrl-C or `SIGTERM`, likewise.
+pub(crate) struct Signals {
+    interrupt: Interrupt,
+    #[cfg(unix)]
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Signals {
+            interrupt: Interrupt::new()?,
+            #[cfg(unix)]
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    pub(crate) async fn next(&mut self) {
+        #[cfg(unix)]
+        let terminated = self.terminate.recv();
+        #[cfg(not(unix))]
+        let terminated = std::future::pending::<()>();
+        tokio::select! {
+            () = self.interrupt.next() => {}
+            _ = terminated => {}
+        }
+    }
+}
