@@ -22,6 +22,7 @@ pub(crate) mod fold;
 pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod offsets;
+mod once;
 pub(crate) mod one_instant;
 pub(crate) mod predicate;
 pub(crate) mod rows;

@@ -22,6 +22,7 @@ use crate::source::fetch::{Endless, OnMore, PartitionFetch};
 use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Snapshot;
+use crate::source::once::Once;
 use crate::source::same_topic::{Checked, SameTopic};
 use crate::source::scan::{ChunkSizes, Output, Scan, ScanSpec};
 use crate::table::own_error;
@@ -207,32 +208,6 @@ impl Drop for Run {
                 self.spec.table.topic
             );
         }
-    }
-}
-
-/// A value that is made once, by whoever asks first while the others wait. A
-/// failure is the asker's alone, who may only have been cancelled.
-struct Once<T>(Mutex<Option<T>>);
-
-impl<T: Clone> Once<T> {
-    fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let value = match made.take() {
-            Some(value) => value,
-            None => make()?,
-        };
-        Ok(made.insert(value).clone())
-    }
-
-    /// Does not wait for whoever makes it.
-    fn made(&self) -> Option<T> {
-        self.0.try_lock().ok()?.clone()
-    }
-}
-
-impl<T> Default for Once<T> {
-    fn default() -> Self {
-        Once(Mutex::new(None))
     }
 }
 
