@@ -9,6 +9,7 @@ mod blocking;
 mod failure;
 mod group;
 mod listing;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,13 +30,16 @@ use self::failure::Failure;
 pub(crate) use self::failure::{LastError, is_transient};
 pub(crate) use self::group::{Committed, Group};
 pub(crate) use self::listing::topics;
+pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId, find_brokers};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
 
 /// What librdkafka fetches of a partition at once, and what it is not made less than.
-const FETCH_BYTES: usize = 1024 * 1024;
+/// About as much is fetched behind the end of each chunk and thrown away, so this is
+/// half of librdkafka's own default.
+const FETCH_BYTES: usize = 512 * 1024;
 const LEAST_FETCH_BYTES: usize = 16 * 1024;
 
 /// Reasons in errors.
@@ -59,14 +63,12 @@ impl Client {
 
     /// As [`new`](Self::new), with so many bytes of memory for a partition: no
     /// more than a part of them is fetched at once, and waits to be taken, where
-    /// no option says how much. What is fetched behind the end of a small chunk is
-    /// thrown away.
+    /// no option says how much.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
         let mut config = options.client.consumer_config(options.isolation)?;
-        let at_once = bytes / 8;
-        if at_once < FETCH_BYTES && config.get("fetch.message.max.bytes").is_none() {
-            let at_once = at_once.max(LEAST_FETCH_BYTES);
+        if config.get("fetch.message.max.bytes").is_none() {
+            let at_once = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
             config.set("fetch.message.max.bytes", at_once.to_string());
         }
         let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
@@ -132,7 +134,7 @@ impl Client {
     pub(crate) fn look(&self, id: Option<TopicId>) -> Result<Option<usize>, &'static str> {
         match self.describe(SLICE) {
             Ok(topic) if topic.is_another(id) => Err(RECREATED),
-            Ok(topic) => Ok(Some(topic.partitions.len())),
+            Ok(topic) => Ok(Some(topic.leaders.len())),
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(DELETED),
                 _ => {
@@ -161,10 +163,7 @@ impl Client {
             // Who may not know it does without.
             id => id.unwrap_or(None),
         };
-        Ok(Topic {
-            partitions: leaders.into_keys().collect(),
-            id,
-        })
+        Ok(Topic { leaders, id })
     }
 
     /// The broker that leads each partition; negative where there is none.
@@ -323,20 +322,6 @@ impl Client {
             topic: self.name.clone(),
             reason,
         })
-    }
-}
-
-/// What brokers say of the topic that bears a name.
-pub(crate) struct Topic {
-    pub(crate) partitions: Vec<i32>,
-    /// `None` where brokers do not tell it.
-    pub(crate) id: Option<TopicId>,
-}
-
-impl Topic {
-    /// Whether this is certainly not the topic of that id.
-    pub(crate) fn is_another(&self, id: Option<TopicId>) -> bool {
-        matches!((self.id, id), (Some(now), Some(then)) if now != then)
     }
 }
 

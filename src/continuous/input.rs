@@ -120,7 +120,7 @@ impl Input {
                 reason: RECREATED.to_owned(),
             });
         }
-        let holds = client.watermarks(&topic.partitions, cancel)?;
+        let holds = client.watermarks(&topic.partitions(), cancel)?;
         let ends = holds.iter().map(|(p, range)| (*p, range.end)).collect();
         let id = id.or(topic.id);
         *self.looked() = Some(Looked { client, id, holds });

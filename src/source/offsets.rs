@@ -64,6 +64,14 @@ impl Snapshot {
             .unwrap_or(OffsetRange { start: 0, end: 0 })
     }
 
+    /// How many offsets there are in all partitions: about as many records.
+    pub(crate) fn offsets(&self) -> i64 {
+        self.ranges
+            .values()
+            .map(|range| range.end - range.start)
+            .sum()
+    }
+
     /// The same end as a bound, of all partitions.
     pub(crate) fn end(&self) -> Bound {
         let ends = self.ranges.iter().map(|(&id, range)| (id, range.end));

@@ -101,6 +101,34 @@ async fn both_sides_of_a_self_join_are_equal_while_somebody_writes() {
     assert_eq!(unequal, vec!["0"; 30]);
 }
 
+/// So many that two clients read them.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_latest_of_many_records_are_read() {
+    let Some(broker) = broker::required("the_latest_of_many_records") else {
+        return;
+    };
+    let topic = broker.new_topic("many", 4, &[]);
+    let one = |n: i32| {
+        let key = format!("k{}", n % 10_000);
+        let record = match n % 10_000 {
+            deleted if deleted % 10 == 7 && n >= 200_000 => Rec::tombstone(&key),
+            _ => number(&key, i64::from(n)),
+        };
+        record.partition(n % 4)
+    };
+    let records: Vec<Rec> = (0..210_000).map(one).collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    let rows = "SELECT count(*), count(DISTINCT _key), min(v), max(v), sum(v) FROM t";
+    let latest = (200_000..210_000).filter(|v| v % 10 != 7);
+    let sum: i64 = latest.sum();
+    let expected = vec![format!("9000|9000|200000|209999|{sum}")];
+    assert_eq!(table.rows(rows).await, expected);
+    let append = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
+    let upserts = append.rows("SELECT count(*) FROM t").await;
+    assert_eq!(upserts, ["209000"]);
+}
+
 /// Linux shows a thread's name, of which it keeps 15 bytes.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,53 @@
+//! A topic, as its brokers describe it.
+
+use std::collections::BTreeMap;
+
+use crate::native::TopicId;
+
+/// What brokers say of the topic that bears a name.
+#[derive(Clone)]
+pub(crate) struct Topic {
+    /// The broker that leads each partition; negative where there is none.
+    pub(super) leaders: BTreeMap<i32, i32>,
+    /// `None` where brokers do not tell it.
+    pub(crate) id: Option<TopicId>,
+}
+
+impl Topic {
+    /// In their order.
+    pub(crate) fn partitions(&self) -> Vec<i32> {
+        self.leaders.keys().copied().collect()
+    }
+
+    /// Whether a partition is in the second half, where those of each broker are halved.
+    pub(crate) fn is_in_second_half(&self, partition: i32) -> bool {
+        let leader = self.leaders.get(&partition);
+        let before = self.leaders.range(..partition);
+        before.filter(|(_, other)| Some(*other) == leader).count() % 2 == 1
+    }
+
+    /// Whether this is certainly not the topic of that id.
+    pub(crate) fn is_another(&self, id: Option<TopicId>) -> bool {
+        matches!((self.id, id), (Some(now), Some(then)) if now != then)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_brokers_partitions_are_halved() {
+        let halves = |leaders: &[i32]| {
+            let leaders: BTreeMap<i32, i32> = (0..).zip(leaders.iter().copied()).collect();
+            let topic = Topic { leaders, id: None };
+            let second = topic.partitions().into_iter();
+            let second = second.filter(|partition| topic.is_in_second_half(*partition));
+            second.collect::<Vec<_>>()
+        };
+        assert!(halves(&[1]).is_empty());
+        assert_eq!(halves(&[1, 1, 1, 1]), [1, 3]);
+        assert_eq!(halves(&[1, 2, 1, 2]), [2, 3]);
+        assert_eq!(halves(&[1, 2, 3, 3, 2, -1]), [3, 4]);
+    }
+}
