@@ -127,6 +127,19 @@ async fn the_latest_of_many_records_are_read() {
     let append = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
     let upserts = append.rows("SELECT count(*) FROM t").await;
     assert_eq!(upserts, ["209000"]);
+    // Both clients have to get a token before they may connect.
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let login = [
+        ("kafka.bootstrap.servers", servers.as_str()),
+        ("kafka.client.security.protocol", "sasl_plaintext"),
+        ("kafka.client.sasl.mechanism", "OAUTHBEARER"),
+        ("kafka.client.sasl.oauthbearer.config", "principal=reader"),
+        ("kafka.client.enable.sasl.oauthbearer.unsecure.jwt", "true"),
+    ];
+    let table = Declared::new(broker, &topic, COLUMNS, &login).await;
+    assert_eq!(table.rows(rows).await, expected);
 }
 
 /// Linux shows a thread's name, of which it keeps 15 bytes.
