@@ -17,8 +17,8 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Marks the stops of a document, and returns the part of it that everything
-    /// outside of ASCII is in.
+    /// Marks the stops of a document, and returns the part of it from the first byte
+    /// outside of ASCII to the last.
     #[inline]
     pub(super) fn set(&mut self, document: &[u8]) -> Range<usize> {
         let (blocks, rest) = document.as_chunks::<BLOCK>();
@@ -37,20 +37,13 @@ impl Marks {
         for block in blocks {
             let found = find(block);
             set(found.stops);
+            found.widen(&mut foreign, start);
             start += BLOCK;
-            if found.foreign {
-                foreign.start = foreign.start.min(start - BLOCK);
-                foreign.end = start;
-            }
         }
         if !rest.is_empty() {
             let found = match document.last_chunk::<BLOCK>() {
                 // Some of its bytes were in the block before.
-                Some(block) => {
-                    let found = find(block);
-                    let stops = found.stops >> (BLOCK - rest.len());
-                    Found { stops, ..found }
-                }
+                Some(block) => find(block).from(BLOCK - rest.len()),
                 None => {
                     let mut block = [b' '; BLOCK];
                     if let Some(start) = block.get_mut(..rest.len()) {
@@ -60,10 +53,7 @@ impl Marks {
                 }
             };
             set(found.stops);
-            if found.foreign {
-                foreign.start = foreign.start.min(start);
-                foreign.end = document.len();
-            }
+            found.widen(&mut foreign, start);
         }
         set(0);
         foreign.start.min(foreign.end)..foreign.end
@@ -83,11 +73,32 @@ pub(super) fn next_stop(bits: &[u8], position: usize) -> Option<usize> {
     (word != 0).then(|| position + word.trailing_zeros() as usize)
 }
 
-/// What is in a block.
+/// What is in a block: one bit for each byte.
 struct Found {
     stops: u64,
-    /// Whether there is anything outside of ASCII.
-    foreign: bool,
+    /// What is outside of ASCII.
+    foreign: u64,
+}
+
+impl Found {
+    /// The block from this byte on.
+    fn from(self, first: usize) -> Self {
+        Found {
+            stops: self.stops >> first,
+            foreign: self.foreign >> first,
+        }
+    }
+
+    /// Makes a part of the document reach to what is outside of ASCII in this block,
+    /// which begins at `start`.
+    #[inline]
+    fn widen(&self, part: &mut Range<usize>, start: usize) {
+        if self.foreign != 0 {
+            let first = start + self.foreign.trailing_zeros() as usize;
+            part.start = part.start.min(first);
+            part.end = start + BLOCK - self.foreign.leading_zeros() as usize;
+        }
+    }
 }
 
 /// Sixteen bytes at a time, with which a document of which two columns are wanted
@@ -110,20 +121,27 @@ fn find_by_vectors(block: &[u8; BLOCK]) -> Found {
     let mut stops = 0;
     let mut all = splat(0);
     let (parts, _) = block.as_chunks::<16>();
-    for (index, part) in parts.iter().enumerate() {
+    let vector = |part: &[u8; 16]| {
         let part = u128::from_le_bytes(*part);
-        let part = _mm_set_epi64x((part >> 64) as i64, part as i64);
+        _mm_set_epi64x((part >> 64) as i64, part as i64)
+    };
+    let bits = |part| u64::from(_mm_movemask_epi8(part).cast_unsigned());
+    for (index, part) in parts.iter().enumerate() {
+        let part = vector(part);
         let quotes = _mm_cmpeq_epi8(part, splat(b'"'));
         let backslashes = _mm_cmpeq_epi8(part, splat(b'\\'));
         let controls = _mm_cmpeq_epi8(part, _mm_min_epu8(part, splat(0x1F)));
         let found = _mm_or_si128(_mm_or_si128(quotes, backslashes), controls);
-        stops |= u64::from(_mm_movemask_epi8(found).cast_unsigned()) << (16 * index);
+        stops |= bits(found) << (16 * index);
         all = _mm_or_si128(all, part);
     }
-    Found {
-        stops,
-        foreign: _mm_movemask_epi8(all) != 0,
+    let mut foreign = 0;
+    if bits(all) != 0 {
+        for (index, part) in parts.iter().enumerate() {
+            foreign |= bits(vector(part)) << (16 * index);
+        }
     }
+    Found { stops, foreign }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -138,21 +156,18 @@ fn find_by_words(block: &[u8; BLOCK]) -> Found {
     let at_least = |word: u64, byte: u64| (word & LOW) + ONES * (0x80 - byte);
     let differs = |word: u64, byte: u8| at_least(word ^ (ONES * u64::from(byte)), 1);
 
-    let mut stops = 0;
-    let mut all = 0;
+    // The high bits of all bytes, moved side by side.
+    let bits = |word: u64| (word >> 7 & ONES).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+
+    let (mut stops, mut foreign) = (0, 0);
     let (parts, _) = block.as_chunks::<8>();
     for (index, part) in parts.iter().enumerate() {
         let part = u64::from_le_bytes(*part);
         let plain = differs(part, b'"') & differs(part, b'\\') & at_least(part, 0x20);
-        let found = !(plain | part) >> 7 & ONES;
-        // Moves the lowest bit of every byte to the highest byte, side by side.
-        stops |= found.wrapping_mul(0x0102_0408_1020_4080) >> 56 << (8 * index);
-        all |= part;
+        stops |= bits(!(plain | part)) << (8 * index);
+        foreign |= bits(part) << (8 * index);
     }
-    Found {
-        stops,
-        foreign: all & !LOW != 0,
-    }
+    Found { stops, foreign }
 }
 
 #[cfg(test)]
@@ -170,11 +185,13 @@ mod tests {
                 for other in [b' ', b'"', b'!', b'#', b'[', 0x7F, 0x1F, 0xFF] {
                     let mut block = [other; BLOCK];
                     block[place] = byte;
-                    let stops = (0..BLOCK).filter(|at| is_stop(block[*at]));
-                    let stops = stops.fold(0, |stops, at| stops | 1_u64 << at);
+                    let bits = |is: fn(u8) -> bool| {
+                        let places = (0..BLOCK).filter(|at| is(block[*at]));
+                        places.fold(0, |bits, at| bits | 1_u64 << at)
+                    };
                     for found in [find(&block), find_by_words(&block)] {
-                        assert_eq!(found.stops, stops, "{byte} in {other}");
-                        assert_eq!(found.foreign, !block.is_ascii());
+                        assert_eq!(found.stops, bits(is_stop), "{byte} in {other}");
+                        assert_eq!(found.foreign, bits(|byte| byte > 0x7F));
                     }
                 }
             }
@@ -199,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn all_outside_of_ascii_is_in_the_part() {
+    fn the_part_begins_and_ends_outside_of_ascii() {
         let mut marks = Marks::default();
         for len in 1..200 {
             for first in 0..len {
@@ -207,9 +224,7 @@ mod tests {
                     let mut document = vec![b'x'; len];
                     document[first] = 0xC3;
                     document[last] = 0xA9;
-                    let part = marks.set(&document);
-                    assert!(part.contains(&first) && part.contains(&last));
-                    assert!(part.end <= len);
+                    assert_eq!(marks.set(&document), first..last + 1);
                 }
             }
         }
