@@ -10,6 +10,7 @@ use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{Message, Messages, PartitionReader, TopicId};
 use crate::record::Record;
+use crate::source::scan::RECORD_OVERHEAD;
 use crate::source::tails::{Tail, Tails};
 
 /// Records that were fetched together, oldest first.
@@ -55,8 +56,8 @@ pub(crate) trait Fetch {
 /// The longest wait for a record before cancellation is looked at.
 const POLL: Duration = Duration::from_millis(100);
 
-/// As many records as one call may bring; what they weigh is bounded by
-/// librdkafka's queue.
+/// As many records as one call may bring, where memory has room for them; what
+/// their keys and payloads weigh is bounded by librdkafka's queue.
 const MAX_RECORDS: usize = 16 * 1024;
 
 /// How long nothing comes before the brokers are asked whether the topic is
@@ -93,6 +94,8 @@ pub(crate) struct PartitionFetch {
     /// Where it is said that the end was met.
     tails: Option<Arc<Tails>>,
     tail: Tail,
+    /// The most records that one call may bring.
+    at_once: usize,
     /// Told of the partitions that the topic has got.
     on_more: Option<OnMore>,
     looked_after: Instant,
@@ -124,11 +127,20 @@ impl PartitionFetch {
                 records: 0,
                 end: 0,
             },
+            at_once: MAX_RECORDS,
             on_more: None,
             looked_after: Instant::now(),
             position: 0,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
+        }
+    }
+
+    /// Brings no more at once than may wait in so many bytes of memory.
+    pub(crate) fn within(self, bytes: usize) -> Self {
+        PartitionFetch {
+            at_once: (bytes / RECORD_OVERHEAD).clamp(1, MAX_RECORDS),
+            ..self
         }
     }
 
@@ -296,7 +308,7 @@ impl Fetch for PartitionFetch {
         let poll = self.endless.map_or(POLL, |endless| endless.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
-            reader.poll(poll, MAX_RECORDS, chunk);
+            reader.poll(poll, self.at_once, chunk);
         }
         let mut index = before;
         while let Some(message) = chunk.get(index) {

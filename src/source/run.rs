@@ -381,6 +381,7 @@ impl ScanTask {
                 table.options.retry_timeout,
             )
             .of(topic_id)
+            .within(memory_share / 4)
             .cancelled_by(cancel)
             .endless(table.endless.then(|| Endless {
                 partitions: i32::try_from(spec.held.len()).unwrap_or(i32::MAX),

@@ -109,7 +109,7 @@ impl Default for ChunkSizes {
 }
 
 /// About what librdkafka takes for a record besides its key, payload and headers.
-const RECORD_OVERHEAD: usize = 320;
+pub(crate) const RECORD_OVERHEAD: usize = 320;
 
 /// Headers are parsed to be weighed, which is dear: only those of one record in
 /// so many are, and the others are taken to be like them.

@@ -197,25 +197,39 @@ async fn little_memory_makes_smaller_chunks_and_more_passes_and_too_little_names
     broker.produce(&topic, &records);
     let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
     for (bytes, enough) in [(600_000, true), (300_000, true), (1_500, false)] {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_limit(bytes, 1.0)
-            .build_arc()
-            .unwrap();
-        let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
-        let provider = table.ctx.table_provider("t").await.unwrap();
-        ctx.register_table("t", provider).unwrap();
-        let frame = ctx.sql("SELECT v FROM t").await.unwrap();
-        let mut stream = frame.execute_stream().await.unwrap();
-        let mut rows = Ok(0);
-        while let (Ok(count), Some(batch)) = (&rows, in_time("a batch", stream.next()).await) {
-            rows = batch.map(|batch| count + batch.num_rows());
-        }
-        match rows {
+        match rows_within(&table, bytes).await {
             Ok(rows) => assert!(enough && rows == 5_000, "{rows} rows with {bytes} bytes"),
-            Err(error) => {
-                let error = error.to_string();
-                assert!(!enough && error.contains(&topic), "{bytes}: {error}");
-            }
+            Err(error) => assert!(!enough && error.contains(&topic), "{bytes}: {error}"),
         }
     }
+}
+
+/// How many rows a table has in a session of so much memory, or what it fails with.
+async fn rows_within(table: &Declared, bytes: usize) -> Result<usize, String> {
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(bytes, 1.0)
+        .build_arc()
+        .unwrap();
+    let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+    let provider = table.ctx.table_provider("t").await.unwrap();
+    ctx.register_table("t", provider).unwrap();
+    let frame = ctx.sql("SELECT v FROM t").await.unwrap();
+    let mut stream = frame.execute_stream().await.unwrap();
+    let mut rows = 0;
+    while let Some(batch) = in_time("a batch", stream.next()).await {
+        rows += batch.map_err(|error| error.to_string())?.num_rows();
+    }
+    Ok(rows)
+}
+
+#[tokio::test]
+async fn small_records_fit_into_little_memory_however_many_there_are() {
+    let Some(broker) = broker::required("small_records_fit") else {
+        return;
+    };
+    let topic = broker.new_topic("small", 1, &[]);
+    let records: Vec<Rec> = (0..40_000).map(|n| number("k", n)).collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
+    assert_eq!(rows_within(&table, 3_000_000).await, Ok(40_000));
 }
