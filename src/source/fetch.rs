@@ -10,7 +10,6 @@ use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{Message, Messages, PartitionReader, TopicId};
 use crate::record::Record;
-use crate::source::scan::RECORD_OVERHEAD;
 use crate::source::tails::{Tail, Tails};
 
 /// Records that were fetched together, oldest first.
@@ -59,6 +58,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// As many records as one call may bring, where memory has room for them; what
 /// their keys and payloads weigh is bounded by librdkafka's queue.
 const MAX_RECORDS: usize = 16 * 1024;
+
+/// About what librdkafka takes for a record besides its key, payload and headers.
+pub(crate) const RECORD_OVERHEAD: usize = 320;
 
 /// How long nothing comes before the brokers are asked whether the topic is
 /// still there: librdkafka itself goes on for half a minute.

@@ -17,7 +17,7 @@ use crate::native::partition_of;
 use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
 use crate::source::connected::Connected;
-use crate::source::fetch::{Chunk, Fetch, Progress};
+use crate::source::fetch::{Chunk, Fetch, Progress, RECORD_OVERHEAD};
 use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::{Candidates, Pruner};
@@ -107,9 +107,6 @@ impl Default for ChunkSizes {
         Self::of(1)
     }
 }
-
-/// About what librdkafka takes for a record besides its key, payload and headers.
-pub(crate) const RECORD_OVERHEAD: usize = 320;
 
 /// Headers are parsed to be weighed, which is dear: only those of one record in
 /// so many are, and the others are taken to be like them.
