@@ -178,6 +178,22 @@ pub enum Error {
         offset: i64,
     },
 
+    /// A record with a key in a table that is in append mode only because no record of
+    /// the sample has one.
+    #[error(
+        "topic `{topic}` partition {partition} offset {offset}: the record has a key, but those that \
+         the columns were inferred from have none; set `kafka.mode` = `upsert` to read the latest \
+         record of every key, or `append` to read every record"
+    )]
+    UnexpectedKey {
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The record's offset.
+        offset: i64,
+    },
+
     /// A key that lives in two partitions, with `kafka.check_keys` = `fail`.
     #[error(
         "topic `{topic}` partition {partition} offset {offset}: the key of this record is also in \

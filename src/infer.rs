@@ -39,10 +39,15 @@ fn infer(
     if sample.records == 0 {
         return Err(no_columns("it has no records with a payload"));
     }
-    if options.mode.is_none() && sample.keyless > 0 {
+    // Any key makes the topic one of upserts, in which `kafka.null_key` says what
+    // becomes of the records that have none.
+    let keyless = options.mode.is_none() && !sample.keyed;
+    if keyless {
         log::warn!("topic `{topic}` has records without a key: the table is in append mode");
         options.mode = Some(Mode::Append);
     }
+    // Nobody has said that numbers may be rounded.
+    options.decode.exact_doubles = true;
     let format = *options.value_format.get_or_insert_with(|| {
         let found = sample.value_format();
         if found != ValueFormat::Json {
@@ -63,19 +68,29 @@ fn infer(
         if sample.objects == 0 {
             return Err(no_columns("none of the sampled payloads is a JSON object"));
         }
-        let found = sample.payload.finish();
         // A property of such a name never stands in for what the record itself says.
-        let found = found.iter().filter(|field| !is_reserved(field.name()));
-        fields.extend(found.map(|field| field.as_ref().clone()));
+        let found = sample.payload.finish();
+        let (hidden, found): (Vec<_>, Vec<_>) =
+            found.iter().partition(|field| is_reserved(field.name()));
+        for property in hidden {
+            log::warn!(
+                "topic `{topic}`: the property `{}` is no column, since the column of this name is \
+                 the record's own; declare a column in another case to read the property",
+                property.name()
+            );
+        }
+        fields.extend(found.into_iter().map(|field| field.as_ref().clone()));
     }
-    TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)
+    let table = TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)?;
+    Ok(TableDefinition { keyless, ..table })
 }
 
 /// What the sampled records have shown so far.
 #[derive(Default)]
 struct Sample {
     records: usize,
-    keyless: usize,
+    /// A record has a key, and be it a tombstone.
+    keyed: bool,
     objects: usize,
     texts: usize,
     null_keys: bool,
@@ -85,18 +100,17 @@ struct Sample {
 
 impl Sample {
     fn add(&mut self, record: &impl Record, key_format: KeyFormat) {
+        self.keyed |= record.key().is_some();
         let Some(payload) = record.payload() else {
             return;
         };
         self.records += 1;
-        match record.key() {
-            None => self.keyless += 1,
+        if let Some(key) = record.key()
+            && key_format == KeyFormat::Json
+        {
+            self.null_keys |= key.trim_ascii() == b"null";
             // A key that is not JSON is reported when it is read.
-            Some(key) if key_format == KeyFormat::Json => {
-                self.null_keys |= key.trim_ascii() == b"null";
-                drop(self.key.add(key));
-            }
-            Some(_) => {}
+            drop(self.key.add(key));
         }
         if self.payload.add(payload).is_ok() {
             self.objects += 1;

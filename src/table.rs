@@ -47,6 +47,9 @@ pub(crate) struct TableDefinition {
     /// All records of a table in upsert mode are read, as the changes that they
     /// are; `options.mode` is append then.
     pub(crate) is_change_log: bool,
+    /// The mode is append because no sampled record has a key: one that is met all the
+    /// same is an error, since other rows might be meant.
+    pub(crate) keyless: bool,
     /// Of a continuous query that wants to know how far it has come.
     pub(crate) tails: Option<Arc<Tails>>,
 }
@@ -475,6 +478,7 @@ impl TableDefinition {
             extensions,
             endless: false,
             is_change_log: false,
+            keyless: false,
             tails: None,
         })
     }

@@ -85,6 +85,7 @@ impl Target {
                 extensions: of.extensions.clone(),
                 endless: false,
                 is_change_log: false,
+                keyless: false,
                 tails: None,
             })
         };

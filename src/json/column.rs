@@ -15,6 +15,7 @@ use super::marked::Marked;
 use super::nested;
 use super::number::{Wide, integer, scaled, short_decimal, short_float};
 use super::scan::{Kind, Scanner, Value, is_number};
+use super::significant::gives_back;
 use super::temporal::{
     SECONDS_PER_DAY, Zone, parse_date, parse_duration, parse_span, parse_time, parse_timestamp,
     short_timestamp, whole_days,
@@ -91,14 +92,20 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
             )
         }),
         DataType::Float64 => {
+            let exact = options.exact_doubles;
             let parse = move |value: &Value<'_>| {
-                float(
+                let double = float(
                     value,
                     coerce,
                     |value: f64| value,
                     |value| value.is_infinite(),
-                )
+                )?;
+                if exact && double.is_finite() && !is_kept(double, value)? {
+                    return Err(found::ROUNDED);
+                }
+                Ok(double)
             };
+            // It takes no more digits than every double keeps.
             quick_primitive::<Float64Type, _, _>(data_type, parse, short_float)
         }
         DataType::Decimal32(precision, scale) => {
@@ -335,6 +342,14 @@ where
         },
         other => Err(other.describe()),
     }
+}
+
+/// Whether a double still is the number that was read.
+fn is_kept(double: f64, value: &Value<'_>) -> Result<bool, Found> {
+    Ok(match value.kind() {
+        Kind::Number { .. } => gives_back(double, value.raw()),
+        _ => gives_back(double, &text(value)?),
+    })
 }
 
 fn decimals<T, W>(data_type: &DataType, precision: u8, scale: i8) -> BoxColumn

@@ -14,6 +14,7 @@ pub(super) mod found {
     pub(crate) const OBJECT: &str = "an object";
     pub(crate) const FRACTION: &str = "a fractional number";
     pub(crate) const RANGE: &str = "a number out of range";
+    pub(crate) const ROUNDED: &str = "a number that it would round";
     pub(crate) const TOO_PRECISE: &str = "more decimal places than its scale";
     pub(crate) const NOT_NUMBER: &str = "a string that is not a number";
     pub(crate) const NOT_BOOLEAN: &str = "a string that is neither true nor false";
@@ -144,6 +145,10 @@ impl DecodeError {
                 }
                 found::NUMBER if expected.is_temporal() && !is_span(expected) => {
                     "set `kafka.json.timestamp_unit`, or declare BIGINT and cast"
+                }
+                found::ROUNDED => {
+                    "declare the columns, this one as DECIMAL or VARCHAR to keep such numbers, or \
+                     as DOUBLE to have them rounded"
                 }
                 found::FRACTION => "declare DOUBLE or DECIMAL, or VARCHAR and cast",
                 found::RANGE => "declare a wider type, or VARCHAR and cast",

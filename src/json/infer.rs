@@ -1,21 +1,35 @@
 //! Finding the columns of sampled JSON.
 
+mod numbers;
+
 use std::borrow::Cow;
 
 use arrow::datatypes::{DataType, Field, Fields};
 use hashbrown::HashMap;
 
+use self::numbers::Numbers;
 use super::error::{DecodeError, DecodeErrorKind};
-use super::number::integer;
 use super::object::entries;
 use super::scan::{Invalid, Kind, Value, document};
 
 /// Finds the columns of JSON objects from a sample.
 ///
-/// Integers become `Int64`; `Float64` if any number has a fraction or an exponent
-/// or is beyond `Int64`. Text, always-null and mixed kinds become `Utf8View`, in
-/// which values of any kind are kept as their JSON text. Arrays become lists and
-/// objects structs, by the same rules. Everything is nullable.
+/// Numbers become the first of these types that keeps each of them as it is, so that
+/// different numbers are different values:
+///
+/// | type | numbers |
+/// |---|---|
+/// | `Int64`, else `UInt64` | integers within its range |
+/// | `Float64` | at least one has a fraction or an exponent; each is what the float's shortest text says, and integers have at most 15 digits |
+/// | `Decimal128(38, s)` | 38 digits are enough before and behind the decimal point; `s` is the most that one has behind it |
+/// | `Utf8View` | all others, as they are written |
+///
+/// Later documents may have numbers that such a float does not keep;
+/// [`DecodeOptions::exact_doubles`](super::DecodeOptions::exact_doubles) refuses these.
+///
+/// Text, always-null and mixed kinds become `Utf8View`, in which values of any kind
+/// are kept as their JSON text. Arrays become lists and objects structs, by the same
+/// rules. Everything is nullable.
 ///
 /// ```
 /// use arrow::datatypes::{DataType, Field, Fields};
@@ -117,8 +131,7 @@ enum Shape {
     #[default]
     Unknown,
     Boolean,
-    Integer,
-    Double,
+    Number(Numbers),
     Text,
     List(Box<Shape>),
     Struct(Properties),
@@ -131,9 +144,7 @@ impl Shape {
             Kind::Null => return Ok(()),
             Kind::Boolean(_) => Self::Boolean,
             Kind::String { .. } => Self::Text,
-            Kind::Number { integer: true } if is_i64(value.raw()) => Self::Integer,
-            Kind::Number { .. } if is_finite(value.raw()) => Self::Double,
-            Kind::Number { .. } => Self::Mixed,
+            Kind::Number { integer } => Self::Number(Numbers::of(value.raw(), integer)),
             Kind::Array => {
                 let mut item = match std::mem::take(self) {
                     Self::Unknown => Box::default(),
@@ -171,8 +182,7 @@ impl Shape {
             (Self::Unknown, shape) => shape,
             (Self::Boolean, Self::Boolean) => Self::Boolean,
             (Self::Text, Self::Text) => Self::Text,
-            (Self::Integer, Self::Integer) => Self::Integer,
-            (Self::Integer | Self::Double, Self::Integer | Self::Double) => Self::Double,
+            (Self::Number(numbers), Self::Number(others)) => Self::Number(numbers.and(others)),
             _ => Self::Mixed,
         };
         Ok(())
@@ -181,8 +191,7 @@ impl Shape {
     fn finish(self) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,
-            Self::Integer => DataType::Int64,
-            Self::Double => DataType::Float64,
+            Self::Number(numbers) => numbers.data_type(),
             Self::List(item) => DataType::new_list(item.finish(), true),
             // Nothing can be selected from a struct without fields.
             Self::Struct(properties) if !properties.is_empty() => {
@@ -191,14 +200,6 @@ impl Shape {
             Self::Unknown | Self::Text | Self::Mixed | Self::Struct(_) => DataType::Utf8View,
         }
     }
-}
-
-fn is_i64(number: &str) -> bool {
-    integer(number).is_ok_and(|value| i64::try_from(value).is_ok())
-}
-
-fn is_finite(number: &str) -> bool {
-    number.parse().is_ok_and(f64::is_finite)
 }
 
 /// Properties in the order in which they first appeared.

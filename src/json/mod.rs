@@ -58,6 +58,7 @@ mod object;
 mod patch;
 mod scalar;
 mod scan;
+mod significant;
 mod temporal;
 mod text;
 mod types;
@@ -78,6 +79,7 @@ pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use infer::{SchemaInference, ValueInference};
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
+pub use significant::{is_exact_double, plain_number};
 pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
     check_type,

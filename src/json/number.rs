@@ -112,7 +112,7 @@ pub(super) fn scaled<N: Wide + PartialEq>(
 }
 
 /// The value of an integer, or as near as `i64` comes.
-fn saturating(integer: &str) -> i64 {
+pub(super) fn saturating(integer: &str) -> i64 {
     let (negative, digits) = match integer.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, integer.strip_prefix('+').unwrap_or(integer)),

@@ -34,6 +34,12 @@ pub struct DecodeOptions {
     /// Accept numbers for dates, times and timestamps: the count of these units
     /// since the epoch, or since midnight.
     pub timestamp_unit: Option<TimeUnit>,
+    /// Refuse a number that a `Float64` column does not keep, such as 2^53 + 1: the
+    /// shortest text of the double is another number. Otherwise it is rounded.
+    ///
+    /// For columns that were inferred from other documents, since nobody said that
+    /// these may round.
+    pub exact_doubles: bool,
 }
 
 /// What becomes of a NULL property when writing.

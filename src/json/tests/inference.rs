@@ -49,7 +49,6 @@ fn kinds_become_types() {
         (&["1", "null", "-9223372036854775808"][..], DataType::Int64),
         (&["1", "2.5"], DataType::Float64),
         (&["2.0"], DataType::Float64),
-        (&["9223372036854775808"], DataType::Float64),
         (&["1e400"], DataType::Utf8View),
         (&["true", "false"], DataType::Boolean),
         (&["\"2024-01-01T00:00:00Z\""], DataType::Utf8View),
@@ -78,4 +77,97 @@ fn bad_documents_leave_no_trace() {
     }
     assert_eq!(inference.records(), 0);
     assert!(inference.finish().is_empty());
+}
+
+#[test]
+fn numbers_become_the_first_type_that_keeps_them() {
+    let decimal = |scale| DataType::Decimal128(38, scale);
+    for (values, data_type) in [
+        (&["9223372036854775807", "-1"][..], DataType::Int64),
+        (&["9223372036854775808", "0"], DataType::UInt64),
+        (&["18446744073709551615"], DataType::UInt64),
+        (&["18446744073709551616"], decimal(0)),
+        (&["9223372036854775808", "-1"], decimal(0)),
+        (&["99999999999999999999999999999999999999"], decimal(0)),
+        (
+            &["100000000000000000000000000000000000001"],
+            DataType::Utf8View,
+        ),
+        // Doubles of programs, which may have 17 digits.
+        (&["0.30000000000000004", "1e300", "7"], DataType::Float64),
+        (&["1.0", "123456789012345"], DataType::Float64),
+        (&["2.5", "9007199254740993"], decimal(1)),
+        // An identifier, though double precision has it.
+        (&["2.5", "9007199254740994"], decimal(1)),
+        (&["0.1234567890123456789"], decimal(19)),
+        (&["0.1234567890123456789", "1e18"], decimal(19)),
+        (&["0.1234567890123456789", "1e19"], DataType::Utf8View),
+        (&["9007199254740993", "1e-300"], DataType::Utf8View),
+        (&["1e-400"], DataType::Utf8View),
+    ] {
+        assert_eq!(value_type(values), data_type, "{values:?}");
+        let mut backwards = values.to_vec();
+        backwards.reverse();
+        assert_eq!(value_type(&backwards), data_type, "{values:?}");
+    }
+}
+
+#[test]
+fn numbers_in_lists_and_objects_are_kept_too() {
+    let number = DataType::Decimal128(38, 1);
+    for (values, data_type) in [
+        (
+            &["[2.5]", "[9007199254740993]"],
+            DataType::new_list(number.clone(), true),
+        ),
+        (
+            &["{\"a\":2.5}", "{\"a\":9007199254740993}"],
+            DataType::Struct(field("a", number)),
+        ),
+    ] {
+        assert_eq!(value_type(values), data_type, "{values:?}");
+    }
+}
+
+#[test]
+fn an_inferred_double_refuses_what_it_would_round() {
+    let fields = field("v", DataType::Float64);
+    let options = DecodeOptions {
+        exact_doubles: true,
+        coerce: true,
+        ..DecodeOptions::default()
+    };
+    let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
+    for kept in [
+        "0.1",
+        "0.30000000000000004",
+        "9007199254740994",
+        "1e300",
+        "\"NaN\"",
+        "\"2.50\"",
+    ] {
+        decoder
+            .append(format!("{{\"v\":{kept}}}").as_bytes())
+            .unwrap_or_else(|error| panic!("{kept}: {error}"));
+    }
+    for rounded in [
+        "9007199254740993",
+        "18446744073709551617.0",
+        "4e-324",
+        "\"9007199254740993\"",
+    ] {
+        let error = decoder
+            .append(format!("{{\"v\":{rounded}}}").as_bytes())
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "expected Float64 but found a number that it would round in `v` at byte 5"
+        );
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains("as DECIMAL or VARCHAR to keep")
+        );
+    }
 }

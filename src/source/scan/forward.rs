@@ -6,6 +6,7 @@ use datafusion::error::Result as DataFusionResult;
 
 use super::batches::Batches;
 use super::{Bounds, Output, Scan};
+use crate::error::Error;
 use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch, Progress};
 
@@ -82,6 +83,14 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         if record.key().is_none() && self.spec.table.is_change_log {
             self.null_key(record, true)?;
             return Ok(false);
+        }
+        if record.key().is_some() && self.spec.table.keyless {
+            return Err(Error::UnexpectedKey {
+                topic: self.spec.table.topic.clone(),
+                partition: self.partition,
+                offset: record.offset(),
+            }
+            .into());
         }
         if !bounds.wants(record.key()) {
             self.metrics.keys_skipped.add(1);
