@@ -92,6 +92,7 @@ mod embedded;
 mod factory;
 mod functions;
 mod infer;
+mod literals;
 mod location;
 mod names;
 mod native;

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 use crate::catalog::TopicSchemaProvider;
 use crate::copy;
 use crate::functions::lookup;
+use crate::literals;
 use crate::names::{NOT_READ, last_part, not_read};
 use crate::never_ends;
 use crate::schema::KEY_COLUMN;
@@ -80,6 +81,7 @@ pub(crate) async fn plan_text(state: &SessionState, text: &str) -> DataFusionRes
     let dialect = parser.dialect;
     let mut statement = state.sql_to_statement(text, &dialect)?;
     copy::name_format(&mut statement);
+    literals::keep_decimals(&mut statement);
     lookup::plan(&state, || plan(&state, &statement)).await
 }
 
@@ -88,7 +90,7 @@ async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<L
         return Ok(plan);
     }
     let plan = state.statement_to_plan(statement.clone());
-    let plan = NOT_READ.scope(not_read(statement), plan).await?;
+    let plan = literals::resolve(NOT_READ.scope(not_read(statement), plan).await?)?;
     // At once, so that a mistake is an error here and a plan never shows options.
     copy::rewrite_all(plan, state.analyzer(), state.config_options())
 }
@@ -217,7 +219,7 @@ async fn plan_insert(
     let query = state
         .statement_to_plan(Statement::Statement(Box::new(query)))
         .await?;
-    let query = with_names(query, insert)?;
+    let query = with_names(literals::resolve(query)?, insert)?;
     let names_key = query.schema().has_column_with_unqualified_name(KEY_COLUMN);
     if shows_columns && !names_key {
         return Ok(None);

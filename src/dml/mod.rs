@@ -28,6 +28,7 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::continuous::insert;
+use crate::literals;
 use target::Target;
 
 /// Turns statements that change a topic into queries whose rows are the changes.
@@ -68,5 +69,6 @@ fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>
         WriteOp::MergeInto(merge) => merge::merge(&target, &statement.input, merge),
         _ => overwrite::overwrite(&target, &statement.input),
     }?;
+    literals::refuse_rounded(verb, &plan)?;
     Ok(Transformed::yes(plan))
 }

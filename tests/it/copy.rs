@@ -1,12 +1,13 @@
 //! COPY TO: a query's rows as records, as somebody else reads them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, WriteReport, register_kafka};
 
-use crate::broker::{self, Rec, topic_name};
+use crate::broker::{self, Rec, topic_name, wait_until};
 use crate::session::{cells, count, counted, error, rows, session, table, within};
 use crate::writing::{create_table, record, records, says};
 
@@ -150,7 +151,10 @@ async fn a_copy_may_be_a_transaction() {
     assert_eq!(counted(&rows.unwrap()), 2);
     let report = WriteReport::of(&plan).unwrap();
     assert_eq!((report.upserts, report.tombstones), (2, 0));
-    assert_eq!(broker.read_all(&topic).len(), 2);
+    // The marks of a commit come behind its answer.
+    wait_until(Duration::from_secs(20), "both records", || {
+        broker.read_all(&topic).len() == 2
+    });
     let explained = table(&ctx, &format!("EXPLAIN {good}")).await;
     says(&explained, &["KafkaSink", "delivery=exactly_once"]);
 }

@@ -26,6 +26,7 @@ mod dropping;
 mod end_to_end;
 mod extensions;
 mod functions;
+mod inference;
 mod log_shapes;
 mod patterns;
 mod pushdown;

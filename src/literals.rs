@@ -1,0 +1,322 @@
+//! Number literals as they are written.
+//!
+//! DataFusion makes a DOUBLE of every number that has a decimal point or is beyond 64
+//! bits. Compared with a DECIMAL, `18446744073709551617` would then also be equal to
+//! its neighbours, and a DELETE would remove their rows. Here a literal stays a decimal
+//! where it meets an exact number: before planning it is written as a cast of its text,
+//! and once types are known it becomes a DOUBLE wherever it meets one.
+
+use std::ops::ControlFlow;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result as DataFusionResult, plan_err};
+use datafusion::logical_expr::expr::{Between, InList};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr as PlanExpr, ExprSchemable, LogicalPlan, lit,
+};
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, CastKind, ExactNumberInfo, Expr, MergeAction, MergeInsertKind, SetExpr,
+    UnaryOperator, Value, Values, VisitMut, VisitorMut,
+};
+
+use crate::json::{is_exact_double, plain_number};
+
+/// The most digits of a decimal, which has one before its decimal point.
+const DIGITS: u64 = 75;
+
+/// Writes number literals that a DOUBLE may not be as decimals.
+pub(crate) fn keep_decimals(statement: &mut Statement) {
+    let _ = match statement {
+        Statement::Statement(statement) => statement.visit(&mut Literals),
+        Statement::Explain(explain) => return keep_decimals(&mut explain.statement),
+        Statement::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => query.visit(&mut Literals),
+            CopyToSource::Relation(_) => return,
+        },
+        Statement::CreateExternalTable(_) | Statement::Reset(_) => return,
+    };
+}
+
+struct Literals;
+
+impl VisitorMut for Literals {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+                to_decimal(left, |_| true);
+                to_decimal(right, |_| true);
+            }
+            Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
+                to_decimal(left, |_| true);
+                to_decimal(right, |_| true);
+            }
+            Expr::Between {
+                expr, low, high, ..
+            } => {
+                to_decimal(expr, |_| true);
+                to_decimal(low, |_| true);
+                to_decimal(high, |_| true);
+            }
+            Expr::InList { expr, list, .. } => {
+                to_decimal(expr, |_| true);
+                list.iter_mut().for_each(|item| to_decimal(item, |_| true));
+            }
+            // An identifier, wherever it stands.
+            _ => to_decimal(expr, |number| !number.contains(['.', 'e', 'E'])),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
+        if let SetExpr::Values(values) = query.body.as_mut() {
+            keep_values(values);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_statement(&mut self, statement: &mut ast::Statement) -> ControlFlow<()> {
+        match statement {
+            ast::Statement::Update(update) => keep_assigned(&mut update.assignments),
+            ast::Statement::Merge(merge) => {
+                for clause in &mut merge.clauses {
+                    match &mut clause.action {
+                        MergeAction::Update(update) => keep_assigned(&mut update.assignments),
+                        MergeAction::Insert(insert) => {
+                            if let MergeInsertKind::Values(values) = &mut insert.kind {
+                                keep_values(values);
+                            }
+                        }
+                        MergeAction::Delete { .. } => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+            | BinaryOperator::Spaceship
+    )
+}
+
+/// What is written is the number itself, not the double next to it.
+fn keep_values(values: &mut Values) {
+    for row in &mut values.rows {
+        row.content
+            .iter_mut()
+            .for_each(|value| to_decimal(value, |number| !is_exact_double(number)));
+    }
+}
+
+fn keep_assigned(assignments: &mut [ast::Assignment]) {
+    for assignment in assignments {
+        to_decimal(&mut assignment.value, |number| !is_exact_double(number));
+    }
+}
+
+/// Makes a number literal that DataFusion would make a DOUBLE of a decimal, where
+/// `wanted` says so of its text.
+fn to_decimal(expr: &mut Expr, wanted: impl Fn(&str) -> bool) {
+    let Some(number) = number(expr) else {
+        return;
+    };
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() || !wanted(&number) {
+        return;
+    }
+    let Some(number) = plain_number(&number, DIGITS) else {
+        return;
+    };
+    let digits = number.trim_start_matches('-');
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (Ok(whole), Ok(scale)) = (u64::try_from(whole.len()), i64::try_from(fraction.len())) else {
+        return;
+    };
+    let precision = whole + scale.unsigned_abs();
+    *expr = Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::value(Value::SingleQuotedString(number))),
+        data_type: ast::DataType::Decimal(ExactNumberInfo::PrecisionAndScale(precision, scale)),
+        array: false,
+        format: None,
+    };
+}
+
+/// The text of a number literal, with its sign.
+fn number(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(number, _) => Some(number.replace('_', "")),
+            _ => None,
+        },
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => match expr.as_ref() {
+            Expr::Value(_) => number(expr).map(|number| format!("-{number}")),
+            _ => None,
+        },
+        Expr::Nested(inner) => number(inner),
+        _ => None,
+    }
+}
+
+/// Makes a DOUBLE of the decimals that [`keep_decimals`] wrote where no exact number
+/// needs them.
+///
+/// # Errors
+/// A literal beyond every other type that is compared with text, which would have to be
+/// rounded.
+pub(crate) fn resolve(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
+    plan.transform_up_with_subqueries(|plan| {
+        let schema = merge_schema(&plan.inputs());
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let expr = expr.transform_up(|expr| resolve_expr(expr, &schema))?;
+            Ok(expr.update_data(|expr| name.restore(expr)))
+        })
+    })
+    .data()
+}
+
+fn resolve_expr(mut expr: PlanExpr, schema: &DFSchema) -> DataFusionResult<Transformed<PlanExpr>> {
+    let met = match &mut expr {
+        PlanExpr::Cast(Cast { expr, field }) if field.data_type().is_floating() => {
+            vec![expr.as_mut()]
+        }
+        other => compared(other),
+    };
+    let is_exact = match met.as_slice() {
+        [_] => false,
+        compared => keeps_decimals(compared.iter().map(|expr| &**expr), schema)?,
+    };
+    if is_exact || !met.iter().any(|expr| literal(expr).is_some()) {
+        return Ok(Transformed::no(expr));
+    }
+    met.into_iter().for_each(to_double);
+    Ok(Transformed::yes(expr))
+}
+
+/// What a comparison compares; nothing of other expressions.
+fn compared(expr: &mut PlanExpr) -> Vec<&mut PlanExpr> {
+    match expr {
+        PlanExpr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
+            vec![left, right]
+        }
+        PlanExpr::Between(Between {
+            expr, low, high, ..
+        }) => vec![expr, low, high],
+        PlanExpr::InList(InList { expr, list, .. }) => {
+            list.iter_mut().chain([expr.as_mut()]).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether all that literals are compared with is exact, so that they stay decimals.
+fn keeps_decimals<'a>(
+    compared: impl IntoIterator<Item = &'a PlanExpr>,
+    schema: &DFSchema,
+) -> DataFusionResult<bool> {
+    let mut keeps = true;
+    let (mut rounded, mut text) = (None, None);
+    for expr in compared {
+        if let Some(number) = literal(expr) {
+            rounded = rounded.or((!is_exact_double(number)).then_some(number));
+            continue;
+        }
+        let Ok(data_type) = expr.get_type(schema) else {
+            return Ok(false);
+        };
+        keeps &= data_type.is_decimal() || data_type.is_integer();
+        text = text.or(data_type.is_string().then_some(expr));
+    }
+    match (rounded, text) {
+        (Some(number), Some(text)) => plan_err!(
+            "`{}` is text, and a DOUBLE would round {number}; write the number as text: '{number}'",
+            text.human_display()
+        ),
+        _ => Ok(keeps),
+    }
+}
+
+/// The text of a literal that [`keep_decimals`] wrote.
+fn literal(expr: &PlanExpr) -> Option<&str> {
+    let PlanExpr::Cast(Cast { expr, field }) = expr else {
+        return None;
+    };
+    match expr.as_ref() {
+        PlanExpr::Literal(ScalarValue::Utf8(text) | ScalarValue::Utf8View(text), _)
+            if field.data_type().is_decimal() =>
+        {
+            text.as_deref()
+        }
+        _ => None,
+    }
+}
+
+fn to_double(expr: &mut PlanExpr) {
+    if let Some(double) = literal(expr).and_then(|number| number.parse::<f64>().ok()) {
+        *expr = lit(double);
+    }
+}
+
+/// Refuses to change rows by a comparison of a decimal with a DOUBLE literal that may
+/// have been rounded, since [`keep_decimals`] did not see the statement.
+///
+/// # Errors
+/// What is compared, and how to write the number.
+pub(crate) fn refuse_rounded(verb: &str, plan: &LogicalPlan) -> DataFusionResult<()> {
+    plan.apply_with_subqueries(|plan| {
+        let schema = merge_schema(&plan.inputs());
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                let mut expr = expr.clone();
+                let compared = compared(&mut expr);
+                let decimal = compared.iter().find(|expr| {
+                    let data_type = expr.get_type(&schema);
+                    data_type.is_ok_and(|data_type| data_type.is_decimal())
+                });
+                match decimal {
+                    Some(decimal) if compared.iter().any(|expr| may_be_rounded(expr)) => plan_err!(
+                        "{verb} compares `{}`, a DECIMAL, with a number that is read as a DOUBLE, which may be another one; write the number as text, in apostrophes",
+                        decimal.human_display()
+                    ),
+                    _ => Ok(TreeNodeRecursion::Continue),
+                }
+            })
+        })
+    })?;
+    Ok(())
+}
+
+/// Whether a literal is a double that other numbers become too.
+fn may_be_rounded(expr: &PlanExpr) -> bool {
+    /// From here on doubles are further apart than integers.
+    const LARGE: f64 = 9_007_199_254_740_992.0;
+    const SURE_DIGITS: usize = 15;
+    match expr {
+        PlanExpr::Literal(ScalarValue::Float64(Some(double)), _) => {
+            let digits = format!("{double:e}");
+            let digits = digits.split('e').next().unwrap_or_default();
+            double.abs() >= LARGE || digits.bytes().filter(u8::is_ascii_digit).count() > SURE_DIGITS
+        }
+        _ => false,
+    }
+}
