@@ -13,7 +13,8 @@ use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 /// The name of the column that holds the record's key.
 pub const KEY_COLUMN: &str = "_key";
 
-/// The name of the one payload column of topics that are not JSON.
+/// The name of the column that holds the payload as it is: the one payload column of
+/// topics that are not JSON, and a further one beside those of JSON where it is declared.
 pub const VALUE_COLUMN: &str = "_value";
 
 /// How columns begin that are none of a user's table.
@@ -30,6 +31,8 @@ pub(crate) enum Metadata {
     Headers,
     Tombstone,
     Error,
+    /// The payload of a JSON table as it is.
+    Value,
     /// Where the record behind a row lies and what it holds, byte by byte: for
     /// statements that change a topic, in no table that a user sees.
     RecordPartition,
@@ -42,7 +45,7 @@ pub(crate) enum Metadata {
 }
 
 impl Metadata {
-    /// Those that a table may declare.
+    /// Those that `kafka.metadata` = `all` declares.
     pub(crate) const ALL: [Metadata; 7] = [
         Metadata::Topic,
         Metadata::Partition,
@@ -70,6 +73,7 @@ impl Metadata {
             Metadata::Headers => "_headers",
             Metadata::Tombstone => "_tombstone",
             Metadata::Error => "_error",
+            Metadata::Value => VALUE_COLUMN,
             Metadata::RecordPartition => "__record_partition",
             Metadata::RecordOffset => "__record_offset",
             Metadata::RecordKey => "__record_key",
@@ -95,7 +99,7 @@ impl Metadata {
                 DataType::new_list(DataType::Struct(Fields::from(fields)), false)
             }
             Metadata::Tombstone | Metadata::RecordTombstone => DataType::Boolean,
-            Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
+            Metadata::Value | Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
         }
     }
 
@@ -111,6 +115,7 @@ impl Metadata {
             (Metadata::Timestamp, other) => matches!(other, DataType::Timestamp(..)),
             (Metadata::Headers, other) => is_headers(other),
             (Metadata::Tombstone, other) => matches!(other, DataType::Boolean),
+            (Metadata::Value, other) => other.is_string() || is_binary(other),
             (record, other) => *other == record.data_type(),
         };
         kind && can_cast_types(&self.data_type(), declared)
@@ -145,6 +150,13 @@ pub(crate) enum Column {
     Key,
     Metadata(Metadata),
     Payload,
+}
+
+impl Column {
+    /// Whether there is a value only where there is a payload.
+    fn is_of_payload(self) -> bool {
+        matches!(self, Column::Payload | Column::Metadata(Metadata::Value))
+    }
 }
 
 /// The columns of a table, checked against its options.
@@ -206,10 +218,24 @@ impl KafkaSchema {
 
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
-            let column = column_of(field.name());
+            let column = match extensions.value_codec {
+                None => column_of(field.name(), value_format),
+                // All but the record's own columns are the codec's.
+                Some(_) => column_of(field.name(), ValueFormat::Bytes),
+            };
             match column {
                 Column::Key if extensions.key_codec.is_some() => {}
                 Column::Key => check_key(field, options.key_format)?,
+                Column::Metadata(Metadata::Value) if !Metadata::Value.fits(field.data_type()) => {
+                    return Err(invalid(
+                        field.name(),
+                        format!(
+                            "is the payload as it is and cannot be {}; declare it as VARCHAR or \
+                             BYTEA, or `\"_Value\"` for a property of that name",
+                            field.data_type()
+                        ),
+                    ));
+                }
                 Column::Metadata(metadata) => {
                     if !metadata.fits(field.data_type()) {
                         return Err(invalid(
@@ -280,7 +306,7 @@ impl KafkaSchema {
     /// The same columns, where rows may be without a payload.
     pub(crate) fn with_rows_without_payload(&self) -> Self {
         KafkaSchema {
-            arrow: Arc::new(self.arrow_where(|column| column == Column::Payload)),
+            arrow: Arc::new(self.arrow_where(Column::is_of_payload)),
             ..self.clone()
         }
     }
@@ -339,7 +365,7 @@ impl KafkaSchema {
         };
         let not_null = self
             .columns()
-            .find(|(column, field)| *column == Column::Payload && !field.is_nullable());
+            .find(|(column, field)| column.is_of_payload() && !field.is_nullable());
         match not_null {
             Some((_, field)) => Err(invalid(field.name(), reason.to_owned())),
             None => Ok(()),
@@ -347,14 +373,17 @@ impl KafkaSchema {
     }
 }
 
-/// Whether a column of this name is not a property of the payload.
+/// Whether a column of this name is not a property of a JSON payload.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    column_of(name) != Column::Payload
+    column_of(name, ValueFormat::Json) != Column::Payload
 }
 
-fn column_of(name: &str) -> Column {
+fn column_of(name: &str, format: ValueFormat) -> Column {
     if name == KEY_COLUMN {
         return Column::Key;
+    }
+    if name == VALUE_COLUMN && format == ValueFormat::Json {
+        return Column::Metadata(Metadata::Value);
     }
     Metadata::ALL
         .into_iter()

@@ -6,7 +6,7 @@ use datafusion::common::{Result as DataFusionResult, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::dml::target::{Target, only_change, record_columns};
-use crate::schema::{Column, KEY_COLUMN, Metadata};
+use crate::schema::{Column, KEY_COLUMN, Metadata, VALUE_COLUMN};
 use crate::sink::change::Change;
 
 /// What a tombstone needs of the record that it deletes.
@@ -95,6 +95,11 @@ pub(super) fn assigned(
             }
             if name == Metadata::Tombstone.name() {
                 return plan_err!("{verb} cannot set `{name}`; DELETE the row instead");
+            }
+            if name == VALUE_COLUMN && !settable.contains(VALUE_COLUMN) {
+                return plan_err!(
+                    "{verb} cannot set `{name}`, which is the payload as it is; set the columns of its properties, or use a table with `kafka.value.format` = `string`"
+                );
             }
             if !settable.contains(name.as_str()) {
                 return plan_err!("{verb} cannot set `{name}`, which the brokers or the record's place give");

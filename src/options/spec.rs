@@ -105,7 +105,7 @@ const OPTIONS: &[OptionSpec] = &[
         value: "upsert | append",
         default: "upsert",
         doc: "What the rows are: the latest record of every key, or every record. Where columns \
-              are inferred and the sampled records have no keys, the default is append.",
+              are inferred and none of the sampled records has a key, the default is append.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let modes = [("upsert", Mode::Upsert), ("append", Mode::Append)];
@@ -245,8 +245,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.value.format",
         value: "json | string | bytes",
         default: "json",
-        doc: "How payloads are read and written: a column per property, or one column `_value`. \
-              Where columns are inferred, the default is what the sample shows.",
+        doc: "How payloads are read and written: a column per property, or one column `_value`, \
+              which is the payload as it is. Where columns are inferred, the default is what the \
+              sample shows.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let formats = [

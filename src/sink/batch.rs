@@ -154,6 +154,12 @@ impl BatchEncoder<'_> {
         if columns.error.as_ref().is_some_and(|a| a.is_valid(index)) {
             return invalid("`_error` cannot be written; leave it out");
         }
+        if columns.value.as_ref().is_some_and(|a| a.is_valid(index)) {
+            return invalid(
+                "`_value` is the payload as it is, which the other columns say here; leave it out, \
+                 or use a table with `kafka.value.format` = `string` to write whole payloads",
+            );
+        }
         if value(columns.topic.as_ref(), index, |a, i| {
             a.value(i) != self.topic
         }) == Some(true)

@@ -340,6 +340,7 @@ pub(crate) struct BatchColumns {
     pub(super) headers: Option<ListArray>,
     pub(super) tombstone: Option<BooleanArray>,
     pub(super) error: Option<ArrayRef>,
+    pub(super) value: Option<ArrayRef>,
     pub(super) behind: BehindRows,
     /// The payload columns that each update sets.
     pub(super) set: Vec<Vec<ArrayRef>>,
@@ -361,6 +362,7 @@ impl BatchColumns {
             Metadata::Headers => self.headers = array.as_list_opt().cloned(),
             Metadata::Tombstone => self.tombstone = array.as_boolean_opt().cloned(),
             Metadata::Error => self.error = Some(Arc::clone(array)),
+            Metadata::Value => self.value = Some(Arc::clone(array)),
             // No columns of a table that is written.
             Metadata::RecordPartition
             | Metadata::RecordOffset

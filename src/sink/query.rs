@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::optimizer::Analyzer;
 use datafusion::scalar::ScalarValue;
 
-use crate::schema::{KEY_COLUMN, RECORD_PREFIX};
+use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
 use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
 
 /// The query with the types that its rows will have: before it is analyzed, a
@@ -73,7 +73,14 @@ pub(crate) fn write_query(
     }
     let define = |builder: KafkaTableBuilder| builder.define_with(&schema).map(Arc::new);
     let source = topic.source.map(define).transpose()?;
-    let table = KafkaTable::new(source, Some(define(topic.sink)?));
+    let sink = define(topic.sink)?;
+    if sink.schema.has(Metadata::Value) {
+        return plan_err!(
+            "{verb} topic `{}`: `{VALUE_COLUMN}` is a whole payload, but `kafka.value.format` = `json` writes a property per column; set `kafka.value.format` = `string` or `bytes`, or name the column otherwise",
+            target.table()
+        );
+    }
+    let table = KafkaTable::new(source, Some(sink));
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
 }

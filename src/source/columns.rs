@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::record::Record;
-use crate::schema::Metadata;
+use crate::schema::{Metadata, is_text};
 use crate::source::codec::CodecBuilder;
 use crate::table::TableDefinition;
 
@@ -97,8 +97,7 @@ impl PayloadDecoder {
         }
         let first = fields.first();
         Ok(match (table.schema.value_format(), first) {
-            (ValueFormat::String, Some(field)) => PayloadDecoder::Text(TextBuilder::new(field)),
-            (ValueFormat::Bytes, Some(field)) => PayloadDecoder::Bytes(BytesBuilder::new(field)),
+            (ValueFormat::String | ValueFormat::Bytes, Some(field)) => Self::as_it_is(field),
             _ => {
                 let decoder = RowDecoder::try_new(&fields, &table.options.decode);
                 PayloadDecoder::Json(Box::new(decoder.map_err(|error| Error::InvalidColumn {
@@ -107,6 +106,14 @@ impl PayloadDecoder {
                 })?))
             }
         })
+    }
+
+    /// The whole payload in one column of text or bytes.
+    pub(super) fn as_it_is(field: &Field) -> Self {
+        match is_text(field.data_type()) {
+            true => PayloadDecoder::Text(TextBuilder::new(field)),
+            false => PayloadDecoder::Bytes(BytesBuilder::new(field)),
+        }
     }
 
     pub(super) fn append(
@@ -291,7 +298,9 @@ impl MetadataBuilder {
                 MetadataBuilder::Error(StringViewBuilder::new())
             }
             Metadata::RecordKey => MetadataBuilder::Key(BinaryViewBuilder::new()),
-            Metadata::RecordPayload => MetadataBuilder::Payload(BinaryViewBuilder::new()),
+            Metadata::Value | Metadata::RecordPayload => {
+                MetadataBuilder::Payload(BinaryViewBuilder::new())
+            }
         }
     }
 

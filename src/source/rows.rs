@@ -68,12 +68,19 @@ impl Rows {
                 Some(Column::Payload | Column::Metadata(Metadata::Error | Metadata::RecordError))
             )
         };
+        let is_raw = |position: &usize| {
+            let column = all.get(*position).map(|(column, _)| *column);
+            column == Some(Column::Metadata(Metadata::Value))
+        };
         // Which records are rows, and which rows have a payload, must not
         // depend on what the query reads of it.
         let judged = |position: &usize| match table.options.on_bad_record {
             OnBadRecord::Fail => false,
             OnBadRecord::Skip | OnBadRecord::DeadLetter => true,
-            OnBadRecord::Null => is_about_payload(position) && wanted.iter().any(is_about_payload),
+            OnBadRecord::Null => {
+                (is_about_payload(position) || is_raw(position))
+                    && wanted.iter().any(is_about_payload)
+            }
         };
         let others = (0..all.len()).filter(|i| !wanted.contains(i) && judged(i));
         let positions: Vec<usize> = wanted.iter().copied().chain(others).collect();
@@ -88,6 +95,9 @@ impl Rows {
             };
             columns.push(match column {
                 Column::Key => ColumnBuilder::Key(KeyBuilder::try_new(table, partition, field)?),
+                Column::Metadata(Metadata::Value) => {
+                    ColumnBuilder::Raw(PayloadDecoder::as_it_is(field))
+                }
                 Column::Metadata(metadata) => {
                     ColumnBuilder::Metadata(MetadataBuilder::new(*metadata), Arc::clone(field))
                 }
@@ -149,14 +159,21 @@ impl Rows {
     /// With `kafka.on_bad_record` = `fail`, what does not fit and where; for a
     /// key that does not fit also with `null`.
     pub(crate) fn append(&mut self, record: &impl Record) -> Result<Outcome> {
-        let payload_error = self
+        let mut payload_error = self
             .payload
             .as_mut()
             .and_then(|payload| payload.append(record.payload(), record.offset()).err());
         let mut key_error = None;
         for column in &mut self.columns {
-            if let ColumnBuilder::Key(key) = column {
-                key_error = key.append(record.key(), record.offset()).err();
+            match column {
+                ColumnBuilder::Key(key) => {
+                    key_error = key.append(record.key(), record.offset()).err();
+                }
+                ColumnBuilder::Raw(raw) => {
+                    let error = raw.append(record.payload(), record.offset()).err();
+                    payload_error = payload_error.or(error);
+                }
+                ColumnBuilder::Metadata(..) | ColumnBuilder::Payload => {}
             }
         }
         let error = payload_error.as_ref().or(key_error.as_ref());
@@ -220,6 +237,7 @@ impl Rows {
             arrays.push(match column {
                 ColumnBuilder::Key(key) => Some(key.finish()?),
                 ColumnBuilder::Metadata(metadata, field) => Some(metadata.finish(field)?),
+                ColumnBuilder::Raw(raw) => raw.finish()?.pop(),
                 ColumnBuilder::Payload => None,
             });
         }
@@ -280,6 +298,8 @@ fn mask(rows: usize, positions: &[usize]) -> BooleanBuffer {
 enum ColumnBuilder {
     Key(KeyBuilder),
     Metadata(MetadataBuilder, FieldRef),
+    /// The payload as it is.
+    Raw(PayloadDecoder),
     /// Filled from the payload decoder, which builds all its columns at once.
     Payload,
 }

@@ -7,6 +7,7 @@ mod failures;
 mod formats;
 mod metadata;
 mod queries;
+mod raw_payload;
 mod runs;
 
 use crate::broker::{Broker, Rec};
