@@ -227,7 +227,7 @@ pub enum Error {
     },
 
     /// A payload that does not fit `kafka.value.format` and the columns.
-    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}{}", ending(.source.hint()))]
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}{}", payload_hint(.source))]
     DecodePayload {
         /// The topic.
         topic: String,
@@ -446,20 +446,37 @@ pub enum Error {
     Unsupported(String),
 }
 
+fn payload_hint(error: &DecodeError) -> String {
+    let policy = match &error.kind {
+        // `null` is refused with columns that are NOT NULL.
+        DecodeErrorKind::MissingValue { .. } => "set `kafka.on_bad_record` = `skip`",
+        _ if error.may_mean_a_delete() => {
+            "set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows \
+             WHERE _error IS NULL"
+        }
+        _ => "set `kafka.on_bad_record` = `null` or `skip`",
+    };
+    either(error.hint(), policy)
+}
+
 fn key_hint(error: &DecodeError) -> String {
-    ending(match &error.kind {
+    let hint = match &error.kind {
+        DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => error.hint(),
         DecodeErrorKind::Empty
         | DecodeErrorKind::InvalidUtf8
         | DecodeErrorKind::InvalidJson(_)
-        | DecodeErrorKind::NotAnObject(_) => {
-            Some("choose another `kafka.key.format`, or `kafka.on_bad_record` = `skip`")
-        }
+        | DecodeErrorKind::TooDeep
+        | DecodeErrorKind::NotAnObject(_) => Some("choose another `kafka.key.format`"),
         _ => error.hint(),
-    })
+    };
+    either(hint, "set `kafka.on_bad_record` = `skip`")
 }
 
-fn ending(hint: Option<&str>) -> String {
-    hint.map_or_else(String::new, |hint| format!("; {hint}"))
+fn either(hint: Option<&str>, policy: &str) -> String {
+    match hint {
+        Some(hint) => format!("; {hint}, or {policy}"),
+        None => format!("; {policy}"),
+    }
 }
 
 impl Error {

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use crate::client::{Cancel, Client, blocking};
 use crate::codec::Extensions;
 use crate::error::{Error, Result};
-use crate::json::{SchemaInference, ValueInference};
+use crate::json::{DecodeError, SchemaInference, ValueInference, is_null};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::record::{OffsetRange, Record};
 use crate::schema::{KEY_COLUMN, is_reserved};
@@ -48,10 +48,13 @@ fn infer(
     }
     // Nobody has said that numbers may be rounded.
     options.decode.exact_doubles = true;
+    let remedy = sample.remedy();
     let format = *options.value_format.get_or_insert_with(|| {
         let found = sample.value_format();
         if found != ValueFormat::Json {
-            log::warn!("topic `{topic}` is not JSON: the table has one payload column, `_value`");
+            log::warn!(
+                "topic `{topic}` is not JSON: the table has one payload column, `_value`{remedy}"
+            );
         }
         found
     });
@@ -66,7 +69,8 @@ fn infer(
     }
     if format == ValueFormat::Json {
         if sample.objects == 0 {
-            return Err(no_columns("none of the sampled payloads is a JSON object"));
+            let reason = format!("none of the sampled payloads is a JSON object{remedy}");
+            return Err(no_columns(&reason));
         }
         // A property of such a name never stands in for what the record itself says.
         let found = sample.payload.finish();
@@ -96,9 +100,20 @@ struct Sample {
     null_keys: bool,
     key: ValueInference,
     payload: SchemaInference,
+    /// Why a payload is not JSON that would be with `kafka.json.lenient`.
+    nearly: Option<DecodeError>,
 }
 
 impl Sample {
+    fn new(options: &TableOptions) -> Self {
+        let lenient = options.decode.lenient;
+        Sample {
+            key: ValueInference::new().with_lenient(lenient),
+            payload: SchemaInference::new().with_lenient(lenient),
+            ..Sample::default()
+        }
+    }
+
     fn add(&mut self, record: &impl Record, key_format: KeyFormat) {
         self.keyed |= record.key().is_some();
         let Some(payload) = record.payload() else {
@@ -108,15 +123,25 @@ impl Sample {
         if let Some(key) = record.key()
             && key_format == KeyFormat::Json
         {
-            self.null_keys |= key.trim_ascii() == b"null";
+            self.null_keys |= is_null(key);
             // A key that is not JSON is reported when it is read.
             drop(self.key.add(key));
         }
-        if self.payload.add(payload).is_ok() {
-            self.objects += 1;
+        match self.payload.add(payload) {
+            Ok(()) => self.objects += 1,
+            Err(error) if error.is_read_leniently() => self.nearly = Some(error),
+            Err(_) => {}
         }
         if std::str::from_utf8(payload).is_ok() {
             self.texts += 1;
+        }
+    }
+
+    /// What would make JSON of payloads that are not, as the end of a sentence.
+    fn remedy(&self) -> String {
+        match &self.nearly {
+            Some(error) => format!("; {error}: `kafka.json.lenient` = `true` reads that"),
+            None => String::new(),
         }
     }
 
@@ -142,7 +167,7 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
         .filter(|(_, range)| !range.is_empty())
         .collect();
     let share = options.infer_records.div_ceil(filled.len().max(1)).max(1);
-    let mut sample = Sample::default();
+    let mut sample = Sample::new(options);
     for (partition, range) in filled {
         let client = Arc::clone(&client);
         let mut fetch = PartitionFetch::new(client, topic, partition, options.timeout);

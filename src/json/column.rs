@@ -128,7 +128,7 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
         DataType::FixedSizeBinary(size) => Box::new(FixedSizeBinaryColumn::new(*size)),
         DataType::Date32 => primitive::<Date32Type, _>(data_type, move |value| {
             match numeric(value, number_unit, TimeUnit::Nanosecond)? {
-                Some(nanos) => whole_days(nanos, TimeUnit::Nanosecond),
+                Some(nanos) => whole_days(nanos, TimeUnit::Nanosecond).map_err(of_number),
                 None => parse_date(&text(value)?),
             }
         }),
@@ -290,7 +290,10 @@ where
     let parse = move |value: &Value<'_>| {
         let value = match value.kind() {
             Kind::Number { .. } => integer(value.raw()),
-            Kind::String { .. } if coerce => integer(number_text(value)?.as_ref()),
+            Kind::String { .. } => match number_text(value)? {
+                text if coerce => integer(&text),
+                _ => Err(found::STRING),
+            },
             other => Err(other.describe()),
         }?;
         T::Native::try_from(value).map_err(|_| found::RANGE)
@@ -330,17 +333,18 @@ where
         Ok(value) if !is_infinite(value) => Ok(value),
         _ => Err(found::RANGE),
     };
-    match value.kind() {
-        Kind::Number { .. } => parse(value.raw()),
-        Kind::String { .. } => match &*text(value)? {
-            "NaN" => Ok(convert(f32::NAN.into())),
-            "Infinity" => Ok(convert(f32::INFINITY.into())),
-            "-Infinity" => Ok(convert(f32::NEG_INFINITY.into())),
-            text if coerce && is_number(text) => parse(text),
-            _ if coerce => Err(found::NOT_NUMBER),
-            _ => Err(found::STRING),
-        },
-        other => Err(other.describe()),
+    let text = match value.kind() {
+        Kind::Number { .. } => return parse(value.raw()),
+        Kind::NonFinite => Cow::Borrowed(value.raw()),
+        _ => text(value)?,
+    };
+    match &*text {
+        "NaN" => Ok(convert(f32::NAN.into())),
+        "Infinity" => Ok(convert(f32::INFINITY.into())),
+        "-Infinity" => Ok(convert(f32::NEG_INFINITY.into())),
+        text if !is_number(text) => Err(found::NOT_NUMBER),
+        text if coerce => parse(text),
+        _ => Err(found::STRING),
     }
 }
 
@@ -377,18 +381,32 @@ where
 }
 
 /// A number where numbers are accepted as dates and times, in the units of the
-/// column.
+/// column; `None` for a value of another kind.
 fn numeric(
     value: &Value<'_>,
     number_unit: Option<TimeUnit>,
     unit: TimeUnit,
 ) -> Result<Option<i128>, Found> {
-    match (value.kind(), number_unit) {
-        (Kind::Number { .. }, Some(number_unit)) => {
-            let scale = i64::from(digits(unit)) - i64::from(digits(number_unit));
-            scaled(value.raw(), scale, found::TIME_PRECISION).map(Some)
-        }
-        _ => Ok(None),
+    let Kind::Number { .. } = value.kind() else {
+        return Ok(None);
+    };
+    let Some(number_unit) = number_unit else {
+        let is_fraction = integer(value.raw()) == Err(found::FRACTION);
+        return Err(if is_fraction {
+            found::FRACTION
+        } else {
+            found::NUMBER
+        });
+    };
+    let scale = i64::from(digits(unit)) - i64::from(digits(number_unit));
+    scaled(value.raw(), scale, found::NUMBER_PRECISION).map(Some)
+}
+
+/// What is said of a number that is no date or time of the column.
+fn of_number(found: Found) -> Found {
+    match found {
+        found::TIME_PRECISION => found::NUMBER_PRECISION,
+        _ => found::RANGE,
     }
 }
 
@@ -418,11 +436,11 @@ where
     T::Native: TryFrom<i128>,
 {
     move |value| {
-        let value = match numeric(value, number_unit, unit)? {
-            Some(value) => value,
-            None => parse(&text(value)?)?.into(),
+        let (value, beyond) = match numeric(value, number_unit, unit)? {
+            Some(value) => (value, found::RANGE),
+            None => (parse(&text(value)?)?.into(), found::TIME_RANGE),
         };
-        T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
+        T::Native::try_from(value).map_err(|_| beyond)
     }
 }
 
@@ -436,7 +454,7 @@ where
     primitive::<T, _>(data_type, move |value| {
         let value = match numeric(value, number_unit, unit)? {
             Some(value) if (0..day).contains(&value) => value,
-            Some(_) => return Err(found::TIME_RANGE),
+            Some(_) => return Err(found::RANGE),
             None => parse_time(&text(value)?, unit)?.into(),
         };
         T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
@@ -516,7 +534,8 @@ impl Column for BooleanColumn {
         let value = scanner.value()?;
         let found = match value.kind() {
             Kind::Boolean(boolean) => Ok(boolean),
-            Kind::String { .. } if self.coerce => match value.text().as_deref() {
+            Kind::String { .. } => match value.text().as_deref() {
+                Some("true" | "false") if !self.coerce => Err(found::STRING),
                 Some("true") => Ok(true),
                 Some("false") => Ok(false),
                 _ => Err(found::NOT_BOOLEAN),

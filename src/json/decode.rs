@@ -32,6 +32,7 @@ use super::types::{DecodeOptions, UnsupportedType, check_type};
 pub struct RowDecoder {
     object: ObjectColumns,
     marks: Marks,
+    lenient: bool,
     rows: usize,
 }
 
@@ -46,6 +47,7 @@ impl RowDecoder {
         Ok(Self {
             object: object.ok_or_else(|| unsupported("", &DataType::Struct(fields.clone())))?,
             marks: Marks::default(),
+            lenient: options.lenient,
             rows: 0,
         })
     }
@@ -72,7 +74,8 @@ impl RowDecoder {
         }
         self.object.truncate(self.rows);
         // What is not JSON at all comes before what does not fit a column.
-        let value = document(payload)?;
+        let value = document(payload, self.lenient)
+            .map_err(|error| self.object.in_property(payload, self.lenient, error))?;
         if value.kind() != Kind::Object {
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
             return Err(DecodeError::new(value.position(), kind));
@@ -81,8 +84,8 @@ impl RowDecoder {
     }
 
     fn walk(&mut self, payload: &[u8]) -> Option<()> {
-        let document = Marked::new(payload, &mut self.marks)?;
-        let end = self.object.walk(&document, document.space(0))?;
+        let document = Marked::new(payload, &mut self.marks, self.lenient)?;
+        let end = self.object.walk(&document, document.start())?;
         document.ends(end).then_some(())
     }
 
@@ -141,6 +144,7 @@ pub struct ValueDecoder {
     field: Field,
     child: Child,
     marks: Marks,
+    lenient: bool,
     rows: usize,
 }
 
@@ -156,6 +160,7 @@ impl ValueDecoder {
             child: child.ok_or_else(|| unsupported(field.name(), field.data_type()))?,
             field: field.clone(),
             marks: Marks::default(),
+            lenient: options.lenient,
             rows: 0,
         })
     }
@@ -181,13 +186,13 @@ impl ValueDecoder {
         }
         self.child.truncate(self.rows);
         self.child
-            .read(&mut document(payload)?.scanner())
+            .read(&mut document(payload, self.lenient)?.scanner())
             .map_err(|error| error.in_field(self.field.name()))
     }
 
     fn walk(&mut self, payload: &[u8]) -> Option<()> {
-        let document = Marked::new(payload, &mut self.marks)?;
-        let end = self.child.walk(&document, document.space(0))?;
+        let document = Marked::new(payload, &mut self.marks, self.lenient)?;
+        let end = self.child.walk(&document, document.start())?;
         document.ends(end).then_some(())
     }
 

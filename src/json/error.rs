@@ -4,17 +4,21 @@ use std::fmt;
 
 use arrow::datatypes::DataType;
 
+use super::advice::advice;
+
 /// What was found where something else was expected. Descriptions, never content.
 pub(super) mod found {
     pub(crate) const NULL: &str = "null";
     pub(crate) const BOOLEAN: &str = "a boolean";
     pub(crate) const NUMBER: &str = "a number";
+    pub(crate) const NON_FINITE: &str = "NaN or an infinity";
     pub(crate) const STRING: &str = "a string";
     pub(crate) const ARRAY: &str = "an array";
     pub(crate) const OBJECT: &str = "an object";
     pub(crate) const FRACTION: &str = "a fractional number";
     pub(crate) const RANGE: &str = "a number out of range";
     pub(crate) const ROUNDED: &str = "a number that it would round";
+    pub(crate) const NUMBER_PRECISION: &str = "a number more precise than the column";
     pub(crate) const TOO_PRECISE: &str = "more decimal places than its scale";
     pub(crate) const NOT_NUMBER: &str = "a string that is not a number";
     pub(crate) const NOT_BOOLEAN: &str = "a string that is neither true nor false";
@@ -31,6 +35,13 @@ pub(super) mod found {
         "a local time that the column's time zone does not have or has twice";
     pub(crate) const NO_OFFSET: &str =
         "a local time, with a time zone in the column that is not known";
+}
+
+/// What is not JSON, but read where lenience is asked for.
+pub(super) mod fault {
+    pub(crate) const CONTROL_CHARACTER: &str = "a control character is in a string";
+    pub(crate) const NON_FINITE: &str = "NaN and Infinity are no JSON numbers";
+    pub(crate) const SURROGATE: &str = "half of a surrogate pair is missing";
 }
 
 /// Why a JSON document is not a row.
@@ -109,7 +120,8 @@ impl DecodeError {
         self
     }
 
-    /// What would help against it in a payload, as the end of a sentence.
+    /// What would help against it in a payload, as the end of a sentence; for all of
+    /// them there is `kafka.on_bad_record`, too.
     ///
     /// ```
     /// use datafusion_kafka::json::DecodeOptions;
@@ -124,47 +136,41 @@ impl DecodeError {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn hint(&self) -> Option<&'static str> {
-        const CAST: &str = "declare VARCHAR and cast, or choose another `kafka.on_bad_record`";
-        match &self.kind {
-            DecodeErrorKind::Empty
-            | DecodeErrorKind::InvalidUtf8
-            | DecodeErrorKind::InvalidJson(_)
-            | DecodeErrorKind::NotAnObject(_) => Some(
-                "choose another `kafka.on_bad_record`, or `kafka.value.format` for a topic \
-                 that does not hold JSON objects",
-            ),
-            DecodeErrorKind::TooDeep | DecodeErrorKind::Other(_) => {
-                Some("choose another `kafka.on_bad_record`")
+        const AS_TEXT: &str = "set `kafka.value.format` = `string` to have it as text";
+        Some(match &self.kind {
+            DecodeErrorKind::Type { expected, found } => advice(expected, found),
+            DecodeErrorKind::MissingValue { .. } => "declare it without NOT NULL",
+            DecodeErrorKind::InvalidJson(_) if self.is_read_leniently() => {
+                "set `kafka.json.lenient` = `true`"
             }
-            DecodeErrorKind::MissingValue { .. } => {
-                Some("declare it without NOT NULL, or choose another `kafka.on_bad_record`")
+            DecodeErrorKind::InvalidUtf8 => {
+                "set `kafka.value.format` = `bytes` to have it as it is"
             }
-            DecodeErrorKind::Type { expected, found } => Some(match *found {
-                found::STRING if is_coercible(expected) => {
-                    "set `kafka.json.coerce` = true, or declare VARCHAR and cast"
-                }
-                found::NUMBER if expected.is_temporal() && !is_span(expected) => {
-                    "set `kafka.json.timestamp_unit`, or declare BIGINT and cast"
-                }
-                found::ROUNDED => {
-                    "declare the columns, this one as DECIMAL or VARCHAR to keep such numbers, or \
-                     as DOUBLE to have them rounded"
-                }
-                found::FRACTION => "declare DOUBLE or DECIMAL, or VARCHAR and cast",
-                found::RANGE => "declare a wider type, or VARCHAR and cast",
-                found::TOO_PRECISE => "declare a larger scale, or VARCHAR and cast",
-                _ => CAST,
-            }),
-        }
+            DecodeErrorKind::InvalidJson(_) | DecodeErrorKind::TooDeep if self.path.is_empty() => {
+                AS_TEXT
+            }
+            DecodeErrorKind::NotAnObject(_) if !self.may_mean_a_delete() => AS_TEXT,
+            _ => return None,
+        })
     }
-}
 
-fn is_coercible(data_type: &DataType) -> bool {
-    data_type.is_integer() || data_type.is_floating() || *data_type == DataType::Boolean
-}
+    /// Whether it is about a payload by which some writers mean a delete.
+    pub(crate) fn may_mean_a_delete(&self) -> bool {
+        matches!(
+            self.kind,
+            DecodeErrorKind::Empty | DecodeErrorKind::NotAnObject(found::NULL)
+        )
+    }
 
-fn is_span(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
+    /// Whether it is about something that is read where lenience is asked for.
+    pub(crate) fn is_read_leniently(&self) -> bool {
+        matches!(
+            self.kind,
+            DecodeErrorKind::InvalidJson(
+                fault::CONTROL_CHARACTER | fault::NON_FINITE | fault::SURROGATE
+            )
+        )
+    }
 }
 
 impl fmt::Display for DecodeError {

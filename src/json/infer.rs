@@ -52,6 +52,7 @@ use super::scan::{Invalid, Kind, Value, document};
 pub struct SchemaInference {
     properties: Properties,
     records: usize,
+    lenient: bool,
 }
 
 impl SchemaInference {
@@ -60,12 +61,20 @@ impl SchemaInference {
         Self::default()
     }
 
+    /// Whether payloads are taken as [`DecodeOptions::lenient`](super::DecodeOptions::lenient)
+    /// says; NaN and the infinities then make a `Float64`. By default they are not.
+    #[must_use]
+    pub fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
+
     /// Takes one object into account.
     ///
     /// # Errors
     /// A payload that is not exactly one JSON object in UTF-8; it leaves no trace.
     pub fn add(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let value = document(payload)?;
+        let value = document(payload, self.lenient)?;
         if value.kind() != Kind::Object {
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
             return Err(DecodeError::new(value.position(), kind));
@@ -102,6 +111,7 @@ impl SchemaInference {
 #[derive(Debug, Clone, Default)]
 pub struct ValueInference {
     shape: Shape,
+    lenient: bool,
 }
 
 impl ValueInference {
@@ -110,12 +120,20 @@ impl ValueInference {
         Self::default()
     }
 
+    /// Whether payloads are taken as [`DecodeOptions::lenient`](super::DecodeOptions::lenient)
+    /// says; NaN and the infinities then make a `Float64`. By default they are not.
+    #[must_use]
+    pub fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
+
     /// Takes one value into account.
     ///
     /// # Errors
     /// A payload that is not exactly one JSON value in UTF-8; it leaves no trace.
     pub fn add(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        self.shape.add(document(payload)?)?;
+        self.shape.add(document(payload, self.lenient)?)?;
         Ok(())
     }
 
@@ -145,6 +163,7 @@ impl Shape {
             Kind::Boolean(_) => Self::Boolean,
             Kind::String { .. } => Self::Text,
             Kind::Number { integer } => Self::Number(Numbers::of(value.raw(), integer)),
+            Kind::NonFinite => Self::Number(Numbers::NON_FINITE),
             Kind::Array => {
                 let mut item = match std::mem::take(self) {
                     Self::Unknown => Box::default(),

@@ -7,7 +7,7 @@
 //! run through it, by a scanner from the start.
 
 use super::marks::{Marks, next_stop};
-use super::scan::Scanner;
+use super::scan::{Scanner, byte_order_mark};
 use super::text::{count_digits, plain_prefix};
 
 /// How deep objects and arrays may be nested here; less than a scanner allows.
@@ -21,12 +21,14 @@ pub(super) struct Marked<'a> {
     stops: &'a [u8],
     /// How many objects and arrays are open.
     depth: u32,
+    /// Of the scanners: nothing else is taken here.
+    lenient: bool,
 }
 
 impl<'a> Marked<'a> {
     /// Marks a payload, if it is text.
     #[inline(always)]
-    pub(super) fn new(payload: &'a [u8], marks: &'a mut Marks) -> Option<Self> {
+    pub(super) fn new(payload: &'a [u8], marks: &'a mut Marks, lenient: bool) -> Option<Self> {
         // Scanners count in these.
         u32::try_from(payload.len()).ok()?;
         let foreign = marks.set(payload);
@@ -38,12 +40,19 @@ impl<'a> Marked<'a> {
             text: payload,
             stops: marks.bits(),
             depth: 0,
+            lenient,
         })
     }
 
     /// A scanner that stands at this position.
     pub(super) fn scanner(&self, at: usize) -> Scanner<'a> {
-        Scanner::within(self.text, at, self.depth)
+        Scanner::within(self.text, at, self.depth, self.lenient)
+    }
+
+    /// Where its value is, behind a byte order mark and white space.
+    #[inline]
+    pub(super) fn start(&self) -> usize {
+        self.space(byte_order_mark(self.text))
     }
 
     /// The same document, seen from within an object or array of it.

@@ -14,6 +14,9 @@
 //! document, plus one row of NULLs, so that good documents around a bad one are
 //! never disturbed.
 //!
+//! What is JSON is what RFC 8259 says, and a byte order mark before it is passed over.
+//! [`DecodeOptions::lenient`] also takes what some writers take for JSON.
+//!
 //! **Encoding** ([`RowEncoder`]) resolves the columns of a batch once, then
 //! writes row by row into a byte vector. What it writes, the decoder reads back
 //! as an equal value, for every type that [`check_type`] accepts.
@@ -44,6 +47,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod advice;
 mod bytes;
 mod column;
 mod decode;
@@ -79,6 +83,7 @@ pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use infer::{SchemaInference, ValueInference};
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
+pub(crate) use scan::is_null;
 pub use significant::{is_exact_double, plain_number};
 pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,

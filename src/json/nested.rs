@@ -213,6 +213,27 @@ impl ObjectColumns {
         Ok(())
     }
 
+    /// Adds to an error, because of which a payload is not JSON, the property of the
+    /// object that it is in.
+    #[cold]
+    pub(super) fn in_property(
+        &self,
+        payload: &[u8],
+        lenient: bool,
+        error: DecodeError,
+    ) -> DecodeError {
+        let text = match error.kind {
+            // What is before it is text.
+            DecodeErrorKind::InvalidUtf8 => payload.get(..error.position).unwrap_or_default(),
+            _ => payload,
+        };
+        let scanner = Scanner::of_document(text, lenient).ok();
+        match scanner.and_then(|scanner| self.reader.property_at_fault(scanner)) {
+            Some(name) => error.in_field(&name),
+            None => error,
+        }
+    }
+
     pub(super) fn append_null(&mut self) {
         self.children.iter_mut().for_each(Child::append_null);
     }

@@ -16,6 +16,8 @@ type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 const MAX_UNKNOWN: usize = 1024;
 /// How long a remembered spelling may be, in bytes.
 const MAX_SPELLING: usize = 256;
+/// How long the name of a property that is no field may be in a message, in bytes.
+const MAX_SHOWN: usize = 64;
 
 /// Goes through objects and says which fields their properties fill.
 ///
@@ -253,6 +255,33 @@ impl ObjectReader {
         Some(index)
     }
 
+    /// In which property of an object a scanner meets something that is not JSON: the
+    /// field's name, or else the property's own one.
+    pub(super) fn property_at_fault(&self, mut scanner: Scanner<'_>) -> Option<String> {
+        scanner.open_object().ok()?;
+        let mut first = true;
+        while scanner.more_properties(first).ok()? {
+            first = false;
+            let name = scanner.property().ok()?;
+            scanner.colon().ok()?;
+            if scanner.value_token().is_err() {
+                let targets = self.targets(&scanner, name);
+                let field = targets
+                    .first()
+                    .and_then(|target| self.names.get(target.field));
+                return match field {
+                    Some(field) => Some(field.clone()),
+                    None => scanner
+                        .resolve(name)
+                        .text()
+                        .filter(is_short)
+                        .map(Cow::into_owned),
+                };
+            }
+        }
+        None
+    }
+
     /// The fields that a property fills: those of exactly its name or, only if
     /// there are none, those whose names differ in case.
     pub(super) fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
@@ -305,6 +334,11 @@ impl Slots {
     pub(super) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
         self.0.iter().map(|slot| slot.token)
     }
+}
+
+/// Whether a name is short enough for a message, and of one line.
+fn is_short(name: &Cow<'_, str>) -> bool {
+    name.len() <= MAX_SHOWN && !name.contains(char::is_control)
 }
 
 fn fold(name: &str) -> Cow<'_, str> {

@@ -42,6 +42,7 @@ pub struct ObjectPatch {
     names: Vec<Name>,
     reader: ObjectReader,
     options: EncodeOptions,
+    lenient: bool,
 }
 
 impl ObjectPatch {
@@ -65,7 +66,17 @@ impl ObjectPatch {
             reader: ObjectReader::new(fields, matching),
             set,
             options: options.clone(),
+            lenient: false,
         })
+    }
+
+    /// Whether objects are taken as [`DecodeOptions::lenient`](super::DecodeOptions::lenient)
+    /// says. By default they are not. What is not set stays as it stands, so that what is
+    /// written is JSON to lenient readers only, as the object was.
+    #[must_use]
+    pub fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
     }
 
     /// Gives access to the values to set: an array per field to set, in the
@@ -173,9 +184,9 @@ impl PatchWriter<'_> {
     }
 
     fn properties<'a>(&self, object: &'a [u8]) -> Result<Vec<Property<'a>>, DecodeError> {
-        let mut scanner = Scanner::of_document(object)?;
+        let mut scanner = Scanner::of_document(object, self.patch.lenient)?;
         if scanner.next() != Some(b'{') {
-            let value = document(object)?;
+            let value = document(object, self.patch.lenient)?;
             let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
             return Err(DecodeError::new(value.position(), kind));
         }

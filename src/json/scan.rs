@@ -7,11 +7,23 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::error::{DecodeError, DecodeErrorKind, found};
+use super::error::{DecodeError, DecodeErrorKind, fault, found};
 use super::text::{count_digits, hex, plain_prefix, unescape};
 
 /// How deep objects and arrays may be nested; the width of the scanner's stack.
 const MAX_DEPTH: u32 = u128::BITS;
+
+/// U+FEFF in UTF-8, with which some writers begin a text.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// How many bytes of a payload come before its document.
+#[inline]
+pub(super) fn byte_order_mark(payload: &[u8]) -> usize {
+    match payload.starts_with(BYTE_ORDER_MARK) {
+        true => BYTE_ORDER_MARK.len(),
+        false => 0,
+    }
+}
 
 /// What is not JSON about a text, and where.
 ///
@@ -31,6 +43,7 @@ enum What {
     Escape,
     LeadingZero,
     Name,
+    NonFinite,
     Object,
     Array,
     Separator,
@@ -45,17 +58,18 @@ enum What {
 impl What {
     fn describe(self) -> Option<&'static str> {
         Some(match self {
-            Self::Character => "a control character is in a string",
+            Self::Character => fault::CONTROL_CHARACTER,
             Self::Colon => "expected a colon after a property name",
             Self::Digit => "expected a digit",
             Self::Escape => "an escape sequence is unknown",
             Self::LeadingZero => "a number has a leading zero",
             Self::Name => "expected a property name",
+            Self::NonFinite => fault::NON_FINITE,
             Self::Object => "expected an object",
             Self::Array => "expected an array",
             Self::Separator => "expected a comma or a closing bracket",
             Self::Surplus => "there is more after the document",
-            Self::Surrogate => "half of a surrogate pair is missing",
+            Self::Surrogate => fault::SURROGATE,
             Self::Unit => "an escape sequence is not four hexadecimal digits",
             Self::Value => "expected a value",
             Self::TooEarly => "it ends too early",
@@ -83,6 +97,8 @@ pub(super) enum Kind {
     Number {
         integer: bool,
     },
+    /// NaN or an infinity as a bare word, which a lenient scanner takes.
+    NonFinite,
     /// `escaped` is true if there is any escape sequence.
     String {
         escaped: bool,
@@ -97,6 +113,7 @@ impl Kind {
             Self::Null => found::NULL,
             Self::Boolean(_) => found::BOOLEAN,
             Self::Number { .. } => found::NUMBER,
+            Self::NonFinite => found::NON_FINITE,
             Self::String { .. } => found::STRING,
             Self::Array => found::ARRAY,
             Self::Object => found::OBJECT,
@@ -123,6 +140,7 @@ impl Token {
 pub(super) struct Value<'a> {
     document: &'a [u8],
     token: Token,
+    lenient: bool,
 }
 
 impl<'a> Value<'a> {
@@ -165,25 +183,26 @@ impl<'a> Value<'a> {
 
     /// A scanner that stands before it. What is in a value is known to be JSON.
     pub(super) fn scanner(&self) -> Scanner<'a> {
-        Scanner {
-            text: self.document,
-            position: self.position(),
-            depth: 0,
-        }
+        Scanner::within(self.document, self.position(), 0, self.lenient)
     }
 }
 
 /// Scans a payload that is one JSON value of any kind.
-pub(super) fn document(payload: &[u8]) -> Result<Value<'_>, DecodeError> {
-    let mut scanner = Scanner::of_document(payload)?;
+pub(super) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, DecodeError> {
+    let mut scanner = Scanner::of_document(payload, lenient)?;
     let value = scanner.value()?;
     scanner.end()?;
     Ok(value)
 }
 
+/// Whether a payload is the JSON value null.
+pub(crate) fn is_null(payload: &[u8]) -> bool {
+    document(payload, false).is_ok_and(|value| value.kind() == Kind::Null)
+}
+
 /// Whether a text is a JSON number and nothing else.
 pub(super) fn is_number(text: &str) -> bool {
-    let mut scanner = Scanner::within(text.as_bytes(), 0, 0);
+    let mut scanner = Scanner::within(text.as_bytes(), 0, 0, false);
     scanner.number().is_ok() && scanner.position == text.len()
 }
 
@@ -195,20 +214,24 @@ pub(super) struct Scanner<'a> {
     position: usize,
     /// How many objects and arrays are open.
     depth: u32,
+    /// Takes NaN and the infinities, and in strings lone surrogates and control characters.
+    lenient: bool,
 }
 
 impl<'a> Scanner<'a> {
     /// Stands within a text that is known to be UTF-8, in so many objects and arrays.
-    pub(super) fn within(text: &'a [u8], position: usize, depth: u32) -> Self {
+    pub(super) fn within(text: &'a [u8], position: usize, depth: u32, lenient: bool) -> Self {
         Self {
             text,
             position,
             depth,
+            lenient,
         }
     }
 
-    /// Stands at the start of a payload, which is checked to be text.
-    pub(super) fn of_document(payload: &'a [u8]) -> Result<Self, DecodeError> {
+    /// Stands at the start of a payload, which is checked to be text, behind a byte
+    /// order mark.
+    pub(super) fn of_document(payload: &'a [u8], lenient: bool) -> Result<Self, DecodeError> {
         if payload.is_empty() {
             return Err(DecodeError::new(0, DecodeErrorKind::Empty));
         }
@@ -217,7 +240,10 @@ impl<'a> Scanner<'a> {
             return Err(DecodeError::new(0, DecodeErrorKind::InvalidJson(what)));
         }
         match std::str::from_utf8(payload) {
-            Ok(text) => Ok(Self::within(text.as_bytes(), 0, 0)),
+            Ok(text) => {
+                let start = byte_order_mark(payload);
+                Ok(Self::within(text.as_bytes(), start, 0, lenient))
+            }
             Err(error) => {
                 let kind = DecodeErrorKind::InvalidUtf8;
                 Err(DecodeError::new(error.valid_up_to(), kind))
@@ -233,6 +259,7 @@ impl<'a> Scanner<'a> {
         Value {
             document: self.text,
             token,
+            lenient: self.lenient,
         }
     }
 
@@ -457,6 +484,8 @@ impl<'a> Scanner<'a> {
     fn scalar(&mut self) -> Result<Kind, Invalid> {
         match self.peek() {
             Some(b'"') => self.string(),
+            Some(b'N' | b'I') => self.non_finite(),
+            Some(b'-') if self.rest().starts_with(b"-I") => self.non_finite(),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.literal("true", Kind::Boolean(true)),
             Some(b'f') => self.literal("false", Kind::Boolean(false)),
@@ -471,6 +500,20 @@ impl<'a> Scanner<'a> {
             return Ok(kind);
         }
         Err(self.invalid(What::Value))
+    }
+
+    #[cold]
+    fn non_finite(&mut self) -> Result<Kind, Invalid> {
+        let words = ["NaN", "Infinity", "-Infinity"];
+        let mut words = words.iter().map(|word| word.as_bytes());
+        match words.find(|word| self.rest().starts_with(word)) {
+            None => Err(self.invalid(What::Value)),
+            Some(_) if !self.lenient => Err(self.invalid(What::NonFinite)),
+            Some(word) => {
+                self.position += word.len();
+                Ok(Kind::NonFinite)
+            }
+        }
     }
 
     fn number(&mut self) -> Result<Kind, Invalid> {
@@ -523,6 +566,7 @@ impl<'a> Scanner<'a> {
                     escaped = true;
                     self.escape()?;
                 }
+                Some(_) if self.lenient => self.position += 1,
                 _ => return Err(self.invalid(What::Character)),
             }
         }
@@ -533,6 +577,7 @@ impl<'a> Scanner<'a> {
         match self.peek() {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.position += 1,
             Some(b'u') => match self.unit()? {
+                _ if self.lenient => {}
                 0xD800..=0xDBFF => {
                     let low = self.rest().starts_with(b"\\u");
                     self.position += usize::from(low);

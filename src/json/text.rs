@@ -82,11 +82,14 @@ pub(super) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
                 let digits = |at: usize| escape.as_bytes().get(at..at + 4).and_then(hex);
                 let mut unit = digits(1).unwrap_or_default();
                 let mut length = 5;
-                if let (0xD800..=0xDBFF, Some(low)) = (unit, digits(7)) {
+                let second = escape.get(5..7).filter(|start| *start == "\\u");
+                let second = second.and_then(|_| digits(7));
+                if let (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) = (unit, second) {
                     unit = 0x10000 + ((unit - 0xD800) << 10) + (low & 0x3FF);
                     length = 11;
                 }
                 chars = escape.get(length..).unwrap_or_default().chars();
+                // Half of a surrogate pair, which a lenient scanner takes, is no character.
                 char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER)
             }
             Some(same) => same,

@@ -40,6 +40,10 @@ pub struct DecodeOptions {
     /// For columns that were inferred from other documents, since nobody said that
     /// these may round.
     pub exact_doubles: bool,
+    /// Accept what some writers take for JSON: `NaN`, `Infinity` and `-Infinity` as bare
+    /// words, which are values of float columns; in strings, control characters as they
+    /// are, and half of a surrogate pair, which is read as U+FFFD.
+    pub lenient: bool,
 }
 
 /// What becomes of a NULL property when writing.

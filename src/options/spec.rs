@@ -382,6 +382,19 @@ const OPTIONS: &[OptionSpec] = &[
         }),
     },
     OptionSpec {
+        name: "kafka.json.lenient",
+        value: "true | false",
+        default: "false",
+        doc: "Whether what is not quite JSON is read: NaN, Infinity and -Infinity as bare words, \
+              which are values of FLOAT and DOUBLE columns; control characters in strings, as \
+              they are; half of a surrogate pair, as U+FFFD.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            draft.table.decode.lenient = boolean(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "kafka.json.nulls",
         value: "write | omit",
         default: "write",

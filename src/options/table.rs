@@ -191,7 +191,8 @@ pub struct TableOptions {
     pub partitioner: Option<Partitioner>,
     /// `kafka.on_bad_record`
     pub on_bad_record: OnBadRecord,
-    /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`
+    /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`,
+    /// `kafka.json.lenient`
     pub decode: DecodeOptions,
     /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`
     pub encode: EncodeOptions,

@@ -95,6 +95,7 @@ impl UpdateEncoder {
                 options.decode.names,
                 &options.encode,
             )
+            .map(|patch| patch.with_lenient(options.decode.lenient))
             .map_err(|error| unsupported("", &error))
         });
         Ok(UpdateEncoder {

@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod advice;
 // Some of what the library's tests do to a broker is not done here.
 #[allow(dead_code)]
 #[path = "../../../tests/it/broker/mod.rs"]

@@ -22,6 +22,16 @@ pub(super) struct Numbers {
 }
 
 impl Numbers {
+    /// NaN or an infinity, which nothing but a float holds.
+    pub(super) const NON_FINITE: Self = Numbers {
+        are_i64: false,
+        are_u64: false,
+        are_integers: false,
+        are_doubles: true,
+        whole_digits: u64::MAX,
+        decimal_places: 0,
+    };
+
     pub(super) fn of(number: &str, is_integer: bool) -> Self {
         // More digits than these are no measurement if there is no decimal point.
         const MEASURED: usize = 15;

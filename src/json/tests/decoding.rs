@@ -154,39 +154,257 @@ fn strings_lose_their_escapes_and_other_values_keep_their_text() {
 fn the_payload_is_judged_whatever_is_read() {
     for fields in [Fields::empty(), strings(&["b"]), strings(&["a"])] {
         let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
-        for (payload, position) in [
-            (&b""[..], 0),
-            (b" ", 1),
-            (b"null", 0),
-            (b"[]", 0),
-            (b" 1", 1),
-            (b"{\"a\":1}{}", 7),
-            (b"{\"a\":1,}", 7),
-            (b"{\"a\":01}", 6),
-            (b"{\"a\":\"\xff\"}", 6),
-            (b"{\"a\":\"\n\"}", 6),
-            (b"{\"a\":\"\\ud800\"}", 12),
-            (b"\xef\xbb\xbf{}", 0),
-            (b"{\"a\":[1 2]}", 8),
-            (b"{\"a\":{\"b\":tru}}", 10),
-            (b"{\"a\"", 4),
-            (b"{\"a\":1", 6),
-            (b"{a:1}", 1),
+        for (payload, position, path) in [
+            (&b""[..], 0, ""),
+            (b" ", 1, ""),
+            (b"null", 0, ""),
+            (b"[]", 0, ""),
+            (b" 1", 1, ""),
+            (b"{\"a\":1}{}", 7, ""),
+            (b"{\"a\":1,}", 7, ""),
+            (b"{\"a\":01}", 6, "a"),
+            (b"{\"a\":\"\xff\"}", 6, "a"),
+            (b"{\"a\":1,\"\xff\":2}", 8, ""),
+            (b"{\"a\":\"\n\"}", 6, "a"),
+            (b"{\"a\":\"\\ud800\"}", 12, "a"),
+            (b"\xef\xbb\xbf", 3, ""),
+            (b"\xef\xbb\xbf{\"a\":NaN}", 8, "a"),
+            (b"{\"a\":[1 2]}", 8, "a"),
+            (b"{\"a\":{\"b\":tru}}", 10, "a"),
+            (b"{\"a\"", 4, ""),
+            (b"{\"a\":1", 6, ""),
+            (b"{\"a\":", 5, "a"),
+            (b"{a:1}", 1, ""),
         ] {
             let error = decoder.append(payload).unwrap_err();
             assert_eq!(error.position, position, "{error}");
-            assert_eq!(error.path, "");
+            assert_eq!(error.path, path, "{error}");
         }
         decoder.append(b" {} ").unwrap();
-        assert_eq!(decoder.len(), 18);
+        assert_eq!(decoder.len(), 21);
         assert!(
             decoder
                 .finish()
                 .unwrap()
                 .iter()
-                .all(|column| column.len() == 18)
+                .all(|column| column.len() == 21)
         );
     }
+}
+
+#[test]
+fn what_is_not_json_is_named_by_the_field_or_the_property() {
+    let fields = field("note", DataType::Utf8View);
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    let mut said = |document: &str| decoder.append(document.as_bytes()).unwrap_err().to_string();
+    for (document, message) in [
+        (
+            r#"{"note":"x","t":NaN}"#,
+            "not JSON: NaN and Infinity are no JSON numbers in `t` at byte 16",
+        ),
+        (
+            r#"{"NOTE":[-Infinity]}"#,
+            "not JSON: NaN and Infinity are no JSON numbers in `note` at byte 9",
+        ),
+        (
+            "{\"text\":\"a\tb\"}",
+            "not JSON: a control character is in a string in `text` at byte 10",
+        ),
+        (
+            r#"{"t\u0061g":{"x":"\ud83d"}}"#,
+            "not JSON: half of a surrogate pair is missing in `tag` at byte 24",
+        ),
+        (
+            "{\"a\\nb\":NaN}",
+            "not JSON: NaN and Infinity are no JSON numbers at byte 8",
+        ),
+    ] {
+        assert_eq!(said(document), message);
+    }
+    let long = format!("{{\"{}\":NaN}}", "secret".repeat(12));
+    assert!(!said(&long).contains("secret"));
+    let deep = format!("{{\"x\":{}", "[".repeat(200));
+    assert_eq!(
+        said(&deep),
+        "nested more than 128 levels deep in `x` at byte 132"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_counted() {
+    let fields = field("a", DataType::Int64);
+    let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+    for document in [
+        "{\"a\":1}",
+        " {\"A\":1}",
+        "{\"a\":1,\"a\":1}",
+        "{\"b\":\"é\",\"a\":1}",
+    ] {
+        decoder.append(document.as_bytes()).unwrap();
+        decoder
+            .append(format!("\u{feff}{document}").as_bytes())
+            .unwrap();
+    }
+    let error = decoder
+        .append("\u{feff}{\"a\":true}".as_bytes())
+        .unwrap_err();
+    assert_eq!((error.path.as_str(), error.position), ("a", 8));
+    for document in [
+        "\u{feff}\u{feff}{}",
+        " \u{feff}{}",
+        "{}\u{feff}",
+        "\u{feff}",
+    ] {
+        assert!(decoder.append(document.as_bytes()).is_err());
+    }
+    let column = decoder.finish().unwrap().remove(0);
+    let values = column.as_primitive::<Int64Type>();
+    assert!(values.iter().take(8).all(|value| value == Some(1)));
+    assert_eq!(values.null_count(), 5);
+
+    let key = Field::new("_key", DataType::Int64, false);
+    let mut decoder = ValueDecoder::try_new(&key, &DecodeOptions::default()).unwrap();
+    decoder.append("\u{feff}42".as_bytes()).unwrap();
+    let error = decoder.append("\u{feff}\"x\"".as_bytes()).unwrap_err();
+    assert_eq!(error.position, 3);
+    let keys = decoder.finish().unwrap();
+    assert_eq!(keys.as_primitive::<Int64Type>().value(0), 42);
+}
+
+fn lenient() -> DecodeOptions {
+    DecodeOptions {
+        lenient: true,
+        ..DecodeOptions::default()
+    }
+}
+
+#[test]
+fn words_for_numbers_are_read_where_that_is_asked_for() {
+    for data_type in [DataType::Float16, DataType::Float32, DataType::Float64] {
+        for (json, value) in [
+            ("NaN", f64::NAN),
+            ("Infinity", f64::INFINITY),
+            ("-Infinity", f64::NEG_INFINITY),
+        ] {
+            assert!(decode(&data_type, json).is_err());
+            let array = decode_with(&data_type, &lenient(), json).unwrap();
+            let array = cast(&array, &DataType::Float64).unwrap();
+            let read = array.as_primitive::<Float64Type>().value(0);
+            assert!(read == value || read.is_nan() && value.is_nan(), "{json}");
+        }
+    }
+    // In other columns they do not fit, and as text they are what stands there.
+    for data_type in [
+        DataType::Int64,
+        DataType::Decimal128(10, 2),
+        DataType::Boolean,
+        DataType::Date32,
+        DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Binary,
+        DataType::new_list(DataType::Float64, true),
+    ] {
+        let coerce = DecodeOptions {
+            coerce: true,
+            timestamp_unit: Some(TimeUnit::Second),
+            ..lenient()
+        };
+        for options in [lenient(), coerce] {
+            let result = decode_with(&data_type, &options, "NaN");
+            assert_eq!(found(result), "NaN or an infinity");
+        }
+    }
+    let text = decode_with(&DataType::Utf8, &lenient(), r#"{"x": [NaN,-Infinity]}"#).unwrap();
+    assert_eq!(
+        text.as_string::<i32>().value(0),
+        r#"{"x": [NaN,-Infinity]}"#
+    );
+    let list = DataType::new_list(DataType::Float64, true);
+    let list = decode_with(&list, &lenient(), "[1,NaN,null,-Infinity]").unwrap();
+    let items = list.as_list::<i32>().value(0);
+    let items: Vec<_> = items.as_primitive::<Float64Type>().iter().collect();
+    assert!(
+        matches!(items[..], [Some(1.0), Some(nan), None, Some(f64::NEG_INFINITY)] if nan.is_nan())
+    );
+    for json in [
+        "nan",
+        "NAN",
+        "Inf",
+        "inf",
+        "+Infinity",
+        "-NaN",
+        "--Infinity",
+        "NaNs",
+        "infinity",
+    ] {
+        assert!(
+            decode_with(&DataType::Float64, &lenient(), json).is_err(),
+            "{json}"
+        );
+        assert!(
+            decode_with(&DataType::Utf8, &lenient(), json).is_err(),
+            "{json}"
+        );
+    }
+    let mut decoder = RowDecoder::try_new(&strings(&["a"]), &lenient()).unwrap();
+    assert!(decoder.append(b"{NaN:1}").is_err());
+}
+
+#[test]
+fn strings_that_are_not_quite_json_are_read_where_that_is_asked_for() {
+    for (json, value) in [
+        (r#""hi \ud83d""#, "hi \u{fffd}"),
+        (r#""\udc00\ud83d\ude00""#, "\u{fffd}😀"),
+        (r#""\ud83d\ud83d\ude00""#, "\u{fffd}😀"),
+        (r#""\ud83dx\ude00""#, "\u{fffd}x\u{fffd}"),
+        (r#""\ud83d\n\u0041""#, "\u{fffd}\nA"),
+        (r#""\ud83d\u0041""#, "\u{fffd}A"),
+        (r#""\ud83d\\u0041""#, "\u{fffd}\\u0041"),
+        ("\"a\tb\nc\u{0}\u{1f}\"", "a\tb\nc\u{0}\u{1f}"),
+        ("[\"a\tb\", \"\\ud83d\"]", "[\"a\tb\", \"\\ud83d\"]"),
+    ] {
+        for data_type in [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View] {
+            assert!(decode(&data_type, json).is_err());
+            let array = decode_with(&data_type, &lenient(), json).unwrap();
+            let array = cast(&array, &DataType::Utf8).unwrap();
+            assert_eq!(array.as_string::<i32>().value(0), value, "{json}");
+        }
+    }
+    for json in [r#""\ud8""#, r#""\x""#, "\"\\\n\"", "\"open", "\"\t"] {
+        assert!(
+            decode_with(&DataType::Utf8, &lenient(), json).is_err(),
+            "{json}"
+        );
+    }
+    // Names, too.
+    let fields = strings(&["a\tb", "\u{fffd}"]);
+    let document = "{\"a\tb\":\"x\",\"\\ud83d\":\"y\"}";
+    assert_eq!(
+        rows(&fields, &lenient(), &[document; 3]),
+        vec![[some("x"), some("y")]; 3]
+    );
+    let map = DataType::Map(
+        Field::new_struct(
+            "entries",
+            [
+                Field::new("key", DataType::Utf8, false),
+                Field::new("value", DataType::Float64, true),
+            ]
+            .to_vec(),
+            false,
+        )
+        .into(),
+        false,
+    );
+    let array = decode_with(&map, &lenient(), "{\"\\ud83d\":1,\"\\udc00\":NaN}").unwrap();
+    assert_eq!(
+        array
+            .as_map()
+            .keys()
+            .as_string::<i32>()
+            .iter()
+            .collect::<Vec<_>>(),
+        [Some("\u{fffd}")]
+    );
 }
 
 #[test]
@@ -239,12 +457,9 @@ fn errors_name_the_declared_field_and_not_the_content() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "expected Int8 but found a string in `customer.tags[1].n` at byte 34"
+        "expected Int8 but found a string that is not a number in `customer.tags[1].n` at byte 34"
     );
-    assert_eq!(
-        error.hint(),
-        Some("set `kafka.json.coerce` = true, or declare VARCHAR and cast")
-    );
+    assert_eq!(error.hint(), Some("declare VARCHAR and use try_cast"));
     let error = decoder
         .append(br#"{"customer":{"tags":[{}]}}"#)
         .unwrap_err();

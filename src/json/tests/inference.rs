@@ -70,6 +70,54 @@ fn kinds_become_types() {
 }
 
 #[test]
+fn what_is_not_quite_json_counts_where_that_is_asked_for() {
+    let infer = |documents: &[&str]| {
+        let mut inference = SchemaInference::new().with_lenient(true);
+        for document in documents {
+            assert!(SchemaInference::new().add(document.as_bytes()).is_err());
+            inference.add(document.as_bytes()).unwrap();
+        }
+        let fields = inference.finish();
+        let options = DecodeOptions {
+            lenient: true,
+            ..DecodeOptions::default()
+        };
+        let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
+        for document in documents {
+            decoder.append(document.as_bytes()).unwrap();
+        }
+        fields
+    };
+    let list = DataType::new_list(DataType::Float64, true);
+    let documents = [r#"{"f":NaN,"l":[1]}"#, r#"{"f":1,"l":[-Infinity]}"#];
+    assert_eq!(
+        infer(&documents),
+        Fields::from(vec![
+            Field::new("f", DataType::Float64, true),
+            Field::new("l", list, true),
+        ])
+    );
+    assert_eq!(infer(&["{\"a\tb\":1}"])[0].name(), "a\tb");
+    assert_eq!(
+        infer(&[r#"{"v":NaN}"#, r#"{"v":NaN,"v":true}"#])[0].data_type(),
+        &DataType::Utf8View
+    );
+    let mut key = ValueInference::new().with_lenient(true);
+    key.add(b"1").unwrap();
+    key.add(b"NaN").unwrap();
+    assert_eq!(key.finish(), DataType::Float64);
+}
+
+#[test]
+fn a_byte_order_mark_does_not_count() {
+    let fields = infer(&["\u{feff}{\"v\":1}", "{\"v\":2}"]);
+    assert_eq!(fields, field("v", DataType::Int64));
+    let mut key = ValueInference::new();
+    key.add("\u{feff}1".as_bytes()).unwrap();
+    assert_eq!(key.finish(), DataType::Int64);
+}
+
+#[test]
 fn bad_documents_leave_no_trace() {
     let mut inference = SchemaInference::new();
     for payload in ["", "1", "[]", "{\"a\":1,}", "{\"a\":1} x"] {

@@ -46,6 +46,15 @@ const CORPUS: &[&[u8]] = &[
     br#"{"a":0x1}"#,
     br#"{"a":NaN}"#,
     br#"{"a":Infinity}"#,
+    br#"{"a":-Infinity,"b":[NaN,{"c":Infinity}]}"#,
+    br#"{"c":{"x":NaN,"y":"\udc00"}}"#,
+    br#"{"a":-NaN}"#,
+    br#"{"a":+Infinity}"#,
+    br#"{"a":Inf}"#,
+    br#"{"a":nan}"#,
+    br#"{"a":NaN1}"#,
+    br#"{NaN:1}"#,
+    br#"{"\ud83d":1,"NaN":"NaN","c":"\ud83d\ud83d\ude00\ude00"}"#,
     br#"{"a":nul}"#,
     br#"{"a":nulll}"#,
     br#"{"a":True}"#,
@@ -66,6 +75,13 @@ const CORPUS: &[&[u8]] = &[
     b"{\"c\":\"\xed\xa0\x80\"}",
     b"{\"c\":\"\xf4\x90\x80\x80\"}",
     b"\xef\xbb\xbf{}",
+    b"\xef\xbb\xbf",
+    b"\xef\xbb\xbf \xef\xbb\xbf{}",
+    b"\xef\xbb\xbf\xef\xbb\xbf{}",
+    b" \xef\xbb\xbf{}",
+    b"{}\xef\xbb\xbf",
+    b"\xef\xbb{}",
+    b"\xef\xbb\xbf{\"c\":\"\xc3\xa9\"}",
     b"{\x0c}",
     b"{}\x00",
     b"{}\xa0",
@@ -84,9 +100,73 @@ const CORPUS: &[&[u8]] = &[
     br#"{"a":"b":"c"}"#,
 ];
 
-/// Checks a payload against the other parser.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A document of which the other parser says what lenient readers say of this one.
+fn strict(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = payload;
+    let mut in_string = false;
+    let unit = |rest: &[u8]| {
+        let digits = rest.strip_prefix(b"\\u")?.first_chunk::<4>()?;
+        let digits = digits.iter().all(u8::is_ascii_hexdigit).then_some(digits)?;
+        u16::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).ok()
+    };
+    let words: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    while let Some(&byte) = rest.first() {
+        let word = words.into_iter().find(|word| rest.starts_with(word));
+        let (length, written) = match (in_string, byte) {
+            (false, _) if word.is_some() => (word.unwrap().len(), b"true".to_vec()),
+            (true, ..0x20) => (1, format!("\\u00{byte:02x}").into_bytes()),
+            (true, b'\\') => match (unit(rest), rest.get(6..).and_then(unit)) {
+                (Some(0xD800..0xDC00), Some(0xDC00..0xE000)) => (12, rest[..12].to_vec()),
+                (Some(0xD800..0xE000), _) => (6, b"\\ufffd".to_vec()),
+                (Some(_), _) => (6, rest[..6].to_vec()),
+                (None, _) => (rest.len().min(2), rest[..rest.len().min(2)].to_vec()),
+            },
+            _ => (1, vec![byte]),
+        };
+        in_string ^= byte == b'"';
+        out.extend(written);
+        rest = &rest[length..];
+    }
+    out
+}
+
+/// Checks a payload against the other parser, also behind a byte order mark, and how
+/// a lenient reader takes it.
 fn check(payload: &[u8]) {
-    let oracle = serde_json::from_slice::<Value>(payload);
+    let document = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
+    judge(payload, document, false);
+    judge(payload, &strict(document), true);
+    let marked = [BYTE_ORDER_MARK, payload].concat();
+    let read = |payload: &[u8], lenient| {
+        let fields = field("a", DataType::Utf8View);
+        let options = DecodeOptions {
+            lenient,
+            ..DecodeOptions::default()
+        };
+        let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
+        let result = decoder.append(payload);
+        (result, decoder.finish().unwrap())
+    };
+    if payload.is_empty() || payload.len() > document.len() {
+        assert!(read(&marked, true).0.is_err());
+        return;
+    }
+    for lenient in [false, true] {
+        let (result, columns) = read(&marked, lenient);
+        let result = result.map_err(|error| {
+            let position = error.position - BYTE_ORDER_MARK.len();
+            DecodeError { position, ..error }
+        });
+        assert_eq!((result, columns), read(payload, lenient));
+    }
+}
+
+/// Checks that a payload is to the decoder what another document is to the other parser.
+fn judge(payload: &[u8], document: &[u8], lenient: bool) {
+    let oracle = serde_json::from_slice::<Value>(document);
     let accepted = matches!(oracle, Ok(Value::Object(_)));
     let known_limit = oracle.as_ref().is_err_and(|error| {
         let error = error.to_string();
@@ -98,6 +178,7 @@ fn check(payload: &[u8]) {
     ]);
     let options = DecodeOptions {
         names: NameMatching::Exact,
+        lenient,
         ..DecodeOptions::default()
     };
     for fields in [Fields::empty(), any] {
@@ -114,16 +195,36 @@ fn check(payload: &[u8]) {
             match &oracle["c"] {
                 Value::Null => assert!(c.is_null(0)),
                 Value::String(text) => assert_eq!(c.value(0), text),
-                other => assert_eq!(serde_json::from_str::<Value>(c.value(0)).unwrap(), *other),
+                other => {
+                    let text = strict(c.value(0).as_bytes());
+                    assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), *other);
+                }
             }
         }
     }
     if !known_limit {
-        let inferred = SchemaInference::new().add(payload);
+        let inferred = SchemaInference::new().with_lenient(lenient).add(payload);
         assert_eq!(inferred.is_ok(), accepted);
         let mut value =
             ValueDecoder::try_new(&Field::new("v", DataType::Utf8View, true), &options).unwrap();
         assert_eq!(value.append(payload).is_ok(), oracle.is_ok());
+        let key = ValueInference::new().with_lenient(lenient).add(payload);
+        assert_eq!(key.is_ok(), oracle.is_ok());
+        let patch = ObjectPatch::try_new(
+            &Fields::empty(),
+            &[],
+            NameMatching::Exact,
+            &EncodeOptions::default(),
+        );
+        let patch = patch.unwrap().with_lenient(lenient);
+        let mut patched = Vec::new();
+        let writer = patch.batch(&[]).unwrap();
+        let result = writer.write(0, payload, &mut patched);
+        assert_eq!(result.is_ok(), accepted);
+        if let (true, Ok(oracle)) = (accepted, &oracle) {
+            let patched = serde_json::from_slice::<Value>(&strict(&patched)).unwrap();
+            assert_eq!(patched, *oracle);
+        }
     }
     let Ok(oracle) = oracle else { return };
     let number = |data_type| {
@@ -173,15 +274,29 @@ fn known_exceptions_are_json() {
     assert!(serde_json::from_str::<Value>(&deep).is_err());
 }
 
-fn json() -> impl Strategy<Value = String> {
+fn json() -> BoxedStrategy<String> {
+    documents(false)
+}
+
+/// With what lenient readers take, too.
+fn documents(lenient: bool) -> BoxedStrategy<String> {
+    let part = match lenient {
+        true => "([ -!#-\\[]|[\0-\x1f]|\\\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\[nu\"]|é){0,12}",
+        false => "[ -~&&[^\"\\\\]]{0,20}",
+    };
+    let word = match lenient {
+        true => "-?Infinity|NaN",
+        false => "null",
+    };
     let space = prop_oneof![4 => Just(""), 1 => Just(" "), 1 => Just("\n\t\r ")];
     let string = prop_oneof![
         "[a-c]{0,2}",
-        "[ -~&&[^\"\\\\]]{0,20}",
+        part,
         "([ -!#-\\[]|\\\\[nrtbf/\"\\\\]|\\\\u00[0-9a-fA-F]{2}|\\\\ud83d\\\\ude[0-7][0-9]|é|😀){0,12}",
     ];
     let scalar = prop_oneof![
         Just("null".to_owned()),
+        word,
         Just("true".to_owned()),
         Just("false".to_owned()),
         any::<i64>().prop_map(|value| value.to_string()),
@@ -216,11 +331,11 @@ fn json() -> impl Strategy<Value = String> {
         });
         prop_oneof![list, pairs]
     });
-    object(value.boxed())
+    object(value.boxed()).boxed()
 }
 
 fn mutate(mut bytes: Vec<u8>, edits: &[(u8, prop::sample::Index, u8)]) -> Vec<u8> {
-    const BYTES: &[u8] = b"{}[]\",:\\u/ \n\t\x00\x1f\x7f\x80\xc3\xff0123456789-+.eEtrufalsn";
+    const BYTES: &[u8] = b"{}[]\",:\\u/ \n\t\x00\x1f\x7f\x80\xc3\xff0123456789-+.eEtrufalsnNI";
     for (edit, index, byte) in edits {
         let byte = BYTES[usize::from(*byte) % BYTES.len()];
         if bytes.is_empty() {
@@ -293,6 +408,14 @@ proptest! {
     }
 
     #[test]
+    fn lenient_documents_are_judged_alike(
+        json in documents(true),
+        edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 0..2),
+    ) {
+        check(&mutate(json.into_bytes(), &edits));
+    }
+
+    #[test]
     fn mutated_corpus_is_judged_alike(
         seed in any::<prop::sample::Index>(),
         edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 1..4),
@@ -351,7 +474,8 @@ proptest! {
     // What was learnt from the documents before only makes it faster.
     #[test]
     fn a_document_is_the_same_whatever_was_before(
-        documents in prop::collection::vec(json(), 1..6),
+        documents in prop::collection::vec(documents(true), 1..6),
+        lenient in any::<bool>(),
         edits in prop::collection::vec((any::<u8>(), any::<prop::sample::Index>(), any::<u8>()), 0..3),
     ) {
         let fields = Fields::from(vec![
@@ -359,7 +483,8 @@ proptest! {
             Field::new("b", DataType::Float64, true),
             Field::new("c", DataType::new_list(DataType::Utf8View, true), true),
         ]);
-        let decoder = || RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+        let options = DecodeOptions { lenient, ..DecodeOptions::default() };
+        let decoder = || RowDecoder::try_new(&fields, &options).unwrap();
         let mut used = decoder();
         let documents: Vec<_> = documents.into_iter().map(String::into_bytes).collect();
         let again = documents.iter().map(|document| mutate(document.clone(), &edits));
@@ -372,7 +497,10 @@ proptest! {
 
     // An object in which a property stands twice is read in another way.
     #[test]
-    fn a_document_is_the_same_with_a_property_twice(json in json()) {
+    fn a_document_is_the_same_with_a_property_twice(
+        json in documents(true),
+        lenient in any::<bool>(),
+    ) {
         let nested = Fields::from(vec![
             Field::new("a", DataType::Utf8View, true),
             Field::new("c", DataType::new_list(DataType::Utf8, true), true),
@@ -388,7 +516,8 @@ proptest! {
             format!(r#"{{"twice":null,"twice":null{comma}{rest}"#)
         });
         let read = |json: &str| {
-            let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default()).unwrap();
+            let options = DecodeOptions { lenient, ..DecodeOptions::default() };
+            let mut decoder = RowDecoder::try_new(&fields, &options).unwrap();
             let result = decoder.append(json.as_bytes()).map_err(|error| (error.path, error.kind));
             (result, decoder.finish().unwrap())
         };

@@ -59,6 +59,40 @@ fn other_properties_stay_as_they_are_written() {
 }
 
 #[test]
+fn what_is_not_quite_json_stays_as_it_is_written() {
+    let fields = Fields::from(vec![Field::new("v", DataType::Int64, true)]);
+    let strict = ObjectPatch::try_new(
+        &fields,
+        &[0],
+        NameMatching::default(),
+        &EncodeOptions::default(),
+    );
+    let strict = strict.unwrap();
+    let value: Vec<ArrayRef> = vec![Arc::new(arrow::array::Int64Array::from(vec![7]))];
+    let object = "{\"x\":[NaN, -Infinity],\"v\":1,\"y\":\"a\tb\\ud83d\"}";
+    let mut out = Vec::new();
+    let result = strict
+        .batch(&value)
+        .unwrap()
+        .write(0, object.as_bytes(), &mut out);
+    assert!(matches!(result, Err(PatchError::Document(_))));
+    let lenient = strict.with_lenient(true);
+    lenient
+        .batch(&value)
+        .unwrap()
+        .write(0, object.as_bytes(), &mut out)
+        .unwrap();
+    let expected = "{\"x\":[NaN, -Infinity],\"v\":7,\"y\":\"a\tb\\ud83d\"}";
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_byte_order_mark_is_not_written_again() {
+    let object = "\u{feff}{\"x\":\"é\", \"v\":1}";
+    assert_eq!(patch(&["v"], &[(0, Some(7))], object), r#"{"x":"é","v":7}"#);
+}
+
+#[test]
 fn a_property_that_is_missing_is_added_at_the_end() {
     assert_eq!(patch(&["v"], &[(0, Some(7))], "{}"), r#"{"v":7}"#);
     assert_eq!(

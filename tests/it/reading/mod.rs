@@ -5,6 +5,7 @@ mod bad_records;
 mod bounds;
 mod failures;
 mod formats;
+mod lenient;
 mod metadata;
 mod queries;
 mod raw_payload;
