@@ -37,7 +37,16 @@ pub(super) fn advice(expected: &DataType, found: &str) -> &'static str {
             "declare BIGINT and use arrow_cast(.., 'Date32') where it counts days, or declare \
              TIMESTAMP and cast to DATE"
         }
-        found::NUMBER_PRECISION | found::TIME_PRECISION => precision(expected),
+        found::NUMBER_PRECISION if is_coarse(expected) => "declare a finer type, as TIMESTAMP(9)",
+        found::NUMBER_PRECISION => ITS_TEXT,
+        found::TIME_PRECISION if *expected == DataType::Date32 => {
+            "declare TIMESTAMP and cast to DATE"
+        }
+        found::TIME_PRECISION if is_coarse(expected) => {
+            "declare a finer type, as TIMESTAMP(9), or VARCHAR and cast"
+        }
+        found::TIME_PRECISION if is_span(expected) => ITS_TEXT,
+        found::TIME_PRECISION => "declare VARCHAR and cast",
         found::NON_FINITE if expected.is_numeric() => "declare DOUBLE, or VARCHAR for its text",
         found::TOO_PRECISE => "declare a larger scale, or VARCHAR and cast",
         // In other columns a string is judged by what is in it.
@@ -125,15 +134,12 @@ fn range(expected: &DataType) -> &'static str {
     }
 }
 
-fn precision(expected: &DataType) -> &'static str {
-    match expected {
-        DataType::Date32 => "declare TIMESTAMP and cast to DATE",
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => "declare VARCHAR and cast",
-        DataType::Timestamp(..) | DataType::Date64 => {
-            "declare a finer type, as TIMESTAMP(9), or VARCHAR and cast"
-        }
-        _ if is_span(expected) => ITS_TEXT,
-        _ => "declare VARCHAR and cast",
+/// Whether there are timestamps of a finer unit.
+fn is_coarse(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Timestamp(unit, _) => *unit != TimeUnit::Nanosecond,
+        DataType::Date64 => true,
+        _ => false,
     }
 }
 

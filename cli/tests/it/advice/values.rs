@@ -1,5 +1,6 @@
 //! Values that do not fit their columns.
 
+use datafusion::prelude::SessionContext;
 use datafusion_kafka::EmbeddedKafka;
 
 use super::{LENIENT, NONE, NULL, TEXT, answer, declare, session};
@@ -429,7 +430,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP(3)", NONE),
         json: r#""2024-02-29T08:30:00.123456Z""#,
-        said: "a date or time more precise than the column in `v`; declare a finer type, as TIMESTAMP(9)",
+        said: "a date or time more precise than the column in `v`; declare a finer type, as TIMESTAMP(9), or VARCHAR and cast",
         followed: &[
             ("TIMESTAMP(9)", NONE, "v", "2024-02-29T08:30:00.123456"),
             (
@@ -520,58 +521,78 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// In a session whose time zone is Europe/Berlin.
+const LOCAL: &[Case] = &[Case {
+    declared: ("TIMESTAMP WITH TIME ZONE", NONE),
+    json: r#""2024-03-31T02:30:00""#,
+    said: "a local time that the column's time zone does not have or has twice in `v`; declare TIMESTAMP without a time zone, or VARCHAR for its text",
+    followed: &[
+        ("TIMESTAMP", NONE, "v", "2024-03-31T02:30:00"),
+        ("VARCHAR", NONE, "v", "2024-03-31T02:30:00"),
+    ],
+}];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_message_says_to_do_about_a_value_gives_the_value() {
     let kafka = EmbeddedKafka::start().unwrap();
-    kafka.create_topic("values", 1).unwrap();
+    let failures = follow(&kafka, "values", &session(&kafka), CASES).await;
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_message_says_to_do_about_a_local_time_gives_it() {
+    let kafka = EmbeddedKafka::start().unwrap();
     let ctx = session(&kafka);
-    let payloads = CASES.iter().enumerate().map(|(index, case)| {
+    answer(&ctx, "SET TIMEZONE = 'Europe/Berlin'")
+        .await
+        .unwrap();
+    let failures = follow(&kafka, "local", &ctx, LOCAL).await;
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Does what is said of each value; returns what came out otherwise.
+async fn follow(
+    kafka: &EmbeddedKafka,
+    topic: &str,
+    ctx: &SessionContext,
+    cases: &[Case],
+) -> Vec<String> {
+    kafka.create_topic(topic, 1).unwrap();
+    let payloads = cases.iter().enumerate().map(|(index, case)| {
         let json = case.json.replace('\'', "''");
         format!("('k{index}', '{{\"v\":{json}}}')")
     });
     let payloads: Vec<_> = payloads.collect();
-    declare(&ctx, "values", "_key VARCHAR, _value VARCHAR", TEXT).await;
-    answer(
-        &ctx,
-        &format!("INSERT INTO t VALUES {}", payloads.join(", ")),
-    )
-    .await
-    .unwrap();
+    declare(ctx, topic, "_key VARCHAR, _value VARCHAR", TEXT).await;
+    let insert = format!("INSERT INTO t VALUES {}", payloads.join(", "));
+    answer(ctx, &insert).await.unwrap();
 
     let mut failures = Vec::new();
-    for (index, case) in CASES.iter().enumerate() {
+    for (index, case) in cases.iter().enumerate() {
         let ask = |what: &str| format!("SELECT {what} FROM t WHERE _key = 'k{index}'");
         let column = |data_type: &str| format!("_key VARCHAR, v {data_type}");
         let (data_type, options) = case.declared;
-        declare(&ctx, "values", &column(data_type), options).await;
-        let said = answer(&ctx, &ask("v")).await.unwrap_err();
-        let said = said
-            .split_once("but found ")
-            .map_or(said.as_str(), |(_, said)| said);
+        declare(ctx, topic, &column(data_type), options).await;
+        let said = answer(ctx, &ask("v")).await.unwrap_err();
+        let said = said.split_once("but found ").map_or("", |(_, said)| said);
         let said = said.replace(" at byte 5", "").replace(" at byte 9", "");
-        let expected = format!(
-            "{}, or set `kafka.on_bad_record` = `null` or `skip`",
-            case.said
-        );
+        let policy = "set `kafka.on_bad_record` = `null` or `skip`";
+        let expected = format!("{}, or {policy}", case.said);
         if said != expected {
-            failures.push(format!(
-                "{data_type} {}: {said}\n  not {expected}",
-                case.json
-            ));
+            let value = case.json;
+            failures.push(format!("{data_type} {value}: {said}\n  not {expected}"));
         }
-        let null = [NULL, options]
-            .into_iter()
-            .filter(|option| !option.is_empty());
-        let null: Vec<_> = null.collect();
-        declare(&ctx, "values", &column(data_type), &null.join(", ")).await;
-        assert_eq!(answer(&ctx, &ask("v")).await.unwrap(), "NULL");
+        let null = [NULL, options].into_iter();
+        let null: Vec<_> = null.filter(|option| !option.is_empty()).collect();
+        declare(ctx, topic, &column(data_type), &null.join(", ")).await;
+        assert_eq!(answer(ctx, &ask("v")).await.unwrap(), "NULL");
         for (data_type, options, what, expected) in case.followed {
-            declare(&ctx, "values", &column(data_type), options).await;
-            let answer = answer(&ctx, &ask(what)).await;
+            declare(ctx, topic, &column(data_type), options).await;
+            let answer = answer(ctx, &ask(what)).await;
             if answer.as_deref() != Ok(*expected) {
                 failures.push(format!("{data_type} {what} of {}: {answer:?}", case.json));
             }
         }
     }
-    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    failures
 }
