@@ -36,7 +36,8 @@ use crate::options::{Bound, Mode};
 use crate::schema::Metadata;
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::Candidates;
-use crate::source::run::{Reading, Runs, ScanTask};
+use crate::source::reading::{Reading, ScanTask};
+use crate::source::run::Runs;
 use crate::source::scan::ScanSpec;
 
 /// Reads a topic: one output partition per Kafka partition.

@@ -4,7 +4,8 @@
 //! offsets   ── which offsets of each partition ──┐
 //! predicate ── which of them a filter can want ──┤
 //! fetch     ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
-//! exec      ── the plan node;   run ── its threads;   one_instant ── scans of a plan that agree
+//! exec      ── the plan node;   reading ── its threads;   run ── what they share
+//! one_instant ── scans of a plan that agree
 //! connected ── the client of both planning and reading
 //! ```
 //!
@@ -25,6 +26,7 @@ pub(crate) mod offsets;
 mod once;
 pub(crate) mod one_instant;
 pub(crate) mod predicate;
+mod reading;
 pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod same_topic;

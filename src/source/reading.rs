@@ -1,0 +1,222 @@
+//! The threads that read a topic.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::common::internal_err;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+use tokio::sync::mpsc;
+
+use crate::client::Cancel;
+use crate::source::fetch::{Endless, OnMore, PartitionFetch};
+use crate::source::metrics::ScanMetrics;
+use crate::source::run::Run;
+use crate::source::same_topic::SameTopic;
+use crate::source::scan::{ChunkSizes, Output, Scan};
+use crate::table::own_error;
+
+/// One stream: first waiting to be polled, then reading on its thread.
+pub(crate) enum Reading {
+    Waiting(Box<ScanTask>),
+    Running(mpsc::Receiver<Message>),
+    Ended,
+}
+
+/// What the reading thread sends; `None` says that it read to the end, which a
+/// thread that dies does not.
+pub(crate) type Message = DataFusionResult<Option<RecordBatch>>;
+
+impl Reading {
+    pub(crate) async fn next(self) -> Option<(DataFusionResult<RecordBatch>, Reading)> {
+        let mut receiver = match self {
+            Reading::Waiting(task) => match task.spawn() {
+                Ok(receiver) => receiver,
+                Err(error) => return Some((Err(error), Reading::Ended)),
+            },
+            Reading::Running(receiver) => receiver,
+            Reading::Ended => return None,
+        };
+        match receiver.recv().await {
+            Some(Ok(Some(batch))) => Some((Ok(batch), Reading::Running(receiver))),
+            Some(Ok(None)) => None,
+            Some(Err(error)) => Some((Err(error), Reading::Ended)),
+            None => Some((
+                internal_err!("the thread that reads the topic ended without a result"),
+                Reading::Ended,
+            )),
+        }
+    }
+}
+
+/// Everything that a reading thread needs.
+#[derive(Clone)]
+pub(crate) struct ScanTask {
+    pub(crate) run: Arc<Run>,
+    pub(crate) kafka_partition: i32,
+    /// How many are read.
+    pub(crate) partitions: usize,
+    /// It reads partitions too that the topic gets while it is read.
+    pub(crate) reads_more: bool,
+    pub(crate) schema: SchemaRef,
+    pub(crate) metrics: ScanMetrics,
+    pub(crate) context: Arc<TaskContext>,
+}
+
+impl ScanTask {
+    /// The most bytes that a partition may hold: the pool serves whoever asks
+    /// first, and one partition must not leave nothing to the others.
+    fn memory_share(&self) -> usize {
+        match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => (bytes / 2 / self.partitions.max(1)).max(1),
+            _ => usize::MAX,
+        }
+    }
+
+    fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
+        // One batch on its way while the next is decoded.
+        let (sender, receiver) = mpsc::channel(2);
+        self.on_thread(move |task| {
+            let result = task.read(sender.clone());
+            // The receiver may be gone; then nobody wants to know.
+            let _ = sender.blocking_send(result.map(|()| None));
+        })?;
+        Ok(receiver)
+    }
+
+    fn on_thread(
+        self: Box<Self>,
+        read: impl FnOnce(&Self) + Send + 'static,
+    ) -> DataFusionResult<()> {
+        let topic = &self.run.spec.table.topic;
+        thread::Builder::new()
+            .name(format!("kafka-scan-{topic}-{}", self.kafka_partition))
+            .spawn(move || read(&self))
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(())
+    }
+
+    /// Reads partitions that the topic has got into the same stream, which ends
+    /// without them.
+    fn on_more(&self, sender: &mpsc::Sender<Message>) -> Option<OnMore> {
+        let (task, sender) = (self.reads_more.then(|| self.clone())?, sender.clone());
+        Some(Box::new(move |more| {
+            for kafka_partition in more {
+                let task = Box::new(ScanTask {
+                    kafka_partition,
+                    reads_more: false,
+                    ..task.clone()
+                });
+                let sender = sender.clone();
+                let begun = task.on_thread(move |task| {
+                    if let Err(error) = task.read(sender.clone()) {
+                        let _ = sender.blocking_send(Err(error));
+                    }
+                });
+                begun.map_err(own_error)?;
+            }
+            Ok(())
+        }))
+    }
+
+    fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
+        let spec = &self.run.spec;
+        let table = &spec.table;
+        let cancel = Arc::new(Cancel::when({
+            let sender = sender.clone();
+            move || sender.is_closed()
+        }));
+        let memory_share = self.memory_share();
+        let chunk_sizes = ChunkSizes::of(self.partitions);
+        let client_memory = memory_share.min(chunk_sizes.client_bytes());
+        let (client, topic_id, snapshot) =
+            self.run
+                .open(self.kafka_partition, client_memory, &cancel)?;
+        let mut range = snapshot.range(self.kafka_partition);
+        let session_rows = self.context.session_config().batch_size();
+        let mut batch_size = session_rows;
+        if table.endless {
+            range.end = i64::MAX;
+            batch_size = table.options.batch_rows.unwrap_or(session_rows);
+        }
+        let same_topic = SameTopic {
+            checked: &self.run.checked,
+            client: &client,
+            topic: &table.topic,
+            id: topic_id,
+            limit: spec.limit,
+            partition: self.kafka_partition,
+            end: range.end,
+            cancel: Arc::clone(&cancel),
+        };
+        let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
+        let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
+        let scan = Scan {
+            spec,
+            partition: self.kafka_partition,
+            batch_size,
+            chunk_sizes,
+            metrics: &self.metrics,
+            memory: &memory,
+            memory_share,
+            met: self.run.met(),
+            homes: self.run.homes(&self.context),
+            fetch: PartitionFetch::new(
+                Arc::clone(&client),
+                &table.topic,
+                self.kafka_partition,
+                table.options.retry_timeout,
+            )
+            .of(topic_id)
+            .within(memory_share / 4)
+            .cancelled_by(cancel)
+            .endless(table.endless.then(|| Endless {
+                partitions: i32::try_from(spec.held.len()).unwrap_or(i32::MAX),
+                poll: table.options.batch_time,
+            }))
+            .tails(table.tails.clone())
+            .on_more(self.on_more(&sender)),
+            output: ChannelOutput {
+                same_topic: &same_topic,
+                sender,
+                schema: Arc::clone(&self.schema),
+            },
+        };
+        let result = scan.run(range);
+        let bad_records = self.metrics.bad_records.value();
+        self.run
+            .bad_records
+            .fetch_add(bad_records, Ordering::Relaxed);
+        result?;
+        match range.is_empty() {
+            true => Ok(()),
+            false => Ok(same_topic.check()?),
+        }
+    }
+}
+
+/// Hands batches over to the stream.
+struct ChannelOutput<'a> {
+    same_topic: &'a SameTopic<'a>,
+    sender: mpsc::Sender<Message>,
+    schema: SchemaRef,
+}
+
+impl Output for ChannelOutput<'_> {
+    fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool> {
+        self.same_topic.give(batch.num_rows())?;
+        let batch = batch
+            .with_schema(Arc::clone(&self.schema))
+            .map(Some)
+            .map_err(|error| DataFusionError::ArrowError(Box::new(error), None));
+        Ok(self.sender.blocking_send(batch).is_ok())
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.sender.is_closed()
+    }
+}
