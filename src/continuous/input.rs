@@ -17,7 +17,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
-use crate::client::{Cancel, Client, RECREATED};
+use crate::client::{Cancel, Client, RECREATED, blocking};
 use crate::continuous::snapshot::SnapshotRows;
 use crate::continuous::state::QueryState;
 use crate::error::{Error, Result};
@@ -40,6 +40,7 @@ pub(super) struct Input {
     memory: MemoryReservation,
     held: Mutex<Held>,
     looked: Mutex<Option<Looked>>,
+    first_ends: Mutex<Option<BTreeMap<i32, i64>>>,
 }
 
 /// The topic when it was last looked at.
@@ -77,6 +78,7 @@ impl Input {
             memory,
             held: Mutex::new(Held { rows, ends: None }),
             looked: Mutex::default(),
+            first_ends: Mutex::default(),
         })
     }
 
@@ -150,18 +152,20 @@ impl Input {
             self.forget_rows();
             before = None;
         }
-        let (mut table, connected) = match before {
+        let (mut table, connected) = match &before {
             // A client for more than a few changes.
             None => (self.snapshot.clone(), Connected::default()),
-            Some(before) => {
-                let mut changes = self.changes.clone();
-                changes.options.start = Bound::Offsets(before);
-                (
-                    changes,
-                    client.map_or_else(Connected::default, Connected::new),
-                )
-            }
+            Some(_) => (
+                self.changes.clone(),
+                client
+                    .clone()
+                    .map_or_else(Connected::default, Connected::new),
+            ),
         };
+        let begin = self.begin(before, ends, &holds, client).await?;
+        if let Some(begin) = begin {
+            table.options.start = Bound::Offsets(begin);
+        }
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
         let plan = scan_held(&Arc::new(table), columns, holds, connected)?;
@@ -172,6 +176,50 @@ impl Input {
         }
         self.held().ends = Some(ends.clone());
         Ok(())
+    }
+
+    /// Where to read from, of all partitions: from `before` on, where there are rows
+    /// already; `None` where the table says.
+    ///
+    /// A table that starts at its end starts where that was when the query began, however
+    /// often it begins again; one that starts at a time, at the first record of that time,
+    /// which may not have come yet. Partitions that the topic gets start at their beginning.
+    async fn begin(
+        &self,
+        before: Option<BTreeMap<i32, i64>>,
+        ends: &BTreeMap<i32, i64>,
+        holds: &BTreeMap<i32, OffsetRange>,
+        client: Option<Arc<Client>>,
+    ) -> DataFusionResult<Option<BTreeMap<i32, i64>>> {
+        let before = match (&self.declared.options.start, before) {
+            (_, Some(before)) => before,
+            (Bound::Latest, None) => self.first_ends(ends),
+            (_, None) => return Ok(None),
+        };
+        let low = |partition| holds.get(partition).map_or(0, |held| held.start);
+        let mut begin: BTreeMap<i32, i64> = ends
+            .keys()
+            .map(|p| (*p, before.get(p).map_or(low(p), |read| low(p).max(*read))))
+            .collect();
+        if let (Bound::Timestamp(millis), Some(client)) = (&self.declared.options.start, client) {
+            let (millis, partitions) = (*millis, ends.keys().copied().collect::<Vec<_>>());
+            let found =
+                blocking(move |cancel| client.offsets_for_timestamp(&partitions, millis, cancel));
+            for (partition, found) in found.await? {
+                if let (Some(begin), Some(end)) = (begin.get_mut(&partition), ends.get(&partition))
+                {
+                    *begin = (*begin).max(found.map_or(*end, |found| found.min(*end)));
+                }
+            }
+        }
+        Ok(Some(begin))
+    }
+
+    /// Where the topic ended when the query began.
+    fn first_ends(&self, ends: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
+        let first = self.first_ends.lock();
+        let mut first = first.unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| ends.clone()).clone()
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {

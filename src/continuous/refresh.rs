@@ -9,7 +9,8 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableScan, col};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::metrics::Count;
 use futures::StreamExt;
@@ -94,14 +95,7 @@ impl Refresh {
             if known.is_none() {
                 inputs.push(Arc::clone(&input));
             }
-            let rows = LogicalPlanBuilder::scan_with_filters_fetch(
-                table_scan.table_name.clone(),
-                provider_as_source(Arc::new(SnapshotTable(input))),
-                table_scan.projection.clone(),
-                table_scan.filters.clone(),
-                table_scan.fetch,
-            )?;
-            Ok(Transformed::yes(rows.build()?))
+            Ok(Transformed::yes(rows_of(input, table_scan)?))
         })?;
         Ok(Refresh {
             state: Arc::clone(state),
@@ -214,6 +208,26 @@ impl Refresh {
             self.state.ends(topic, ends.clone());
         }
         Ok(ends.into_iter().collect())
+    }
+}
+
+/// What a scan reads, of the rows that are in memory. A query that was optimized before
+/// leaves its filters to the scan, which those rows know nothing of.
+fn rows_of(input: Arc<Input>, scan: &TableScan) -> DataFusionResult<LogicalPlan> {
+    let rows = LogicalPlanBuilder::scan(
+        scan.table_name.clone(),
+        provider_as_source(Arc::new(SnapshotTable(input))),
+        None,
+    )?;
+    let rows = match conjunction(scan.filters.iter().cloned()) {
+        Some(filter) => rows.filter(filter)?,
+        None => rows,
+    };
+    let columns = scan.projected_schema.columns().into_iter().map(col);
+    let rows = rows.project(columns)?;
+    match scan.fetch {
+        Some(fetch) => rows.limit(0, Some(fetch))?.build(),
+        None => rows.build(),
     }
 }
 

@@ -1,9 +1,17 @@
 //! [`ContinuousQuery`](datafusion_kafka::ContinuousQuery) over what needs more than a
 //! record at a time: joins, aggregates, windows.
 
+use std::sync::Arc;
+
+use datafusion::catalog::view::ViewTable;
+use datafusion_kafka::QueryStatus;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+
 use super::{EXACTLY_ONCE, caught_up, log, start, stopped, until, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{Declared, in_time};
+use crate::unbounded::add_partitions;
 
 async fn declared(
     broker: &Broker,
@@ -195,6 +203,100 @@ async fn memory_bounds_what_is_kept() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("Resources exhausted"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_of_a_query_that_was_optimized_before_are_kept() {
+    let Some(broker) = broker::required("continuous::filters_of_a_query_that_was_optimized") else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 2, &[]);
+    let columns = "_key VARCHAR, v BIGINT, w BIGINT";
+    let declared = Declared::new(broker, &topic, columns, &[]).await;
+    let wide = |key: &str, v: i64| Rec::new(key, format!(r#"{{"v":{v},"w":{v}}}"#));
+    broker.produce(
+        &topic,
+        &[wide("a", 1), wide("b", 2), wide("c", 3), wide("d", 4)],
+    );
+    let view = "SELECT x.w AS w, x._key AS k FROM t AS x WHERE x.v > 1 AND x.v < 4";
+    let frame = declared.ctx.sql(view).await.unwrap();
+    let optimized = ViewTable::new(frame.into_optimized_plan().unwrap(), None);
+    declared
+        .ctx
+        .register_table("optimized", Arc::new(optimized))
+        .unwrap();
+    for (from, limit, rows) in [
+        ("optimized", 9, vec!["all|5|2"]),
+        ("optimized", 1, vec!["all|2|1", "all|3|1"]),
+    ] {
+        let out = broker.new_topic("out", 1, &[]);
+        let name = format!("out{limit}");
+        let columns = "_key VARCHAR, total BIGINT, n BIGINT";
+        declared.add(&name, &out, columns, &[]).await.unwrap();
+        let sql = format!(
+            "INSERT INTO {name} SELECT 'all' AS _key, sum(w) AS total, count(*) AS n FROM (SELECT w FROM {from} LIMIT {limit})"
+        );
+        let query = start(&declared, &topic_name("query"), &sql).await;
+        caught_up(broker, &query, &[&topic]).await;
+        query.stop().await.unwrap();
+        let found = declared
+            .rows(&format!("SELECT * FROM {name}"))
+            .await
+            .concat();
+        assert!(rows.contains(&found.as_str()), "{found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_at_the_end_is_that_of_the_query_however_often_it_begins_again() {
+    let Some(broker) = broker::required("continuous::a_start_at_the_end_is_that_of_the_query")
+    else {
+        return;
+    };
+    let topic = broker.new_topic("feed", 1, &[]);
+    let out = broker.new_topic("out", 1, &[("max.message.bytes", "2000")]);
+    let columns = "_key VARCHAR, v BIGINT, padding VARCHAR";
+    let latest = [("kafka.start", "latest")];
+    let declared = Declared::new(broker, &topic, columns, &latest).await;
+    declared.add("out", &out, columns, &[]).await.unwrap();
+    broker.produce(&topic, &[value("old", 1)]);
+    let sql =
+        "INSERT INTO out SELECT _key, max(v) AS v, max(padding) AS padding FROM t GROUP BY _key";
+    let query = start(&declared, &topic_name("query"), sql).await;
+    until("it begins", &query, |p| p.commits > 0).await;
+    broker.produce(&topic, &[value("a", 2)]);
+    assert_eq!(
+        written(broker, &out, 1).await,
+        [r#"a={"v":2,"padding":null}"#]
+    );
+    // What the output refuses makes it begin again.
+    let padding = "x".repeat(5_000);
+    let large = format!(r#"{{"v":3,"padding":"{padding}"}}"#);
+    broker.produce(&topic, &[Rec::new("b", large)]);
+    in_time("a failure", async {
+        while !matches!(query.status(), QueryStatus::Retrying { .. }) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    // Meanwhile the topic gets a partition.
+    add_partitions(broker, &topic, 2).await;
+    broker.produce(&topic, &[value("c", 4).partition(1)]);
+    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
+    let larger = AlterConfig::new(ResourceSpecifier::Topic(&out)).set("max.message.bytes", "20000");
+    admin
+        .alter_configs(&[larger], &AdminOptions::new())
+        .await
+        .unwrap()[0]
+        .as_ref()
+        .unwrap();
+    assert_eq!(written(broker, &out, 3).await.len(), 3);
+    query.stop().await.unwrap();
+    let all = Declared::new(broker, &out, columns, &[]).await;
+    assert_eq!(
+        all.rows("SELECT _key, v FROM t").await,
+        ["a|2", "b|3", "c|4"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
