@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use datafusion::common::resources_datafusion_err;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
@@ -112,6 +113,14 @@ impl Default for ChunkSizes {
 /// so many are, and the others are taken to be like them.
 const HEADERS_SAMPLE: usize = 16;
 
+/// What the records of a chunk take of memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    bytes: usize,
+    /// Of these, their keys.
+    keys: usize,
+}
+
 /// Where the rows go.
 pub(crate) trait Output {
     /// Takes a batch; `false` when nobody wants more.
@@ -144,6 +153,9 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         if range.is_empty() || self.spec.limit == Some(0) {
             return Ok(());
         }
+        // Two thirds of what is small, since records are not all alike.
+        let bytes = self.chunk_sizes.bytes.min(self.memory_share / 6);
+        self.chunk_sizes.bytes = bytes.max(1);
         let rows = Rows::try_new(&self.spec.table, self.partition, &self.spec.columns)?;
         let mut rows = Batches::new(
             rows,
@@ -187,32 +199,33 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
 
     /// Reads all records of a range and says what memory they hold; `None` when
     /// nobody wants them any more. Stops early when they are too many bytes.
-    fn read(
-        &mut self,
-        range: OffsetRange,
-        chunk: &mut F::Chunk,
-    ) -> DataFusionResult<Option<usize>> {
+    fn read(&mut self, range: OffsetRange, chunk: &mut F::Chunk) -> DataFusionResult<Option<Held>> {
         let _timer = self.metrics.fetch_time.timer();
-        let mut held = 0;
+        let mut held = Held::default();
         let mut counted = 0;
         loop {
             let progress = self.fetch.fetch(range.end, chunk)?;
             if !self.output.is_wanted() {
                 return Ok(None);
             }
-            held += self.count(chunk, counted);
+            let more = self.count(chunk, counted);
+            held.bytes += more.bytes;
+            held.keys += more.keys;
             counted = chunk.len();
             let several = range.end - range.start > 1;
-            if progress == Progress::End || (several && self.is_too_large(held)) {
+            if progress == Progress::End || (several && self.is_too_large(held.bytes)) {
                 return Ok(Some(held));
             }
         }
     }
 
     /// Counts the records from this one on, and says what memory they hold.
-    fn count(&self, chunk: &F::Chunk, from: usize) -> usize {
-        let records = (from..chunk.len()).filter_map(|index| chunk.get(index));
-        let bytes: usize = records.map(|record| record.size()).sum();
+    fn count(&self, chunk: &F::Chunk, from: usize) -> Held {
+        let (mut bytes, mut keys) = (0, 0);
+        for record in (from..chunk.len()).filter_map(|index| chunk.get(index)) {
+            bytes += record.size();
+            keys += record.key().map_or(0, <[u8]>::len);
+        }
         let records = chunk.len() - from;
         let sampled = (from..chunk.len()).step_by(HEADERS_SAMPLE);
         let samples = sampled.len().max(1);
@@ -222,7 +235,23 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             .sum();
         self.metrics.records_fetched.add(records);
         self.metrics.bytes_fetched.add(bytes);
-        bytes + headers / samples * records + records * RECORD_OVERHEAD
+        Held {
+            bytes: bytes + headers / samples * records + records * RECORD_OVERHEAD,
+            keys,
+        }
+    }
+
+    /// Reserves memory for what is held, where it cannot be less.
+    fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
+        self.memory.try_resize(bytes).map_err(|error| {
+            let (topic, partition) = (&self.spec.table.topic, self.partition);
+            log::debug!("topic `{topic}` partition {partition}: {error}");
+            resources_datafusion_err!(
+                "topic `{topic}` partition {partition}: the memory pool has no room for {bytes} \
+                 bytes of records and keys, and no less of them can be read at once; raise its \
+                 limit (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
+            )
+        })
     }
 
     /// Whether a chunk weighs far more than it was cut to.

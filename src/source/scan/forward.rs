@@ -36,7 +36,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 self.fetch.fetch(end, &mut chunk)?
             };
             let held = self.count(&chunk, 0);
-            self.memory.try_resize(held)?;
+            self.reserve(held.bytes)?;
             let mut taken = Vec::with_capacity(chunk.len());
             for index in 0..chunk.len() {
                 if let Some(record) = chunk.get(index)

@@ -3,7 +3,6 @@
 
 use std::ops::Range;
 
-use datafusion::common::resources_err;
 use datafusion::error::Result as DataFusionResult;
 
 use super::batches::Batches;
@@ -40,9 +39,6 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             share: Share::WHOLE,
             sent_from: i64::MAX,
         }];
-        // Two thirds of what is small, since records are not all alike.
-        let bytes = self.chunk_sizes.bytes.min(self.memory_share / 6);
-        self.chunk_sizes.bytes = bytes.max(1);
         let mut seen = SeenKeys::new();
         while let Some(pass) = passes.pop() {
             self.metrics.passes.add(1);
@@ -73,19 +69,21 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         let mut current = before(bounds.range, end, span);
         self.fetch.seek(current.start)?;
         loop {
-            let Some(bytes) = self.read(current, &mut chunk)? else {
+            let Some(held) = self.read(current, &mut chunk)? else {
                 return Ok(false);
             };
             let several = current.end - current.start > 1;
             let needed = |seen: &SeenKeys| {
-                let keys = chunk.len();
-                seen.allocated_bytes() + bytes + seen.growth(keys, bytes)
+                let added = held.keys + seen.growth(chunk.len(), held.keys);
+                seen.allocated_bytes() + held.bytes + added
             };
-            let mut reserved = self.reserve(needed(seen));
-            let small = bytes <= self.small_chunk() || !several;
-            while reserved.is_err()
-                && small
+            let mut fits = self.fits(needed(seen));
+            let is_small = held.bytes <= self.small_chunk() || !several;
+            // Another pass helps only where it is the keys that take the room.
+            while !fits
+                && is_small
                 && seen.len() > 1
+                && seen.allocated_bytes() >= held.bytes
                 && let Some([kept, other]) = pass.share.split()
             {
                 seen.retain(kept);
@@ -94,12 +92,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                     share: other,
                     sent_from: pass.sent_from.min(current.end),
                 });
-                reserved = self.reserve(needed(seen));
+                fits = self.fits(needed(seen));
             }
-            if reserved.is_err() && several {
-                self.chunk_sizes.bytes = (bytes / 4).max(1);
+            if !fits && several {
+                let less = self.chunk_sizes.bytes.min(held.bytes / 4);
+                self.chunk_sizes.bytes = less.max(1);
             }
-            if several && (reserved.is_err() || self.is_too_large(bytes)) {
+            if several && (!fits || self.is_too_large(held.bytes)) {
                 // Records here are far larger than those before, or memory is
                 // scarce: take less at once.
                 chunk.clear();
@@ -108,16 +107,15 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 self.fetch.seek(current.start)?;
                 continue;
             }
-            if reserved.is_err() && !several {
+            if !fits {
                 // A single record is as large as it is: the pool may have room for it.
-                reserved = self.memory.try_resize(needed(seen));
+                self.reserve(needed(seen))?;
             }
-            reserved?;
             if !self.narrow(bounds)? {
                 // Newer filters want nothing of what is left.
                 return rows.flush(&mut self.output);
             }
-            span = self.next_span(current, bytes);
+            span = self.next_span(current, held.bytes);
             let next = before(bounds.range, current.start, span);
             if !next.is_empty() {
                 // Fetched while this chunk is folded and decoded.
@@ -153,18 +151,9 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    /// Reserves memory within the partition's share of it.
-    fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
-        if bytes > self.memory_share {
-            return resources_err!(
-                "topic `{}` partition {}: {bytes} bytes of keys and records are more than the \
-                 partition's part of the memory pool, {} bytes",
-                self.spec.table.topic,
-                self.partition,
-                self.memory_share
-            );
-        }
-        self.memory.try_resize(bytes)
+    /// Reserves memory where there is room within the partition's share of it.
+    fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.memory_share && self.memory.try_resize(bytes).is_ok()
     }
 
     /// How many offsets the next chunk takes to weigh what it should, growing

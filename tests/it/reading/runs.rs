@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{collect, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -204,8 +206,88 @@ async fn little_memory_makes_smaller_chunks_and_more_passes_and_too_little_names
     }
 }
 
+#[tokio::test]
+async fn records_as_large_as_a_partitions_part_of_the_memory_are_read() {
+    let Some(broker) = broker::required("records_as_large_as_a_partitions_part") else {
+        return;
+    };
+    // A half of 10 MB is for the partitions.
+    const POOL: usize = 10_000_000;
+    for (partitions, size) in [(1, 1_000_000), (4, 1_000_000), (5, 995_000), (8, 900_000)] {
+        let topic = broker.new_topic("large", partitions, &[("max.message.bytes", "20000000")]);
+        let padding = "x".repeat(size);
+        // Every third record of a key hides two others.
+        let record = |n: i32| {
+            let payload = format!(r#"{{"v":{n},"padding":"{padding}"}}"#);
+            let record = Rec::new(format!("k{}", n % 16), payload);
+            record.partition(n % 16 % partitions)
+        };
+        let records: Vec<Rec> = (0..48).map(record).collect();
+        broker.produce(&topic, &records);
+        for (mode, limit, rows) in [
+            ("upsert", "", 32..48),
+            ("append", "", 0..48),
+            ("upsert", "LIMIT 5", 0..5),
+            ("append", "LIMIT 5", 0..5),
+        ] {
+            let table = Declared::new(broker, &topic, COLUMNS, &[("kafka.mode", mode)]).await;
+            let sql = format!("SELECT v FROM t {limit}");
+            let found = within(&table, POOL, &sql).await;
+            let (mut found, passes) = found.unwrap();
+            found.sort_unstable();
+            match limit {
+                "" => assert_eq!(
+                    found,
+                    Vec::from_iter(rows),
+                    "{partitions} of {size}: {mode}"
+                ),
+                _ => assert_eq!(found.len(), rows.len(), "{partitions} of {size}: {mode}"),
+            }
+            assert!(
+                passes <= partitions as usize,
+                "{passes} passes: {mode} {limit}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_memory_has_no_room_for_is_an_error_that_says_what_to_raise() {
+    let Some(broker) = broker::required("a_record_that_memory_has_no_room_for") else {
+        return;
+    };
+    let topic = broker.new_topic("huge", 2, &[("max.message.bytes", "20000000")]);
+    let payload = format!(r#"{{"v":1,"padding":"{}"}}"#, "x".repeat(3_000_000));
+    let larger = [("message.max.bytes", "20000000")];
+    broker.produce_with(&topic, &[Rec::new("k", payload).partition(1)], &larger);
+    for mode in ["upsert", "append"] {
+        let table = Declared::new(broker, &topic, COLUMNS, &[("kafka.mode", mode)]).await;
+        let error = within(&table, 2_000_000, "SELECT v FROM t")
+            .await
+            .unwrap_err();
+        for part in [
+            &format!("topic `{topic}` partition 1"),
+            "the memory pool has no room for",
+            "raise its limit (`datafusion.runtime.memory_limit`",
+        ] {
+            assert!(error.contains(part), "{mode}: {error}");
+        }
+        // As it says.
+        let found = within(&table, 8_000_000, "SELECT v FROM t").await;
+        assert_eq!(found.unwrap().0, [1], "{mode}");
+    }
+}
+
 /// How many rows a table has in a session of so much memory, or what it fails with.
 async fn rows_within(table: &Declared, bytes: usize) -> Result<usize, String> {
+    within(table, bytes, "SELECT v FROM t")
+        .await
+        .map(|(rows, _)| rows.len())
+}
+
+/// The numbers that a query of a table gives in a session of so much memory, and in how many
+/// passes, or what it fails with.
+async fn within(table: &Declared, bytes: usize, sql: &str) -> Result<(Vec<i64>, usize), String> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(bytes, 1.0)
         .build_arc()
@@ -213,13 +295,19 @@ async fn rows_within(table: &Declared, bytes: usize) -> Result<usize, String> {
     let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     let provider = table.ctx.table_provider("t").await.unwrap();
     ctx.register_table("t", provider).unwrap();
-    let frame = ctx.sql("SELECT v FROM t").await.unwrap();
-    let mut stream = frame.execute_stream().await.unwrap();
-    let mut rows = 0;
+    let frame = ctx.sql(sql).await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let mut stream = execute_stream(Arc::clone(&plan), ctx.task_ctx()).unwrap();
+    let mut rows = Vec::new();
     while let Some(batch) = in_time("a batch", stream.next()).await {
-        rows += batch.map_err(|error| error.to_string())?.num_rows();
+        let batch = batch.map_err(|error| error.to_string())?;
+        let numbers = batch.column(0).as_primitive::<Int64Type>();
+        rows.extend(numbers.values());
     }
-    Ok(rows)
+    let metrics = scan_of(&plan).metrics().unwrap().aggregate_by_name();
+    let mut metrics = metrics.iter();
+    let passes = metrics.find(|metric| metric.value().name() == "passes");
+    Ok((rows, passes.map_or(0, |passes| passes.value().as_usize())))
 }
 
 #[tokio::test]

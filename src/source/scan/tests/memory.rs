@@ -73,6 +73,27 @@ fn keys_that_memory_has_no_room_for_are_read_in_further_passes() {
 }
 
 #[test]
+fn records_as_large_as_the_part_of_the_memory_take_one_pass() {
+    let range = OffsetRange { start: 0, end: 90 };
+    let mut log = numbered(90);
+    for (record, n) in log.iter_mut().zip(0..) {
+        record.key = Some(format!("k{}", n % 60).into_bytes());
+        // A large one among small ones, and a few of them in a row.
+        let padding = if n % 7 < 3 { 20_000 } else { 1 };
+        let payload = format!(r#"{{"v":{n},"padding":"{}"}}"#, "x".repeat(padding));
+        record.payload = Some(payload.into_bytes());
+    }
+    let spec = spec("upsert", vec![0, 1], None);
+    for memory in [15_000, 20_000, 20_500, 25_000, 100_000] {
+        let result = run_within(&spec, &log, range, ChunkSizes::default(), 8192, memory);
+        let found: BTreeMap<_, _> = rows(&result.batches).into_iter().collect();
+        assert_eq!(found, model(&log, range), "{memory}");
+        assert_eq!(result.metrics.passes.as_usize(), 1, "{memory}");
+        assert!(result.fetched < 1_000, "{memory}: {}", result.fetched);
+    }
+}
+
+#[test]
 fn a_batch_weighs_no_more_than_a_chunk_in_any_mode() {
     let sizes = ChunkSizes {
         first: 100,
