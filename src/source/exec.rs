@@ -8,11 +8,13 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Statistics, internal_err};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::expressions::Column as ColumnExpr;
+use datafusion::physical_expr::expressions::{
+    Column as ColumnExpr, DynamicFilterPhysicalExpr, lit,
+};
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction,
@@ -46,9 +48,14 @@ use crate::source::scan::ScanSpec;
 /// per [`TaskContext`] that the plan is executed with, when the first of its
 /// streams starts, so that all partitions stand at one instant, and with them
 /// all other scans of the topic in a plan of a session that
-/// [`register_kafka`](crate::register_kafka) prepared. To see a topic anew,
-/// execute its plan with a new context, as `DataFrame` does. Each stream reads
-/// on a thread of its own; dropping it ends that.
+/// [`register_kafka`](crate::register_kafka) prepared. Each stream reads on a
+/// thread of its own; dropping it ends that.
+///
+/// To see a topic as it is later, plan the query again, as every execution of a
+/// `DataFrame` does. What joins, `ORDER BY .. LIMIT` and the like find out while
+/// they run stays in their plan: executed with a second context, it may give
+/// rows of the first one. A scan that such knowledge filters is an error then,
+/// unless DataFusion's `reset_plan_states` has made it forget.
 pub struct KafkaScanExec {
     spec: ScanSpec,
     /// Those that are read.
@@ -109,8 +116,7 @@ impl KafkaScanExec {
     /// Always [`Bound::Offsets`], with an offset for every Kafka partition, also
     /// those that the query's filter leaves out. They are looked up when the
     /// first stream of the plan is polled; before that, and after a failure to
-    /// look them up, there are none. A plan that is executed again has those of
-    /// its last execution.
+    /// look them up, there are none.
     ///
     /// # Example
     /// ```
@@ -298,6 +304,18 @@ fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties
     }
 }
 
+/// The filter as it is where nobody has found out anything yet.
+fn without_dynamic_filters(
+    filter: Arc<dyn PhysicalExpr>,
+) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
+    filter
+        .transform_down(|part| match part.is::<DynamicFilterPhysicalExpr>() {
+            true => Ok(Transformed::new(lit(true), true, TreeNodeRecursion::Jump)),
+            false => Ok(Transformed::no(part)),
+        })
+        .data()
+}
+
 /// The bytes of a value, guessed where they differ from row to row.
 fn width(data_type: &DataType) -> usize {
     const GUESS: usize = 32;
@@ -372,7 +390,7 @@ impl ExecutionPlan for KafkaScanExec {
         let task = ScanTask {
             run: self
                 .runs
-                .join(self.scan, partition, partitions, &self.spec, &context),
+                .join(self.scan, partition, partitions, &self.spec, &context)?,
             kafka_partition,
             partitions: self.kafka_partitions.len(),
             reads_more: partition == 0 && self.spec.table.endless,
@@ -389,6 +407,16 @@ impl ExecutionPlan for KafkaScanExec {
         });
         let schema = Arc::clone(&self.schema);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+    }
+
+    /// Without the filters of the plan's other nodes, which make new ones that the scan
+    /// is not told of.
+    fn reset_state(self: Arc<Self>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
+        let mut spec = self.spec.clone();
+        spec.filter = spec.filter.map(without_dynamic_filters).transpose()?;
+        let mut scan = self.with_spec(spec)?;
+        scan.metrics = self.metrics.clone();
+        Ok(Arc::new(scan))
     }
 
     /// From the offsets at planning and the filters on them: at most so many

@@ -20,7 +20,7 @@ use crate::source::scan::ScanSpec;
 
 /// The runs of a plan's scans of one topic; most plans run once.
 ///
-/// The last execution stays, for streams that start after others ended; older
+/// The last execution stays, to tell that there was one, and for streams that start after others ended; older
 /// ones stay as long as they may still start streams.
 #[derive(Default)]
 pub(crate) struct Runs(Mutex<Vec<Execution>>);
@@ -58,6 +58,9 @@ struct Begun {
 impl Runs {
     /// What a stream of a scan shares with the others of this run: that of one
     /// of so many output partitions.
+    ///
+    /// # Errors
+    /// Filters that hold what an earlier execution found out.
     pub(crate) fn join(
         &self,
         scan: usize,
@@ -65,9 +68,17 @@ impl Runs {
         partitions: usize,
         spec: &ScanSpec,
         context: &Arc<TaskContext>,
-    ) -> Arc<Run> {
+    ) -> Result<Arc<Run>> {
         let mut executions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Execution| Weak::as_ptr(&other.context) == Arc::as_ptr(context);
+        let has_run = |other: &Execution| !same(other) && other.has_started(scan, partition);
+        if executions.iter().any(has_run) && spec.has_dynamic_filters() {
+            return Err(Error::Unsupported(format!(
+                "the plan has been executed before, and its joins or ORDER BY .. LIMIT still filter \
+                 topic `{}` by what they found out then; plan the query again",
+                spec.table.topic
+            )));
+        }
         let mut execution = match executions.iter().position(same) {
             Some(place) => executions.remove(place),
             None => Execution {
@@ -78,7 +89,7 @@ impl Runs {
         let run = execution.join(scan, partition, partitions, spec);
         executions.retain(|other| other.context.strong_count() > 0);
         executions.push(execution);
-        run
+        Ok(run)
     }
 
     /// What a scan reads in the last execution, once that is known.
@@ -89,6 +100,11 @@ impl Runs {
 }
 
 impl Execution {
+    fn has_started(&self, scan: usize, partition: usize) -> bool {
+        let runs = self.scans.get(&scan);
+        runs.is_some_and(|runs| runs.joined.contains(&partition))
+    }
+
     fn join(
         &mut self,
         scan: usize,

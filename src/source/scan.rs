@@ -65,6 +65,12 @@ impl ScanSpec {
         }
         candidates
     }
+
+    /// Whether the plan says more of the filter while it runs.
+    pub(crate) fn has_dynamic_filters(&self) -> bool {
+        let filter = self.filter.as_ref();
+        filter.is_some_and(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
+    }
 }
 
 /// How a partition is cut into chunks.

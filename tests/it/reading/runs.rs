@@ -7,6 +7,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{collect, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
@@ -51,6 +52,49 @@ async fn a_plan_can_run_again_and_its_partitions_in_any_order() {
         let batches: Vec<_> = in_time("a partition", stream.collect()).await;
         let batches: Vec<_> = batches.into_iter().map(Result::unwrap).collect();
         assert_eq!(cells(&batches).concat(), vec!["2"; 10], "{partition}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_that_keeps_what_its_run_found_out_does_not_run_again_unless_it_is_reset() {
+    let Some(broker) = broker::required("a_plan_that_keeps_what_its_run_found_out") else {
+        return;
+    };
+    let topic = broker.new_topic("kept", 2, &[]);
+    let records: Vec<Rec> = (0..100).map(|n| number(&format!("k{n}"), n)).collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    table
+        .rows("CREATE TABLE w AS VALUES ('k99'), ('k98'), ('k97')")
+        .await;
+    for (sql, before, after) in [
+        (
+            "SELECT v FROM t ORDER BY v DESC LIMIT 3",
+            &["99", "98", "97"][..],
+            &["98", "97", "96"][..],
+        ),
+        (
+            "SELECT v FROM w JOIN t ON column1 = _key ORDER BY v DESC",
+            &["99", "98", "97"],
+            &["98", "97"],
+        ),
+    ] {
+        broker.produce(&topic, &[number("k99", 99)]);
+        let frame = table.ctx.sql(sql).await.unwrap();
+        let plan = frame.clone().create_physical_plan().await.unwrap();
+        let run = |plan| async {
+            let answer = in_time(sql, collect(plan, table.ctx.task_ctx())).await;
+            answer.map(|batches| cells(&batches).concat())
+        };
+        assert_eq!(run(Arc::clone(&plan)).await.unwrap(), before, "{sql}");
+        broker.produce(&topic, &[Rec::tombstone("k99")]);
+        let error = run(Arc::clone(&plan)).await.unwrap_err().to_string();
+        assert!(error.contains("plan the query again"), "{sql}: {error}");
+        // A DataFrame is planned each time.
+        let again = in_time(sql, frame.collect()).await.unwrap();
+        assert_eq!(cells(&again).concat(), after, "{sql}");
+        let reset = reset_plan_states(plan).unwrap();
+        assert_eq!(run(reset).await.unwrap(), after, "{sql}");
     }
 }
 
