@@ -19,11 +19,13 @@ impl Topic {
         self.leaders.keys().copied().collect()
     }
 
-    /// Whether a partition is in the second half, where those of each broker are halved.
-    pub(crate) fn is_in_second_half(&self, partition: i32) -> bool {
+    /// Whether a partition is in the second half of some, where those of each broker
+    /// are halved.
+    pub(crate) fn is_in_second_half(&self, partition: i32, of: &[i32]) -> bool {
         let leader = self.leaders.get(&partition);
-        let before = self.leaders.range(..partition);
-        before.filter(|(_, other)| Some(*other) == leader).count() % 2 == 1
+        let before = of.iter().filter(|other| **other < partition);
+        let with_it = before.filter(|other| self.leaders.get(other) == leader);
+        with_it.count() % 2 == 1
     }
 
     /// Whether this is certainly not the topic of that id.
@@ -38,16 +40,19 @@ mod tests {
 
     #[test]
     fn each_brokers_partitions_are_halved() {
-        let halves = |leaders: &[i32]| {
+        let halves = |leaders: &[i32], of: &[i32]| {
             let leaders: BTreeMap<i32, i32> = (0..).zip(leaders.iter().copied()).collect();
             let topic = Topic { leaders, id: None };
-            let second = topic.partitions().into_iter();
-            let second = second.filter(|partition| topic.is_in_second_half(*partition));
+            let second = of.iter().copied();
+            let second = second.filter(|partition| topic.is_in_second_half(*partition, of));
             second.collect::<Vec<_>>()
         };
-        assert!(halves(&[1]).is_empty());
-        assert_eq!(halves(&[1, 1, 1, 1]), [1, 3]);
-        assert_eq!(halves(&[1, 2, 1, 2]), [2, 3]);
-        assert_eq!(halves(&[1, 2, 3, 3, 2, -1]), [3, 4]);
+        assert!(halves(&[1], &[0]).is_empty());
+        assert_eq!(halves(&[1, 1, 1, 1], &[0, 1, 2, 3]), [1, 3]);
+        assert_eq!(halves(&[1, 2, 1, 2], &[0, 1, 2, 3]), [2, 3]);
+        assert_eq!(halves(&[1, 2, 3, 3, 2, -1], &[0, 1, 2, 3, 4, 5]), [3, 4]);
+        // Those that are not read count for nothing.
+        assert!(halves(&[1, 1, 1, 1], &[1]).is_empty());
+        assert_eq!(halves(&[1, 1, 1, 1], &[1, 3]), [3]);
     }
 }

@@ -59,7 +59,7 @@ use crate::source::scan::ScanSpec;
 pub struct KafkaScanExec {
     spec: ScanSpec,
     /// Those that are read.
-    kafka_partitions: Vec<i32>,
+    kafka_partitions: Arc<[i32]>,
     /// What the filter wanted of them when the scan was planned.
     planned: BTreeMap<i32, Candidates>,
     schema: SchemaRef,
@@ -95,7 +95,7 @@ impl KafkaScanExec {
         );
         Ok(KafkaScanExec {
             spec,
-            kafka_partitions,
+            kafka_partitions: kafka_partitions.into(),
             planned,
             schema,
             properties: Arc::new(properties),
@@ -174,7 +174,7 @@ impl KafkaScanExec {
     pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> Self {
         KafkaScanExec {
             spec: self.spec.clone(),
-            kafka_partitions: self.kafka_partitions.clone(),
+            kafka_partitions: Arc::clone(&self.kafka_partitions),
             planned: self.planned.clone(),
             schema: Arc::clone(&self.schema),
             properties: Arc::clone(&self.properties),
@@ -392,7 +392,7 @@ impl ExecutionPlan for KafkaScanExec {
                 .runs
                 .join(self.scan, partition, partitions, &self.spec, &context)?,
             kafka_partition,
-            partitions: self.kafka_partitions.len(),
+            kafka_partitions: Arc::clone(&self.kafka_partitions),
             reads_more: partition == 0 && self.spec.table.endless,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
@@ -430,7 +430,7 @@ impl ExecutionPlan for KafkaScanExec {
             return Ok(Arc::new(Statistics::new_unknown(&self.schema)));
         }
         let read = match args.partition() {
-            None => self.kafka_partitions.as_slice(),
+            None => &*self.kafka_partitions,
             Some(partition) => self
                 .kafka_partitions
                 .get(partition..=partition)

@@ -64,12 +64,10 @@ impl Snapshot {
             .unwrap_or(OffsetRange { start: 0, end: 0 })
     }
 
-    /// How many offsets there are in all partitions: about as many records.
-    pub(crate) fn offsets(&self) -> i64 {
-        self.ranges
-            .values()
-            .map(|range| range.end - range.start)
-            .sum()
+    /// How many offsets there are in these partitions: about as many records.
+    pub(crate) fn offsets(&self, partitions: &[i32]) -> i64 {
+        let ranges = partitions.iter().filter_map(|p| self.ranges.get(p));
+        ranges.map(|range| (range.end - range.start).max(0)).sum()
     }
 
     /// The same end as a bound, of all partitions.

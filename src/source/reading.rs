@@ -58,8 +58,8 @@ impl Reading {
 pub(crate) struct ScanTask {
     pub(crate) run: Arc<Run>,
     pub(crate) kafka_partition: i32,
-    /// How many are read.
-    pub(crate) partitions: usize,
+    /// All that are read.
+    pub(crate) kafka_partitions: Arc<[i32]>,
     /// It reads partitions too that the topic gets while it is read.
     pub(crate) reads_more: bool,
     pub(crate) schema: SchemaRef,
@@ -72,7 +72,7 @@ impl ScanTask {
     /// first, and one partition must not leave nothing to the others.
     fn memory_share(&self) -> usize {
         match self.context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => (bytes / 2 / self.partitions.max(1)).max(1),
+            MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
             _ => usize::MAX,
         }
     }
@@ -131,11 +131,14 @@ impl ScanTask {
             move || sender.is_closed()
         }));
         let memory_share = self.memory_share();
-        let chunk_sizes = ChunkSizes::of(self.partitions);
+        let chunk_sizes = ChunkSizes::of(self.kafka_partitions.len());
         let client_memory = memory_share.min(chunk_sizes.client_bytes());
-        let (client, topic_id, snapshot) =
-            self.run
-                .open(self.kafka_partition, client_memory, &cancel)?;
+        let (client, topic_id, snapshot) = self.run.open(
+            self.kafka_partition,
+            &self.kafka_partitions,
+            client_memory,
+            &cancel,
+        )?;
         let mut range = snapshot.range(self.kafka_partition);
         let session_rows = self.context.session_config().batch_size();
         let mut batch_size = session_rows;

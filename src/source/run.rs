@@ -175,11 +175,12 @@ impl Run {
         self.checks_keys().then(|| self.homes.get_or_init(homes))
     }
 
-    /// The client to read a partition with, the topic's id and the offsets to read,
-    /// looked up by whoever comes first.
+    /// The client to read a partition of all these with, the topic's id and the
+    /// offsets to read, looked up by whoever comes first.
     pub(super) fn open(
         &self,
         partition: i32,
+        read: &[i32],
         memory: usize,
         cancel: &Cancel,
     ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
@@ -205,8 +206,8 @@ impl Run {
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
-        let many = snapshot.offsets() >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
-        let client = match many && !table.endless && topic.is_in_second_half(partition) {
+        let many = snapshot.offsets(read) >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
+        let client = match many && !table.endless && topic.is_in_second_half(partition, read) {
             false => client,
             true => self
                 .second_client
@@ -216,7 +217,7 @@ impl Run {
     }
 }
 
-/// From so many offsets on a topic is read by two clients: what the second one saves
+/// From so many offsets on partitions are read by two clients: what the second one saves
 /// is more than it takes to connect.
 ///
 /// A client asks a broker for records, waits, takes them apart, and asks for the next
