@@ -20,7 +20,7 @@ use crate::options::Bound;
 use crate::sink::create::ensure_topic;
 use crate::sink::member::{Member, Positions};
 use crate::sink::producer::Producer;
-use crate::source::offsets::Snapshot;
+use crate::source::offsets::{Snapshot, uncommitted};
 use crate::table::{TableDefinition, own_error};
 
 /// A query that runs.
@@ -140,8 +140,11 @@ impl Run {
         let from = Arc::clone(source);
         let positions = blocking(move |cancel| positions(&from, &member, cancel)).await?;
         // Of all partitions, so that none is ever looked for where it ends later.
+        let is_known = !positions.is_empty();
         let read = Positions::from([(source.topic.clone(), positions)]);
-        producer.commit(&read).await?;
+        if is_known {
+            producer.commit(&read).await?;
+        }
         self.state.set_producer(producer, read);
         let plan = self.session.create_physical_plan(plan).await?;
         collect(plan, self.session.task_ctx()).await?;
@@ -151,7 +154,7 @@ impl Run {
 
 /// Where the query begins to read: where it has committed to, at its first start
 /// where the table says, and partitions that the topic has got since at their
-/// beginning.
+/// beginning. Not those that begin with a record which has not come yet.
 fn positions(
     source: &TableDefinition,
     member: &Member,
@@ -163,14 +166,17 @@ fn positions(
     let held = client.watermarks(&partitions, cancel)?;
     let mut positions = member.take_over(topic, &partitions, cancel)?;
     let mut options = source.options.clone();
-    options.start = match (options.start, positions.is_empty()) {
-        (Bound::Group(otherwise), true) => *otherwise,
-        _ => Bound::Earliest,
+    options.start = match options.start {
+        Bound::Group(otherwise) => uncommitted(&otherwise, !positions.is_empty()).clone(),
+        start => start,
     };
     let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
     for partition in partitions {
-        let begin = begin.range(partition).start;
-        positions.entry(partition).or_insert(begin);
+        if let Some(begin) = begin.extent(partition)
+            && begin.starts_at.is_none()
+        {
+            positions.entry(partition).or_insert(begin.range.start);
+        }
     }
     Ok(positions)
 }

@@ -290,7 +290,7 @@ const OPTIONS: &[OptionSpec] = &[
         default: "unknown when reading, murmur2 when writing",
         doc: "How every writer of the topic places keys: murmur2 as Java's clients, crc32 as \
               librdkafka's. A query for keys then reads only their partitions. Only for topics \
-              that never got more partitions.",
+              that never got more partitions; UNBOUNDED tables read all of them.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let partitioners = [

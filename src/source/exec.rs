@@ -393,7 +393,7 @@ impl ExecutionPlan for KafkaScanExec {
                 .join(self.scan, partition, partitions, &self.spec, &context)?,
             kafka_partition,
             kafka_partitions: Arc::clone(&self.kafka_partitions),
-            reads_more: partition == 0 && self.spec.table.endless,
+            readers: Arc::default(),
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
             context,

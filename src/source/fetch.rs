@@ -1,7 +1,7 @@
 //! The records of one partition, as they come from a broker.
 
-use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
@@ -50,6 +50,10 @@ pub(crate) trait Fetch {
     /// caller can see whether anybody still wants them. `end` need not be the
     /// offset of a record: markers, aborted and compacted records leave holes.
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress>;
+
+    /// Reads nothing for a short while, and says how many partitions the topic has by
+    /// now, which had so many.
+    fn wait_for_more(&mut self, partitions: i32) -> Result<i32>;
 }
 
 /// The longest wait for a record before cancellation is looked at.
@@ -70,16 +74,16 @@ const LOOK_UP: Duration = Duration::from_secs(2);
 const LOOK_AFTER: Duration = Duration::from_secs(5);
 
 /// Reading that goes on at the end of a partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Endless {
-    /// How many the topic had when it was last looked at.
-    pub(crate) partitions: i32,
     /// The longest wait for a record, if that is shorter than usual.
     pub(crate) poll: Duration,
+    /// Told how many partitions the topic has.
+    pub(crate) on_partitions: OnPartitions,
 }
 
-/// Begins to read partitions that there were not at the start.
-pub(crate) type OnMore = Box<dyn FnMut(Range<i32>) -> Result<()> + Send>;
+/// Begins to read those of so many partitions that nobody reads yet.
+pub(crate) type OnPartitions = Arc<dyn Fn(i32) -> Result<()> + Send + Sync>;
 
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
@@ -98,9 +102,9 @@ pub(crate) struct PartitionFetch {
     tail: Tail,
     /// The most records that one call may bring.
     at_once: usize,
-    /// Told of the partitions that the topic has got.
-    on_more: Option<OnMore>,
     looked_after: Instant,
+    /// How many the topic had then; 0 before it was looked at.
+    partitions: i32,
     position: i64,
     /// How long nothing came, only the time spent waiting counted.
     waited: Duration,
@@ -130,8 +134,8 @@ impl PartitionFetch {
                 end: 0,
             },
             at_once: MAX_RECORDS,
-            on_more: None,
             looked_after: Instant::now(),
+            partitions: 0,
             position: 0,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
@@ -166,13 +170,9 @@ impl PartitionFetch {
         PartitionFetch { tails, ..self }
     }
 
-    /// Tells of partitions that the topic gets while it is read.
-    pub(crate) fn on_more(self, on_more: Option<OnMore>) -> Self {
-        PartitionFetch { on_more, ..self }
-    }
-
-    /// Looks from time to time whether the topic is still what it was.
-    fn look_after(&mut self, endless: Endless) -> Result<()> {
+    /// Looks from time to time whether the topic is still what it was, and how many
+    /// partitions it has.
+    fn look_after(&mut self, endless: &Endless) -> Result<()> {
         if self.looked_after.elapsed() < LOOK_AFTER.min(self.retry_timeout / 4) {
             return Ok(());
         }
@@ -182,17 +182,8 @@ impl PartitionFetch {
         match found {
             Err(reason) => Err(self.error(reason.to_owned())),
             Ok(Some(partitions)) => {
-                let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-                let more = endless.partitions..partitions;
-                if let Some(on_more) = &mut self.on_more
-                    && !more.is_empty()
-                {
-                    on_more(more)?;
-                    self.endless = Some(Endless {
-                        partitions,
-                        ..endless
-                    });
-                }
+                self.partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+                (endless.on_partitions)(self.partitions)?;
                 self.progress();
                 Ok(())
             }
@@ -304,10 +295,11 @@ impl Fetch for PartitionFetch {
 
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {
         let before = chunk.len();
-        if let Some(endless) = self.endless {
+        let endless = self.endless.clone();
+        if let Some(endless) = &endless {
             self.look_after(endless)?;
         }
-        let poll = self.endless.map_or(POLL, |endless| endless.poll.min(POLL));
+        let poll = endless.map_or(POLL, |endless| endless.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
             reader.poll(poll, self.at_once, chunk);
@@ -342,6 +334,16 @@ impl Fetch for PartitionFetch {
             false => self.wait_on(asked.elapsed())?,
         }
         Ok(Progress::More)
+    }
+
+    fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
+        self.reader = None;
+        if let Some(endless) = self.endless.clone() {
+            self.look_after(&endless)?;
+        }
+        thread::sleep(POLL);
+        self.wait_on(POLL)?;
+        Ok(partitions.max(self.partitions))
     }
 }
 

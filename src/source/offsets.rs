@@ -10,7 +10,48 @@ use crate::record::OffsetRange;
 /// The offsets that a query reads, taken once: the topic at one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    ranges: BTreeMap<i32, OffsetRange>,
+    partitions: BTreeMap<i32, Extent>,
+}
+
+/// What a query reads of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) range: OffsetRange,
+    /// Where the partition ended when that was looked up. What a look-up does not
+    /// find is not before this offset, and may come behind it.
+    pub(crate) known_end: i64,
+    /// The time, in milliseconds, that `kafka.start` names, where no record was that
+    /// new yet: the range starts at the first one that is.
+    pub(crate) starts_at: Option<i64>,
+}
+
+impl Extent {
+    /// All offsets of a range, of a partition that ends there.
+    pub(crate) fn of(range: OffsetRange) -> Self {
+        Extent {
+            range,
+            known_end: range.end,
+            starts_at: None,
+        }
+    }
+
+    /// A partition that the topic has got since, which holds this.
+    pub(crate) fn added(held: OffsetRange, start: &Bound) -> Self {
+        Extent {
+            starts_at: match start {
+                Bound::Timestamp(millis) => Some(*millis),
+                Bound::Group(otherwise) => return Extent::added(held, otherwise),
+                Bound::Earliest | Bound::Latest | Bound::Offsets(_) => None,
+            },
+            ..Extent::of(held)
+        }
+    }
+
+    /// The same without an end.
+    pub(crate) fn endless(mut self) -> Self {
+        self.range.end = i64::MAX;
+        self
+    }
 }
 
 impl Snapshot {
@@ -29,9 +70,10 @@ impl Snapshot {
                 Bound::Earliest => Place::Low,
                 Bound::Latest => Place::High,
                 Bound::Offsets(offsets) => Place::Offsets(offsets.clone()),
-                Bound::Timestamp(millis) => {
-                    Place::Found(client.offsets_for_timestamp(&partitions, *millis, cancel)?)
-                }
+                Bound::Timestamp(millis) => Place::Found(
+                    *millis,
+                    client.offsets_for_timestamp(&partitions, *millis, cancel)?,
+                ),
                 // Taken apart below; an end has none.
                 Bound::Group(_) => Place::Low,
             })
@@ -39,41 +81,50 @@ impl Snapshot {
         let (start, committed) = match (&options.start, &options.group_id) {
             (Bound::Group(otherwise), Some(group)) => {
                 let group = Group::new(group, options)?;
-                (
-                    otherwise.as_ref(),
-                    group.committed(topic, &partitions, cancel)?,
-                )
+                let committed = group.committed(topic, &partitions, cancel)?;
+                (uncommitted(otherwise, !committed.is_empty()), committed)
             }
             (start, _) => (start, BTreeMap::new()),
         };
         let (start, end) = (place(start)?, place(&options.end)?);
         check(topic, watermarks, "kafka.start", &committed)?;
-        let mut ranges = resolve(topic, watermarks, &start, &end)?;
-        for (partition, range) in &mut ranges {
-            range.start = committed.get(partition).copied().unwrap_or(range.start);
+        let mut partitions = resolve(topic, watermarks, &start, &end)?;
+        for (partition, offset) in committed {
+            if let Some(extent) = partitions.get_mut(&partition) {
+                (extent.range.start, extent.starts_at) = (offset, None);
+            }
         }
-        Ok(Snapshot { ranges })
+        Ok(Snapshot { partitions })
     }
 
-    /// What to read of a partition; nothing of one that was added after the
-    /// snapshot was taken.
-    pub(crate) fn range(&self, partition: i32) -> OffsetRange {
-        self.ranges
-            .get(&partition)
-            .copied()
-            .unwrap_or(OffsetRange { start: 0, end: 0 })
+    /// What to read of a partition; `None` of one that was added after the snapshot
+    /// was taken.
+    pub(crate) fn extent(&self, partition: i32) -> Option<Extent> {
+        self.partitions.get(&partition).copied()
     }
 
     /// How many offsets there are in these partitions: about as many records.
     pub(crate) fn offsets(&self, partitions: &[i32]) -> i64 {
-        let ranges = partitions.iter().filter_map(|p| self.ranges.get(p));
-        ranges.map(|range| (range.end - range.start).max(0)).sum()
+        let extents = partitions.iter().filter_map(|p| self.partitions.get(p));
+        extents
+            .map(|extent| (extent.range.end - extent.range.start).max(0))
+            .sum()
     }
 
     /// The same end as a bound, of all partitions.
     pub(crate) fn end(&self) -> Bound {
-        let ends = self.ranges.iter().map(|(&id, range)| (id, range.end));
-        Bound::Offsets(ends.collect())
+        let ends = self.partitions.iter();
+        Bound::Offsets(ends.map(|(&id, extent)| (id, extent.range.end)).collect())
+    }
+}
+
+/// Where the partitions start of which a group has committed nothing, with or without
+/// offsets of others: beside those, they are partitions that the topic has got since.
+/// A time says by itself where each of them starts, whenever it is looked up.
+pub(crate) fn uncommitted(otherwise: &Bound, has_others: bool) -> &Bound {
+    match otherwise {
+        Bound::Latest | Bound::Offsets(_) if has_others => &Bound::Earliest,
+        otherwise => otherwise,
     }
 }
 
@@ -82,8 +133,8 @@ enum Place {
     Low,
     High,
     Offsets(BTreeMap<i32, i64>),
-    /// Per partition the offset found for a timestamp; `None` is the end.
-    Found(BTreeMap<i32, Option<i64>>),
+    /// Per partition the offset found for a time; `None` is the end.
+    Found(i64, BTreeMap<i32, Option<i64>>),
 }
 
 fn resolve(
@@ -91,7 +142,7 @@ fn resolve(
     watermarks: &BTreeMap<i32, OffsetRange>,
     start: &Place,
     end: &Place,
-) -> Result<BTreeMap<i32, OffsetRange>> {
+) -> Result<BTreeMap<i32, Extent>> {
     for (key, place) in [("kafka.start", start), ("kafka.end", end)] {
         if let Place::Offsets(offsets) = place {
             check(topic, watermarks, key, offsets)?;
@@ -101,20 +152,34 @@ fn resolve(
         Place::Low => held.start,
         Place::High => held.end,
         Place::Offsets(offsets) => offsets.get(&partition).copied().unwrap_or(default),
-        Place::Found(found) => found
+        Place::Found(_, found) => found
             .get(&partition)
             .copied()
             .flatten()
             .map_or(held.end, |offset| offset.clamp(held.start, held.end)),
     };
+    let starts_at = |partition: i32, held: OffsetRange| match start {
+        Place::Found(millis, found) => {
+            let found = found.get(&partition).copied().flatten();
+            // It may be a record that has come since the end was looked up.
+            found
+                .is_none_or(|found| found > held.end)
+                .then_some(*millis)
+        }
+        _ => None,
+    };
     Ok(watermarks
         .iter()
         .map(|(&partition, &held)| {
-            let range = OffsetRange {
-                start: offset(start, partition, held, held.start),
-                end: offset(end, partition, held, held.end),
+            let extent = Extent {
+                range: OffsetRange {
+                    start: offset(start, partition, held, held.start),
+                    end: offset(end, partition, held, held.end),
+                },
+                known_end: held.end,
+                starts_at: starts_at(partition, held),
             };
-            (partition, range)
+            (partition, extent)
         })
         .collect())
 }
@@ -161,7 +226,7 @@ mod tests {
     }
 
     fn range_of(start: Place, end: Place) -> OffsetRange {
-        resolve("t", &watermarks(), &start, &end).unwrap()[&0]
+        resolve("t", &watermarks(), &start, &end).unwrap()[&0].range
     }
 
     #[test]
@@ -169,7 +234,7 @@ mod tests {
         let range = range_of(Place::Low, Place::High);
         assert_eq!(range, OffsetRange { start: 10, end: 20 });
         let empty = resolve("t", &watermarks(), &Place::Low, &Place::High).unwrap()[&1];
-        assert!(empty.is_empty());
+        assert!(empty.range.is_empty());
     }
 
     #[test]
@@ -211,14 +276,36 @@ mod tests {
 
     #[test]
     fn a_time_after_the_last_record_is_the_end() {
-        let found = Place::Found(BTreeMap::from([(0, None)]));
+        let found = Place::Found(5, BTreeMap::from([(0, None)]));
         assert!(range_of(found, Place::High).is_empty());
     }
 
     #[test]
+    fn a_time_that_no_record_has_yet_is_waited_for_behind_the_end() {
+        for (found, starts_at) in [(None, Some(5)), (Some(21), Some(5)), (Some(20), None)] {
+            let start = Place::Found(5, BTreeMap::from([(0, found)]));
+            let extent = resolve("t", &watermarks(), &start, &Place::High).unwrap()[&0];
+            assert_eq!(
+                (extent.range.start, extent.known_end),
+                (20, 20),
+                "{found:?}"
+            );
+            assert_eq!(extent.starts_at, starts_at, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_partition_without_an_offset_beside_others_is_a_new_one() {
+        let at = Bound::Timestamp(5);
+        assert_eq!(uncommitted(&Bound::Latest, false), &Bound::Latest);
+        assert_eq!(uncommitted(&Bound::Latest, true), &Bound::Earliest);
+        assert_eq!(uncommitted(&at, true), &at);
+    }
+
+    #[test]
     fn an_end_before_the_start_is_an_empty_range() {
-        let start = Place::Found(BTreeMap::from([(0, Some(18))]));
-        let end = Place::Found(BTreeMap::from([(0, Some(12))]));
+        let start = Place::Found(8, BTreeMap::from([(0, Some(18))]));
+        let end = Place::Found(2, BTreeMap::from([(0, Some(12))]));
         assert!(range_of(start, end).is_empty());
     }
 }

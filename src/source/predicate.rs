@@ -144,7 +144,7 @@ impl Candidates {
     }
 }
 
-/// Judges filters over some of a table's columns for one Kafka partition.
+/// Judges filters over some of a table's columns for one Kafka partition, or any.
 pub(crate) struct Pruner<'a> {
     table: &'a TableDefinition,
     /// What the filter's columns are, by their positions there.
@@ -156,7 +156,12 @@ pub(crate) struct Pruner<'a> {
 
 impl<'a> Pruner<'a> {
     /// `positions` are those of the filter's columns in the table's schema.
-    pub(crate) fn new(table: &'a TableDefinition, positions: &[usize], partition: i32) -> Self {
+    /// Without a partition what is said is true of every one.
+    pub(crate) fn new(
+        table: &'a TableDefinition,
+        positions: &[usize],
+        partition: Option<i32>,
+    ) -> Self {
         let all: Vec<Column> = table.schema.columns().map(|(column, _)| column).collect();
         let columns: Vec<Column> = positions
             .iter()
@@ -169,7 +174,7 @@ impl<'a> Pruner<'a> {
             let arrays = schema.fields().iter().zip(&columns).enumerate();
             let arrays = arrays.map(|(index, (field, column))| {
                 let value: ArrayRef = match column {
-                    Column::Metadata(Metadata::Partition) => {
+                    Column::Metadata(Metadata::Partition) if partition.is_some() => {
                         Arc::new(Int32Array::from(vec![partition]))
                     }
                     Column::Metadata(Metadata::Topic) => {

@@ -1,7 +1,7 @@
 //! The threads that read a topic.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use arrow::datatypes::SchemaRef;
@@ -13,8 +13,10 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
 use crate::client::Cancel;
-use crate::source::fetch::{Endless, OnMore, PartitionFetch};
+use crate::record::OffsetRange;
+use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
+use crate::source::offsets::Extent;
 use crate::source::run::Run;
 use crate::source::same_topic::SameTopic;
 use crate::source::scan::{ChunkSizes, Output, Scan};
@@ -60,8 +62,8 @@ pub(crate) struct ScanTask {
     pub(crate) kafka_partition: i32,
     /// All that are read.
     pub(crate) kafka_partitions: Arc<[i32]>,
-    /// It reads partitions too that the topic gets while it is read.
-    pub(crate) reads_more: bool,
+    /// How many threads give rows to the stream.
+    pub(crate) readers: Arc<AtomicUsize>,
     pub(crate) schema: SchemaRef,
     pub(crate) metrics: ScanMetrics,
     pub(crate) context: Arc<TaskContext>,
@@ -80,47 +82,41 @@ impl ScanTask {
     fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
         // One batch on its way while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
-        self.on_thread(move |task| {
-            let result = task.read(sender.clone());
-            // The receiver may be gone; then nobody wants to know.
-            let _ = sender.blocking_send(result.map(|()| None));
-        })?;
+        self.on_thread(sender)?;
         Ok(receiver)
     }
 
-    fn on_thread(
-        self: Box<Self>,
-        read: impl FnOnce(&Self) + Send + 'static,
-    ) -> DataFusionResult<()> {
+    fn on_thread(self: Box<Self>, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
+        self.readers.fetch_add(1, Ordering::Relaxed);
         let topic = &self.run.spec.table.topic;
         thread::Builder::new()
             .name(format!("kafka-scan-{topic}-{}", self.kafka_partition))
-            .spawn(move || read(&self))
+            .spawn(move || {
+                let result = self.read(sender.clone());
+                let is_last = self.readers.fetch_sub(1, Ordering::Relaxed) == 1;
+                if is_last || result.is_err() {
+                    // The receiver may be gone; then nobody wants to know.
+                    let _ = sender.blocking_send(result.map(|()| None));
+                }
+            })
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(())
     }
 
-    /// Reads partitions that the topic has got into the same stream, which ends
-    /// without them.
-    fn on_more(&self, sender: &mpsc::Sender<Message>) -> Option<OnMore> {
-        let (task, sender) = (self.reads_more.then(|| self.clone())?, sender.clone());
-        Some(Box::new(move |more| {
-            for kafka_partition in more {
+    /// Reads partitions that the topic has got into the same stream.
+    fn on_partitions(&self, sender: &mpsc::Sender<Message>) -> OnPartitions {
+        let (task, sender) = (self.clone(), sender.clone());
+        Arc::new(move |partitions| {
+            let read = task.run.read.fetch_max(partitions, Ordering::Relaxed);
+            for kafka_partition in read..partitions {
                 let task = Box::new(ScanTask {
                     kafka_partition,
-                    reads_more: false,
                     ..task.clone()
                 });
-                let sender = sender.clone();
-                let begun = task.on_thread(move |task| {
-                    if let Err(error) = task.read(sender.clone()) {
-                        let _ = sender.blocking_send(Err(error));
-                    }
-                });
-                begun.map_err(own_error)?;
+                task.on_thread(sender.clone()).map_err(own_error)?;
             }
             Ok(())
-        }))
+        })
     }
 
     fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
@@ -139,11 +135,19 @@ impl ScanTask {
             client_memory,
             &cancel,
         )?;
-        let mut range = snapshot.range(self.kafka_partition);
+        let mut extent = match snapshot.extent(self.kafka_partition) {
+            Some(extent) => extent,
+            None => {
+                let held = client.watermarks(&[self.kafka_partition], &cancel)?;
+                let held = held.get(&self.kafka_partition).copied();
+                let held = held.unwrap_or(OffsetRange { start: 0, end: 0 });
+                Extent::added(held, &table.options.start)
+            }
+        };
         let session_rows = self.context.session_config().batch_size();
         let mut batch_size = session_rows;
         if table.endless {
-            range.end = i64::MAX;
+            extent = extent.endless();
             batch_size = table.options.batch_rows.unwrap_or(session_rows);
         }
         let same_topic = SameTopic {
@@ -153,7 +157,7 @@ impl ScanTask {
             id: topic_id,
             limit: spec.limit,
             partition: self.kafka_partition,
-            end: range.end,
+            end: extent.range.end,
             cancel: Arc::clone(&cancel),
         };
         let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
@@ -178,24 +182,23 @@ impl ScanTask {
             .within(memory_share / 4)
             .cancelled_by(cancel)
             .endless(table.endless.then(|| Endless {
-                partitions: i32::try_from(spec.held.len()).unwrap_or(i32::MAX),
                 poll: table.options.batch_time,
+                on_partitions: self.on_partitions(&sender),
             }))
-            .tails(table.tails.clone())
-            .on_more(self.on_more(&sender)),
+            .tails(table.tails.clone()),
             output: ChannelOutput {
                 same_topic: &same_topic,
                 sender,
                 schema: Arc::clone(&self.schema),
             },
         };
-        let result = scan.run(range);
+        let result = scan.run(extent);
         let bad_records = self.metrics.bad_records.value();
         self.run
             .bad_records
             .fetch_add(bad_records, Ordering::Relaxed);
         result?;
-        match range.is_empty() {
+        match extent.range.is_empty() {
             true => Ok(()),
             false => Ok(same_topic.check()?),
         }

@@ -1,7 +1,7 @@
 //! What the streams of a plan share while it runs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI32, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use datafusion::execution::TaskContext;
@@ -127,6 +127,7 @@ impl Execution {
                 snapshot: Arc::clone(&runs.snapshot),
                 checked: Checked::default(),
                 bad_records: AtomicUsize::new(0),
+                read: AtomicI32::new(i32::try_from(spec.held.len()).unwrap_or(i32::MAX)),
                 met: Arc::default(),
                 homes: Arc::clone(&runs.homes),
             })
@@ -150,6 +151,8 @@ pub(crate) struct Run {
     snapshot: Arc<Once<Snapshot>>,
     pub(super) checked: Checked,
     pub(super) bad_records: AtomicUsize,
+    /// Of so many partitions it is settled which stream reads them, if any.
+    pub(super) read: AtomicI32,
     met: Arc<MetKeys>,
     homes: Arc<OnceLock<KeyHomes>>,
 }
@@ -189,13 +192,20 @@ impl Run {
             Some(client) => Ok(client),
             None => Client::with_memory(&table.topic, &table.options, memory).map(Arc::new),
         })?;
-        let Begun { topic, watermarks } = self.begun.get(|| {
+        let Begun {
+            topic,
+            mut watermarks,
+        } = self.begun.get(|| {
             // The id before the offsets, which could else be those of an earlier topic.
             let topic = client.topic(cancel)?;
             let wait_for = &table.options.wait_for;
             let watermarks = client.watermarks_behind(&topic.partitions(), wait_for, cancel)?;
             Ok(Begun { topic, watermarks })
         })?;
+        if table.endless {
+            // Those that the topic has got since are read as all that it gets.
+            watermarks.retain(|partition, _| self.spec.held.contains_key(partition));
+        }
         if !watermarks.keys().eq(self.spec.held.keys()) {
             return Err(Error::Request {
                 act: "read the partitions",

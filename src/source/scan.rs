@@ -21,6 +21,7 @@ use crate::source::connected::Connected;
 use crate::source::fetch::{Chunk, Fetch, Progress, RECORD_OVERHEAD};
 use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
+use crate::source::offsets::Extent;
 use crate::source::predicate::{Candidates, Pruner};
 use crate::source::rows::Rows;
 use crate::table::TableDefinition;
@@ -50,11 +51,12 @@ pub(crate) struct ScanSpec {
 impl ScanSpec {
     /// The records of a partition for which the filter may be true now.
     pub(crate) fn candidates(&self, partition: i32) -> Candidates {
-        let candidates = self.filter.as_ref().map_or(Candidates::ALL, |filter| {
-            Pruner::new(&self.table, &self.columns, partition).candidates(filter)
-        });
+        let candidates = self.filtered(Some(partition));
         let keys = candidates.keys.as_ref().and_then(WantedKeys::all);
-        if let (Some(partitioner), Some(keys)) = (self.table.options.partitioner, keys) {
+        // Of a topic that gets partitions, keys move to others.
+        let partitioner = self.table.options.partitioner;
+        let partitioner = partitioner.filter(|_| !self.table.endless);
+        if let (Some(partitioner), Some(keys)) = (partitioner, keys) {
             let count = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
             let lives_here = |key: &Vec<u8>| {
                 partition_of(partitioner, key, count).is_none_or(|home| home == partition)
@@ -70,6 +72,21 @@ impl ScanSpec {
     pub(crate) fn has_dynamic_filters(&self) -> bool {
         let filter = self.filter.as_ref();
         filter.is_some_and(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
+    }
+
+    /// Whether the filter wants nothing of so many partitions that there are, but may
+    /// want records of one that the topic gets.
+    fn awaits_partitions(&self, count: i32) -> bool {
+        self.table.endless
+            && (0..count).all(|partition| self.candidates(partition).is_empty())
+            && !self.filtered(None).is_empty()
+    }
+
+    /// What the filter says of a partition; `None` is any.
+    fn filtered(&self, partition: Option<i32>) -> Candidates {
+        self.filter.as_ref().map_or(Candidates::ALL, |filter| {
+            Pruner::new(&self.table, &self.columns, partition).candidates(filter)
+        })
     }
 }
 
@@ -155,8 +172,8 @@ pub(crate) struct Scan<'a, F, O> {
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {
     /// Reads the range to its end, the limit, or until nobody wants more rows.
-    pub(crate) fn run(mut self, range: OffsetRange) -> DataFusionResult<()> {
-        if range.is_empty() || self.spec.limit == Some(0) {
+    pub(crate) fn run(mut self, extent: Extent) -> DataFusionResult<()> {
+        if extent.range.is_empty() || self.spec.limit == Some(0) {
             return Ok(());
         }
         // Two thirds of what is small, since records are not all alike.
@@ -170,7 +187,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             self.chunk_sizes.bytes,
             self.metrics,
         );
-        let mut bounds = Bounds::new(self.spec, range);
+        let mut bounds = Bounds::new(self.spec, extent);
         match self.spec.table.options.mode.unwrap_or_default() {
             Mode::Upsert => self.newest_first(&mut bounds, &mut rows),
             Mode::Append => self.forward(&mut bounds, &mut rows),
@@ -187,13 +204,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             bounds.range.end = bounds.range.start;
             return Ok(false);
         }
-        let range = &mut bounds.range;
-        range.start = range.start.max(candidates.offsets.min);
+        let (range, known_end) = (&mut bounds.range, bounds.known_end);
+        range.start = range.start.max(candidates.offsets.min.min(known_end));
         let earliest = candidates.timestamps.min;
         if earliest > bounds.earliest && !range.is_empty() {
             bounds.earliest = earliest;
             let found = self.fetch.first_at(earliest)?;
-            range.start = range.start.max(found.unwrap_or(range.end));
+            range.start = range.start.max(found.unwrap_or(known_end));
         }
         // In upsert mode a newer record hides the older one, whatever its offset.
         if self.spec.table.options.mode == Some(Mode::Append) {
@@ -270,6 +287,10 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
 /// say more while the query runs.
 struct Bounds {
     range: OffsetRange,
+    /// Nothing is known of what is behind.
+    known_end: i64,
+    /// The time of the first record to be read, where it has not come yet.
+    starts_at: Option<i64>,
     /// `None` is every key.
     keys: Option<WantedKeys>,
     /// The timestamp that `range` starts at.
@@ -279,10 +300,12 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(spec: &ScanSpec, range: OffsetRange) -> Self {
+    fn new(spec: &ScanSpec, extent: Extent) -> Self {
         let tracking = spec.filter.as_ref().map(DynamicFilterTracking::classify);
         Bounds {
-            range,
+            range: extent.range,
+            known_end: extent.known_end,
+            starts_at: extent.starts_at,
             keys: None,
             // No broker needs to be asked for the first record of all.
             earliest: 0,
@@ -301,6 +324,16 @@ impl Bounds {
             .as_mut()
             .is_some_and(DynamicFilterTracker::changed);
         std::mem::take(&mut self.is_new) || changed
+    }
+
+    /// Whether a record is the one to start at, or stands behind it.
+    fn has_begun(&mut self, record: &impl Record) -> bool {
+        if let Some(starts_at) = self.starts_at
+            && record.timestamp().is_some_and(|millis| millis >= starts_at)
+        {
+            self.starts_at = None;
+        }
+        self.starts_at.is_none()
     }
 
     fn wants(&self, key: Option<&[u8]>) -> bool {

@@ -1,5 +1,7 @@
 //! Tables that never end: rows come as records are written, until nobody wants more.
 
+mod bounds;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 

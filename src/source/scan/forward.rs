@@ -24,7 +24,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         loop {
             if !self.narrow(bounds)? {
                 rows.flush(&mut self.output)?;
-                return Ok(());
+                return self.await_partitions();
             }
             let OffsetRange { start: first, end } = bounds.range;
             if start.is_none_or(|start| start < first) {
@@ -79,7 +79,20 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    fn takes(&self, record: &impl Record, bounds: &Bounds) -> DataFusionResult<bool> {
+    /// Waits for a partition that the filter wants, where it wants none of those that
+    /// there are. Whoever finds one reads it.
+    fn await_partitions(&mut self) -> DataFusionResult<()> {
+        let mut partitions = i32::try_from(self.spec.held.len()).unwrap_or(i32::MAX);
+        while self.spec.awaits_partitions(partitions) && self.output.is_wanted() {
+            partitions = self.fetch.wait_for_more(partitions)?;
+        }
+        Ok(())
+    }
+
+    fn takes(&self, record: &impl Record, bounds: &mut Bounds) -> DataFusionResult<bool> {
+        if !bounds.has_begun(record) {
+            return Ok(false);
+        }
         if record.key().is_none() && self.spec.table.is_change_log {
             self.null_key(record, true)?;
             return Ok(false);

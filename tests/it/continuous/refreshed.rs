@@ -248,6 +248,58 @@ async fn filters_of_a_query_that_was_optimized_before_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_start_at_a_time_to_come_is_the_first_record_of_that_time() {
+    let Some(broker) = broker::required("continuous::a_start_at_a_time_to_come") else {
+        return;
+    };
+    let (refreshed, row_by_row) = (
+        "INSERT INTO out SELECT _key, max(v) AS v FROM t GROUP BY _key",
+        "INSERT INTO out SELECT _key, v FROM t",
+    );
+    for (sql, delivery) in [
+        (refreshed, "at_least_once"),
+        (row_by_row, "at_least_once"),
+        (row_by_row, "exactly_once"),
+    ] {
+        let topic = broker.new_topic("feed", 2, &[("retention.ms", "-1")]);
+        let out = broker.new_topic("out", 1, &[]);
+        let columns = "_key VARCHAR, v BIGINT";
+        let start_at = [("kafka.start", "timestamp:5000")];
+        let declared = Declared::new(broker, &topic, columns, &start_at).await;
+        let options = [("kafka.delivery", delivery)];
+        declared.add("out", &out, columns, &options).await.unwrap();
+        let at = |partition: i32, key: &str, v: i64, millis: i64| {
+            value(key, v).partition(partition).timestamp(millis)
+        };
+        broker.produce(&topic, &[at(0, "a", 1, 1_000)]);
+        let query_name = topic_name("query");
+        let query = start(&declared, &query_name, sql).await;
+        in_time("a beginning", async {
+            while !matches!(query.status(), QueryStatus::Running) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        broker.produce(&topic, &[at(1, "b", 2, 6_000)]);
+        assert_eq!(written(broker, &out, 1).await, [r#"b={"v":2}"#], "{sql}");
+        broker.produce(&topic, &[at(0, "c", 3, 4_000)]);
+        broker.produce(&topic, &[at(1, "d", 4, 4_000)]);
+        assert_eq!(written(broker, &out, 2).await[1], r#"d={"v":4}"#, "{sql}");
+        // Also where the query begins again before that time has come.
+        stopped(broker, &query, &out).await;
+        broker.produce(&topic, &[at(0, "e", 5, 4_999)]);
+        let query = start(&declared, &query_name, sql).await;
+        broker.produce(&topic, &[at(0, "f", 6, 5_000), at(0, "g", 7, 1_000)]);
+        let mut found = written(broker, &out, 4).await[2..].to_vec();
+        found.sort();
+        assert_eq!(found, [r#"f={"v":6}"#, r#"g={"v":7}"#], "{sql}");
+        stopped(broker, &query, &out).await;
+        let rows = declared.rows("SELECT _key FROM out").await;
+        assert_eq!(rows, ["b", "d", "f", "g"], "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_start_at_the_end_is_that_of_the_query_however_often_it_begins_again() {
     let Some(broker) = broker::required("continuous::a_start_at_the_end_is_that_of_the_query")
     else {

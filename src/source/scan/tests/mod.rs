@@ -99,6 +99,9 @@ impl Fetch for LogFetch<'_> {
             _ => Ok(Progress::End),
         }
     }
+    fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
+        Ok(partitions + 1)
+    }
 }
 
 #[derive(Default)]
@@ -199,7 +202,7 @@ fn run_within(
             batches: Some(&batches),
         },
     };
-    scan.run(range).unwrap();
+    scan.run(Extent::of(range)).unwrap();
     Run {
         batches: batches.into_inner(),
         fetched: fetched.get(),
