@@ -25,7 +25,7 @@ use datafusion::sql::parser::Statement;
 
 use crate::error::Error;
 use crate::location::{Location, SCHEME};
-use crate::options::Options;
+use crate::options::{Options, Origin};
 use crate::sink::query::{analyzed, write_query};
 
 /// What `STORED AS` calls a topic.
@@ -35,11 +35,13 @@ const FORMAT: &str = "kafka";
 #[derive(Debug)]
 pub(crate) struct KafkaFormat {
     options: Options,
+    /// Who writes a COPY.
+    origin: Origin,
 }
 
 impl KafkaFormat {
-    pub(crate) fn new(options: Options) -> Self {
-        KafkaFormat { options }
+    pub(crate) fn new(options: Options, origin: Origin) -> Self {
+        KafkaFormat { options, origin }
     }
 
     /// The options that [`register_kafka`](crate::register_kafka) gave to all
@@ -147,8 +149,8 @@ fn rewrite(
         .into());
     }
     let target = TableReference::bare(location.topic.as_str());
-    let own = Options::from_map(&copy.options);
-    let topic = location.table(config, &format.options, own);
+    let own = Options::from_clause(&copy.options, format.origin);
+    let topic = location.table(config, &format.options, own, format.origin);
     let query = analyzed(Arc::unwrap_or_clone(copy.input), analyzer, config)?;
     let plan = write_query("COPY TO", query, target, topic.into(), InsertOp::Append)?;
     Ok(Transformed::yes(plan))

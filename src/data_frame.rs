@@ -10,7 +10,7 @@ use datafusion::physical_plan::collect;
 
 use crate::copy::KafkaFormat;
 use crate::location::Location;
-use crate::options::Options;
+use crate::options::{Options, Origin};
 use crate::sink::order::keep_order;
 use crate::sink::query::{analyzed, write_query};
 use crate::sink::report::WriteReport;
@@ -81,7 +81,7 @@ impl KafkaDataFrame for DataFrame {
         let location = Location::parse(topic)?;
         let target = TableReference::bare(location.topic.as_str());
         let defaults = KafkaFormat::options_of(&state);
-        let topic = location.table(state.config_options(), &defaults, options);
+        let topic = location.table(state.config_options(), &defaults, options, Origin::Program);
         let query = analyzed(query, state.analyzer(), state.config_options())?;
         let insert = write_query(
             "write_kafka to",

@@ -10,7 +10,7 @@ use datafusion::logical_expr::CreateExternalTable;
 
 use crate::error::{Error, Result};
 use crate::location::Location;
-use crate::options::{Mode, Options, ValueFormat};
+use crate::options::{Mode, Options, Origin, ValueFormat};
 use crate::schema::KEY_COLUMN;
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -27,12 +27,24 @@ use crate::table::{KafkaTable, TableDefinition};
 #[derive(Debug, Clone, Default)]
 pub struct KafkaTableFactory {
     options: Options,
+    allows_references: bool,
 }
 
 impl KafkaTableFactory {
     /// A factory whose tables have these options unless their own say otherwise.
     pub fn new(options: Options) -> Self {
-        KafkaTableFactory { options }
+        KafkaTableFactory {
+            options,
+            allows_references: false,
+        }
+    }
+
+    /// Whether statements may refer to files and the environment, as
+    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql)
+    /// has it; not by default.
+    pub fn allow_references_in_sql(mut self, allowed: bool) -> Self {
+        self.allows_references = allowed;
+        self
     }
 }
 
@@ -45,8 +57,10 @@ impl TableProviderFactory for KafkaTableFactory {
     ) -> DataFusionResult<Arc<dyn TableProvider>> {
         let location = location(command)?;
         refuse_other_clauses(command)?;
-        let options = Options::from_map(&command.options);
-        let mut builder = location.table(state.config_options(), &self.options, options.clone());
+        let origin = Origin::statement(self.allows_references);
+        let options = Options::from_clause(&command.options, origin);
+        let session = state.config_options();
+        let mut builder = location.table(session, &self.options, options.clone(), origin);
         if !command.schema.fields().is_empty() {
             builder = builder.with_schema(Arc::clone(command.schema.inner()));
         }

@@ -3,7 +3,7 @@
 use datafusion::common::config::ConfigOptions;
 
 use crate::error::{Error, Result};
-use crate::options::{KafkaSessionOptions, Options};
+use crate::options::{KafkaSessionOptions, Options, Origin};
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// What a LOCATION that names a server starts with.
@@ -54,17 +54,22 @@ impl Location {
         })
     }
 
-    /// The topic with its own options over `defaults` over the session's.
+    /// The topic with its own options over `defaults` over the session's. `origin` is
+    /// who wrote the location.
     pub(crate) fn table(
         self,
         session: &ConfigOptions,
         defaults: &Options,
         own: Options,
+        origin: Origin,
     ) -> KafkaTableBuilder {
-        KafkaTable::builder(self.topic)
+        let builder = KafkaTable::builder(self.topic)
             .with_layers(vec![KafkaSessionOptions::of(session), defaults.clone()])
-            .with_options(own)
-            .with_servers(self.servers)
+            .with_options(own);
+        match self.servers {
+            Some(servers) => builder.with_servers(servers, origin),
+            None => builder,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::factory::KafkaTableFactory;
 use crate::functions;
 use crate::never_ends::RefuseEndless;
-use crate::options::{KafkaSessionOptions, Options, TableOptions};
+use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::sink::order::KeepOrder;
 use crate::source::one_instant::OneInstant;
 
@@ -23,6 +23,7 @@ use crate::source::one_instant::OneInstant;
 pub struct KafkaConfig {
     options: Options,
     topics: KafkaTopics,
+    allows_references: bool,
 }
 
 impl KafkaConfig {
@@ -42,6 +43,38 @@ impl KafkaConfig {
     /// Makes topics whose names match patterns tables.
     pub fn with_topics(mut self, topics: KafkaTopics) -> Self {
         self.topics = topics;
+        self
+    }
+
+    /// Whether statements may refer to what the program can read: `${env:NAME}`,
+    /// `${file:/path}`, `kafka.properties.file`, and librdkafka's properties that name a
+    /// file, such as `ssl.ca.location`. Not by default, so that SQL of other people gets
+    /// no secret of the program; see [SQL from others](crate::options#sql-from-others).
+    ///
+    /// What the program sets itself, such as with [`with_option`](Self::with_option), may
+    /// always refer to them.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use datafusion::prelude::SessionContext;
+    /// use datafusion_kafka::{KafkaConfig, register_kafka};
+    ///
+    /// let create = "CREATE EXTERNAL TABLE orders (_key VARCHAR) STORED AS KAFKA
+    ///     LOCATION 'kafka://localhost:9092/orders'
+    ///     OPTIONS ('kafka.client.client.id' '${env:PATH}')";
+    ///
+    /// let ctx = SessionContext::new();
+    /// register_kafka(&ctx, KafkaConfig::new())?;
+    /// assert!(ctx.sql(create).await.is_err());
+    ///
+    /// let ctx = SessionContext::new();
+    /// register_kafka(&ctx, KafkaConfig::new().allow_references_in_sql(true))?;
+    /// ctx.sql(create).await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn allow_references_in_sql(mut self, allowed: bool) -> Self {
+        self.allows_references = allowed;
         self
     }
 }
@@ -159,12 +192,17 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
     };
     let (catalog, schema) = {
         let mut state = state.write();
+        let allowed = config.allows_references;
         let factory = KafkaTableFactory::new(config.options.clone());
+        let factory = factory.allow_references_in_sql(allowed);
         state
             .table_factories_mut()
             .insert("KAFKA".to_owned(), Arc::new(factory));
         let options = state.config_mut().options_mut();
-        options.extensions.insert(KafkaSessionOptions::default());
+        let session = KafkaSessionOptions::default();
+        options
+            .extensions
+            .insert(session.allow_references_in_sql(allowed));
         let defaults = &options.catalog;
         let names = (
             defaults.default_catalog.clone(),
@@ -186,7 +224,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             .with_analyzer_rules(rules)
             .with_query_planner(Arc::new(planner))
             .build();
-        let format = KafkaFormat::new(config.options.clone());
+        let format = KafkaFormat::new(config.options.clone(), Origin::statement(allowed));
         state
             .register_file_format(Arc::new(format), true)
             .map_err(|error| Error::Unsupported(error.to_string()))?;

@@ -144,7 +144,8 @@ async fn context(
     );
     ctx.register_udtf("list_files_cache", Arc::new(ListFilesCacheFunc::new(cache)));
 
-    let mut kafka = KafkaConfig::new();
+    // Who types the SQL has started the program.
+    let mut kafka = KafkaConfig::new().allow_references_in_sql(true);
     for (key, value) in options.iter() {
         kafka = kafka.with_option(key, value);
     }

@@ -123,6 +123,7 @@ impl Tables {
             Arc::new(DFSchema::empty()),
         );
         KafkaTableFactory::new(self.options.clone())
+            .allow_references_in_sql(true)
             .create(&state, &create.build())
             .await
     }

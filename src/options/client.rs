@@ -1,11 +1,12 @@
 //! The properties of the clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fmt;
 
 use rdkafka::ClientConfig;
 
+use super::origin::{ALLOW, Origin};
 use super::property::{self, Refusal, SERVERS, Side};
 use super::secret::HIDDEN;
 use super::table::Isolation;
@@ -19,6 +20,7 @@ pub(super) struct Property {
     pub(super) value: String,
     /// Whether the value may be shown.
     pub(super) safe: bool,
+    pub(super) origin: Origin,
 }
 
 impl Property {
@@ -26,7 +28,7 @@ impl Property {
         if self.safe { &self.value } else { HIDDEN }
     }
 
-    fn invalid(&self, reason: impl Into<String>) -> Error {
+    pub(super) fn invalid(&self, reason: impl Into<String>) -> Error {
         Error::InvalidOption {
             key: self.key.clone(),
             reason: reason.into(),
@@ -91,6 +93,8 @@ pub struct ClientOptions {
     servers: Option<Property>,
     /// Whether the servers come from a properties file, which LOCATION overrides.
     servers_from_file: bool,
+    /// The servers that the program gave, whoever overrides them.
+    servers_of_program: Option<String>,
     consumer: BTreeMap<String, Property>,
     producer: BTreeMap<String, Property>,
 }
@@ -98,6 +102,9 @@ pub struct ClientOptions {
 /// How much of a partition may wait to be taken, in kB.
 pub(crate) const QUEUED_KBYTES: &str = "queued.max.messages.kbytes";
 pub(crate) const DEFAULT_QUEUED_KBYTES: usize = 16 * 1024;
+
+/// Where tokens of an OpenID provider are asked for.
+const TOKENS: &str = "sasl.oauthbearer.token.endpoint.url";
 
 /// How long a record waits for others to be sent with, in milliseconds.
 pub(crate) const LINGER: &str = "queue.buffering.max.ms";
@@ -126,6 +133,7 @@ impl ClientOptions {
             key: "LOCATION".to_owned(),
             value: servers.trim().to_owned(),
             safe: true,
+            origin: Origin::Program,
         };
         check_servers(&location)?;
         if let Some(given) = &self.servers
@@ -280,12 +288,44 @@ impl ClientOptions {
 
     /// Takes the properties of a place with higher precedence.
     pub(super) fn override_with(&mut self, higher: ClientOptions) {
-        if higher.servers.is_some() {
-            self.servers = higher.servers;
+        if let Some(servers) = higher.servers {
+            if servers.origin == Origin::Program {
+                self.servers_of_program = Some(servers.value.clone());
+            }
+            self.servers = Some(servers);
             self.servers_from_file = higher.servers_from_file;
         }
         self.consumer.extend(higher.consumer);
         self.producer.extend(higher.producer);
+    }
+
+    /// Whether a login that the program gave stays where the program sends it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where a statement names other servers, or another place
+    /// that hands out tokens, and would get to see it there.
+    pub(super) fn check_destination(&self) -> Result<()> {
+        let servers = self.servers.as_ref();
+        let elsewhere = servers.filter(|servers| {
+            let of_program = self.servers_of_program.as_deref();
+            let is_known = |known| list(&servers.value).is_subset(&list(known));
+            servers.origin == Origin::Statement && !of_program.is_none_or(is_known)
+        });
+        for properties in [&self.consumer, &self.producer] {
+            let tokens = properties.get(TOKENS);
+            let tokens = tokens.filter(|tokens| tokens.origin == Origin::Statement);
+            let Some(destination) = elsewhere.or(tokens) else {
+                continue;
+            };
+            let mut login = login(properties);
+            if let Some((name, _)) = login.find(|(_, given)| given.origin == Origin::Program) {
+                return Err(destination.invalid(format!(
+                    "the login of the program (`{name}`) is not sent to where a statement says; \
+                     give another one in the same OPTIONS, or leave this option out; {ALLOW}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the login that the properties ask for is part of this build,
@@ -327,6 +367,25 @@ impl ClientOptions {
     }
 }
 
+/// What a client of these properties tells servers to log in, by its name.
+fn login<'a>(
+    properties: &'a BTreeMap<String, Property>,
+) -> impl Iterator<Item = (&'a str, &'a Property)> {
+    let value = |name| properties.get(name).map_or("", |p: &Property| &p.value);
+    let is_sasl = value("security.protocol")
+        .to_ascii_lowercase()
+        .starts_with("sasl");
+    let mechanism = value("sasl.mechanisms").trim().to_ascii_uppercase();
+    let is_told = move |name: &str| match mechanism.as_str() {
+        "OAUTHBEARER" => name.starts_with("sasl.oauthbearer.") && !property::is_safe(name),
+        _ => name == "sasl.password",
+    };
+    let properties = properties
+        .iter()
+        .map(|(name, given)| (name.as_str(), given));
+    properties.filter(move |(name, _)| is_sasl && is_told(name))
+}
+
 /// Whether somebody says which certificates are trusted.
 fn names_certificates(properties: &BTreeMap<String, Property>, given: [&str; 2]) -> bool {
     // OpenSSL's own.
@@ -350,6 +409,12 @@ pub(super) fn check_servers(servers: &Property) -> Result<()> {
              `kafka.client.sasl.password`",
         ));
     }
+    if servers.value.contains("${") {
+        return Err(servers.invalid(
+            "`${..}` is not looked up in servers, since messages show them; write the servers \
+             themselves",
+        ));
+    }
     // librdkafka would take the number modulo 65536, and a word for 0.
     match servers.value.split(',').map(str::trim).find(|server| {
         let port = port(server).map(str::parse::<u16>);
@@ -371,22 +436,19 @@ fn port(server: &str) -> Option<&str> {
 }
 
 fn same_servers(a: &str, b: &str) -> bool {
-    let list = |servers: &str| {
-        let mut list: Vec<String> = servers
-            .split(',')
-            .map(|server| {
-                let server = server.trim().to_ascii_lowercase();
-                match server.rsplit_once(':') {
-                    Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => server,
-                    _ => format!("{server}:9092"),
-                }
-            })
-            .collect();
-        list.sort_unstable();
-        list.dedup();
-        list
-    };
     list(a) == list(b)
+}
+
+/// The servers in a comma list, each with its port.
+fn list(servers: &str) -> BTreeSet<String> {
+    let servers = servers.split(',').map(|server| {
+        let server = server.trim().to_ascii_lowercase();
+        match server.rsplit_once(':') {
+            Some((_, port)) if port.bytes().all(|b| b.is_ascii_digit()) => server,
+            _ => format!("{server}:9092"),
+        }
+    });
+    servers.collect()
 }
 
 impl fmt::Debug for ClientOptions {

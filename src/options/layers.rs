@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use super::origin::Origin;
 use super::secret;
 
 /// Options as they were given in one place: an `OPTIONS` clause, the settings of
@@ -23,8 +24,14 @@ use super::secret;
 ///     r#"{"kafka.client.sasl.password": "***", "kafka.mode": "append"}"#
 /// );
 /// ```
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Options(BTreeMap<String, String>);
+#[derive(Clone, Default)]
+pub struct Options(BTreeMap<String, Given>);
+
+#[derive(Clone)]
+struct Given {
+    value: String,
+    origin: Origin,
+}
 
 impl Options {
     /// No options.
@@ -33,17 +40,41 @@ impl Options {
     }
 
     /// Sets an option; a value that it had before is replaced.
-    pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.insert(key.into(), value.into());
-        self
+    pub fn set(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set_by(Origin::Program, key, value)
     }
 
     /// The options of an `OPTIONS` clause, as DataFusion hands them over.
+    ///
+    /// They are those of a statement and may do less than what a program sets; see
+    /// [SQL from others](super#sql-from-others).
     pub fn from_map(options: &HashMap<String, String>) -> Self {
-        options
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        Self::from_clause(options, Origin::Statement)
+    }
+
+    /// The options of a clause of this origin.
+    pub(crate) fn from_clause(options: &HashMap<String, String>, origin: Origin) -> Self {
+        let mut clause = Options::new();
+        for (key, value) in options {
+            clause.insert(key, value, origin);
+        }
+        clause
+    }
+
+    /// Sets an option of this origin.
+    pub(crate) fn set_by(
+        mut self,
+        origin: Origin,
+        key: impl Into<String>,
+        value: impl Into<String>,
+    ) -> Self {
+        self.insert(key, value, origin);
+        self
+    }
+
+    /// Sets all options of another place, each of the origin that it has there.
+    pub(crate) fn merge(&mut self, other: Options) {
+        self.0.extend(other.0);
     }
 
     /// Whether there are none.
@@ -53,9 +84,14 @@ impl Options {
 
     /// Keys and values, secrets included, in the order of the keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given().map(|(key, value, _)| (key, value))
+    }
+
+    /// Keys, values and who gave them, in the order of the keys.
+    pub(super) fn given(&self) -> impl Iterator<Item = (&str, &str, Origin)> {
         self.0
             .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .map(|(key, given)| (key.as_str(), given.value.as_str(), given.origin))
     }
 
     /// Keys and values as they may be shown, in the order of the keys: values
@@ -65,8 +101,10 @@ impl Options {
             .map(|(key, value)| (key, secret::shown(key, value)))
     }
 
-    pub(super) fn insert(&mut self, key: String, value: String) {
-        self.0.insert(key.to_ascii_lowercase(), value);
+    fn insert(&mut self, key: impl Into<String>, value: impl Into<String>, origin: Origin) {
+        let key = key.into().to_ascii_lowercase();
+        let value = value.into();
+        self.0.insert(key, Given { value, origin });
     }
 
     pub(super) fn remove(&mut self, key: &str) {
@@ -74,9 +112,18 @@ impl Options {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.0.get(key).map(|given| given.value.as_str())
     }
 }
+
+/// Equal where keys and values are, whoever gave them.
+impl PartialEq for Options {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Options {}
 
 impl FromIterator<(String, String)> for Options {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(iter: I) -> Self {
@@ -89,7 +136,7 @@ impl FromIterator<(String, String)> for Options {
 impl Extend<(String, String)> for Options {
     fn extend<I: IntoIterator<Item = (String, String)>>(&mut self, iter: I) {
         for (key, value) in iter {
-            self.insert(key, value);
+            self.insert(key, value, Origin::Program);
         }
     }
 }

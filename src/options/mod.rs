@@ -36,10 +36,27 @@
 //! variable and for the contents of a file (without the newline at its end);
 //! `$${` stands for `${`. They are looked up each time the options are parsed,
 //! and only values from options, not those in a properties file, are searched
-//! for them. What they stand for never shows in a message, except for servers.
+//! for them. Servers are taken as they are, since messages show them; nothing else
+//! shows what a reference stands for, but names do, which messages tell:
+//! `kafka.group.id` and `kafka.dead_letter.topic`.
 //!
 //! Only values of keys that are known to hold no secret are ever shown, see
 //! [`is_safe`]; everything else shows as `***`.
+//!
+//! # SQL from others
+//!
+//! What a statement sets (`OPTIONS`, `SET`, `LOCATION`) may be the work of somebody who
+//! must not have the program's secrets. So in SQL
+//!
+//! - `${env:..}`, `${file:..}`, `kafka.properties.file` and properties that name a file,
+//!   such as `ssl.ca.location`, are errors unless the program calls
+//!   [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql);
+//! - a login that the program gives is not sent to other servers than those that the
+//!   program names, unless it allows references;
+//! - properties by which librdkafka runs commands, loads code or opens ports are always
+//!   errors: `sasl.kerberos.*`, `ssl.engine.*`, `ssl.providers`, `test.mock.*`.
+//!
+//! What the program sets, in Rust or in a properties file, has none of these limits.
 //!
 //! # Example
 //!
@@ -67,6 +84,7 @@ mod client;
 mod jaas;
 mod java;
 mod layers;
+mod origin;
 mod parse;
 mod properties_file;
 mod property;
@@ -83,6 +101,7 @@ mod tests;
 pub use client::ClientOptions;
 pub(crate) use client::{DEFAULT_LINGER, DEFAULT_QUEUED_KBYTES, LINGER, QUEUED_KBYTES};
 pub use layers::Options;
+pub(crate) use origin::Origin;
 pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};

@@ -54,11 +54,16 @@ impl Draft {
     pub(super) fn apply(&mut self, layer: &Options) -> Result<()> {
         let mut file = ClientOptions::default();
         let mut client = ClientOptions::default();
-        for (key, given) in layer.iter() {
+        for (key, given, origin) in layer.given() {
             let Some((option, rest)) = spec::find(key) else {
                 return Err(unknown(key));
             };
-            let value = secret::resolve(key, given)?;
+            origin.check(option, rest, key)?;
+            // Messages show servers.
+            let value = match secret::names_servers(key) {
+                true => given.to_owned(),
+                false => secret::resolve(key, given, origin)?,
+            };
             // What a reference stands for may be a secret under any key.
             let safe = value == given && secret::is_safe(key);
             match option.kind {
@@ -70,8 +75,19 @@ impl Draft {
                     self.topic.config.insert(rest.to_owned(), value);
                 }
                 Kind::PropertiesFile => file = properties_file::read(key, given, &value)?,
-                Kind::Servers => add(&mut client, Side::Both, SERVERS, key, value, safe)?,
-                Kind::Property(side) => add(&mut client, side, rest, key, value, safe)?,
+                Kind::Servers | Kind::Property(_) => {
+                    let (side, name) = match option.kind {
+                        Kind::Property(side) => (side, rest),
+                        _ => (Side::Both, SERVERS),
+                    };
+                    let property = Property {
+                        key: key.to_owned(),
+                        value,
+                        safe,
+                        origin,
+                    };
+                    add(&mut client, side, name, property)?;
+                }
             }
         }
         self.table.client.override_with(file);
@@ -83,6 +99,7 @@ impl Draft {
         self.check_effect(own)?;
         let mut table = self.table;
         table.client.check_login()?;
+        table.client.check_destination()?;
         if table.partitioner.is_some()
             && let Some(key) = table.client.producer_key("partitioner")
         {
@@ -132,33 +149,17 @@ impl Draft {
     }
 }
 
-/// Adds a property that the option `key` gives.
-fn add(
-    client: &mut ClientOptions,
-    side: Side,
-    name: &str,
-    key: &str,
-    value: String,
-    safe: bool,
-) -> Result<()> {
-    let invalid = |reason: String| Error::InvalidOption {
-        key: key.to_owned(),
-        reason,
-    };
-    if let Some(reason) = property::owned(name, &value) {
-        return Err(invalid(reason.to_owned()));
+/// Adds a property that an option gives.
+fn add(client: &mut ClientOptions, side: Side, name: &str, property: Property) -> Result<()> {
+    if let Some(reason) = property::owned(name, &property.value) {
+        return Err(property.invalid(reason));
     }
     let name = property::canonical(name);
-    let property = Property {
-        key: key.to_owned(),
-        value,
-        safe,
-    };
     if name == SERVERS {
         if side != Side::Both {
-            return Err(invalid(
-                "a table is on one cluster; use `kafka.bootstrap.servers`".to_owned(),
-            ));
+            return Err(
+                property.invalid("a table is on one cluster; use `kafka.bootstrap.servers`")
+            );
         }
         check_servers(&property)?;
     }
@@ -168,18 +169,18 @@ fn add(
         (side, Side::Both) => side,
         (side, meant) if side == meant => side,
         (Side::Consumer, _) => {
-            return Err(invalid(format!(
+            return Err(property.invalid(format!(
                 "a property for writing; use `kafka.producer.{name}`"
             )));
         }
         (Side::Producer, _) => {
-            return Err(invalid(format!(
+            return Err(property.invalid(format!(
                 "a property for reading; use `kafka.consumer.{name}`"
             )));
         }
     };
     if !property.check(name)? {
-        return Err(unknown(key));
+        return Err(unknown(&property.key));
     }
     client.add(side, name, property)
 }

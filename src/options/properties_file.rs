@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::client::{ClientOptions, Property, check_servers};
 use super::java;
 use super::layers::Options;
+use super::origin::Origin;
 use super::property::{self, SERVERS};
 use crate::error::{Error, Result};
 
@@ -86,6 +87,7 @@ pub(super) fn read(key: &str, given: &str, path: &str) -> Result<ClientOptions> 
             key: place(&line),
             safe: property::is_safe(name),
             value: line.value,
+            origin: Origin::Program,
         };
         if name == SERVERS {
             check_servers(&property)?;

@@ -148,6 +148,35 @@ const SAFE: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
+/// Whether a property may make the process do more than talk to Kafka: run a shell,
+/// load a library, listen on a port.
+pub(super) fn runs_code(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "ssl.engine.id",
+        "ssl.engine.location",
+        // A name that is a path is a library to load.
+        "ssl.providers",
+    ];
+    const GROUPS: &[&str] = &[
+        // librdkafka hands a command to a shell, and all of these may be parts of it.
+        "sasl.kerberos.",
+        "test.mock.",
+    ];
+    NAMES.contains(&name) || GROUPS.iter().any(|group| name.starts_with(group))
+}
+
+/// Whether the value of a property is the path of a file, which librdkafka reads.
+///
+/// By the end of its name, so that properties that librdkafka gets later are found too.
+pub(super) fn reads_file(name: &str) -> bool {
+    name.ends_with(".file") || name.ends_with(".location")
+}
+
+/// Whether a property logs in by what the machine is and not by what somebody knows.
+pub(super) fn uses_identity(name: &str) -> bool {
+    name == "sasl.oauthbearer.metadata.authentication.type"
+}
+
 /// The kind of client that a property means anything to.
 pub(super) fn side(name: &str) -> Side {
     let name = canonical(name);
@@ -210,7 +239,11 @@ pub(super) fn owned(name: &str, value: &str) -> Option<&'static str> {
             "tables are read by offset, without a consumer group; choose where to start with \
              `kafka.start`"
         }
-        "enable.auto.commit" | "enable.auto.offset.store" => {
+        "enable.auto.commit"
+        | "enable.auto.offset.store"
+        | "offset.store.method"
+        | "offset.store.path"
+        | "offset.store.sync.interval.ms" => {
             "a table commits no offsets; choose where to start with `kafka.start`"
         }
         "enable.partition.eof" => "the end of a read is set by `kafka.end`",

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::origin::{ALLOW, Origin};
 use super::property;
 use super::spec::{self, Kind};
 use crate::error::{Error, Result};
@@ -46,7 +47,7 @@ pub(super) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
     }
 }
 
-fn names_servers(key: &str) -> bool {
+pub(super) fn names_servers(key: &str) -> bool {
     spec::find(key).is_some_and(|(option, rest)| match option.kind {
         Kind::Servers => true,
         Kind::Property(_) => property::canonical(rest) == property::SERVERS,
@@ -65,8 +66,9 @@ fn is_reference(value: &str) -> bool {
         })
 }
 
-/// The value with `${env:NAME}` and `${file:/path}` replaced by what they stand for.
-pub(super) fn resolve(key: &str, value: &str) -> Result<String> {
+/// The value with `${env:NAME}` and `${file:/path}` replaced by what they stand for,
+/// where who gave it may refer to them.
+pub(super) fn resolve(key: &str, value: &str, origin: Origin) -> Result<String> {
     let invalid = |reason: String| Error::InvalidOption {
         key: key.to_owned(),
         reason,
@@ -87,6 +89,11 @@ pub(super) fn resolve(key: &str, value: &str) -> Result<String> {
             ));
         };
         match reference.split_once(':') {
+            Some(("env" | "file", _)) if !origin.may_refer() => {
+                return Err(invalid(format!(
+                    "statements may not refer to files and environment variables here; {ALLOW}"
+                )));
+            }
             Some(("env", name)) => match std::env::var(name) {
                 Ok(text) => resolved.push_str(&text),
                 Err(std::env::VarError::NotPresent) => {

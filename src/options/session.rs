@@ -6,6 +6,7 @@ use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ex
 use datafusion::error::Result as DataFusionResult;
 
 use super::layers::Options;
+use super::origin::Origin;
 use super::parse::{self, Draft};
 use super::property::Side;
 use super::secret;
@@ -35,9 +36,18 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Default)]
 pub struct KafkaSessionOptions {
     options: Options,
+    allows_references: bool,
 }
 
 impl KafkaSessionOptions {
+    /// Whether values may refer to files and the environment, as
+    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql)
+    /// has it; not by default.
+    pub fn allow_references_in_sql(mut self, allowed: bool) -> Self {
+        self.allows_references = allowed;
+        self
+    }
+
     /// The options that were set.
     pub fn options(&self) -> Options {
         self.options.clone()
@@ -55,30 +65,37 @@ impl KafkaSessionOptions {
     /// Whether `SET kafka.dry_run = 'true'` holds.
     pub(crate) fn is_dry_run(config: &ConfigOptions) -> bool {
         let session = Self::of(config);
-        let mut set = session.iter().filter(|(key, _)| *key == "kafka.dry_run");
+        let mut set = session.given().filter(|(key, ..)| *key == "kafka.dry_run");
         // What cannot be read must not write.
-        set.any(|(key, value)| match secret::resolve(key, value) {
-            Ok(value) => boolean(&value) != Ok(false),
-            Err(_) => true,
-        })
+        set.any(
+            |(key, value, origin)| match secret::resolve(key, value, origin) {
+                Ok(value) => boolean(&value) != Ok(false),
+                Err(_) => true,
+            },
+        )
     }
 
     fn insert(&mut self, key: &str, value: &str) -> Result<()> {
-        if spec::find(key).is_none() {
+        let Some((option, rest)) = spec::find(key) else {
             return Err(parse::unknown(key));
-        }
+        };
+        let origin = Origin::statement(self.allows_references);
+        origin.check(option, rest, key)?;
         if !secret::is_safe(key) {
+            let instead = match self.allows_references {
+                true => {
+                    "use the table's OPTIONS with `${env:NAME}` or `${file:/path}`, or a \
+                     `kafka.properties.file`"
+                }
+                false => "use the table's OPTIONS, or `KafkaConfig::with_option` in the program",
+            };
             return Err(Error::InvalidOption {
                 key: key.to_owned(),
-                reason: "not allowed in a session, where everyone can read it; use the table's \
-                         OPTIONS with `${env:NAME}` or `${file:/path}`, or a \
-                         `kafka.properties.file`"
-                    .to_owned(),
+                reason: format!("not allowed in a session, where everyone can read it; {instead}"),
             });
         }
-        Draft::default().apply(&Options::new().set(key, value))?;
-        let mut options = self.options.clone();
-        options.insert(key.to_owned(), value.to_owned());
+        Draft::default().apply(&Options::new().set_by(origin, key, value))?;
+        let mut options = self.options.clone().set_by(origin, key, value);
         // Two names of one thing: the later statement counts.
         if let Err(Error::ConflictingOptions { first, second }) = Draft::default().apply(&options) {
             if !same_clients(&first, &second) {

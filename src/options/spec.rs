@@ -562,7 +562,8 @@ const OPTIONS: &[OptionSpec] = &[
         value: "a path",
         default: "none",
         doc: "A file with client properties in librdkafka's or Java's spelling. Options next to \
-              it override it; properties that the library sets itself are ignored in it.",
+              it override it; properties that the library sets itself are ignored in it. In SQL \
+              where the program allows it.",
         applies: Applies::Both,
         kind: Kind::PropertiesFile,
     },

@@ -8,7 +8,7 @@ use super::{KafkaTable, TableDefinition};
 use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::infer;
-use crate::options::{Options, TableOptions};
+use crate::options::{Options, Origin, TableOptions};
 use crate::sink::hook::WriteHook;
 
 /// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
@@ -18,7 +18,8 @@ pub struct KafkaTableBuilder {
     schema: Option<SchemaRef>,
     layers: Vec<Options>,
     options: Options,
-    servers: Option<String>,
+    /// Those that a LOCATION names, and who wrote it.
+    servers: Option<(String, Origin)>,
     extensions: Extensions,
     unbounded: bool,
 }
@@ -98,8 +99,7 @@ impl KafkaTableBuilder {
 
     /// Sets several options.
     pub fn with_options(mut self, options: Options) -> Self {
-        let options = options.iter().map(|(k, v)| (k.to_owned(), v.to_owned()));
-        self.options.extend(options.collect::<Vec<_>>());
+        self.options.merge(options);
         self
     }
 
@@ -136,8 +136,8 @@ impl KafkaTableBuilder {
     }
 
     /// The servers that a LOCATION names.
-    pub(crate) fn with_servers(mut self, servers: Option<String>) -> Self {
-        self.servers = servers;
+    pub(crate) fn with_servers(mut self, servers: String, origin: Origin) -> Self {
+        self.servers = Some((servers, origin));
         self
     }
 
@@ -168,8 +168,10 @@ impl KafkaTableBuilder {
         let mut own = self.options.clone();
         let mut also_in_location = None;
         match &self.servers {
-            Some(servers) if names_servers(&own) => also_in_location = Some(servers),
-            Some(servers) => own = own.set("kafka.bootstrap.servers", servers),
+            Some((servers, _)) if names_servers(&own) => also_in_location = Some(servers),
+            Some((servers, origin)) => {
+                own = own.set_by(*origin, "kafka.bootstrap.servers", servers);
+            }
             None => {}
         }
         let mut layers: Vec<&Options> = self.layers.iter().collect();

@@ -34,5 +34,6 @@ mod reading;
 mod secrets;
 mod session;
 mod slt;
+mod sql_from_others;
 mod unbounded;
 mod writing;

@@ -314,7 +314,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 async fn written_and_read(broker: &Broker, options: &[(&str, &str)]) {
     let topic = broker.new_topic("login", 1, &[]);
     let ctx = SessionContext::new();
-    register_kafka(&ctx, KafkaConfig::new()).unwrap();
+    register_kafka(&ctx, KafkaConfig::new().allow_references_in_sql(true)).unwrap();
     rows(
         &ctx,
         &create_table("t", "_key VARCHAR, v INT", &topic, options),
@@ -394,7 +394,8 @@ async fn a_password_may_stand_in_the_environment() {
 #[ignore = "run by `a_password_may_stand_in_the_environment`"]
 async fn child_logs_in() {
     let broker = broker::required("child_logs_in").unwrap();
-    let options = login("${env:TEST_SASL_SERVERS}", "${env:TEST_SASL_PASSWORD}");
+    let servers = std::env::var("TEST_SASL_SERVERS").unwrap();
+    let options = login(&servers, "${env:TEST_SASL_PASSWORD}");
     written_and_read(broker, &options).await;
 }
 

@@ -503,7 +503,7 @@ async fn a_properties_file_keeps_its_password() {
             let path = file.path().to_str().unwrap();
             let mut said = Said::default();
             let ctx = information();
-            register_kafka(&ctx, KafkaConfig::new()).unwrap();
+            register_kafka(&ctx, KafkaConfig::new().allow_references_in_sql(true)).unwrap();
             let options = [("kafka.properties.file", path), ("kafka.timeout", "5s")];
             let created = said
                 .statement(&ctx, &create_table("t", COLUMNS, &topic, &options))

@@ -22,6 +22,7 @@ mod login;
 mod oidc;
 mod program;
 mod prompt;
+mod references;
 #[cfg(unix)]
 mod run;
 mod scripts;

@@ -6,6 +6,7 @@ mod own;
 mod readme;
 mod secret;
 mod session;
+mod sql;
 
 use std::io::Write;
 
