@@ -462,11 +462,15 @@ fn payload_hint(error: &DecodeError) -> String {
 fn key_hint(error: &DecodeError) -> String {
     let hint = match &error.kind {
         DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => error.hint(),
+        DecodeErrorKind::InvalidUtf8 => {
+            Some("set `kafka.key.format` = `bytes`, with which a declared `_key` is BYTEA")
+        }
         DecodeErrorKind::Empty
-        | DecodeErrorKind::InvalidUtf8
         | DecodeErrorKind::InvalidJson(_)
         | DecodeErrorKind::TooDeep
-        | DecodeErrorKind::NotAnObject(_) => Some("choose another `kafka.key.format`"),
+        | DecodeErrorKind::NotAnObject(_) => {
+            Some("set `kafka.key.format` = `string`, with which a declared `_key` is VARCHAR")
+        }
         _ => error.hint(),
     };
     either(hint, "set `kafka.on_bad_record` = `skip`")

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
@@ -12,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::options::{Mode, Options, Origin, ValueFormat};
 use crate::schema::KEY_COLUMN;
+use crate::sql_type::{quoted, sql_type};
 use crate::table::{KafkaTable, TableDefinition};
 
 /// Makes Kafka tables for `CREATE EXTERNAL TABLE .. STORED AS KAFKA`.
@@ -181,55 +181,4 @@ fn found_in_sample(definition: &TableDefinition) -> Vec<(&'static str, &'static 
         ValueFormat::Bytes => options.push(("kafka.value.format", "bytes")),
     }
     options
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// The type as DDL names it; a type that DDL has no name for as Arrow does.
-fn sql_type(data_type: &DataType) -> String {
-    let name = match data_type {
-        DataType::Boolean => "BOOLEAN",
-        DataType::Int8 => "TINYINT",
-        DataType::Int16 => "SMALLINT",
-        DataType::Int32 => "INT",
-        DataType::Int64 => "BIGINT",
-        DataType::UInt8 => "TINYINT UNSIGNED",
-        DataType::UInt16 => "SMALLINT UNSIGNED",
-        DataType::UInt32 => "INT UNSIGNED",
-        DataType::UInt64 => "BIGINT UNSIGNED",
-        DataType::Float32 => "REAL",
-        DataType::Float64 => "DOUBLE",
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR",
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA",
-        DataType::Date32 => "DATE",
-        DataType::Time64(TimeUnit::Nanosecond) => "TIME",
-        DataType::Interval(IntervalUnit::MonthDayNano) => "INTERVAL",
-        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-            return format!("DECIMAL({precision}, {scale})");
-        }
-        DataType::Timestamp(unit, zone) => {
-            let digits = match unit {
-                TimeUnit::Second => 0,
-                TimeUnit::Millisecond => 3,
-                TimeUnit::Microsecond => 6,
-                TimeUnit::Nanosecond => 9,
-            };
-            let zone = zone.as_ref().map_or("", |_| " WITH TIME ZONE");
-            return format!("TIMESTAMP({digits}){zone}");
-        }
-        DataType::List(item) | DataType::LargeList(item) => {
-            return format!("{}[]", sql_type(item.data_type()));
-        }
-        DataType::Struct(fields) => {
-            let fields: Vec<String> = fields
-                .iter()
-                .map(|field| format!("{} {}", quoted(field.name()), sql_type(field.data_type())))
-                .collect();
-            return format!("STRUCT<{}>", fields.join(", "));
-        }
-        other => return other.to_string(),
-    };
-    name.to_owned()
 }

@@ -103,6 +103,7 @@ mod session;
 mod sink;
 mod source;
 mod sql;
+mod sql_type;
 mod table;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};

@@ -9,6 +9,7 @@ use crate::codec::Extensions;
 use crate::error::{Error, Result};
 use crate::json::check_type;
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
+use crate::sql_type::sql_type;
 
 /// The name of the column that holds the record's key.
 pub const KEY_COLUMN: &str = "_key";
@@ -100,6 +101,15 @@ impl Metadata {
             }
             Metadata::Tombstone | Metadata::RecordTombstone => DataType::Boolean,
             Metadata::Value | Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
+        }
+    }
+
+    /// The type to declare in SQL; where there are several, the one that most know.
+    fn sql_type(self) -> String {
+        match self {
+            // Of any precision, with a zone or without.
+            Metadata::Timestamp => "TIMESTAMP".to_owned(),
+            other => sql_type(&other.data_type()),
         }
     }
 
@@ -242,8 +252,8 @@ impl KafkaSchema {
                             field.name(),
                             format!(
                                 "has the type {}, which does not fit; declare it as {}",
-                                field.data_type(),
-                                metadata.data_type()
+                                sql_type(field.data_type()),
+                                metadata.sql_type()
                             ),
                         ));
                     }
@@ -404,12 +414,13 @@ fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
         return Ok(());
     }
     let expected = match format {
-        KeyFormat::Bytes => "`kafka.key.format` = `bytes` needs a BINARY `_key`",
+        KeyFormat::Bytes => "`kafka.key.format` = `bytes` needs a BYTEA `_key`",
         _ => {
             "`kafka.key.format` = `string` needs a VARCHAR `_key`; set `kafka.key.format` = `json` for other types"
         }
     };
-    Err(invalid(field.name(), format!("is {data_type}; {expected}")))
+    let is = sql_type(data_type);
+    Err(invalid(field.name(), format!("is {is}; {expected}")))
 }
 
 fn check_payload(field: &Field, format: ValueFormat) -> Result<()> {
@@ -423,10 +434,12 @@ fn check_payload(field: &Field, format: ValueFormat) -> Result<()> {
             "`kafka.value.format` other than `json` has one payload column, `_value`".to_owned()
         }
         ValueFormat::String if !is_text(data_type) => {
-            format!("is {data_type}; `kafka.value.format` = `string` needs VARCHAR")
+            let is = sql_type(data_type);
+            format!("is {is}; `kafka.value.format` = `string` needs VARCHAR")
         }
         ValueFormat::Bytes if !is_binary(data_type) => {
-            format!("is {data_type}; `kafka.value.format` = `bytes` needs BINARY")
+            let is = sql_type(data_type);
+            format!("is {is}; `kafka.value.format` = `bytes` needs BYTEA")
         }
         _ => return Ok(()),
     };

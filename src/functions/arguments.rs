@@ -120,8 +120,9 @@ impl<'a> Arguments<'a> {
         match fold(expression, self.session) {
             Ok(value) => Ok(value),
             Err(error) => plan_err!(
-                "{}: argument `{argument}` is {expression}; expected a constant: {}",
+                "{}: argument `{argument}` is {}; expected a constant: {}",
                 self.signature,
+                expression.human_display(),
                 error.strip_backtrace()
             ),
         }

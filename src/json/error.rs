@@ -5,6 +5,7 @@ use std::fmt;
 use arrow::datatypes::DataType;
 
 use super::advice::advice;
+use crate::sql_type::sql_type;
 
 /// What was found where something else was expected. Descriptions, never content.
 pub(super) mod found {
@@ -186,11 +187,13 @@ impl fmt::Display for DecodeError {
                 write!(f, "expected a JSON object but found {found}")?;
             }
             DecodeErrorKind::Type { expected, found } => {
+                let expected = sql_type(expected);
                 write!(f, "expected {expected} but found {found}")?;
             }
             // It knows best where it is.
             DecodeErrorKind::Other(what) => return f.write_str(what),
             DecodeErrorKind::MissingValue { expected } => {
+                let expected = sql_type(expected);
                 write!(f, "expected {expected} but the value is missing or null")?;
             }
         }
@@ -203,7 +206,7 @@ impl fmt::Display for DecodeError {
 
 /// Why a value cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot write {} of `{path}` as JSON: {kind}", .data_type)]
+#[error("cannot write {} of `{path}` as JSON: {kind}", sql_type(.data_type))]
 #[non_exhaustive]
 pub struct EncodeError {
     /// The field, as in `customer.tags[3]`.

@@ -5,6 +5,8 @@ use arrow::datatypes::{
     TimeUnit, validate_decimal_precision_and_scale,
 };
 
+use crate::sql_type::sql_type;
+
 /// How a property finds its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NameMatching {
@@ -96,7 +98,7 @@ pub struct EncodeOptions {
 
 /// A column whose type cannot be read from JSON or written to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("type {data_type} of `{path}` has no JSON form: {reason}")]
+#[error("type {} of `{path}` has no JSON form: {reason}", sql_type(.data_type))]
 #[non_exhaustive]
 pub struct UnsupportedType {
     /// The column, with the path to the nested field: `customer.tags[]`.

@@ -198,17 +198,17 @@ async fn wrong_columns_name_the_column() {
         (
             "v INT, _partition VARCHAR",
             &[SERVERS][..],
-            &["`_partition`", "Int32"][..],
+            &["`_partition`", "declare it as INT"][..],
         ),
         (
             "v INT, _headers VARCHAR",
             &[SERVERS],
-            &["`_headers`", "List"],
+            &["`_headers`", "declare it as STRUCT<"],
         ),
         (
             "v INT, _tombstone INT",
             &[SERVERS],
-            &["`_tombstone`", "Boolean"],
+            &["`_tombstone`", "declare it as BOOLEAN"],
         ),
         (
             "_key INT, v INT",
@@ -218,7 +218,7 @@ async fn wrong_columns_name_the_column() {
         (
             "_key VARCHAR, v INT",
             &[SERVERS, ("kafka.key.format", "bytes")],
-            &["`_key`", "BINARY"],
+            &["`_key`", "BYTEA"],
         ),
         (
             "_key VARCHAR, v INT",

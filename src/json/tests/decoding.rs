@@ -457,7 +457,7 @@ fn errors_name_the_declared_field_and_not_the_content() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "expected Int8 but found a string that is not a number in `customer.tags[1].n` at byte 34"
+        "expected TINYINT but found a string that is not a number in `customer.tags[1].n` at byte 34"
     );
     assert_eq!(error.hint(), Some("declare VARCHAR and use try_cast"));
     let error = decoder

@@ -110,7 +110,7 @@ async fn declared_columns_outlive_the_changes_of_a_topic() {
     broker.produce(&topic, &[Rec::new("k2", r#"{"a":"three","b":"x"}"#)]);
     let said = declared.error("SELECT a FROM t").await;
     assert!(
-        said.contains("expected Int64 but found a string that is not a number in `a`"),
+        said.contains("expected BIGINT but found a string that is not a number in `a`"),
         "{said}"
     );
     assert_eq!(declared.rows("SELECT b FROM t").await, ["2", "text", "x"]);

@@ -118,7 +118,7 @@ async fn a_number_that_an_inferred_double_would_round_is_a_bad_record() {
     let message = error(&ctx, "SELECT count(n) FROM t").await;
     for part in [
         "partition 0 offset 0: bad payload",
-        "expected Float64 but found a number that it would round in `n`",
+        "expected DOUBLE but found a number that it would round in `n`",
         "declare the columns, this one as DECIMAL or VARCHAR to keep such numbers",
         "or as DOUBLE to have them rounded",
     ] {

@@ -29,7 +29,7 @@ async fn a_bad_record_fails_the_query_with_its_place_and_without_its_content() {
     assert_eq!(
         upsert.error(ALL).await,
         format!(
-            "External error: topic `{topic}` partition 0 offset 1: bad payload: expected Int64 but \
+            "External error: topic `{topic}` partition 0 offset 1: bad payload: expected BIGINT but \
              found a string that is not a number in `v` at byte 5; declare VARCHAR and use \
              try_cast, or set `kafka.on_bad_record` = `null` or `skip`"
         )
@@ -56,7 +56,7 @@ async fn a_bad_record_fails_the_query_with_its_place_and_without_its_content() {
     let columns = "o STRUCT<l BIGINT[]>";
     let nested = Declared::new(broker, &topic, columns, &[]).await;
     let error = nested.error(ALL).await;
-    let place = "expected Int64 but found a string that is not a number in `o.l[1]` at byte 13";
+    let place = "expected BIGINT but found a string that is not a number in `o.l[1]` at byte 13";
     assert!(error.contains(place), "{error}");
 }
 
@@ -108,7 +108,7 @@ async fn a_bad_record_can_be_a_row_without_a_payload_whatever_is_read_of_it() {
     let topic = topic_of(broker, "nulled", &records);
     let columns = "_key VARCHAR, v BIGINT, w VARCHAR, _error VARCHAR";
     let upsert = Declared::new(broker, &topic, columns, &[NULL]).await;
-    let wrong = "expected Int64 but found a string that is not a number in `v` at byte 5";
+    let wrong = "expected BIGINT but found a string that is not a number in `v` at byte 5";
     let rows = upsert.rows("SELECT _key, v, w FROM t").await;
     let expected = [
         "a|NULL|NULL",

@@ -39,7 +39,7 @@ async fn a_byte_order_mark_is_passed_over() {
     assert_eq!(
         table.rows("SELECT _key, _error FROM t").await,
         [
-            "a|expected Int32 but found a boolean in `v` at byte 8",
+            "a|expected INT but found a boolean in `v` at byte 8",
             "b|not JSON: it ends too early at byte 3",
         ]
     );
@@ -110,7 +110,7 @@ async fn what_is_not_quite_json_is_read_where_that_is_asked_for() {
     let columns = "_key VARCHAR, t DECIMAL(10, 1), _error VARCHAR";
     let table = Declared::new(broker, &topic, columns, &[LENIENT, NULL]).await;
     let expected = [
-        "a|NULL|expected Decimal128(10, 1) but found NaN or an infinity in `t` at byte 5",
+        "a|NULL|expected DECIMAL(10, 1) but found NaN or an infinity in `t` at byte 5",
         "c|1.5|NULL",
     ];
     let rows = table.rows("SELECT * FROM t WHERE _key IN ('a', 'c')").await;

@@ -68,7 +68,7 @@ async fn a_key_that_is_no_text_is_refused_before_anything_is_written() {
     };
     let ctx = session(broker, KafkaTopics::new());
     let why = error(&ctx, &create_table("t", "_key BIGINT, v INT", "any", &[])).await;
-    says(&why, &["`_key`", "Int64", "`kafka.key.format` = `json`"]);
+    says(&why, &["`_key`", "BIGINT", "`kafka.key.format` = `json`"]);
 }
 
 #[tokio::test]

@@ -1,0 +1,57 @@
+//! Types as SQL calls them, for definitions and for messages.
+
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+
+/// The type as `CREATE EXTERNAL TABLE` takes it; a type that SQL has no name for as
+/// Arrow calls it.
+pub(crate) fn sql_type(data_type: &DataType) -> String {
+    let name = match data_type {
+        DataType::Boolean => "BOOLEAN",
+        DataType::Int8 => "TINYINT",
+        DataType::Int16 => "SMALLINT",
+        DataType::Int32 => "INT",
+        DataType::Int64 => "BIGINT",
+        DataType::UInt8 => "TINYINT UNSIGNED",
+        DataType::UInt16 => "SMALLINT UNSIGNED",
+        DataType::UInt32 => "INT UNSIGNED",
+        DataType::UInt64 => "BIGINT UNSIGNED",
+        DataType::Float32 => "REAL",
+        DataType::Float64 => "DOUBLE",
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "VARCHAR",
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTEA",
+        DataType::Date32 => "DATE",
+        DataType::Time64(TimeUnit::Nanosecond) => "TIME",
+        DataType::Interval(IntervalUnit::MonthDayNano) => "INTERVAL",
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            return format!("DECIMAL({precision}, {scale})");
+        }
+        DataType::Timestamp(unit, zone) => {
+            let digits = match unit {
+                TimeUnit::Second => 0,
+                TimeUnit::Millisecond => 3,
+                TimeUnit::Microsecond => 6,
+                TimeUnit::Nanosecond => 9,
+            };
+            let zone = zone.as_ref().map_or("", |_| " WITH TIME ZONE");
+            return format!("TIMESTAMP({digits}){zone}");
+        }
+        DataType::List(item) | DataType::LargeList(item) => {
+            return format!("{}[]", sql_type(item.data_type()));
+        }
+        DataType::Struct(fields) => {
+            let fields: Vec<String> = fields
+                .iter()
+                .map(|field| format!("{} {}", quoted(field.name()), sql_type(field.data_type())))
+                .collect();
+            return format!("STRUCT<{}>", fields.join(", "));
+        }
+        DataType::Dictionary(_, value) => return sql_type(value),
+        other => return other.to_string(),
+    };
+    name.to_owned()
+}
+
+/// A name as SQL takes it, whatever its signs.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
