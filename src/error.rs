@@ -362,15 +362,13 @@ pub enum Error {
     },
 
     /// Two rows of one statement that write the same key.
-    #[error(
-        "row {row} for topic `{topic}`: another row of the statement changes the same key, or the key \
-         lives in two partitions; nothing was written"
-    )]
+    #[error("{}", duplicate_key(.topic, *.row))]
     DuplicateKey {
         /// The topic.
         topic: String,
-        /// The row's number, from 0, among those that the statement looks at.
-        row: u64,
+        /// The row's number, from 0, among those of the statement's query, or of the
+        /// source of a MERGE; `None` for a row of the topic that the source does not match.
+        row: Option<u64>,
     },
 
     /// Offsets that a query was told to wait for (`kafka.wait_for`).
@@ -444,6 +442,17 @@ pub enum Error {
     /// Something that the library does not do.
     #[error("{0}")]
     Unsupported(String),
+}
+
+fn duplicate_key(topic: &str, row: Option<u64>) -> String {
+    let row = match row {
+        Some(row) => format!("row {row} for topic `{topic}`"),
+        None => format!("a row of topic `{topic}` that the source does not match"),
+    };
+    format!(
+        "{row} has the `_key` of another row that the statement changes, or that key lives in two \
+         partitions; nothing was written"
+    )
 }
 
 fn payload_hint(error: &DecodeError) -> String {

@@ -171,7 +171,7 @@ impl Output {
                 Some(known) if known.round == self.round => {
                     return Err(Error::DuplicateKey {
                         topic: self.table.topic.clone(),
-                        row,
+                        row: Some(row),
                     }
                     .into());
                 }

@@ -11,10 +11,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use crate::dml::target::{Target, record_columns, unqualified};
+use crate::dml::target::{Target, record_columns, row_number, unqualified};
 use crate::dml::update::assigned;
 use crate::schema::{KEY_COLUMN, Metadata};
-use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 
 /// True in rows of the source.
 const IS_SOURCE: &str = "__record_is_source";
@@ -33,7 +33,9 @@ pub(super) fn merge(
         .map(Expr::Column)
         .collect();
     columns.push(lit(true).alias(IS_SOURCE));
-    let source = LogicalPlanBuilder::from(source.clone()).project(columns)?;
+    let source = LogicalPlanBuilder::from(source.clone())
+        .project(columns)?
+        .window([row_number()])?;
     let rows = source.join_on(
         target.scan()?.build()?,
         join_type(&merge.clauses),
@@ -114,6 +116,7 @@ pub(super) fn merge(
         columns.push(value.alias(field.name()));
     }
     columns.push(unqualified(CHANGE_COLUMN));
+    columns.push(unqualified(ROW_COLUMN));
     let rows = rows.project(columns)?.build()?;
     target.write(rows, changes, true)
 }

@@ -5,9 +5,9 @@ use datafusion::logical_expr::{
     Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast, lit, when,
 };
 
-use crate::dml::target::{Target, record_columns};
+use crate::dml::target::{Target, record_columns, row_number};
 use crate::schema::{Column as Kind, KEY_COLUMN, Metadata};
-use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 use crate::sink::query::aligned;
 
 /// What a row can be; the numbers are its positions.
@@ -35,6 +35,7 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     new.push(lit(true).alias(IS_NEW));
     let new = LogicalPlanBuilder::from(input.clone())
         .project(new)?
+        .window([row_number()])?
         .alias(NEW)?;
     let old = target.scan()?.alias(OLD)?.build()?;
     let rows = new.join_on(
@@ -64,6 +65,7 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     .when(is_equal(target), lit(KEEP))
     .otherwise(lit(UPSERT))?;
     columns.push(change.alias(CHANGE_COLUMN));
+    columns.push(column(NEW, ROW_COLUMN).alias(ROW_COLUMN));
     let rows = rows.project(columns)?;
     target.write(rows.build()?, CHANGES.to_vec(), true)
 }

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 use crate::dml::changes::KafkaChanges;
 use crate::options::{Bound, Delivery, Isolation, Mode, OnBadRecord};
 use crate::schema::{Column, Metadata};
-use crate::sink::change::{CHANGE_COLUMN, Change};
+use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 use crate::table::{KafkaTable, TableDefinition};
 
 /// The table of a statement that changes a topic.
@@ -266,6 +266,11 @@ pub(super) fn record_columns(
 /// The column that says which change a row is, where all are the same one.
 pub(super) fn only_change() -> Expr {
     lit(0_i32).alias(CHANGE_COLUMN)
+}
+
+/// The numbers of the rows of a statement's query or source, for its messages.
+pub(super) fn row_number() -> Expr {
+    datafusion::functions_window::expr_fn::row_number().alias(ROW_COLUMN)
 }
 
 /// A column by its name alone, whatever qualifies it.

@@ -1,7 +1,7 @@
 //! What the rows of a statement do to the topic.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, ListArray};
-use arrow::datatypes::{Fields, Int32Type};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, ListArray, UInt64Array};
+use arrow::datatypes::{Fields, Int32Type, UInt64Type};
 use arrow::error::ArrowError;
 
 use crate::error::Result;
@@ -14,6 +14,10 @@ use crate::table::TableDefinition;
 /// The column that says by its position in a list which [`Change`] a row is;
 /// without it every row is an upsert.
 pub(crate) const CHANGE_COLUMN: &str = "__record_change";
+
+/// The column with the number of the row of the statement's query or source, from 1,
+/// that a row was made of.
+pub(crate) const ROW_COLUMN: &str = "__record_row";
 
 /// What a row does to the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +126,7 @@ impl UpdateEncoder {
 #[derive(Default)]
 pub(super) struct BehindRows {
     change: Option<Int32Array>,
+    row: Option<UInt64Array>,
     partition: Option<Int32Array>,
     key: Option<BinaryViewArray>,
     payload: Option<BinaryViewArray>,
@@ -134,6 +139,8 @@ impl BehindRows {
         let is = |metadata: Metadata| name == metadata.name();
         if name == CHANGE_COLUMN {
             self.change = array.as_primitive_opt::<Int32Type>().cloned();
+        } else if name == ROW_COLUMN {
+            self.row = array.as_primitive_opt::<UInt64Type>().cloned();
         } else if is(Metadata::RecordPartition) {
             self.partition = array.as_primitive_opt::<Int32Type>().cloned();
         } else if is(Metadata::RecordKey) {
@@ -157,6 +164,12 @@ impl BehindRows {
         change.map_or(usize::MAX, |change| {
             usize::try_from(change).unwrap_or(usize::MAX)
         })
+    }
+
+    /// The row that it was made of, from 0.
+    pub(super) fn given_row(&self, index: usize) -> Option<u64> {
+        let number = value(self.row.as_ref(), index, UInt64Array::value);
+        number.and_then(|number| number.checked_sub(1))
     }
 
     pub(super) fn partition(&self, index: usize) -> Option<i32> {

@@ -349,6 +349,11 @@ pub(crate) struct BatchColumns {
 }
 
 impl BatchColumns {
+    /// The row of the statement's query or source that a row was made of.
+    pub(super) fn given_row(&self, index: usize) -> Option<u64> {
+        self.behind.given_row(index)
+    }
+
     fn set(&mut self, metadata: Metadata, array: &ArrayRef) {
         match metadata {
             Metadata::Topic => self.topic = array.as_string_view_opt().cloned(),

@@ -247,7 +247,7 @@ impl DataSink for KafkaSink {
             for index in 0..batch.num_rows() {
                 rows.encode(index, row, &mut record)?;
                 if let Some(keys) = &mut keys {
-                    keys.add(&table.topic, row, &record)?;
+                    keys.add(&table.topic, columns.given_row(index), &record)?;
                 }
                 if record.unchanged {
                     sender.report.unchanged += 1;

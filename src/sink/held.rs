@@ -17,11 +17,17 @@ pub(crate) struct ChangedKeys {
 }
 
 impl ChangedKeys {
-    /// Takes a row's key into account.
+    /// Takes a row's key into account. `row` is the one of the statement's query or
+    /// source that it was made of.
     ///
     /// # Errors
     /// [`Error::DuplicateKey`] when another row changes it too.
-    pub(crate) fn add(&mut self, topic: &str, row: u64, record: &EncodedRecord) -> Result<()> {
+    pub(crate) fn add(
+        &mut self,
+        topic: &str,
+        row: Option<u64>,
+        record: &EncodedRecord,
+    ) -> Result<()> {
         let key = record.key.as_slice();
         let is_new = if record.tombstone && record.partition.is_some() {
             let partition = record.partition.unwrap_or_default().to_be_bytes();

@@ -85,17 +85,37 @@ async fn a_record_that_two_source_rows_would_change_is_an_error() {
         "CREATE TABLE twice AS VALUES ('a', 1), ('a', 2), ('x', 1), ('x', 2)",
     )
     .await;
-    for sql in [
-        "MERGE INTO t USING twice ON t._key = column1 WHEN MATCHED THEN UPDATE SET v = column2",
-        "MERGE INTO t USING twice ON t._key = column1 WHEN MATCHED THEN DELETE",
-        "MERGE INTO t USING twice ON t._key = column1 \
-         WHEN NOT MATCHED THEN INSERT (_key, v) VALUES (column1, column2)",
+    for (sql, numbers) in [
+        (
+            "MERGE INTO t USING twice ON t._key = column1 WHEN MATCHED THEN UPDATE SET v = column2",
+            ["row 0", "row 1"],
+        ),
+        (
+            "MERGE INTO t USING twice ON t._key = column1 WHEN MATCHED THEN DELETE",
+            ["row 0", "row 1"],
+        ),
+        (
+            "MERGE INTO t USING twice ON t._key = column1 \
+             WHEN NOT MATCHED THEN INSERT (_key, v) VALUES (column1, column2)",
+            ["row 2", "row 3"],
+        ),
         // A key that another row deletes.
-        "MERGE INTO t USING s ON t.v = s.v + 3 WHEN NOT MATCHED THEN INSERT (_key) VALUES (s.k) \
-         WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        (
+            "MERGE INTO t USING s ON t.v = s.v + 3 WHEN NOT MATCHED THEN INSERT (_key) VALUES (s.k) \
+             WHEN NOT MATCHED BY SOURCE THEN DELETE",
+            ["row", "a row"],
+        ),
     ] {
         let message = error(&t.ctx, sql).await;
-        says(&message, &[&t.topic, "same key", "nothing was written"]);
+        says(
+            &message,
+            &[&t.topic, "has the `_key` of another", "nothing was written"],
+        );
+        let begins = numbers.map(|row| format!("External error: {row} "));
+        assert!(
+            begins.iter().any(|begin| message.starts_with(begin)),
+            "{sql}: {message}"
+        );
     }
     // Where only one of them changes it, it is none.
     let one = "MERGE INTO t USING twice ON t._key = column1 \

@@ -2,7 +2,7 @@
 
 use super::{Changing, sent};
 use crate::broker::{self, Rec};
-use crate::session::{error, rows};
+use crate::session::{count, error, rows};
 use crate::writing::says;
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT, s VARCHAR";
@@ -55,14 +55,21 @@ async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
     for options in [&[][..], &[("kafka.delivery", "exactly_once")]] {
         let records = [Rec::new("a", r#"{"v":1}"#)];
         let t = Changing::with(broker, 1, COLUMNS, &records, options).await;
-        for query in [
-            "VALUES ('b', 1, 'x'), ('c', 1, 'x'), ('b', 2, 'x')",
+        for (query, twice) in [
+            ("VALUES ('b', 1, 'x'), ('c', 1, 'x'), ('b', 2, 'x')", [0, 2]),
             // One of them is equal to what is there.
-            "VALUES ('a', 1, NULL), ('a', 2, NULL)",
-            "VALUES ('a', 1, NULL), ('a', 1, NULL)",
+            (
+                "VALUES ('c', 1, NULL), ('a', 1, NULL), ('a', 2, NULL)",
+                [1, 2],
+            ),
+            (
+                "VALUES ('a', 1, NULL), ('c', 1, NULL), ('a', 1, NULL)",
+                [0, 2],
+            ),
         ] {
             let message = error(&t.ctx, &format!("INSERT OVERWRITE t {query}")).await;
-            says(&message, &[&t.topic, "same key", "nothing was written"]);
+            let said = twice.map(|row| duplicate(row, &t.topic));
+            assert!(said.contains(&message), "{message}");
         }
         let null = "INSERT OVERWRITE t SELECT CASE WHEN v = 1 THEN NULL ELSE 'x' END, v, s FROM t";
         says(&error(&t.ctx, null).await, &[&t.topic, "`_key` is NULL"]);
@@ -71,6 +78,27 @@ async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
             assert!(t.is_untouched());
         }
     }
+}
+
+/// What is said of a row of the query whose key another one has too.
+fn duplicate(row: usize, topic: &str) -> String {
+    format!(
+        "External error: row {row} for topic `{topic}` has the `_key` of another row that the \
+         statement changes, or that key lives in two partitions; nothing was written"
+    )
+}
+
+#[tokio::test]
+async fn a_key_in_two_partitions_is_written_once_it_was_deleted() {
+    let Some(broker) = broker::required("a_key_in_two_partitions_is_written") else {
+        return;
+    };
+    let records = [0, 1].map(|partition| Rec::new("a", r#"{"v":1}"#).partition(partition));
+    let t = Changing::with(broker, 2, COLUMNS, &records, &[]).await;
+    let overwrite = "INSERT OVERWRITE t VALUES ('b', 1, 'x'), ('a', 2, 'x')";
+    assert_eq!(error(&t.ctx, overwrite).await, duplicate(1, &t.topic));
+    count(&t.ctx, "DELETE FROM t WHERE _key = 'a'").await;
+    assert_eq!(count(&t.ctx, overwrite).await, 2);
 }
 
 #[tokio::test]
