@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
 use crate::json::{DecodeError, DecodeErrorKind, EncodeError};
@@ -432,6 +433,32 @@ pub enum Error {
         reason: String,
     },
 
+    /// A column that a statement names and a sample of the topics did not show.
+    #[error("{source} {}", sample_hint(.topics))]
+    UnknownColumn {
+        /// The column.
+        column: String,
+        /// The topics of the statement whose columns are inferred.
+        topics: Vec<String>,
+        /// What DataFusion says, with the columns that there are.
+        source: Arc<SchemaError>,
+    },
+
+    /// A function of numbers that is called with a column of text.
+    #[error(
+        "{function} needs numbers, and `{argument}` is VARCHAR{}; write try_cast({argument} AS \
+         DOUBLE) in its place, which is NULL for what is no number",
+        if *.is_inferred { ", since not all sampled records have a number there" } else { "" }
+    )]
+    TextArgument {
+        /// The function.
+        function: String,
+        /// The column, as the statement has it.
+        argument: String,
+        /// Whether the column's type is inferred from a sample.
+        is_inferred: bool,
+    },
+
     /// A client that could not be made, mostly for a property librdkafka refuses.
     #[error("cannot make a Kafka client: {reason}")]
     CreateClient {
@@ -442,6 +469,15 @@ pub enum Error {
     /// Something that the library does not do.
     #[error("{0}")]
     Unsupported(String),
+}
+
+fn sample_hint(topics: &[String]) -> String {
+    let topics: Vec<String> = topics.iter().map(|topic| format!("`{topic}`")).collect();
+    format!(
+        "The columns of {} are those that a sample of the newest records shows; set \
+         `kafka.infer.records` to look at more of them, or declare the columns",
+        topics.join(" and ")
+    )
 }
 
 fn duplicate_key(topic: &str, row: Option<u64>) -> String {

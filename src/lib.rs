@@ -81,6 +81,7 @@ pub mod error;
 pub mod json;
 pub mod options;
 
+mod advice;
 mod catalog;
 mod client;
 mod codec;

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
+use crate::advice::{advise, is_about_columns};
 use crate::catalog::TopicSchemaProvider;
 use crate::copy;
 use crate::functions::lookup;
@@ -82,7 +83,15 @@ pub(crate) async fn plan_text(state: &SessionState, text: &str) -> DataFusionRes
     let mut statement = state.sql_to_statement(text, &dialect)?;
     copy::name_format(&mut statement);
     literals::keep_decimals(&mut statement);
-    lookup::plan(&state, || plan(&state, &statement)).await
+    let planned = lookup::plan(&state, || plan(&state, &statement)).await;
+    match planned {
+        Ok(plan) => Ok(plan),
+        Err((error, mut tables)) if is_about_columns(&error) => {
+            tables.extend(lookup::topics_read(&state, &statement).await);
+            Err(advise(error, &statement, &tables))
+        }
+        Err((error, _)) => Err(error),
+    }
 }
 
 async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<LogicalPlan> {

@@ -42,6 +42,8 @@ pub(crate) struct TableDefinition {
     pub(crate) options: TableOptions,
     pub(crate) schema: KafkaSchema,
     pub(crate) extensions: Extensions,
+    /// The columns are those that a sample of the topic shows.
+    pub(crate) is_inferred: bool,
     /// Reading never ends.
     pub(crate) endless: bool,
     /// All records of a table in upsert mode are read, as the changes that they
@@ -476,6 +478,7 @@ impl TableDefinition {
             options,
             schema,
             extensions,
+            is_inferred: false,
             endless: false,
             is_change_log: false,
             keyless: false,

@@ -83,6 +83,7 @@ impl Target {
                 options,
                 schema,
                 extensions: of.extensions.clone(),
+                is_inferred: of.is_inferred,
                 endless: false,
                 is_change_log: false,
                 keyless: false,

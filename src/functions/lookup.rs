@@ -13,13 +13,16 @@ use std::sync::Arc;
 
 use datafusion::catalog::{SchemaProvider, Session};
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
+use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement;
 use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
 use crate::functions::arguments::Arguments;
 use crate::location::bad_topic_name;
+use crate::names::not_read;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -41,11 +44,12 @@ struct Missing {
     layers: Vec<Options>,
 }
 
-/// Plans a statement as often as it takes to look up what its calls name.
+/// Plans a statement as often as it takes to look up what its calls name, and says
+/// with a failure what was found for them.
 pub(crate) async fn plan<F>(
     state: &SessionState,
     plan: impl Fn() -> F,
-) -> DataFusionResult<LogicalPlan>
+) -> Result<LogicalPlan, (DataFusionError, Vec<Arc<TableDefinition>>)>
 where
     F: Future<Output = DataFusionResult<LogicalPlan>>,
 {
@@ -56,10 +60,11 @@ where
         lookups = after;
         match lookups.missing.take() {
             Some(missing) if plan.is_err() => {
-                let table = missing.look_up(state).await?;
+                let table = missing.look_up(state).await;
+                let table = table.map_err(|error| (error, Vec::new()))?;
                 lookups.found.insert(missing.name, table);
             }
-            _ => return plan,
+            _ => return plan.map_err(|error| (error, lookups.found.into_values().collect())),
         }
     }
 }
@@ -162,6 +167,29 @@ async fn known(state: &SessionState, name: &str) -> DataFusionResult<Option<Arc<
             .and_then(|table| table.source().cloned())),
         None => Ok(None),
     }
+}
+
+/// The topics among the tables that a statement reads and was planned with.
+pub(crate) async fn topics_read(
+    state: &SessionState,
+    statement: &Statement,
+) -> Vec<Arc<TableDefinition>> {
+    let not_read = not_read(statement);
+    let mut read = Vec::new();
+    for reference in state
+        .resolve_table_references(statement)
+        .unwrap_or_default()
+    {
+        if not_read.contains(reference.table()) {
+            continue;
+        }
+        let name = match &reference {
+            TableReference::Bare { table } => table.to_string(),
+            other => other.to_quoted_string(),
+        };
+        read.extend(known(state, &name).await.ok().flatten());
+    }
+    read
 }
 
 /// A table that was registered or created: of this very name, or of a name in

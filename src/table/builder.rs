@@ -195,7 +195,13 @@ impl KafkaTableBuilder {
                     reason: "it has a codec; declare the columns".to_owned(),
                 })
             }
-            None => infer::table(self.topic, options, extensions).await,
+            None => {
+                let definition = infer::table(self.topic, options, extensions).await?;
+                Ok(TableDefinition {
+                    is_inferred: true,
+                    ..definition
+                })
+            }
         }
     }
 }

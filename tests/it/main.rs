@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod advice;
 mod broker;
 mod broker_works;
 mod brokerless;

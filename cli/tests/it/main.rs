@@ -15,6 +15,7 @@ mod advice;
 #[allow(dead_code)]
 #[path = "../../../tests/it/broker/mod.rs"]
 mod broker;
+mod columns;
 mod demo;
 mod guide;
 mod login;
