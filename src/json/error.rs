@@ -52,8 +52,9 @@ pub(super) mod fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub struct DecodeError {
-    /// The field by its declared name, as in `customer.tags[3]`; empty where the
-    /// document as a whole is wrong.
+    /// The field by its declared name, as in `customer.tags[3]`. Of a payload that is not
+    /// JSON the property of the object which is not, also one that is no field, unless its
+    /// name is longer than 64 bytes. Empty where the document as a whole is wrong.
     pub path: String,
     /// The offset in the payload, in bytes.
     pub position: usize,
