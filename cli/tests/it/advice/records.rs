@@ -75,7 +75,7 @@ const RECORDS: &[Record] = &[
         key: b"a",
         payload: b"{}",
         declared: ("_key VARCHAR, v VARCHAR NOT NULL", NONE),
-        said: "bad payload: expected Utf8View but the value is missing or null in `v` at byte 0; declare it without NOT NULL, or set `kafka.on_bad_record` = `skip`",
+        said: "bad payload: expected VARCHAR but the value is missing or null in `v` at byte 0; declare it without NOT NULL, or set `kafka.on_bad_record` = `skip`",
         followed: &[
             (V, NONE, "v", "NULL"),
             ("_key VARCHAR, v VARCHAR NOT NULL", SKIP, "count(*)", "0"),
@@ -129,7 +129,7 @@ const RECORDS: &[Record] = &[
         key: b"\"x\"",
         payload: b"{}",
         declared: ("_key BIGINT", JSON_KEY),
-        said: "bad key: expected Int64 but found a string that is not a number in `_key` at byte 0; declare VARCHAR and use try_cast, or set `kafka.on_bad_record` = `skip`",
+        said: "bad key: expected BIGINT but found a string that is not a number in `_key` at byte 0; declare VARCHAR and use try_cast, or set `kafka.on_bad_record` = `skip`",
         followed: &[
             ("_key VARCHAR", JSON_KEY, "try_cast(_key AS BIGINT)", "NULL"),
             (
