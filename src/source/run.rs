@@ -179,7 +179,7 @@ impl Run {
     }
 
     /// The client to read a partition of all these with, the topic's id and the
-    /// offsets to read, looked up by whoever comes first.
+    /// offsets to read, looked up for the first stream that asks.
     pub(super) fn open(
         &self,
         partition: i32,

@@ -80,7 +80,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     }
 
     /// Waits for a partition that the filter wants, where it wants none of those that
-    /// there are. Whoever finds one reads it.
+    /// there are. The stream that finds one reads it.
     fn await_partitions(&mut self) -> DataFusionResult<()> {
         let mut partitions = i32::try_from(self.spec.held.len()).unwrap_or(i32::MAX);
         while self.spec.awaits_partitions(partitions) && self.output.is_wanted() {
