@@ -35,6 +35,7 @@ use crate::error::{Error, Result};
 use crate::native::{TopicHandle, TopicId, find_brokers};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
+use crate::threads;
 
 /// What librdkafka fetches of a partition at once, and what it is not made less than.
 /// About as much is fetched behind the end of each chunk and thrown away, so this is
@@ -340,6 +341,7 @@ pub(crate) struct DropElsewhere<T: Send + 'static>(Option<T>);
 
 impl<T: Send + 'static> DropElsewhere<T> {
     pub(crate) fn new(client: T) -> Self {
+        threads::client_was_made();
         DropElsewhere(Some(client))
     }
 }
@@ -358,12 +360,11 @@ impl<T: Send + 'static> Deref for DropElsewhere<T> {
 impl<T: Send + 'static> Drop for DropElsewhere<T> {
     fn drop(&mut self) {
         let client = self.0.take();
-        let spawned = thread::Builder::new()
-            .name("kafka-client-drop".to_owned())
-            .spawn(move || drop(client));
+        let spawned = threads::spawn("kafka-client-drop".to_owned(), move || drop(client));
         if let Err(error) = spawned {
             log::warn!("a Kafka client was destroyed in place: {error}");
         }
+        threads::client_was_dropped();
     }
 }
 

@@ -76,6 +76,12 @@
 //! they are read, are errors too: rows of two topics are never mixed, where the
 //! brokers give topics ids (Kafka 2.8 and later). Dropping a query ends its
 //! threads and connections.
+//!
+//! # The end of the program
+//!
+//! Threads and connections end in the background. A program with TLS that is about to
+//! exit waits for them with [`wait_for_clients`], since OpenSSL's exit handlers crash
+//! threads that still use it.
 
 pub mod error;
 pub mod json;
@@ -106,6 +112,7 @@ mod source;
 mod sql;
 mod sql_type;
 mod table;
+mod threads;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
 pub use codec::{Codec, CodecError};
@@ -125,6 +132,7 @@ pub use source::exec::KafkaScanExec;
 pub use source::fold::SeenKeys;
 pub use sql::sql;
 pub use table::{KafkaTable, KafkaTableBuilder};
+pub use threads::wait_for_clients;
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

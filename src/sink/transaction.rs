@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -16,6 +15,7 @@ use crate::native::find_brokers;
 use crate::options::TableOptions;
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::{Acknowledgements, blocking};
+use crate::threads;
 
 pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
 
@@ -140,14 +140,12 @@ impl Drop for Transaction {
         // Waits for the brokers, and whoever drops it may be a Tokio worker. A
         // transaction that is not aborted holds up the topic's readers.
         let retry_timeout = self.limits.retry_timeout;
-        let spawned = thread::Builder::new()
-            .name("kafka-abort".to_owned())
-            .spawn(move || {
-                let aborted = retried(retry_timeout, || native.abort_transaction(PURGE_AGAIN));
-                if let Err(error) = aborted {
-                    log::warn!("a transaction was left to time out: {error}");
-                }
-            });
+        let spawned = threads::spawn("kafka-abort".to_owned(), move || {
+            let aborted = retried(retry_timeout, || native.abort_transaction(PURGE_AGAIN));
+            if let Err(error) = aborted {
+                log::warn!("a transaction was left to time out: {error}");
+            }
+        });
         if let Err(error) = spawned {
             log::warn!("a transaction was left to time out: {error}");
         }
@@ -221,11 +219,9 @@ async fn asked(
     loop {
         let (sender, mut answer) = oneshot::channel();
         let (asking, request) = (Arc::clone(native), Arc::clone(&request));
-        let spawned = thread::Builder::new()
-            .name("kafka-transaction".to_owned())
-            .spawn(move || {
-                let _ = sender.send(request(&asking));
-            });
+        let spawned = threads::spawn("kafka-transaction".to_owned(), move || {
+            let _ = sender.send(request(&asking));
+        });
         spawned.map_err(Failure::NoThread)?;
         let asked_at = Instant::now();
         let longest = wait + GRACE;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -21,6 +20,7 @@ use crate::source::run::Run;
 use crate::source::same_topic::SameTopic;
 use crate::source::scan::{ChunkSizes, Output, Scan};
 use crate::table::own_error;
+use crate::threads;
 
 /// One stream: first waiting to be polled, then reading on its thread.
 pub(crate) enum Reading {
@@ -89,18 +89,16 @@ impl ScanTask {
     fn on_thread(self: Box<Self>, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
         self.readers.fetch_add(1, Ordering::Relaxed);
         let topic = &self.run.spec.table.topic;
-        thread::Builder::new()
-            .name(format!("kafka-scan-{topic}-{}", self.kafka_partition))
-            .spawn(move || {
-                let result = self.read(sender.clone());
-                let is_last = self.readers.fetch_sub(1, Ordering::Relaxed) == 1;
-                if is_last || result.is_err() {
-                    // The receiver may be gone; then nobody wants to know.
-                    let _ = sender.blocking_send(result.map(|()| None));
-                }
-            })
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(())
+        let name = format!("kafka-scan-{topic}-{}", self.kafka_partition);
+        threads::spawn(name, move || {
+            let result = self.read(sender.clone());
+            let is_last = self.readers.fetch_sub(1, Ordering::Relaxed) == 1;
+            if is_last || result.is_err() {
+                // The receiver may be gone; then nobody wants to know.
+                let _ = sender.blocking_send(result.map(|()| None));
+            }
+        })
+        .map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
     /// Reads partitions that the topic has got into the same stream.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
+use datafusion_kafka::wait_for_clients;
 use futures::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::runtime::{Builder, Runtime};
@@ -307,6 +308,33 @@ fn a_query_that_waits_for_servers_can_be_dropped() {
             });
             drop(planning);
             before.is_restored("planning").await;
+        });
+    });
+}
+
+/// So that no thread of Kafka's is left that uses OpenSSL while the process exits.
+#[test]
+fn clients_that_were_waited_for_have_ended() {
+    let test = "clients_that_were_waited_for_have_ended";
+    alone(test, |broker| {
+        let topic = large_topic(broker);
+        several_threads().block_on(async {
+            let table = declared(broker, &topic, &[]).await;
+            let options = [("kafka.delivery", "exactly_once")];
+            let columns = "_key VARCHAR, v BIGINT";
+            table.add("out", &topic, columns, &options).await.unwrap();
+            let mut stream = open(&table, ALL).await;
+            first_batch(&mut stream).await;
+            // The query still has its clients.
+            assert!(!wait_for_clients(Duration::from_millis(50)).await);
+            let insert = "INSERT INTO out VALUES ('a', 1)";
+            let insert = table.ctx.sql(insert).await.unwrap();
+            in_time("INSERT", insert.collect()).await.unwrap();
+            drop((table, stream));
+            assert!(wait_for_clients(PATIENCE).await);
+            let names = thread_names();
+            let of_kafka = ["rdk:", "kafka-"].map(|prefix| names.contains(prefix));
+            assert_eq!(of_kafka, [false, false], "{names}");
         });
     });
 }
