@@ -6,8 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use datafusion::datasource::sink::DataSinkExec;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
-use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion_kafka::KafkaScanExec;
 use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
@@ -172,23 +172,20 @@ fn sink(plan: &Arc<dyn ExecutionPlan>) -> Option<&dyn ExecutionPlan> {
 
 /// What a plan that writes to a topic and was ended early leaves there.
 pub(crate) fn left_behind(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
-    let written = Figures::of(plan).acknowledged?;
-    Some(match is_transaction(plan) {
-        true => "interrupted: nothing was written, since the transaction did not end".to_owned(),
-        false => format!(
+    let metrics = sink(plan)?.metrics()?;
+    let acknowledged = find_counter(&metrics, "records_acknowledged")?;
+    // Counted only where records are written in transactions.
+    Some(match find_counter(&metrics, "records_committed") {
+        Some(0) => "interrupted: nothing was written, since the transaction did not end".to_owned(),
+        Some(committed) => format!(
+            "interrupted: {} records had been committed, and those of the last transaction were not written",
+            HumanCount(committed)
+        ),
+        None => format!(
             "interrupted: {} records had been acknowledged, and some on their way may still be",
-            HumanCount(written)
+            HumanCount(acknowledged)
         ),
     })
-}
-
-/// Whether a plan writes to a topic in a transaction, which only its description tells.
-fn is_transaction(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let plan = displayable(plan.as_ref()).indent(false).to_string();
-    let sink = plan.split_once("KafkaSink(").map(|(_, sink)| sink);
-    // Names of columns may be any text.
-    let sink = sink.and_then(|sink| sink.split_once(", columns="));
-    sink.is_some_and(|(sink, _)| sink.contains("delivery=exactly_once"))
 }
 
 fn counter(metrics: &MetricsSet, name: &str) -> u64 {

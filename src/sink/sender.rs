@@ -7,6 +7,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 
 use crate::error::Error;
+use crate::options::Delivery;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::hook::OutgoingRecord;
 use crate::sink::member::Positions;
@@ -33,7 +34,7 @@ impl Sender {
         Sender {
             table: Arc::clone(table),
             hooked: Vec::new(),
-            metrics: SinkMetrics::new(metrics),
+            metrics: SinkMetrics::new(metrics, table.options.delivery),
             report: WriteReport::default(),
             producer: None,
         }
@@ -138,6 +139,7 @@ impl Sender {
         self.flush(row).await?;
         if let Some(producer) = &mut self.producer {
             producer.commit(read).await?;
+            self.metrics.committed();
         }
         Ok(())
     }
@@ -147,6 +149,7 @@ impl Sender {
         self.flush(rows).await?;
         if let Some(producer) = &mut self.producer {
             self.report.partitions = producer.finish().await?;
+            self.metrics.committed();
             self.metrics.queue_full(producer.queue_full());
         }
         Ok(self.report)
@@ -161,17 +164,21 @@ pub(crate) fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
 struct SinkMetrics {
     records_produced: Count,
     records_acknowledged: Count,
+    /// Only where records are written in transactions.
+    records_committed: Option<Count>,
     tombstones: Count,
     bytes_produced: Count,
     queue_full_time: Time,
 }
 
 impl SinkMetrics {
-    fn new(metrics: &ExecutionPlanMetricsSet) -> Self {
+    fn new(metrics: &ExecutionPlanMetricsSet, delivery: Delivery) -> Self {
         let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
         SinkMetrics {
             records_produced: counter("records_produced"),
             records_acknowledged: counter("records_acknowledged"),
+            records_committed: (delivery == Delivery::ExactlyOnce)
+                .then(|| counter("records_committed")),
             tombstones: counter("tombstones"),
             bytes_produced: counter("bytes_produced"),
             queue_full_time: MetricBuilder::new(metrics).subset_time("queue_full_time", 0),
@@ -184,6 +191,13 @@ impl SinkMetrics {
             .add(usize::try_from(bytes).unwrap_or(usize::MAX));
         if record.tombstone {
             self.tombstones.add(1);
+        }
+    }
+
+    /// Every record that was acknowledged is committed.
+    fn committed(&self) {
+        if let Some(committed) = &self.records_committed {
+            committed.add(self.records_acknowledged.value() - committed.value());
         }
     }
 

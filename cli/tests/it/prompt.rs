@@ -253,23 +253,28 @@ fn an_insert_that_control_c_ends_says_what_was_acknowledged() {
     let to = broker.new_topic("to", 1, &[]);
     let record = |n: i32| Rec::new(format!("k{n}"), format!(r#"{{"n":{n}}}"#));
     broker.produce(&from, &[record(1), record(2)]);
-    for (delivery, expected) in [
-        ("at_least_once", "2 records had been acknowledged"),
-        ("exactly_once", "nothing was written"),
+    for (delivery, commit, written, expected) in [
+        ("at_least_once", 100, 2, "2 records had been acknowledged"),
+        ("exactly_once", 60_000, 2, "nothing was written"),
+        ("exactly_once", 100, 4, "2 records had been committed"),
     ] {
         let setup = format!(
             "CREATE UNBOUNDED EXTERNAL TABLE feed (n INT, _key VARCHAR NOT NULL, _tombstone BOOLEAN) STORED AS KAFKA LOCATION '{from}';
-             CREATE EXTERNAL TABLE out (_key VARCHAR, n INT) STORED AS KAFKA LOCATION '{to}' OPTIONS ('kafka.delivery' '{delivery}');"
+             CREATE EXTERNAL TABLE out (_key VARCHAR, n INT) STORED AS KAFKA LOCATION '{to}' OPTIONS ('kafka.delivery' '{delivery}', 'kafka.commit.ms' '{commit}');"
         );
         let mut session = prompt_after(&setup, &["-b", &broker.servers]);
         session
             .send_line("INSERT INTO out SELECT _key, n FROM feed;")
             .unwrap();
         session.expect("2 acknowledged").unwrap();
+        broker::wait_until(Duration::from_secs(60), "the records", || {
+            broker.read_all(&to).len() >= written
+        });
         session.send(ControlCode::EndOfText).unwrap();
         session.expect("interrupted: ").unwrap();
         session.expect(expected).unwrap();
         session.expect("> ").unwrap();
         leave(session);
+        assert_eq!(broker.read_all(&to).len(), written);
     }
 }
