@@ -1,7 +1,6 @@
 //! What failed, in one line.
 
 use std::error::Error as StdError;
-use std::io;
 
 use datafusion::error::DataFusionError;
 use datafusion_kafka::Error;
@@ -18,21 +17,8 @@ pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
     eprintln!("Error: {}{}", message(error), hint.unwrap_or_default());
 }
 
-/// Whether nobody reads standard output any more.
-pub(crate) fn is_broken_pipe(error: &DataFusionError) -> bool {
-    let mut current: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = current {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::BrokenPipe;
-        }
-        current = error.source();
-    }
-    // Arrow's writers keep the text alone.
-    error.to_string().contains("Broken pipe")
-}
-
 /// The error in one line, without what DataFusion wraps around it.
-fn message(error: &DataFusionError) -> String {
+pub(crate) fn message(error: &DataFusionError) -> String {
     let message = match (Error::find(error), error.find_root()) {
         (Some(kafka), _) => match StdError::source(kafka) {
             Some(cause) if !kafka.to_string().contains(&cause.to_string()) => {
@@ -63,12 +49,5 @@ mod tests {
         assert_eq!(message(&error), "one two");
         let error = DataFusionError::from(Error::Unsupported("no".to_owned()));
         assert_eq!(message(&error), "no");
-    }
-
-    #[test]
-    fn a_broken_pipe_is_found() {
-        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(is_broken_pipe(&DataFusionError::from(pipe)));
-        assert!(!is_broken_pipe(&DataFusionError::Plan("no".to_owned())));
     }
 }

@@ -5,6 +5,7 @@ mod cells;
 mod complete;
 mod demo;
 mod errors;
+mod exit;
 mod hint;
 mod output;
 mod progress;
@@ -19,9 +20,11 @@ mod tables;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::CommandFactory as _;
 use datafusion::error::Result;
+use datafusion_kafka::wait_for_clients;
 use mimalloc::MiMalloc;
 use tokio::runtime::Runtime;
 
@@ -32,15 +35,18 @@ use crate::signals::Interrupt;
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
 
-/// What a shell says of a program that Ctrl-C ended.
-const INTERRUPTED: u8 = 130;
+/// How long brokers are waited for that are to abort a transaction.
+const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = Args::of_process();
     if let Some(what) = args.generate {
         return match generate(what) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
+            Err(error) if !output::is_reader_gone(&error) => {
+                eprintln!("Error: {}", errors::message(&error));
+                ExitCode::FAILURE
+            }
+            _ => ExitCode::SUCCESS,
         };
     }
     let notes = if args.quiet {
@@ -58,18 +64,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(start(&args));
-    // Whatever still waits, for a broker or at the end of a pipe, is not waited for.
-    runtime.shutdown_background();
-    code
+    exit::leave(runtime.block_on(start(&args)))
 }
 
-async fn start(args: &Args) -> ExitCode {
+/// Does what the arguments say; returns the exit code.
+async fn start(args: &Args) -> u8 {
     let mut session = match Session::new(args).await {
         Ok(session) => session,
         Err(error) => {
             errors::report(&error, None).await;
-            return ExitCode::FAILURE;
+            return exit::FAILURE;
         }
     };
     if let Some(Subcommand::Run(run)) = &args.subcommand {
@@ -89,21 +93,22 @@ async fn start(args: &Args) -> ExitCode {
         () = interrupt.next() => {
             if let Some(left) = session.running.left_behind() {
                 eprintln!("{left}");
+                // A transaction that is not aborted holds up the topic's readers.
+                wait_for_clients(ABORT_PATIENCE).await;
             }
-            return ExitCode::from(INTERRUPTED);
+            return exit::INTERRUPTED;
         }
     };
     exit_code(done, &session).await
 }
 
-async fn exit_code(done: Result<()>, session: &Session) -> ExitCode {
+async fn exit_code(done: Result<()>, session: &Session) -> u8 {
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has seen enough.
-        Err(error) if errors::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Ok(()) => exit::SUCCESS,
+        Err(error) if output::is_reader_gone(&error) => exit::SUCCESS,
         Err(error) => {
             errors::report(&error, Some(session)).await;
-            ExitCode::FAILURE
+            exit::FAILURE
         }
     }
 }
@@ -122,15 +127,15 @@ async fn run(session: &mut Session, args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn generate(what: Generated) -> io::Result<()> {
+fn generate(what: Generated) -> Result<()> {
     let mut command = Args::command();
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     match what.shell() {
-        None => clap_mangen::Man::new(command).render(&mut out),
+        None => clap_mangen::Man::new(command).render(&mut out)?,
         Some(shell) => {
             let name = command.get_name().to_owned();
             clap_complete::generate(shell, &mut command, name, &mut out);
-            Ok(())
         }
     }
+    output::write(&out)
 }

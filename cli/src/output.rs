@@ -1,13 +1,16 @@
 //! Results on standard output, as datafusion-cli prints them.
 
-use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write as _};
+use std::error::Error;
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::Arc;
+use std::{fmt, mem};
 
+use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::json::ArrayWriter;
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::exec_datafusion_err;
 use datafusion::common::instant::Instant;
 use datafusion::config::FormatOptions;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
@@ -78,10 +81,14 @@ impl Output {
             count += batch.num_rows();
         }
         drop(progress);
-        let schema = rows.schema();
+        let mut out = Vec::new();
         let format = format_options(context);
-        self.print
-            .print_batches(schema, &batches, self.start, count, format)
+        let (print, schema) = (&self.print, rows.schema());
+        print
+            .format
+            .print_batches(&mut out, schema, &batches, print.maxrows, true, format)?;
+        write(&out)?;
+        self.print_end(count, format)
     }
 
     /// Rows as they come.
@@ -94,7 +101,7 @@ impl Output {
         let mut count = 0;
         let format = format_options(context);
         let mut progress = Some(progress);
-        let mut out = BufWriter::new(io::stdout().lock());
+        let mut out = Vec::new();
         while let Some(batch) = rows.next().await.transpose()? {
             if batch.num_rows() > 0 {
                 give_way(&mut progress);
@@ -107,14 +114,15 @@ impl Output {
                 let schema = batch.schema();
                 let batches = [batch];
                 let all = MaxRows::Unlimited;
+                out.clear();
                 self.print
                     .format
                     .print_batches(&mut out, schema, &batches, all, header, format)?;
-                out.flush()?;
+                write(&out)?;
             }
         }
-        drop((out, progress));
-        self.print_end(&rows, count, format)
+        drop(progress);
+        self.print_end(count, format)
     }
 
     /// One JSON array, however many batches there are.
@@ -126,31 +134,71 @@ impl Output {
     ) -> Result<()> {
         let mut count = 0;
         let mut progress = Some(progress);
-        let mut out = ArrayWriter::new(BufWriter::new(io::stdout().lock()));
+        let mut array = ArrayWriter::new(Vec::new());
         while let Some(batch) = rows.next().await.transpose()? {
             give_way(&mut progress);
             count += batch.num_rows();
-            out.write(&batch)?;
+            array.write(&batch)?;
+            write(&mem::take(array.get_mut()))?;
         }
-        out.finish()?;
-        let mut out: BufWriter<StdoutLock<'_>> = out.into_inner();
-        writeln!(out)?;
-        out.flush()?;
-        drop((out, progress));
-        self.print_end(&rows, count, format_options(context))
+        array.finish()?;
+        let mut out = array.into_inner();
+        out.push(b'\n');
+        write(&out)?;
+        drop(progress);
+        self.print_end(count, format_options(context))
     }
 
     /// How many rows there were and how long it took, below rows that were printed.
-    fn print_end(
-        &self,
-        rows: &SendableRecordBatchStream,
-        count: usize,
-        format: &FormatOptions,
-    ) -> Result<()> {
-        let none: &[RecordBatch] = &[];
-        self.print
-            .print_batches(rows.schema(), none, self.start, count, format)
+    fn print_end(&self, count: usize, format: &FormatOptions) -> Result<()> {
+        // Without rows and columns nothing else is printed.
+        let schema = Arc::new(Schema::empty());
+        only_prints(
+            self.print
+                .print_batches(schema, &[], self.start, count, format),
+        )
     }
+}
+
+/// Writes to standard output.
+pub(crate) fn write(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(bytes).and_then(|()| out.flush());
+    written.map_err(not_written)
+}
+
+/// The result of something of datafusion-cli that does nothing with files and sockets but
+/// to write to standard output.
+pub(crate) fn only_prints(result: Result<()>) -> Result<()> {
+    result.map_err(|error| match error {
+        DataFusionError::IoError(error) => not_written(error),
+        other => other,
+    })
+}
+
+fn not_written(error: io::Error) -> DataFusionError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => DataFusionError::External(Box::new(ReaderGone)),
+        _ => exec_datafusion_err!("cannot write to standard output: {error}"),
+    }
+}
+
+/// Nobody reads standard output any more. Only what was written there fails with this:
+/// servers break pipes too.
+#[derive(Debug)]
+struct ReaderGone;
+
+impl fmt::Display for ReaderGone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads standard output any more")
+    }
+}
+
+impl Error for ReaderGone {}
+
+/// Whether a statement failed because whoever reads has seen enough.
+pub(crate) fn is_reader_gone(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::External(error) if error.is::<ReaderGone>())
 }
 
 /// Ends the progress line where it would stand among the rows.
@@ -162,4 +210,25 @@ fn give_way(progress: &mut Option<Progress>) {
 
 fn format_options(context: &TaskContext) -> &FormatOptions {
     &context.session_config().options().format
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_standard_output_can_lose_its_reader() {
+        let pipe = || DataFusionError::from(io::Error::from(ErrorKind::BrokenPipe));
+        let printed = only_prints(Err(pipe())).unwrap_err();
+        assert!(is_reader_gone(&printed));
+        assert!(is_reader_gone(&printed.context("while printing")));
+        // As of a file or a socket, and in the words of a broker.
+        assert!(!is_reader_gone(&pipe()));
+        let said = exec_datafusion_err!("Disconnected: Broken pipe (os error 32)");
+        assert!(!is_reader_gone(&only_prints(Err(said)).unwrap_err()));
+        let full = DataFusionError::from(io::Error::from(ErrorKind::StorageFull));
+        let full = only_prints(Err(full)).unwrap_err();
+        assert!(full.to_string().contains("cannot write to standard output"));
+        assert!(!is_reader_gone(&full));
+    }
 }

@@ -7,6 +7,7 @@ use datafusion::common::exec_datafusion_err;
 use datafusion::error::Result;
 use datafusion_cli::command::{Command, OutputFormat};
 
+use crate::output;
 use crate::session::Session;
 use crate::statement;
 
@@ -81,8 +82,13 @@ pub(crate) async fn run_command(session: &mut Session, line: &str) -> Result<Nex
             let format: OutputFormat = subcommand.parse().map_err(|()| invalid())?;
             format.execute(&mut session.print)?;
         }
-        Command::OutputFormat(None) => println!("Output format is {:?}.", session.print.format),
-        other => other.execute(&session.ctx, &mut session.print).await?,
+        Command::OutputFormat(None) => {
+            let format = session.print.format;
+            output::write(format!("Output format is {format:?}.\n").as_bytes())?;
+        }
+        other => {
+            output::only_prints(other.execute(&session.ctx, &mut session.print).await)?;
+        }
     }
     Ok(Next::Continue)
 }

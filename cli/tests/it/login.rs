@@ -4,7 +4,8 @@ use std::path::Path;
 
 use assert_cmd::Command;
 
-use crate::broker::{self, Rec, SASL_PASSWORD, SASL_USER, Tls};
+use crate::broker::{self, Rec, SASL_PASSWORD, SASL_USER, Tls, topic_name};
+use crate::exit::runs;
 use crate::program::{failure, file, printed, program};
 
 /// What Confluent Cloud hands out for Java clients, but for the login.
@@ -118,4 +119,43 @@ fn every_login_is_built_in() {
         ]));
         assert_eq!(answer, "one\n1\n");
     }
+}
+
+/// The listener breaks the connection of a client that does not log in, and librdkafka says so in
+/// words that are also those of a closed standard output.
+#[test]
+fn a_listener_that_wants_a_login_is_an_error_and_no_end() {
+    const NAME: &str = "login::a_listener_that_wants_a_login_is_an_error_and_no_end";
+    let Some(broker) = broker::required(NAME) else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let topic = broker.new_topic("secured", 1, &[]);
+    let create =
+        format!("CREATE EXTERNAL TABLE t (_key VARCHAR, n INT) STORED AS KAFKA LOCATION '{topic}'");
+    let insert = "INSERT INTO t VALUES ('a', 1)";
+    // The columns of the input are looked for in its records.
+    let query = format!("{create}; INSERT INTO t SELECT _key, n FROM \"in-{topic}\"");
+    let statements = file(".sql", &query);
+    let path = statements.path().to_str().unwrap();
+    let program = || {
+        let mut program = program();
+        program.args(["-b", servers, "-q", "-X", "kafka.timeout=1s"]);
+        program
+    };
+    for _ in 0..runs(3) {
+        let name = topic_name("query");
+        for program in [
+            program().args(["-c", &create, "-c", insert, "-c", "SELECT 1"]),
+            program().args(["-c", &format!("SELECT * FROM \"{topic}\"")]),
+            program().args(["-c", "SHOW TABLES"]),
+            program().args(["run", path, "--name", &name]),
+        ] {
+            let error = failure(program);
+            assert!(error.contains("Kafka"), "{error}");
+        }
+    }
+    assert!(broker.read_all(&topic).is_empty());
 }

@@ -17,6 +17,7 @@ mod advice;
 mod broker;
 mod columns;
 mod demo;
+mod exit;
 mod guide;
 mod login;
 #[cfg(feature = "oidc")]
