@@ -1,12 +1,19 @@
 //! What could help with a statement that failed.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SessionState;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::visit_relations;
+use datafusion::sql::sqlparser::tokenizer::{Token, Whitespace};
 use datafusion_kafka::Error;
 
 use crate::session::{Session, table_names};
+use crate::statement;
 use crate::tables::Topics;
 
 /// How long the names of all topics are waited for once something failed.
@@ -23,26 +30,46 @@ pub(crate) async fn hint(error: &DataFusionError, session: &Session) -> Option<S
     {
         return Some("; SET kafka.metadata = 'all' gives topics their metadata columns".to_owned());
     }
-    let statement = session.running.statement().unwrap_or_default();
-    let missing = missing(error);
+    let text = session.running.statement().unwrap_or_default();
+    let state = session.ctx.state();
+    let statement = state.sql_to_statement(&text, &state.config_options().sql_parser.dialect);
+    let parts = statement.as_ref().ok().and_then(name_of_many_parts);
+    let missing = missing(error, statement.ok().as_ref(), &state);
     let is_syntax = matches!(error.find_root(), DataFusionError::SQL(..));
-    if missing.is_none() && !(is_syntax && statement.contains(['-', '.'])) {
+    if missing.is_none() && parts.is_none() && !(is_syntax && text.contains(['-', '.'])) {
         return None;
     }
-    let Some(topics) = &session.topics else {
-        return missing.map(|_| {
-            "; for topics name the servers with --bootstrap-servers, or try --demo".to_owned()
-        });
-    };
-    let listed = tokio::time::timeout(PATIENCE, topics.refresh(&session.ctx)).await;
-    listed.ok()?.ok()?;
-    if let Some(topic) = unquoted(&statement, topics) {
+    if let Some(topics) = &session.topics
+        && let Ok(Ok(())) = tokio::time::timeout(PATIENCE, topics.refresh(&session.ctx)).await
+        && let Some(hint) = hint_of_topics(&text, missing.as_deref(), topics, session)
+    {
+        return Some(hint);
+    }
+    if let Some(name) = parts {
+        return Some(format!(
+            "; a topic's name that has dots is written in quotes: \"{name}\""
+        ));
+    }
+    missing
+        .filter(|_| session.topics.is_none())
+        .map(|_| "; for topics name the servers with --bootstrap-servers, or try --demo".to_owned())
+}
+
+/// What the names of the topics say of a statement.
+fn hint_of_topics(
+    statement: &str,
+    missing: Option<&str>,
+    topics: &Topics,
+    session: &Session,
+) -> Option<String> {
+    let code = without_text(statement, &session.ctx);
+    if let Some(topic) = unquoted(&code, topics) {
         return Some(format!(
             "; write the topic's name in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
         ));
     }
     let missing = missing?;
-    if topics.leaves_out(&missing) {
+    if topics.leaves_out(missing) {
         return Some(format!(
             "; there is a topic `{missing}`, which --topics leaves out"
         ));
@@ -50,25 +77,64 @@ pub(crate) async fn hint(error: &DataFusionError, session: &Session) -> Option<S
     let mut names = topics.names();
     names.extend(table_names(&session.ctx));
     // A table may be there whose topic is not.
-    names.retain(|name| *name != missing);
-    let near = nearest(&missing, &names);
+    names.retain(|name| name != missing);
+    let near = nearest(missing, &names);
     (!near.is_empty()).then(|| format!("; did you mean {}?", near.join(" or ")))
 }
 
 /// The table or topic that was not found.
-fn missing(error: &DataFusionError) -> Option<String> {
+fn missing(
+    error: &DataFusionError,
+    statement: Option<&Statement>,
+    state: &SessionState,
+) -> Option<String> {
     match (Error::find(error), error.find_root()) {
         (Some(Error::TopicNotFound { topic, .. }), _) => Some(topic.clone()),
+        // DataFusion says only in its text which table it is: one that the statement names.
         (None, DataFusionError::Plan(text)) => {
-            let (_, rest) = text.split_once("table '")?;
-            let (name, rest) = rest.split_once('\'')?;
-            if !rest.contains("not found") {
-                return None;
-            }
-            Some(name.rsplit('.').next().unwrap_or(name).to_owned())
+            let named = state.resolve_table_references(statement?).ok()?;
+            let defaults = &state.config_options().catalog;
+            let missing = named.into_iter().find(|table| {
+                let table = table.clone();
+                let table = table.resolve(&defaults.default_catalog, &defaults.default_schema);
+                text.starts_with(&format!("table '{table}' not found"))
+            });
+            Some(missing?.table().to_owned())
         }
         _ => None,
     }
+}
+
+/// A name of more parts than a table's can have, as one.
+fn name_of_many_parts(statement: &Statement) -> Option<String> {
+    const MOST: usize = 3;
+    let Statement::Statement(statement) = statement else {
+        return None;
+    };
+    let found = visit_relations(statement, |name| match name.0.len() > MOST {
+        true => ControlFlow::Break(name.clone()),
+        false => ControlFlow::Continue(()),
+    });
+    let name = found.break_value()?;
+    let parts = name.0.iter().filter_map(|part| part.as_ident());
+    let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
+    Some(parts.join("."))
+}
+
+/// The statement's words and signs, where strings, quoted names and comments are `'`.
+fn without_text(statement: &str, ctx: &SessionContext) -> String {
+    let tokens = statement::tokens(ctx, statement).unwrap_or_default();
+    let code = tokens.iter().map(|token| match &token.token {
+        Token::DollarQuotedString(_)
+        | Token::Whitespace(
+            Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_),
+        ) => "'".to_owned(),
+        token => match token.to_string() {
+            text if text.contains(['\'', '"', '`']) => "'".to_owned(),
+            sign => sign,
+        },
+    });
+    code.collect()
 }
 
 /// The longest name that needs quotes and stands in the statement without.

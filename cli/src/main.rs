@@ -7,6 +7,7 @@ mod demo;
 mod errors;
 mod exit;
 mod hint;
+mod information_schema;
 mod output;
 mod progress;
 mod repl;

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{
 };
 use datafusion_cli::exec::exec_from_commands;
 
+use crate::information_schema::{self, Shown};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -34,9 +35,23 @@ pub(crate) fn is_complete(ctx: &SessionContext, text: &str) -> bool {
             let last = tokens.rfind(|token| !matches!(token, Token::Whitespace(_)));
             last == Some(&Token::SemiColon)
         }
-        // What is no SQL at all is reported when it is run.
-        Err(error) => !error.message.starts_with("Unterminated"),
+        // What no sign closes is no SQL at all, which is reported when it is run.
+        Err(_) => !closing_signs(text)
+            .iter()
+            .any(|close| tokens(ctx, &format!("{text}{close}")).is_ok()),
     }
+}
+
+/// What may end a string, a name or a comment that is open at the end of a text.
+fn closing_signs(text: &str) -> Vec<String> {
+    let mut signs = ["'", "\"", "`", "]"].map(str::to_owned).to_vec();
+    // A comment may hold others.
+    signs.push("*/".repeat(text.matches("/*").count()));
+    // `$name$` opens a string, and closes it.
+    let names = text.split('$').skip(1);
+    let names = names.filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+    signs.extend(names.map(|name| format!("${name}$")));
+    signs
 }
 
 async fn run_one(session: &Session, text: &str) -> Result<()> {
@@ -50,24 +65,20 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
         return exec_from_commands(&session.ctx, vec![text], &session.print).await;
     }
     let topics = session.topics.as_deref();
-    let shown = Shown::of(&statement);
+    let reads_schema = information_schema::is_read_by(&statement, &state);
+    let shown = match topics {
+        Some(topics) if reads_schema => Some(Shown::to(&statement, session, topics).await?),
+        _ => None,
+    };
+    let all_rows = reads_schema || is_description(&statement);
+    let result = execute(session, text, all_rows).await;
+    drop(shown);
     if let Some(topics) = topics
-        && shown == Shown::Tables
+        && result.is_ok()
+        && !session.print.quiet
     {
-        topics.refresh(&session.ctx).await?;
-        topics.list(true);
-    }
-    if let Shown::Columns(table) = &shown {
-        // Only topics that were used have columns; what fails, fails below.
-        let _ = session.ctx.table_provider(table.as_str()).await?;
-    }
-    let result = execute(session, text, shown).await;
-    if let Some(topics) = topics {
-        topics.list(false);
-        if result.is_ok() && !session.print.quiet {
-            for topic in dropped(&statement).filter(|name| topics.names().contains(name)) {
-                eprintln!("The topic `{topic}` stays; a table is only what is known of it here.");
-            }
+        for topic in dropped(&statement).filter(|name| topics.names().contains(name)) {
+            eprintln!("The topic `{topic}` stays; a table is only what is known of it here.");
         }
     }
     result
@@ -90,11 +101,10 @@ fn dropped(statement: &Statement) -> impl Iterator<Item = String> {
     idents.map(|ident| ident.value.clone())
 }
 
-async fn execute(session: &Session, text: &str, shown: Shown) -> Result<()> {
+async fn execute(session: &Session, text: &str, all_rows: bool) -> Result<()> {
     let start = Instant::now();
     let frame = datafusion_kafka::sql(&session.ctx, text).await?;
     let context = Arc::new(frame.task_ctx());
-    let all_rows = shown != Shown::Rows;
     let plan = frame.create_physical_plan().await?;
     let progress = match session.shows_progress {
         true => Progress::of(&plan),
@@ -107,42 +117,14 @@ async fn execute(session: &Session, text: &str, shown: Shown) -> Result<()> {
     result
 }
 
-/// What a statement shows other than rows.
-#[derive(Debug, PartialEq, Eq)]
-enum Shown {
-    Rows,
-    /// The names of all tables.
-    Tables,
-    /// The columns of one table.
-    Columns(String),
-    /// Settings or a plan, which `--maxrows` does not shorten.
-    Description,
-}
-
-impl Shown {
-    fn of(statement: &Statement) -> Self {
-        use ast::Statement as Sql;
-        let Statement::Statement(statement) = statement else {
-            return match statement {
-                Statement::Explain(_) => Shown::Description,
-                _ => Shown::Rows,
-            };
-        };
-        match statement.as_ref() {
-            Sql::ShowTables { .. } => Shown::Tables,
-            Sql::ShowColumns { show_options, .. } => {
-                let table = show_options.show_in.as_ref();
-                match table.and_then(|show_in| show_in.parent_name.as_ref()) {
-                    Some(name) => Shown::Columns(name.to_string()),
-                    None => Shown::Rows,
-                }
-            }
-            Sql::ShowVariable { .. } | Sql::ExplainTable { .. } => Shown::Description,
-            Sql::Query(query) if query.to_string().contains("information_schema.tables") => {
-                Shown::Tables
-            }
-            _ => Shown::Rows,
+/// Whether a statement shows a table's columns or a plan, which `--maxrows` does not shorten.
+fn is_description(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => {
+            matches!(statement.as_ref(), ast::Statement::ExplainTable { .. })
         }
+        Statement::Explain(_) => true,
+        _ => false,
     }
 }
 
@@ -190,7 +172,10 @@ pub(crate) fn split<'a>(session: &Session, text: &'a str) -> Result<Vec<&'a str>
     Ok(statements)
 }
 
-fn tokens(ctx: &SessionContext, text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+pub(crate) fn tokens(
+    ctx: &SessionContext,
+    text: &str,
+) -> Result<Vec<TokenWithSpan>, TokenizerError> {
     let dialect = ctx.state().config_options().sql_parser.dialect;
     let dialect = dialect_from_str(dialect).unwrap_or_else(|| Box::new(GenericDialect {}));
     Tokenizer::new(dialect.as_ref(), text).tokenize_with_location()

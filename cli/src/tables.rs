@@ -1,16 +1,18 @@
 //! Names in the default schema: registered tables, files and `kafka://` places,
 //! and the list of topics. What a topic's name stands for is the library's part.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::AsArray as _;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::{SchemaProvider, TableProvider, TableProviderFactory as _};
 use datafusion::common::{DFSchema, TableReference, plan_datafusion_err};
 use datafusion::datasource::TableType;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
@@ -23,9 +25,16 @@ pub(crate) struct Topics {
     pattern: Regex,
     names: RwLock<Vec<String>>,
     left_out: RwLock<Vec<String>>,
-    /// Whether the schema lists them: a statement about all columns would look
-    /// into every topic.
-    listed: AtomicBool,
+    listing: RwLock<Listing>,
+}
+
+/// What a statement about tables and columns sees of the topics.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// Whether all topics are among the schema's tables, and not only those that were used.
+    pub(crate) all: bool,
+    /// Tables that are shown without columns, and not looked into.
+    pub(crate) without_columns: BTreeSet<String>,
 }
 
 impl Topics {
@@ -37,7 +46,7 @@ impl Topics {
             pattern,
             names: RwLock::default(),
             left_out: RwLock::default(),
-            listed: AtomicBool::new(false),
+            listing: RwLock::default(),
         })
     }
 
@@ -79,9 +88,13 @@ impl Topics {
         names.iter().any(|other| other == name)
     }
 
-    /// Lists the topics among the schema's tables, or no longer.
-    pub(crate) fn list(&self, listed: bool) {
-        self.listed.store(listed, Ordering::Relaxed);
+    /// Sets what statements see, until the next time.
+    pub(crate) fn list(&self, listing: Listing) {
+        *self.listing.write().unwrap_or_else(PoisonError::into_inner) = listing;
+    }
+
+    fn listing(&self) -> RwLockReadGuard<'_, Listing> {
+        self.listing.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -128,6 +141,11 @@ impl Tables {
             .await
     }
 
+    fn is_without_columns(&self, name: &str) -> bool {
+        let topics = self.topics.as_ref();
+        topics.is_some_and(|topics| topics.listing().without_columns.contains(name))
+    }
+
     /// Where names may be topics, only what exists is a file.
     fn is_file(&self, name: &str) -> bool {
         self.topics.is_none() || name.contains('/') || Path::new(name).is_file()
@@ -147,7 +165,7 @@ impl SchemaProvider for Tables {
     fn table_names(&self) -> Vec<String> {
         let mut names = self.files.table_names();
         if let Some(topics) = &self.topics
-            && topics.listed.load(Ordering::Relaxed)
+            && topics.listing().all
         {
             names.extend(topics.names());
         }
@@ -157,6 +175,9 @@ impl SchemaProvider for Tables {
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
         if self.files.table_exist(name) {
             self.files.table(name).await
+        } else if self.is_without_columns(name) {
+            let schema = Arc::new(Schema::empty());
+            Ok(Some(Arc::new(EmptyTable::new(schema))))
         } else if name.starts_with("kafka://") {
             self.at(name).await.map(Some)
         } else if self.is_file(name) {

@@ -19,6 +19,7 @@ mod columns;
 mod demo;
 mod exit;
 mod guide;
+mod information_schema;
 mod login;
 #[cfg(feature = "oidc")]
 mod oidc;

@@ -56,6 +56,22 @@ fn the_first_error_ends_a_script() {
     assert!(error.contains("`\\nothing` is no command"), "{error}");
 }
 
+/// A semicolon at the end of a line ends no string, name or comment.
+#[test]
+fn what_is_open_goes_on_in_the_next_line() {
+    for (open, rest, expected) in [
+        ("SELECT 'a;", "b' AS x;", "x\n\"a;\nb\"\n"),
+        ("SELECT 1 AS \"a;", "b\";", "\"a;\nb\"\n1\n"),
+        ("/* a;", "b; */ SELECT 1 AS x;", "x\n1\n"),
+        ("/* a /* b */ c;", "*/ SELECT 1 AS x;", "x\n1\n"),
+        ("SELECT $t$a;", "b$t$ AS x;", "x\n\"a;\nb\"\n"),
+    ] {
+        let script = format!("{open}\n{rest}\n");
+        let answer = printed(program().args(["--format", "csv"]).write_stdin(script));
+        assert_eq!(answer, expected, "{open}");
+    }
+}
+
 #[test]
 fn backslash_commands_work_in_scripts() {
     let script = "\\pset format csv\nSELECT 1 AS one;\n\\?\n\\q\nSELECT 2;";

@@ -199,8 +199,77 @@ fn a_name_that_needs_quotes_is_shown_with_them() {
             );
         }
     }
-    let error = failure(program().args(["-b", &broker.servers, "-c", "SELECT * FROM no-topic"]));
-    assert!(!error.contains("quotes"), "{error}");
+    for query in [
+        "SELECT * FROM no-topic".to_owned(),
+        format!("SELECT 'not {dashed} here' FORM x"),
+        format!("SELECT 1 /* of {dashed} */ FORM x"),
+    ] {
+        let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
+        assert!(!error.contains("quotes"), "{query}: {error}");
+    }
+}
+
+/// As tools name the topics of a database's tables.
+#[test]
+fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
+    let Some(broker) = broker::required("a_name_of_four_and_more_parts_is_shown_in_quotes") else {
+        return;
+    };
+    let id = broker::topic_name("srv").replace('-', "_");
+    for topic in [format!("{id}.db.dbo.x"), format!("{id}.a.db.dbo.x")] {
+        broker.create_topic(&topic, 1, &[]);
+        for query in [
+            format!("SELECT * FROM {topic}"),
+            format!("INSERT INTO {topic} SELECT 'a' AS _key"),
+            format!("DELETE FROM {topic} WHERE _key = 'a'"),
+        ] {
+            let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
+            let expected = format!(
+                "in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
+            );
+            assert!(error.contains(&expected), "{query}: {error}");
+        }
+    }
+    // Also where there is no such topic, and nobody to ask.
+    let no_topic = program()
+        .args([
+            "-b",
+            &broker.servers,
+            "-c",
+            "SELECT * FROM no.such.topic.here",
+        ])
+        .output();
+    let no_servers = program()
+        .args(["-c", "SELECT * FROM no.such.topic.here"])
+        .output();
+    for output in [no_topic, no_servers] {
+        let error = said(&output.unwrap());
+        assert!(
+            error.ends_with(
+                "; a topic's name that has dots is written in quotes: \"no.such.topic.here\"\n"
+            ),
+            "{error}"
+        );
+    }
+}
+
+/// The hints of what is missing are for the whole name.
+#[test]
+fn a_missing_name_may_have_dots() {
+    let Some(broker) = broker::required("a_missing_name_may_have_dots") else {
+        return;
+    };
+    let topic = broker::topic_name("my.orders").replace('-', ".");
+    broker.create_topic(&topic, 1, &[]);
+    let query = format!("SELECT * FROM \"{}\"", topic.replace("orders", "ordesr"));
+    let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
+    let expected = format!("did you mean `{topic}`?");
+    assert!(error.contains(&expected), "{query}: {error}");
+    let query = format!("SELECT * FROM \"{topic}\"");
+    let error =
+        failure(program().args(["-b", &broker.servers, "--topics", "^other", "-c", &query]));
+    let expected = format!("there is a topic `{topic}`, which --topics leaves out");
+    assert!(error.contains(&expected), "{error}");
 }
 
 #[test]
@@ -228,8 +297,16 @@ fn what_reads_no_topic_waits_for_no_broker() {
         "csv",
         "-c",
         "SELECT sum(value) AS total FROM generate_series(1, 3)",
+        "SELECT 'information_schema.tables' AS text",
+        "CREATE TABLE t AS SELECT 1 AS n",
+        "SHOW COLUMNS FROM t",
     ]));
-    assert_eq!(answer, "total\n6\n");
+    assert_eq!(
+        answer,
+        "total\n6\ntext\ninformation_schema.tables\n\
+         table_catalog,table_schema,table_name,column_name,data_type,is_nullable\n\
+         datafusion,public,t,n,Int64,NO\n"
+    );
 }
 
 /// A script that waits says so early, on standard error.
