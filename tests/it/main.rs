@@ -28,6 +28,8 @@ mod end_to_end;
 mod extensions;
 mod functions;
 mod inference;
+#[allow(dead_code, reason = "most of them are for the program's tests")]
+mod listeners;
 mod log_shapes;
 mod patterns;
 mod pushdown;

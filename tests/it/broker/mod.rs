@@ -3,6 +3,7 @@
 //! Everything here talks to the broker through rdkafka or `kcat` alone, never through the crate
 //! under test, so that it can judge it.
 
+mod acls;
 mod records;
 mod start;
 
@@ -26,11 +27,15 @@ use rdkafka::message::{Header, Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+#[allow(unused_imports, reason = "not every binary needs it")]
+pub use acls::Right;
 use records::{Acks, send};
 pub use records::{End, Place, Rec, Stored, Transaction};
 use start::start;
 #[allow(unused_imports, reason = "not every binary needs all of them")]
-pub use start::{SASL_PASSWORD, SASL_USER, certificate, jars, own};
+pub use start::{
+    KEYSTORE_PASSWORD, SASL_PASSWORD, SASL_USER, USER_PASSWORD, certificate, jars, own,
+};
 
 /// How long anything may take before a test gives up on it. Generous: a busy machine is not a bug.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,18 +48,27 @@ pub struct Broker {
     /// `bootstrap.servers` of the SASL_PLAINTEXT listener (mechanisms PLAIN, and OAUTHBEARER with
     /// tokens that nobody signed); the tests' own broker has one.
     pub sasl_servers: Option<String>,
-    /// The SASL_SSL listener (mechanisms SCRAM-SHA-512 and PLAIN); the tests' own broker has one.
+    /// The listeners with TLS, one of them SASL_SSL (mechanisms SCRAM-SHA-512 and PLAIN); the
+    /// tests' own broker has them.
     pub tls: Option<Tls>,
     /// The shell that holds the JVM, and the pipe that keeps it alive.
     _shell: Option<Child>,
 }
 
-/// A listener that shows a certificate.
+/// Listeners that show a certificate.
 #[derive(Debug)]
+#[allow(dead_code, reason = "not every binary needs all of them")]
 pub struct Tls {
+    /// With a login.
     pub servers: String,
-    /// The certificate that signs the listener's, in PEM.
+    /// Without a login.
+    pub no_login: String,
+    /// Which require the same certificate of the client.
+    pub mutual: String,
+    /// The certificate, which nobody else has signed, in PEM.
     pub ca: PathBuf,
+    /// The certificate with its key, in PKCS#12.
+    pub keystore: PathBuf,
 }
 
 /// [`broker`] for a test that is nothing without one:

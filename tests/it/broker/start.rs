@@ -11,9 +11,14 @@ use std::time::{Duration, Instant};
 
 use super::{Broker, PATIENCE, Tls, nanos, say};
 
-/// The one user of the SASL listener.
+/// The user of the listeners with SASL who may do everything.
 pub const SASL_USER: &str = "alice";
 pub const SASL_PASSWORD: &str = "alice-secret";
+
+/// The password of users of the SASL_PLAINTEXT listener who have no rights but those that tests
+/// give them: `user-0` and so on.
+pub const USER_PASSWORD: &str = "user-secret";
+pub const USERS: usize = 64;
 
 const POM: &str = include_str!("../../broker/pom.xml");
 
@@ -131,7 +136,8 @@ pub fn start(jars: &Path) -> Result<Broker, String> {
     let ca = certificate(dir.path())?;
     let properties = server_properties(dir.path(), ports);
     fs::write(dir.path().join("server.properties"), properties).map_err(io)?;
-    let [plain, sasl, tls, _] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let [plain, sasl, tls, no_login, mutual, _] = ports.map(|port| format!("127.0.0.1:{port}"));
+    let keystore = dir.path().join("keystore.p12");
 
     let mut shell = Command::new("sh");
     shell
@@ -152,7 +158,13 @@ pub fn start(jars: &Path) -> Result<Broker, String> {
     let mut broker = Broker {
         servers: plain,
         sasl_servers: Some(sasl),
-        tls: Some(Tls { servers: tls, ca }),
+        tls: Some(Tls {
+            servers: tls,
+            no_login,
+            mutual,
+            ca,
+            keystore,
+        }),
         _shell: None,
     };
     let deadline = Instant::now() + PATIENCE;
@@ -170,15 +182,14 @@ pub fn start(jars: &Path) -> Result<Broker, String> {
 }
 
 /// Ports that nobody listens on, all different because all are held at once.
-fn free_ports() -> io::Result<[u16; 4]> {
-    let hold = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let [a, b, c, d] = [hold()?, hold()?, hold()?, hold()?];
-    Ok([
-        a.local_addr()?.port(),
-        b.local_addr()?.port(),
-        c.local_addr()?.port(),
-        d.local_addr()?.port(),
-    ])
+fn free_ports() -> io::Result<[u16; 6]> {
+    let hold = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let held = (0..6).map(hold).collect::<io::Result<Vec<_>>>()?;
+    let mut ports = [0; 6];
+    for (port, held) in ports.iter_mut().zip(&held) {
+        *port = held.local_addr()?.port();
+    }
+    Ok(ports)
 }
 
 /// Makes the key of 127.0.0.1, in `keystore.p12`, and its certificate, which nobody else signed.
@@ -207,19 +218,28 @@ pub fn certificate(dir: &Path) -> Result<PathBuf, String> {
     Ok(pem)
 }
 
-const KEYSTORE_PASSWORD: &str = "changeit";
+pub const KEYSTORE_PASSWORD: &str = "changeit";
 
-fn server_properties(dir: &Path, [plain, sasl, tls, controller]: [u16; 4]) -> String {
+fn server_properties(
+    dir: &Path,
+    [plain, sasl, tls, no_login, mutual, controller]: [u16; 6],
+) -> String {
     let dir = dir.display();
+    let users = (0..USERS).map(|n| format!(" user_user-{n}=\"{USER_PASSWORD}\""));
+    let users: String = users.collect();
+    let listeners = format!(
+        "PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},\
+         SASL_SSL://127.0.0.1:{tls},SSL://127.0.0.1:{no_login},MUTUAL://127.0.0.1:{mutual}"
+    );
     format!(
         r#"
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SASL_SSL://127.0.0.1:{tls},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_PLAINTEXT://127.0.0.1:{sasl},SASL_SSL://127.0.0.1:{tls}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL
+listeners={listeners},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners={listeners}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL,MUTUAL:SSL
 listener.name.sasl_plaintext.sasl.enabled.mechanisms=PLAIN,OAUTHBEARER
 listener.name.sasl_plaintext.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="kafka";
 listener.name.sasl_ssl.sasl.enabled.mechanisms=SCRAM-SHA-512,PLAIN
@@ -228,8 +248,15 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.se
 ssl.keystore.location={dir}/keystore.p12
 ssl.keystore.password={KEYSTORE_PASSWORD}
 ssl.keystore.type=PKCS12
-listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}";
+listener.name.mutual.ssl.client.auth=required
+listener.name.mutual.ssl.truststore.location={dir}/ca.pem
+listener.name.mutual.ssl.truststore.type=PEM
+listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_{SASL_USER}="{SASL_PASSWORD}"{users};
 log.dirs={dir}/data
+# Who does not log in may do everything, as may the holder of the certificate and one user; the
+# others what they are allowed.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:{SASL_USER};User:CN=127.0.0.1
 
 # A topic that a test did not create is a bug in the test.
 auto.create.topics.enable=false
