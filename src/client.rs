@@ -6,8 +6,11 @@
 
 mod ask;
 mod blocking;
+mod connection;
+mod denied;
 mod failure;
 mod group;
+mod last_error;
 mod listing;
 mod topic;
 
@@ -19,21 +22,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 pub(crate) use self::ask::PATIENCE;
-use self::ask::{SLICE, ask, serve_events};
+use self::ask::{SLICE, ask, serve_waiting};
 pub(crate) use self::blocking::{Cancel, blocking};
+pub(crate) use self::denied::{Needs, Pattern};
 use self::failure::Failure;
-pub(crate) use self::failure::{LastError, is_transient};
+pub(crate) use self::failure::is_transient;
 pub(crate) use self::group::{Committed, Group};
+pub(crate) use self::last_error::LastError;
 pub(crate) use self::listing::topics;
 pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
-use crate::native::{TopicHandle, TopicId, find_brokers};
-use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, TableOptions};
+use crate::native::{Refused, TopicHandle, TopicId, find_brokers};
+use crate::options::{DEFAULT_QUEUED_KBYTES, NewTopic, QUEUED_KBYTES, TableOptions};
 use crate::record::OffsetRange;
 use crate::threads;
 
@@ -77,8 +83,8 @@ impl Client {
         if usual == Some(DEFAULT_QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
             config.set(QUEUED_KBYTES, waiting.to_string());
         }
-        let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
-        let handle = TopicHandle::new(Arc::new(consumer), topic).ok_or_else(|| Error::Request {
+        let consumer = Arc::new(consumer(config, options.timeout)?);
+        let handle = TopicHandle::new(consumer, topic).ok_or_else(|| Error::Request {
             act: "use the name",
             topic: topic.to_owned(),
             reason: "librdkafka refuses it".to_owned(),
@@ -176,6 +182,48 @@ impl Client {
         }
         let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
         Ok(partitions.map(|p| (p.id(), p.leader())).collect())
+    }
+
+    /// Creates the topic. That somebody else was faster is as good.
+    ///
+    /// # Errors
+    /// [`Error::CreateTopic`], [`Error::Denied`], [`Error::Connect`] after
+    /// `kafka.timeout`.
+    pub(crate) fn create(&self, new: &NewTopic, cancel: &Cancel) -> Result<()> {
+        // -1 is the broker's default for both.
+        let partitions = new.partitions.unwrap_or(-1);
+        let replication = new.replication.unwrap_or(-1);
+        let refused = self.ask(cancel, |wait| {
+            let created = self
+                .topic
+                .create(partitions, replication, &new.config, wait);
+            match created {
+                Err(refused) if is_transient(refused.code) => {
+                    Err(KafkaError::AdminOp(refused.code))
+                }
+                created => Ok(created.err()),
+            }
+        });
+        let reason = match refused {
+            Err(failure) => return Err(self.error("ask for the creation", failure)),
+            Ok(None) => return Ok(()),
+            Ok(Some(Refused { code, .. })) if code == RDKafkaErrorCode::TopicAlreadyExists => {
+                return Ok(());
+            }
+            Ok(Some(Refused { code, text })) => {
+                if let Some(denied) = self.denied("CREATE", code) {
+                    return Err(denied);
+                }
+                match text {
+                    Some(text) => format!("{text} ({code:?})"),
+                    None => code.to_string(),
+                }
+            }
+        };
+        Err(Error::CreateTopic {
+            topic: self.name.clone(),
+            reason,
+        })
     }
 
     fn not_described(&self, failure: Failure) -> Error {
@@ -300,7 +348,7 @@ impl Client {
 
     /// Serves librdkafka's logs and errors; the last error is kept for messages.
     pub(crate) fn serve_events(&self) {
-        serve_events(self.consumer(), Duration::ZERO);
+        serve_waiting(self.consumer());
     }
 
     /// What librdkafka complained about last, as the reason in an error.
@@ -317,11 +365,21 @@ impl Client {
         ask(self.consumer(), servers, self.timeout, cancel, request)
     }
 
+    /// The right that the brokers deny, where that is what the code says.
+    pub(crate) fn denied(&self, operation: &'static str, code: RDKafkaErrorCode) -> Option<Error> {
+        let principal = self.consumer().context().principal();
+        Needs::on(operation, &self.name).denied(code, principal)
+    }
+
     fn error(&self, act: &'static str, failure: Failure) -> Error {
-        failure.into_error(&self.servers, self.timeout, |reason| Error::Request {
-            act,
-            topic: self.name.clone(),
-            reason,
+        let heard = self.consumer().context();
+        let needs = Some(Needs::on("DESCRIBE", &self.name));
+        failure.into_error(&self.servers, self.timeout, heard, needs, |reason| {
+            Error::Request {
+                act,
+                topic: self.name.clone(),
+                reason,
+            }
         })
     }
 }
@@ -368,14 +426,40 @@ impl<T: Send + 'static> Drop for DropElsewhere<T> {
     }
 }
 
-/// Makes a client without connecting; what librdkafka says of a property's
+/// Makes a client that reads, without connecting.
+fn consumer(config: ClientConfig, timeout: Duration) -> Result<BaseConsumer<LastError>> {
+    create(config, timeout, |heard| heard)
+}
+
+/// How long a connection may take to be made. librdkafka's own time is longer than
+/// `kafka.timeout`, and only at its end it says at which step nothing came.
+const CONNECTION_TIMEOUT: &str = "socket.connection.setup.timeout.ms";
+const CONNECTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(10)];
+
+/// Makes a client without connecting. What librdkafka says of a property's
 /// value is not repeated, since the value may be a secret.
-pub(crate) fn create<C, T>(config: &ClientConfig, context: C) -> Result<T>
+pub(crate) fn create<C, T>(
+    mut config: ClientConfig,
+    timeout: Duration,
+    context: impl FnOnce(LastError) -> C,
+) -> Result<T>
 where
     C: ClientContext,
     T: FromClientConfigAndContext<C>,
 {
-    T::from_config_and_context(config, context).map_err(|error| Error::CreateClient {
+    if config.get(CONNECTION_TIMEOUT).is_none() {
+        let [least, most] = CONNECTION_TIMEOUTS;
+        let time = (timeout * 4 / 5).clamp(least, most);
+        config.set(CONNECTION_TIMEOUT, time.as_millis().to_string());
+    }
+    // Connections that are closed are told at this level, with the step, and only there.
+    let level = match config.log_level {
+        RDKafkaLogLevel::Debug => RDKafkaLogLevel::Debug,
+        _ => RDKafkaLogLevel::Info,
+    };
+    config.set_log_level(level);
+    let context = context(LastError::of(&config));
+    T::from_config_and_context(&config, context).map_err(|error| Error::CreateClient {
         reason: match error {
             KafkaError::ClientConfig(_, reason, key, _) => format!("property `{key}`: {reason}"),
             other => other.to_string(),

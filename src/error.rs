@@ -78,7 +78,7 @@ pub enum Error {
         servers: String,
         /// How long was waited (`kafka.timeout`).
         timeout: Duration,
-        /// What librdkafka reported last.
+        /// What the connection looks like and what would help, or what librdkafka said.
         reason: String,
     },
 
@@ -87,8 +87,26 @@ pub enum Error {
     Login {
         /// The bootstrap servers.
         servers: String,
-        /// What librdkafka said.
+        /// What the servers or librdkafka said, and what would help.
         reason: String,
+    },
+
+    /// A right that the brokers deny.
+    #[error("{}", denied(operation, resource, name, *prefixed, principal.as_deref()))]
+    #[non_exhaustive]
+    Denied {
+        /// The operation as ACLs call it, such as `READ`.
+        operation: &'static str,
+        /// What it is on: `topic`, `group` or `transactional id`.
+        resource: &'static str,
+        /// The name of the topic, the group or the transactional id.
+        name: String,
+        /// Whether the right is needed on all names that begin so: each statement in a
+        /// transaction has a transactional id of its own.
+        prefixed: bool,
+        /// Who is denied it, such as `User:alice`. `None` where the client does not
+        /// know: with certificates, tokens and Kerberos.
+        principal: Option<String>,
     },
 
     /// The topic does not exist.
@@ -477,6 +495,33 @@ fn sample_hint(topics: &[String]) -> String {
         "The columns of {} are those that a sample of the newest records shows; set \
          `kafka.infer.records` to look at more of them, or declare the columns",
         topics.join(" and ")
+    )
+}
+
+fn denied(
+    operation: &str,
+    resource: &str,
+    name: &str,
+    prefixed: bool,
+    principal: Option<&str>,
+) -> String {
+    let (on, pattern) = match prefixed {
+        true => ("s that begin with", " --resource-pattern-type prefixed"),
+        false => ("", ""),
+    };
+    let includes = match operation {
+        "DESCRIBE" => ", which READ and WRITE include",
+        _ => "",
+    };
+    let whom = principal.map_or("this login".to_owned(), |principal| {
+        format!("`{principal}`")
+    });
+    let grantee = principal.unwrap_or("User:..");
+    let flag = resource.replace(' ', "-");
+    format!(
+        "the brokers deny {whom} the right {operation} on {resource}{on} `{name}`{includes}; it can \
+         be granted with `kafka-acls.sh --add --allow-principal {grantee} --operation {operation} \
+         --{flag} {name}{pattern}`"
     )
 }
 

@@ -7,6 +7,8 @@
 
 #![allow(unsafe_code)]
 
+mod admin;
+mod new_topic;
 mod topic_id;
 
 use std::ffi::{CStr, CString, c_void};
@@ -22,6 +24,7 @@ use rdkafka_sys as sys;
 use crate::options::Partitioner;
 use crate::record::Record;
 
+pub(crate) use new_topic::Refused;
 pub(crate) use topic_id::TopicId;
 
 /// A topic of one client: what partitions are read from.
@@ -220,14 +223,7 @@ impl Message<'_> {
     pub(crate) fn error_text(&self) -> String {
         // SAFETY: the message is alive; the result is null or a C string that
         // lives as long as the message.
-        let text = unsafe { sys::rd_kafka_message_errstr(self.0) };
-        if text.is_null() {
-            return String::new();
-        }
-        // SAFETY: as above.
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned()
+        unsafe { admin::text(sys::rd_kafka_message_errstr(self.0)) }.unwrap_or_default()
     }
 }
 
@@ -308,6 +304,27 @@ pub(crate) fn find_brokers<C: ClientContext>(client: &Client<C>) {
         let (conf, place) = (sys::rd_kafka_conf(client), servers.as_mut_ptr().cast());
         sys::rd_kafka_conf_get(conf, name.as_ptr(), place, &mut length);
         sys::rd_kafka_brokers_add(client, place);
+    }
+}
+
+/// Why the transaction of a producer has failed, as it has where the producer takes no
+/// more records. Waits for librdkafka's own thread, up to this time.
+///
+/// librdkafka only says so to who commits. That is refused before anything else is done,
+/// which rdkafka's call is not: it first waits for records that were thrown away.
+pub(crate) fn transaction_error<C: ClientContext>(
+    client: &Client<C>,
+    timeout: Duration,
+) -> Option<(RDKafkaErrorCode, String)> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the client is alive and a producer's; the error is ours to destroy, and its
+    // text lives as long.
+    unsafe {
+        let error = sys::rd_kafka_commit_transaction(client.native_ptr(), millis);
+        let error = admin::Owned::new(error, sys::rd_kafka_error_destroy).ok()?;
+        let code = sys::rd_kafka_error_code(error.as_ptr());
+        let text = admin::text(sys::rd_kafka_error_string(error.as_ptr()));
+        Some((code.into(), text.unwrap_or_default()))
     }
 }
 

@@ -19,6 +19,10 @@ const REASON: Duration = Duration::from_millis(100);
 /// whether it knows any.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Why no answer came, where librdkafka has not said anything.
+const SILENCE: &str = "no answer came; the servers may be slow (`kafka.timeout` gives them more \
+                       time), behind a firewall, or no Kafka";
+
 /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
 pub(super) fn ask<T>(
     consumer: &BaseConsumer<LastError>,
@@ -36,22 +40,27 @@ pub(super) fn ask<T>(
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                serve_waiting(consumer);
+                consumer.context().answered();
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         serve_events(consumer, REASON);
-        let code = error.rdkafka_error_code();
-        if let Some(reason) = consumer.context().refusal() {
+        let heard = consumer.context();
+        if let Some(reason) = heard.final_refusal() {
             return Err(Failure::Login(reason));
         }
+        let code = heard.denied().or(error.rdkafka_error_code());
         match code {
             Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
             _ if left.is_zero() => {
-                let reason = consumer.context().last().unwrap_or_else(|| match code {
-                    Some(code) => code.to_string(),
-                    None => error.to_string(),
+                return Err(match (heard.refusal(), heard.last()) {
+                    (Some(reason), _) => Failure::Login(reason),
+                    (_, Some(reason)) => Failure::Timeout(reason),
+                    (_, None) => Failure::Timeout(SILENCE.to_owned()),
                 });
-                return Err(Failure::Timeout(reason));
             }
             _ => {}
         }
@@ -68,13 +77,24 @@ pub(super) fn ask<T>(
     }
 }
 
-/// Without any time to spend, rdkafka stops after a single log line, however
-/// many more stand before the error.
-pub(super) fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
+/// Takes in what librdkafka says in this time.
+fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
     // Servers that refuse to be connected to are an event again and again.
     let end = Instant::now() + time;
     while consumer
         .poll(end.saturating_duration_since(Instant::now()))
         .is_some()
     {}
+    serve_waiting(consumer);
+}
+
+/// Takes in what librdkafka has said, without waiting for more.
+pub(super) fn serve_waiting(consumer: &BaseConsumer<LastError>) {
+    let heard = || consumer.context().heard();
+    // Without any time to spend, rdkafka stops after a single log line, however many
+    // more stand before the error.
+    let mut before = heard();
+    while consumer.poll(Duration::ZERO).is_some() || heard() != before {
+        before = heard();
+    }
 }

@@ -1,12 +1,11 @@
-//! What librdkafka says when something fails.
+//! Requests that were given up.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::RDKafkaErrorCode;
 
+use super::denied::Needs;
+use super::last_error::LastError;
 use crate::error::Error;
 
 /// Why a request was given up.
@@ -17,10 +16,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The error of a client that has heard this much, for a request that needs a right.
     pub(super) fn into_error(
         self,
         servers: &str,
         timeout: Duration,
+        heard: &LastError,
+        needs: Option<Needs<'_>>,
         refused: impl FnOnce(String) -> Error,
     ) -> Error {
         let servers = servers.to_owned();
@@ -31,7 +33,9 @@ impl Failure {
                 reason,
             },
             Failure::Login(reason) => Error::Login { servers, reason },
-            Failure::Refused(code) => refused(code.to_string()),
+            Failure::Refused(code) => needs
+                .and_then(|needs| needs.denied(code, heard.principal()))
+                .unwrap_or_else(|| refused(code.to_string())),
         }
     }
 }
@@ -52,6 +56,7 @@ pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
             | Code::CoordinatorLoadInProgress
             | Code::CoordinatorNotAvailable
             | Code::NotCoordinator
+            | Code::NotController
             | Code::UnstableOffsetCommit
             | Code::InProgress
             | Code::PreviousInProgress
@@ -69,52 +74,3 @@ pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
             | Code::PreferredLeaderNotAvailable
     )
 }
-
-/// Keeps what librdkafka complained about, since a time-out alone says nothing.
-#[derive(Default)]
-pub(crate) struct LastError {
-    state: Mutex<Complaints>,
-}
-
-#[derive(Default)]
-struct Complaints {
-    last: Option<String>,
-    refusal: Option<String>,
-}
-
-impl LastError {
-    pub(crate) fn last(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.last.clone()
-    }
-
-    /// A complaint that waiting does not help: a refused login or certificate.
-    pub(crate) fn refusal(&self) -> Option<String> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refusal.clone()
-    }
-}
-
-impl ClientContext for LastError {
-    fn error(&self, error: KafkaError, reason: &str) {
-        log::debug!("librdkafka: {error}: {reason}");
-        let code = error.rdkafka_error_code();
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match code {
-            // Follows the message that says why, and says nothing itself.
-            Some(RDKafkaErrorCode::AllBrokersDown) if state.last.is_some() => return,
-            Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => {
-                state.refusal = Some(reason.to_owned());
-            }
-            _ => {}
-        }
-        state.last = Some(reason.to_owned());
-    }
-
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        // Reasons reach the user inside errors; librdkafka's own lines are for debugging.
-        log::debug!(target: "librdkafka", "{level:?} {facility} {message}");
-    }
-}
-
-impl ConsumerContext for LastError {}

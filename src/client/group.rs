@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::{Cancel, DropElsewhere, Failure, LastError, SLICE, ask, create};
+use super::{Cancel, DropElsewhere, Failure, LastError, Needs, SLICE, ask, consumer};
 use crate::error::{Error, Result};
 use crate::options::{Isolation, TableOptions};
 
@@ -37,9 +37,8 @@ impl Group {
         // Offsets of a transaction that is not decided yet are waited for.
         let mut config = options.client.consumer_config(Isolation::ReadCommitted)?;
         config.set("group.id", name);
-        let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
         Ok(Group {
-            consumer: DropElsewhere::new(consumer),
+            consumer: DropElsewhere::new(consumer(config, options.timeout)?),
             name: name.to_owned(),
             servers: options.client.bootstrap_servers()?.to_owned(),
             timeout: options.timeout,
@@ -86,10 +85,21 @@ impl Group {
                 let reason = format!("none came for {:?}, {UNDECIDED}", self.timeout);
                 self.error("read the committed offsets", topic, &reason)
             }
-            failure => failure.into_error(&self.servers, self.timeout, |reason| {
-                self.error("read the committed offsets", topic, &reason)
-            }),
+            failure => failure.into_error(
+                &self.servers,
+                self.timeout,
+                self.consumer.context(),
+                Some(self.needs("DESCRIBE", topic)),
+                |reason| self.error("read the committed offsets", topic, &reason),
+            ),
         })
+    }
+
+    fn needs<'a>(&'a self, operation: &'static str, topic: &'a str) -> Needs<'a> {
+        Needs {
+            group: Some(&self.name),
+            ..Needs::on(operation, topic)
+        }
     }
 
     /// Whether the brokers are there at all.
@@ -100,7 +110,14 @@ impl Group {
     /// Commits the offsets.
     pub(crate) fn commit(&self, topic: &str, offsets: &TopicPartitionList) -> Result<()> {
         let committed = self.consumer.commit(offsets, CommitMode::Sync);
-        committed.map_err(|error| self.error("commit the offsets", topic, &error.to_string()))
+        committed.map_err(|error| {
+            let needs = self.needs("READ", topic);
+            let principal = self.consumer.context().principal();
+            let denied = error
+                .rdkafka_error_code()
+                .and_then(|code| needs.denied(code, principal));
+            denied.unwrap_or_else(|| self.error("commit the offsets", topic, &error.to_string()))
+        })
     }
 
     /// What a transaction needs to commit offsets of the group.

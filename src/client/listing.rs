@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer as _;
 
-use super::{Cancel, DropElsewhere, LastError, ask, create};
+use super::{Cancel, DropElsewhere, ask, consumer};
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
@@ -25,8 +25,7 @@ pub(crate) fn topics(
 ) -> Result<BTreeMap<String, ListedTopic>> {
     let servers = options.client.bootstrap_servers()?;
     let config = options.client.consumer_config(options.isolation)?;
-    let consumer: BaseConsumer<LastError> = create(&config, LastError::default())?;
-    let consumer = DropElsewhere::new(consumer);
+    let consumer = DropElsewhere::new(consumer(config, options.timeout)?);
     let listed = ask(&consumer, servers, options.timeout, cancel, |wait| {
         let metadata = consumer.fetch_metadata(None, wait)?;
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
@@ -43,9 +42,12 @@ pub(crate) fn topics(
         Ok(topics.collect())
     });
     listed.map_err(|failure| {
-        failure.into_error(servers, options.timeout, |reason| Error::ListTopics {
-            servers: servers.to_owned(),
-            reason,
+        let heard = consumer.context();
+        failure.into_error(servers, options.timeout, heard, None, |reason| {
+            Error::ListTopics {
+                servers: servers.to_owned(),
+                reason,
+            }
         })
     })
 }

@@ -3,10 +3,8 @@
 use std::time::{Duration, Instant};
 
 use datafusion::error::Result as DataFusionResult;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::error::RDKafkaErrorCode;
 
-use crate::client::{Client, DropElsewhere, LastError, blocking, create};
+use crate::client::{Client, blocking};
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
@@ -14,8 +12,8 @@ use crate::options::TableOptions;
 ///
 /// # Errors
 /// [`Error::TopicNotFound`] where `kafka.create_topic` does not allow to
-/// create it, [`Error::CreateTopic`] when the broker refuses,
-/// [`Error::Connect`] after `kafka.timeout`.
+/// create it, [`Error::CreateTopic`] when the broker refuses, [`Error::Denied`],
+/// and [`Error::Connect`] after `kafka.timeout`.
 pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
     match look_up(topic, options, Duration::ZERO).await? {
         Ok(()) => Ok(()),
@@ -61,34 +59,11 @@ async fn look_up(
     .await
 }
 
-async fn create_topic(topic: &str, options: &TableOptions) -> Result<()> {
-    let Some(new) = &options.create_topic else {
-        return Ok(());
-    };
-    let refused = |reason: String| Error::CreateTopic {
-        topic: topic.to_owned(),
-        reason,
-    };
-    let config = options.client.producer_config()?;
-    let admin: AdminClient<LastError> = create(&config, LastError::default())?;
-    let admin = DropElsewhere::new(admin);
-    // -1 is the broker's default for both.
-    let partitions = new.partitions.unwrap_or(-1);
-    let replication = TopicReplication::Fixed(new.replication.unwrap_or(-1));
-    let mut request = NewTopic::new(topic, partitions, replication);
-    for (key, value) in &new.config {
-        request = request.set(key, value);
-    }
-    let timeout = AdminOptions::new()
-        .request_timeout(Some(options.timeout))
-        .operation_timeout(Some(options.timeout));
-    let results = admin
-        .create_topics([&request], &timeout)
-        .await
-        .map_err(|error| refused(error.to_string()))?;
-    match results.into_iter().next() {
-        // Somebody else was faster, which is as good.
-        None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(refused(code.to_string())),
-    }
+async fn create_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
+    let (topic, options) = (topic.to_owned(), options.clone());
+    blocking(move |cancel| match &options.create_topic {
+        Some(new) => Client::new(&topic, &options)?.create(new, cancel),
+        None => Ok(()),
+    })
+    .await
 }

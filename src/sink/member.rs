@@ -41,9 +41,9 @@ impl Member {
         })
     }
 
-    /// The same for all instances. Its beginning can be named in an ACL.
-    pub(super) fn transactional_id(&self) -> String {
-        format!("datafusion-kafka-{}", self.query)
+    /// The name of the query, which is that of its consumer group.
+    pub(super) fn query(&self) -> &str {
+        &self.query
     }
 
     pub(super) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {

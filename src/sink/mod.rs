@@ -10,6 +10,7 @@
 //! of one key keep their order, since one stream of rows fills one queue, and
 //! `order` plans statements so that it is the stream that was read.
 
+mod acknowledgements;
 pub(crate) mod batch;
 pub(crate) mod change;
 pub(crate) mod create;

@@ -1,30 +1,25 @@
 //! A producer that counts its acknowledgements.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::metrics::Count;
-use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
-use rdkafka::producer::{
-    BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer,
-};
-use tokio::sync::Notify;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
-use crate::client::{self, DropElsewhere, LastError, PATIENCE, create};
+use crate::client::{self, DropElsewhere, PATIENCE, create};
 use crate::error::{Error, Result};
 use crate::native::find_brokers;
 use crate::options::{DEFAULT_LINGER, Delivery, LINGER, Partitioner, TableOptions};
+use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Writes, fenced};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::member::{Member, Positions};
 use crate::sink::report::WrittenOffsets;
-use crate::sink::transaction::{self, Limits, Native, Transaction};
+use crate::sink::transaction::{self, Limits, Native, Transaction, TransactionalId};
 use crate::table::own_error;
 
 /// Sends records of one statement to one topic.
@@ -81,12 +76,12 @@ impl Producer {
         let mut config = options.client.producer_config()?;
         let given = ["message.timeout.ms", "delivery.timeout.ms"];
         let transactional = options.delivery == Delivery::ExactlyOnce;
-        if transactional {
-            let id = match &member {
-                Some(member) => member.transactional_id(),
-                None => transaction::new_id(),
-            };
-            config.set("transactional.id", id);
+        let id = transactional.then(|| match &member {
+            Some(member) => TransactionalId::of_query(member.query()),
+            None => TransactionalId::of_statement(),
+        });
+        if let Some(id) = &id {
+            config.set("transactional.id", id.name());
         } else if given.iter().all(|key| config.get(key).is_none()) {
             // In a transaction its time-out bounds this one.
             let millis = options.retry_timeout.as_millis();
@@ -99,7 +94,14 @@ impl Producer {
             // Each commit waits for its records.
             config.set(LINGER, "5");
         }
-        let native: ThreadedProducer<_> = create(&config, Acknowledgements::new(acknowledged))?;
+        let writes = Writes {
+            topic: topic.to_owned(),
+            transactional_id: id,
+            group: member.as_ref().map(|member| member.query().to_owned()),
+        };
+        let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
+            Acknowledgements::new(writes, acknowledged, heard)
+        })?;
         let native = Arc::new(DropElsewhere::new(native));
         hurry(&native, topic);
         let limits = Limits::of(options);
@@ -160,7 +162,7 @@ impl Producer {
         }
         let mut full_since = None;
         loop {
-            self.check()?;
+            self.check().await?;
             let nothing_queued = full_since.is_some() && self.native.in_flight_count() == 0;
             match self.native.send(message) {
                 Ok(()) => break,
@@ -170,11 +172,11 @@ impl Producer {
                     if nothing_queued {
                         let reason = "the record is larger than \
                                       `kafka.producer.queue.buffering.max.kbytes`";
-                        return Err(self.error(row, reason.to_owned()));
+                        return Err(self.failed(row, Reason::Said(reason.to_owned())));
                     }
                     self.room().await;
                 }
-                Err((error, _)) => return Err(self.error(row, not_taken(&error))),
+                Err((error, _)) => return Err(self.not_taken(row, &error).await),
             }
         }
         if let Some(since) = full_since {
@@ -243,7 +245,7 @@ impl Producer {
 
     async fn acknowledged(&mut self) -> Result<()> {
         loop {
-            self.check()?;
+            self.check().await?;
             if self.acknowledgements().count() == self.sent {
                 return Ok(());
             }
@@ -265,9 +267,7 @@ impl Producer {
     fn own(&self, error: Error) -> Error {
         let fatal = self.native.client().fatal_error();
         match (&self.member, fatal) {
-            (Some(member), Some((code, _))) if transaction::fenced(Some(code)).is_some() => {
-                member.fenced()
-            }
+            (Some(member), Some((code, _))) if fenced(code).is_some() => member.fenced(),
             _ => error,
         }
     }
@@ -281,40 +281,92 @@ impl Producer {
         self.native.client().context()
     }
 
-    fn check(&self) -> Result<()> {
+    async fn check(&self) -> Result<()> {
         match self.acknowledgements().refused() {
-            Some((row, reason)) => Err(self.error(row, reason)),
+            Some(refusal) => Err(self.refused(refusal).await),
             None => Ok(()),
         }
     }
 
-    fn error(&self, row: u64, mut reason: String) -> Error {
-        if let Some(member) = &self.member
-            && let Some((code, _)) = self.native.client().fatal_error()
-            && transaction::fenced(Some(code)).is_some()
-        {
-            return member.fenced();
+    /// The error of a record that librdkafka did not put in its queue.
+    async fn not_taken(&self, row: u64, error: &KafkaError) -> Error {
+        let (reason, is_cause) = match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => (
+                Reason::Said(format!("{error}; raise `kafka.client.message.max.bytes`")),
+                true,
+            ),
+            // Of the transaction, for a reason that an earlier record was refused for.
+            Some(RDKafkaErrorCode::State) => (self.acknowledgements().explain(error, None), false),
+            _ => (self.acknowledgements().explain(error, None), true),
+        };
+        let refusal = Refusal {
+            row,
+            reason,
+            is_cause,
+        };
+        self.refused(refusal).await
+    }
+
+    /// The error of a record that was refused, with the first cause.
+    async fn refused(&self, refusal: Refusal) -> Error {
+        if refusal.is_cause {
+            return self.failed(refusal.row, refusal.reason);
         }
-        let topic = self.topic.clone();
+        // All that is queued is thrown away then, and soon.
+        let deadline = Instant::now() + CAUSE;
+        let more_comes = || {
+            let not_heard = self.transactional && !self.acknowledgements().has_failed();
+            not_heard || self.native.in_flight_count() > 0
+        };
+        while Instant::now() < deadline && more_comes() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        if let Some(Refusal {
+            row,
+            reason,
+            is_cause: true,
+        }) = self.acknowledgements().refused()
+        {
+            return self.failed(row, reason);
+        }
+        let cause = match &self.transaction {
+            Some(transaction) => transaction.cause().await,
+            None => None,
+        };
+        self.failed(refusal.row, cause.unwrap_or(refusal.reason))
+    }
+
+    fn failed(&self, row: u64, mut reason: Reason) -> Error {
         // After it every record is refused, none of them with the reason.
         if let Some((code, text)) = self.native.client().fatal_error() {
-            let help = transaction::fenced(Some(code));
-            reason = help.map_or_else(|| text.clone(), |help| format!("{text}; {help}"));
+            if let Some(member) = &self.member
+                && fenced(code).is_some()
+            {
+                return member.fenced();
+            }
+            reason = self.acknowledgements().reason(None, Some(code), text);
         }
-        match self.transactional {
-            false => Error::Produce {
-                topic,
-                row,
-                reason,
-                acknowledged: self.acknowledgements().count(),
-            },
-            true => Error::TransactionFailed {
+        let topic = self.topic.clone();
+        let acknowledged = self.acknowledgements().count();
+        match reason {
+            // Nothing is lost with the rest of the sentence.
+            Reason::Denied(denied) if self.transactional || acknowledged == 0 => denied,
+            reason if self.transactional => Error::TransactionFailed {
                 topic,
                 reason: format!("row {row}: {reason}"),
+            },
+            reason => Error::Produce {
+                topic,
+                row,
+                reason: reason.to_string(),
+                acknowledged,
             },
         }
     }
 }
+
+/// How long the first cause of a refusal is waited for.
+const CAUSE: Duration = Duration::from_secs(1);
 
 /// Lets a new producer get its id at once.
 ///
@@ -349,121 +401,4 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| own_error(DataFusionError::External(Box::new(error))))
-}
-
-/// Why librdkafka did not put a record in its queue.
-fn not_taken(error: &KafkaError) -> String {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-            format!("{error}; raise `kafka.client.message.max.bytes`")
-        }
-        _ => error.to_string(),
-    }
-}
-
-/// What helps where the broker refuses a size, which it does for a whole batch.
-const TOO_LARGE: &str = "raise the topic's `max.message.bytes`, or set \
-                         `kafka.producer.batch.size` below it where no single record is too large";
-
-/// What became of the records that were sent.
-pub(crate) struct Acknowledgements {
-    acknowledged: AtomicU64,
-    /// The same as a metric of the plan.
-    shown: Count,
-    places: Mutex<BTreeMap<i32, WrittenOffsets>>,
-    /// The first row that was refused, and why.
-    refused: Mutex<Option<(u64, String)>>,
-    changed: Notify,
-    last_error: LastError,
-}
-
-impl Acknowledgements {
-    fn new(shown: Count) -> Self {
-        Acknowledgements {
-            acknowledged: AtomicU64::new(0),
-            shown,
-            places: Mutex::default(),
-            refused: Mutex::default(),
-            changed: Notify::new(),
-            last_error: LastError::default(),
-        }
-    }
-
-    fn count(&self) -> u64 {
-        self.acknowledged.load(Ordering::Acquire)
-    }
-
-    fn places(&self) -> BTreeMap<i32, WrittenOffsets> {
-        let places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.clone()
-    }
-
-    fn take(&self, partition: i32, offset: i64) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = places.entry(partition).or_insert(WrittenOffsets {
-            first: offset,
-            last: offset,
-        });
-        written.first = written.first.min(offset);
-        written.last = written.last.max(offset);
-    }
-
-    fn refused(&self) -> Option<(u64, String)> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.clone()
-    }
-
-    fn refuse(&self, row: u64, error: &KafkaError) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.is_none() {
-            *refused = Some((row, self.explain(error)));
-        }
-    }
-
-    /// An error's text with what caused it, or what helps.
-    pub(super) fn explain(&self, error: &KafkaError) -> String {
-        let code = match error {
-            KafkaError::Transaction(error) => Some(error.code()),
-            other => other.rdkafka_error_code(),
-        };
-        if let Some(help) = transaction::fenced(code) {
-            return format!("{error}; {help}");
-        }
-        match (code, self.last_error.last()) {
-            (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => format!("{error}; {TOO_LARGE}"),
-            // A time-out alone says nothing.
-            (
-                Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
-                Some(cause),
-            ) => format!("{error}: {cause}"),
-            _ => error.to_string(),
-        }
-    }
-}
-
-impl ClientContext for Acknowledgements {
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.last_error.error(error, reason);
-    }
-
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.last_error.log(level, facility, message);
-    }
-}
-
-impl ProducerContext for Acknowledgements {
-    /// The number of the row.
-    type DeliveryOpaque = usize;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, row: usize) {
-        match result {
-            Ok(message) => {
-                self.take(message.partition(), message.offset());
-                self.acknowledged.fetch_add(1, Ordering::Release);
-                self.shown.add(1);
-            }
-            Err((error, _)) => self.refuse(row as u64, error),
-        }
-        self.changed.notify_one();
-    }
 }

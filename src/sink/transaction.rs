@@ -4,17 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::client::{DropElsewhere, PATIENCE};
+use crate::client::{DropElsewhere, PATIENCE, Pattern};
 use crate::error::{Error, Result};
-use crate::native::find_brokers;
+use crate::native::{find_brokers, transaction_error};
 use crate::options::TableOptions;
+use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
 use crate::sink::member::{Member, Positions, random_id};
-use crate::sink::producer::{Acknowledgements, blocking};
+use crate::sink::producer::blocking;
 use crate::threads;
 
 pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
@@ -42,10 +43,40 @@ impl Limits {
     }
 }
 
-/// A `transactional.id` that no other statement has: two statements at the same
-/// time must not fence each other. Its beginning can be named in an ACL.
-pub(super) fn new_id() -> String {
-    format!("datafusion-kafka-{}", random_id())
+/// A `transactional.id`. Its beginning can be named in an ACL.
+#[derive(Debug, Clone)]
+pub(super) enum TransactionalId {
+    /// That no other statement has: two statements at the same time must not fence
+    /// each other.
+    Statement(String),
+    /// The same for all instances of a continuous query.
+    Query(String),
+}
+
+const PREFIX: &str = "datafusion-kafka-";
+
+impl TransactionalId {
+    pub(super) fn of_statement() -> Self {
+        TransactionalId::Statement(format!("{PREFIX}{}", random_id()))
+    }
+
+    pub(super) fn of_query(query: &str) -> Self {
+        TransactionalId::Query(format!("{PREFIX}{query}"))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        match self {
+            TransactionalId::Statement(name) | TransactionalId::Query(name) => name,
+        }
+    }
+
+    /// The ids that rights are needed on.
+    pub(super) fn pattern(&self) -> Pattern<'_> {
+        match self {
+            TransactionalId::Statement(_) => Pattern::Prefixed(PREFIX),
+            TransactionalId::Query(name) => Pattern::Literal(name),
+        }
+    }
 }
 
 /// Makes a producer ready for transactions. One that an earlier producer with its
@@ -58,10 +89,9 @@ pub(super) async fn init(native: Native, topic: &str, limits: Limits) -> Result<
     let begun = asked(&native, wait, wait, move |native| {
         native.init_transactions(wait)
     });
-    begun.await.map_err(|failure| Error::BeginTransaction {
-        topic: topic.to_owned(),
-        reason: failure.explain(&native),
-    })
+    begun
+        .await
+        .map_err(|failure| not_begun(topic, failure.explain(&native, None)))
 }
 
 impl Transaction {
@@ -72,10 +102,7 @@ impl Transaction {
             let native = Arc::clone(&native);
             blocking(move || native.begin_transaction()).await?
         };
-        begun.map_err(|error| Error::BeginTransaction {
-            topic: topic.to_owned(),
-            reason: native.client().context().explain(&error),
-        })?;
+        begun.map_err(|error| not_begun(topic, native.client().context().explain(&error, None)))?;
         Ok(Transaction {
             native: Some(native),
             topic: topic.to_owned(),
@@ -101,11 +128,13 @@ impl Transaction {
         if let Some((member, read)) = read {
             let offsets = member.offsets(&read)?;
             let group = member.metadata(&self.topic)?;
+            // One of several is not known; it was read before, which needs the same right.
+            let source = read.keys().next().map(|topic| ("READ", topic.as_str()));
             let sent = asked(&native, wait, retry_timeout, move |native| {
                 native.send_offsets_to_transaction(&offsets, &group, wait)
             });
             sent.await
-                .map_err(|failure| self.failed(failure.explain(&native)))?;
+                .map_err(|failure| self.failed(failure.explain(&native, source)))?;
         }
         let committed = asked(&native, wait, retry_timeout, move |native| {
             native.commit_transaction(wait)
@@ -114,22 +143,44 @@ impl Transaction {
             self.native = None;
             return Ok(());
         };
-        let reason = failure.explain(&native);
+        let reason = failure.explain(&native, None);
         if failure.may_come_true() {
             // An abort could not undo it.
             self.native = None;
-            let topic = self.topic.clone();
-            return Err(Error::CommitUnknown { topic, reason });
+            return Err(Error::CommitUnknown {
+                topic: self.topic.clone(),
+                reason: reason.to_string(),
+            });
         }
         Err(self.failed(reason))
     }
 
-    fn failed(&self, reason: String) -> Error {
-        Error::TransactionFailed {
+    /// Why a transaction that takes no more records has failed.
+    pub(super) async fn cause(&self) -> Option<Reason> {
+        let native = self.native.clone()?;
+        let (code, text) = {
+            let (native, wait) = (Arc::clone(&native), self.limits.timeout);
+            blocking(move || transaction_error(native.client(), wait))
+                .await
+                .ok()??
+        };
+        let acknowledgements = native.client().context();
+        Some(acknowledgements.reason(None, Some(code), text))
+    }
+
+    fn failed(&self, reason: Reason) -> Error {
+        reason.into_error(|reason| Error::TransactionFailed {
             topic: self.topic.clone(),
             reason,
-        }
+        })
     }
+}
+
+fn not_begun(topic: &str, reason: Reason) -> Error {
+    reason.into_error(|reason| Error::BeginTransaction {
+        topic: topic.to_owned(),
+        reason,
+    })
 }
 
 impl Drop for Transaction {
@@ -191,12 +242,12 @@ impl Failure {
         }
     }
 
-    fn explain(&self, native: &Native) -> String {
-        match self {
-            Failure::Refused(error) => native.client().context().explain(error),
+    fn explain(&self, native: &Native, on: Option<Operation<'_>>) -> Reason {
+        Reason::Said(match self {
+            Failure::Refused(error) => return native.client().context().explain(error, on),
             Failure::Silent(time) => format!("the brokers have not answered for {time:?}"),
             Failure::NoThread(error) => format!("no thread to ask the brokers: {error}"),
-        }
+        })
     }
 }
 
@@ -244,21 +295,4 @@ async fn asked(
             Err(_) => return Err(Failure::Silent(asked_at.elapsed())),
         }
     }
-}
-
-/// What helps where a transaction was taken away.
-pub(super) fn fenced(code: Option<RDKafkaErrorCode>) -> Option<&'static str> {
-    matches!(
-        code,
-        Some(
-            RDKafkaErrorCode::Fenced
-                | RDKafkaErrorCode::ProducerFenced
-                | RDKafkaErrorCode::InvalidProducerEpoch
-                | RDKafkaErrorCode::InvalidTransactionalState
-        )
-    )
-    .then_some(
-        "the brokers ended the transaction, as they do when it is open longer than \
-         `kafka.producer.transaction.timeout.ms` (default 60000); raise it, or write less at once",
-    )
 }

@@ -256,7 +256,10 @@ impl PartitionFetch {
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Err(self.error(DELETED.to_owned())),
-            _ => Err(self.error(text)),
+            code => Err(self
+                .client
+                .denied("READ", code)
+                .unwrap_or_else(|| self.error(text))),
         }
     }
 }

@@ -31,6 +31,7 @@ mod inference;
 #[allow(dead_code, reason = "most of them are for the program's tests")]
 mod listeners;
 mod log_shapes;
+mod logins;
 mod patterns;
 mod pushdown;
 mod reading;

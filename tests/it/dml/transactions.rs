@@ -278,8 +278,13 @@ async fn a_transaction_that_must_not_begin_says_why() {
     let error = with_errors(RDKafkaApiKey::InitProducerId, &refused, &[])
         .await
         .unwrap_err();
+    assert_denied(&error, "transactional id", "datafusion-kafka-");
+    let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT];
+    let error = with_errors(RDKafkaApiKey::InitProducerId, &refused, &[])
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::BeginTransaction { .. }), "{error:?}");
-    says(&error.to_string(), &["orders", "uthorization"]);
+    says(&error.to_string(), &["orders", "timeout"]);
 }
 
 #[tokio::test]
@@ -293,10 +298,6 @@ async fn a_transaction_that_is_fenced_or_refused_is_not_committed() {
             Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED,
             "transaction.timeout.ms",
         ),
-        (
-            Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            "uthorization",
-        ),
         (Code::RD_KAFKA_RESP_ERR_INVALID_TXN_STATE, "state"),
     ] {
         let error = with_errors(RDKafkaApiKey::EndTxn, &[code], &[])
@@ -308,7 +309,17 @@ async fn a_transaction_that_is_fenced_or_refused_is_not_committed() {
         );
         says(&error.to_string(), &["orders", "not committed", part]);
     }
+    let refused = [Code::RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED];
+    let error = with_errors(RDKafkaApiKey::EndTxn, &refused, &[])
+        .await
+        .unwrap_err();
+    assert_denied(&error, "transactional id", "datafusion-kafka-");
     let refused = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED];
+    let error = with_errors(RDKafkaApiKey::Produce, &refused, &[])
+        .await
+        .unwrap_err();
+    assert_denied(&error, "topic", "orders");
+    let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_RECORD];
     let error = with_errors(RDKafkaApiKey::Produce, &refused, &[])
         .await
         .unwrap_err();
@@ -318,8 +329,22 @@ async fn a_transaction_that_is_fenced_or_refused_is_not_committed() {
     );
     says(
         &error.to_string(),
-        &["row 0", "uthorization", "not committed"],
+        &["row 0", "InvalidRecord", "not committed"],
     );
+}
+
+#[track_caller]
+fn assert_denied(error: &Error, on: &str, of_name: &str) {
+    let Error::Denied {
+        operation: "WRITE",
+        resource,
+        name,
+        ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!((*resource, name.as_str()), (on, of_name));
 }
 
 #[tokio::test]

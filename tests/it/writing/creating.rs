@@ -54,24 +54,43 @@ async fn a_missing_topic_is_created_only_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn a_topic_that_the_broker_refuses_to_create_says_why() {
+async fn a_topic_that_the_broker_refuses_to_create_says_why_in_its_words() {
     let Some(broker) = broker::required("a_topic_that_the_broker_refuses") else {
         return;
     };
-    let options = [
-        ("kafka.create_topic", "true"),
-        ("kafka.topic.replication", "3"),
-    ];
-    let columns = "_key VARCHAR, v INT";
-    let t = Writable::on(broker, topic_name("refused"), columns, &options).await;
-    let why = t.refused("VALUES ('a', 1)").await;
-    says(&why, &["cannot create topic", &t.topic, "replication"]);
+    for (option, value, why) in [
+        ("kafka.topic.replication", "3", "replication factor of 3"),
+        (
+            "kafka.topic.config.clean.policy",
+            "compact",
+            "Unknown topic config name: clean.policy",
+        ),
+        (
+            "kafka.topic.config.retention.ms",
+            "a week",
+            "Invalid value a week for configuration retention.ms",
+        ),
+    ] {
+        let options = [("kafka.create_topic", "true"), (option, value)];
+        let columns = "_key VARCHAR, v INT";
+        let t = Writable::on(broker, topic_name("refused"), columns, &options).await;
+        let error = t.refused("VALUES ('a', 1)").await;
+        says(&error, &["cannot create topic", &t.topic, why]);
+    }
+}
 
-    let options = [
-        ("kafka.create_topic", "true"),
-        ("kafka.topic.config.clean.policy", "compact"),
-    ];
-    let t = Writable::on(broker, topic_name("refused"), columns, &options).await;
-    let why = t.refused("VALUES ('a', 1)").await;
-    says(&why, &["cannot create topic", &t.topic, "onfig"]);
+#[tokio::test]
+async fn a_topic_that_others_create_at_the_same_time_is_no_failure() {
+    let Some(broker) = broker::required("a_topic_that_others_create") else {
+        return;
+    };
+    let topic = topic_name("together");
+    let options = [("kafka.create_topic", "true")];
+    let insert = |_| async {
+        let columns = "_key VARCHAR, v INT";
+        let t = Writable::on(broker, topic.clone(), columns, &options).await;
+        t.insert("VALUES ('a', 1)").await
+    };
+    let counts = futures::future::join_all((0..4).map(insert)).await;
+    assert_eq!(counts, [1; 4]);
 }

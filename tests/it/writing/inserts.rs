@@ -151,6 +151,56 @@ async fn a_record_that_the_broker_refuses_fails_the_statement() {
     assert_eq!(t.insert(&insert).await, 200);
 }
 
+/// Later records are refused, too, or thrown away; none of that is why.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_cause_is_told_with_either_delivery() {
+    let Some(broker) = broker::required("the_first_cause_is_told_with_either_delivery") else {
+        return;
+    };
+    let columns = "_key VARCHAR, v BIGINT, _timestamp TIMESTAMP";
+    for delivery in ["at_least_once", "exactly_once"] {
+        let options = [("kafka.delivery", delivery)];
+        // Batches that are too large, of small records.
+        for config in [
+            ("max.message.bytes", "32000"),
+            ("max.message.bytes", "3000"),
+        ] {
+            let topic = broker.new_topic("first-cause", 1, &[config]);
+            let t = Writable::on(broker, topic, columns, &options).await;
+            let error = t
+                .refused(
+                    "SELECT CAST(value AS VARCHAR) AS k, value AS v, NULL FROM generate_series(1, 20000)",
+                )
+                .await;
+            let says_what = ["MessageSizeTooLarge", "max.message.bytes", "batch.size"];
+            says(&error, &says_what);
+            assert_no_consequence(&error);
+        }
+        // A record that the broker does not like, among others that it does.
+        let config = [("message.timestamp.before.max.ms", "1000")];
+        let topic = broker.new_topic("first-cause", 1, &config);
+        let t = Writable::on(broker, topic, columns, &options).await;
+        for values in [
+            "VALUES ('a', 1, TIMESTAMP '2001-01-01T00:00:00')",
+            "VALUES ('a', 1, NULL), ('b', 2, NULL), ('c', 3, TIMESTAMP '2001-01-01T00:00:00')",
+        ] {
+            let error = t.refused(values).await;
+            says(
+                &error,
+                &["InvalidTimestamp", "message.timestamp.before.max.ms"],
+            );
+            assert_no_consequence(&error);
+        }
+    }
+}
+
+#[track_caller]
+fn assert_no_consequence(error: &str) {
+    for consequence in ["Erroneous state", "Purged", "Purge", "part of a batch"] {
+        assert!(!error.contains(consequence), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn servers_that_do_not_answer_are_named_in_time() {
     let Some(broker) = broker::required("servers_that_do_not_answer") else {

@@ -1,0 +1,278 @@
+//! What became of the records that were sent, and why some were refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use datafusion::physical_plan::metrics::Count;
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use tokio::sync::Notify;
+
+use crate::client::{LastError, Needs};
+use crate::error::Error;
+use crate::sink::report::WrittenOffsets;
+use crate::sink::transaction::TransactionalId;
+
+/// What became of the records that were sent.
+pub(crate) struct Acknowledgements {
+    writes: Writes,
+    acknowledged: AtomicU64,
+    /// The same as a metric of the plan.
+    shown: Count,
+    places: Mutex<BTreeMap<i32, WrittenOffsets>>,
+    refused: Mutex<Option<Refusal>>,
+    /// A topic that could not be added to the transaction.
+    not_added: Mutex<Option<String>>,
+    /// Whether librdkafka has said that the transaction has failed.
+    has_failed: AtomicBool,
+    pub(super) changed: Notify,
+    heard: LastError,
+}
+
+/// What a producer needs rights to.
+pub(super) struct Writes {
+    pub(super) topic: String,
+    pub(super) transactional_id: Option<TransactionalId>,
+    /// Whose offsets it commits.
+    pub(super) group: Option<String>,
+}
+
+/// An operation as ACLs call it, and the topic that it is on.
+pub(super) type Operation<'a> = (&'static str, &'a str);
+
+/// The first record that was refused.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) row: u64,
+    pub(super) reason: Reason,
+    /// Whether the reason is the record's own, and not that another one was refused.
+    pub(super) is_cause: bool,
+}
+
+/// Why brokers refuse something.
+#[derive(Debug, Clone)]
+pub(super) enum Reason {
+    Denied(Error),
+    Said(String),
+}
+
+impl Reason {
+    /// The right that is denied, or else an error that says why.
+    pub(super) fn into_error(self, error: impl FnOnce(String) -> Error) -> Error {
+        match self {
+            Reason::Denied(denied) => denied,
+            Reason::Said(said) => error(said),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Denied(denied) => denied.fmt(f),
+            Reason::Said(said) => f.write_str(said),
+        }
+    }
+}
+
+/// What helps where the broker refuses a record.
+fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
+    match code {
+        // Which it does for a whole batch.
+        RDKafkaErrorCode::MessageSizeTooLarge => Some(
+            "raise the topic's `max.message.bytes`, or set `kafka.producer.batch.size` below it \
+             where no single record is too large",
+        ),
+        RDKafkaErrorCode::InvalidTimestamp => Some(
+            "the topic's `message.timestamp.before.max.ms` or `message.timestamp.after.max.ms` does \
+             not allow this `_timestamp`",
+        ),
+        RDKafkaErrorCode::InvalidRecord => Some(
+            "the topic does not take such a record, as one without a key where its \
+             `cleanup.policy` is `compact`",
+        ),
+        code => fenced(code),
+    }
+}
+
+impl Acknowledgements {
+    pub(super) fn new(writes: Writes, shown: Count, heard: LastError) -> Self {
+        Acknowledgements {
+            writes,
+            acknowledged: AtomicU64::new(0),
+            shown,
+            places: Mutex::default(),
+            refused: Mutex::default(),
+            not_added: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+            changed: Notify::new(),
+            heard,
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+
+    pub(super) fn places(&self) -> BTreeMap<i32, WrittenOffsets> {
+        lock(&self.places).clone()
+    }
+
+    fn take(&self, partition: i32, offset: i64) {
+        let mut places = lock(&self.places);
+        let written = places.entry(partition).or_insert(WrittenOffsets {
+            first: offset,
+            last: offset,
+        });
+        written.first = written.first.min(offset);
+        written.last = written.last.max(offset);
+    }
+
+    /// Whether all was heard that librdkafka says of why the transaction has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        lock(&self.refused).clone()
+    }
+
+    fn refuse(&self, row: usize, error: &KafkaError, message: &BorrowedMessage<'_>) {
+        let code = error.rdkafka_error_code();
+        let is_cause = !code.is_some_and(is_consequence);
+        let mut refused = lock(&self.refused);
+        let enough = |first: &Refusal| first.is_cause || !is_cause;
+        if refused.as_ref().is_some_and(enough) {
+            return;
+        }
+        // librdkafka has the broker's words too, but frees them before they can be read.
+        *refused = Some(Refusal {
+            row: row as u64,
+            reason: self.reason(Some(("WRITE", message.topic())), code, error.to_string()),
+            is_cause,
+        });
+    }
+
+    /// Why a request was refused: a right that is missing, or the error's text with
+    /// what caused it, or what helps. It is `on` a topic where that is known.
+    pub(super) fn explain(&self, error: &KafkaError, on: Option<Operation<'_>>) -> Reason {
+        let code = match error {
+            KafkaError::Transaction(error) => Some(error.code()),
+            other => other.rdkafka_error_code(),
+        };
+        self.reason(on, code, error.to_string())
+    }
+
+    /// The same of an error of this code.
+    pub(super) fn reason(
+        &self,
+        on: Option<Operation<'_>>,
+        code: Option<RDKafkaErrorCode>,
+        text: String,
+    ) -> Reason {
+        let not_added = lock(&self.not_added).clone();
+        let (operation, topic) = on.unwrap_or_else(|| {
+            let topic = not_added.as_deref().unwrap_or(&self.writes.topic);
+            ("WRITE", topic)
+        });
+        let needs = Needs {
+            group: self.writes.group.as_deref(),
+            transactional_id: self
+                .writes
+                .transactional_id
+                .as_ref()
+                .map(TransactionalId::pattern),
+            ..Needs::on(operation, topic)
+        };
+        let denied = code.and_then(|code| needs.denied(code, self.heard.principal()));
+        if let Some(denied) = denied {
+            return Reason::Denied(denied);
+        }
+        if let Some(help) = code.and_then(help) {
+            return Reason::Said(format!("{text}; {help}"));
+        }
+        Reason::Said(match (code, self.heard.last()) {
+            // A time-out alone says nothing.
+            (
+                Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
+                Some(cause),
+            ) => format!("{text}: {cause}"),
+            _ => text,
+        })
+    }
+}
+
+impl ClientContext for Acknowledgements {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.heard.error(error, reason);
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.heard.log(level, facility, message);
+        match facility {
+            // The error of the transaction, which follows, does not say the topic.
+            "ADDPARTS" => {
+                if let Some(topic) = message.split('"').nth(1) {
+                    lock(&self.not_added).get_or_insert_with(|| topic.to_owned());
+                }
+            }
+            "TXNERR" => self.has_failed.store(true, Ordering::Release),
+            _ => {}
+        }
+    }
+}
+
+impl ProducerContext for Acknowledgements {
+    /// The number of the row.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, row: usize) {
+        match result {
+            Ok(message) => {
+                self.take(message.partition(), message.offset());
+                self.acknowledged.fetch_add(1, Ordering::Release);
+                self.shown.add(1);
+            }
+            Err((error, message)) => self.refuse(row, error, message),
+        }
+        self.changed.notify_one();
+    }
+}
+
+/// Whether a record is refused so because of another one, or of its transaction.
+fn is_consequence(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::State
+            | Code::Fatal
+            | Code::PurgeQueue
+            | Code::PurgeInflight
+            | Code::InvalidDifferentRecord
+    )
+}
+
+/// What helps where a transaction was taken away.
+pub(super) fn fenced(code: RDKafkaErrorCode) -> Option<&'static str> {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::Fenced
+            | Code::ProducerFenced
+            | Code::InvalidProducerEpoch
+            | Code::InvalidTransactionalState
+    )
+    .then_some(
+        "the brokers ended the transaction, as they do when it is open longer than \
+         `kafka.producer.transaction.timeout.ms` (default 60000); raise it, or write less at once",
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
