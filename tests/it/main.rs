@@ -35,6 +35,7 @@ mod logins;
 mod patterns;
 mod pushdown;
 mod reading;
+mod rights;
 mod secrets;
 mod session;
 mod slt;

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use crate::broker::{self, Broker};
 use crate::program::{printed, program};
+pub use blocks::matches;
 use blocks::{Block, Kind, Page};
 use shell::Shell;
 use sql::Sql;

@@ -16,10 +16,15 @@ mod advice;
 #[path = "../../../tests/it/broker/mod.rs"]
 mod broker;
 mod columns;
+#[cfg(target_os = "linux")]
+mod connecting;
 mod demo;
 mod exit;
 mod guide;
 mod information_schema;
+#[allow(dead_code)]
+#[path = "../../../tests/it/listeners.rs"]
+mod listeners;
 mod login;
 #[cfg(feature = "oidc")]
 mod oidc;
