@@ -173,7 +173,7 @@ async fn two_rows_of_one_key_end_it_before_anything_is_written() {
             .await
             .unwrap_err()
             .to_string();
-        assert!(error.contains("the same key"), "{error}");
+        assert!(error.contains("has the `_key` of another row"), "{error}");
         assert_eq!(log(broker, &out), [""; 0]);
     }
 }
