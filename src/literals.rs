@@ -2,12 +2,14 @@
 //!
 //! DataFusion makes a DOUBLE of every number that has a decimal point or is beyond 64
 //! bits. Compared with a DECIMAL, `18446744073709551617` would then also be equal to
-//! its neighbours, and a DELETE would remove their rows. Here a literal stays a decimal
-//! where it meets an exact number: before planning it is written as a cast of its text,
-//! and once types are known it becomes a DOUBLE wherever it meets one.
+//! its neighbours, and a DELETE would remove their rows; written into one, `1234567.8`
+//! would get digits that nobody wrote. Here a literal that is compared or written stays a
+//! decimal where it meets an exact number: before planning it is written as a cast of its
+//! text, and once types are known it becomes a DOUBLE wherever it meets none.
 
 use std::ops::ControlFlow;
 
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result as DataFusionResult, plan_err};
 use datafusion::logical_expr::expr::{Between, InList};
@@ -49,39 +51,37 @@ impl VisitorMut for Literals {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::BinaryOp { left, op, right } if is_comparison(op) => {
-                to_decimal(left, |_| true);
-                to_decimal(right, |_| true);
+                to_decimal(left);
+                to_decimal(right);
             }
             Expr::IsDistinctFrom(left, right) | Expr::IsNotDistinctFrom(left, right) => {
-                to_decimal(left, |_| true);
-                to_decimal(right, |_| true);
+                to_decimal(left);
+                to_decimal(right);
             }
             Expr::Between {
                 expr, low, high, ..
             } => {
-                to_decimal(expr, |_| true);
-                to_decimal(low, |_| true);
-                to_decimal(high, |_| true);
+                to_decimal(expr);
+                to_decimal(low);
+                to_decimal(high);
             }
             Expr::InList { expr, list, .. } => {
-                to_decimal(expr, |_| true);
-                list.iter_mut().for_each(|item| to_decimal(item, |_| true));
+                to_decimal(expr);
+                list.iter_mut().for_each(to_decimal);
             }
-            // An identifier, wherever it stands.
-            _ => to_decimal(expr, |number| !number.contains(['.', 'e', 'E'])),
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_query(&mut self, query: &mut ast::Query) -> ControlFlow<()> {
-        if let SetExpr::Values(values) = query.body.as_mut() {
-            keep_values(values);
+            _ => {}
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_statement(&mut self, statement: &mut ast::Statement) -> ControlFlow<()> {
         match statement {
+            ast::Statement::Insert(insert) => {
+                let body = insert.source.as_mut().map(|query| query.body.as_mut());
+                if let Some(SetExpr::Values(values)) = body {
+                    keep_values(values);
+                }
+            }
             ast::Statement::Update(update) => keep_assigned(&mut update.assignments),
             ast::Statement::Merge(merge) => {
                 for clause in &mut merge.clauses {
@@ -115,28 +115,24 @@ fn is_comparison(op: &BinaryOperator) -> bool {
     )
 }
 
-/// What is written is the number itself, not the double next to it.
 fn keep_values(values: &mut Values) {
     for row in &mut values.rows {
-        row.content
-            .iter_mut()
-            .for_each(|value| to_decimal(value, |number| !is_exact_double(number)));
+        row.content.iter_mut().for_each(to_decimal);
     }
 }
 
 fn keep_assigned(assignments: &mut [ast::Assignment]) {
     for assignment in assignments {
-        to_decimal(&mut assignment.value, |number| !is_exact_double(number));
+        to_decimal(&mut assignment.value);
     }
 }
 
-/// Makes a number literal that DataFusion would make a DOUBLE of a decimal, where
-/// `wanted` says so of its text.
-fn to_decimal(expr: &mut Expr, wanted: impl Fn(&str) -> bool) {
+/// Makes a number literal that DataFusion would make a DOUBLE of a decimal.
+fn to_decimal(expr: &mut Expr) {
     let Some(number) = number(expr) else {
         return;
     };
-    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() || !wanted(&number) {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
         return;
     }
     let Some(number) = plain_number(&number, DIGITS) else {
@@ -171,6 +167,10 @@ fn number(expr: &Expr) -> Option<String> {
             Expr::Value(_) => number(expr).map(|number| format!("-{number}")),
             _ => None,
         },
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus,
+            expr,
+        } => number(expr),
         Expr::Nested(inner) => number(inner),
         _ => None,
     }
@@ -196,20 +196,21 @@ pub(crate) fn resolve(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
 }
 
 fn resolve_expr(mut expr: PlanExpr, schema: &DFSchema) -> DataFusionResult<Transformed<PlanExpr>> {
-    let met = match &mut expr {
-        PlanExpr::Cast(Cast { expr, field }) if field.data_type().is_floating() => {
-            vec![expr.as_mut()]
+    if let PlanExpr::Cast(Cast { expr: inner, field }) = &mut expr {
+        let is_double = field.data_type().is_floating() && literal(inner).is_some();
+        if is_double {
+            to_double(inner);
         }
-        other => compared(other),
-    };
-    let is_exact = match met.as_slice() {
-        [_] => false,
-        compared => keeps_decimals(compared.iter().map(|expr| &**expr), schema)?,
-    };
-    if is_exact || !met.iter().any(|expr| literal(expr).is_some()) {
+        return Ok(Transformed::new_transformed(expr, is_double));
+    }
+    let mut met = compared(&mut expr);
+    if !met.iter().any(|expr| literal(expr).is_some()) {
         return Ok(Transformed::no(expr));
     }
-    met.into_iter().for_each(to_double);
+    match Digits::compared(met.iter().map(|expr| &**expr), schema)? {
+        Some(digits) => met.iter_mut().for_each(|expr| digits.widen(expr)),
+        None => met.into_iter().for_each(to_double),
+    }
     Ok(Transformed::yes(expr))
 }
 
@@ -229,30 +230,65 @@ fn compared(expr: &mut PlanExpr) -> Vec<&mut PlanExpr> {
     }
 }
 
-/// Whether all that literals are compared with is exact, so that they stay decimals.
-fn keeps_decimals<'a>(
-    compared: impl IntoIterator<Item = &'a PlanExpr>,
-    schema: &DFSchema,
-) -> DataFusionResult<bool> {
-    let mut keeps = true;
-    let (mut rounded, mut text) = (None, None);
-    for expr in compared {
-        if let Some(number) = literal(expr) {
-            rounded = rounded.or((!is_exact_double(number)).then_some(number));
-            continue;
+/// The digits before and behind the decimal point of all that is compared.
+#[derive(Default)]
+struct Digits {
+    whole: u8,
+    scale: u8,
+}
+
+impl Digits {
+    /// `None` where something is compared that is not exact, or no decimal has so many
+    /// digits.
+    fn compared<'a>(
+        compared: impl IntoIterator<Item = &'a PlanExpr>,
+        schema: &DFSchema,
+    ) -> DataFusionResult<Option<Self>> {
+        let mut digits = Some(Digits::default());
+        let (mut rounded, mut text) = (None, None);
+        for expr in compared {
+            let Ok(data_type) = expr.get_type(schema) else {
+                return Ok(None);
+            };
+            if let Some(number) = literal(expr) {
+                rounded = rounded.or((!is_exact_double(number)).then_some(number));
+            }
+            text = text.or(data_type.is_string().then_some(expr));
+            digits = digits.and_then(|digits| digits.and(&data_type));
         }
-        let Ok(data_type) = expr.get_type(schema) else {
-            return Ok(false);
-        };
-        keeps &= data_type.is_decimal() || data_type.is_integer();
-        text = text.or(data_type.is_string().then_some(expr));
+        match (rounded, text) {
+            (Some(number), Some(text)) => plan_err!(
+                "`{}` is text, and a DOUBLE would round {number}; write the number as text: '{number}'",
+                text.human_display()
+            ),
+            _ => Ok(digits.filter(|d| d.whole.saturating_add(d.scale) <= DECIMAL256_MAX_PRECISION)),
+        }
     }
-    match (rounded, text) {
-        (Some(number), Some(text)) => plan_err!(
-            "`{}` is text, and a DOUBLE would round {number}; write the number as text: '{number}'",
-            text.human_display()
-        ),
-        _ => Ok(keeps),
+
+    fn and(self, data_type: &DataType) -> Option<Self> {
+        let (whole, scale) = match data_type {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+                let scale = u8::try_from(*scale).ok()?;
+                (precision.checked_sub(scale)?, scale)
+            }
+            other if other.is_integer() => (20, 0),
+            _ => return None,
+        };
+        Some(Digits {
+            whole: self.whole.max(whole),
+            scale: self.scale.max(scale),
+        })
+    }
+
+    /// Makes a literal so wide that what it is compared with fits too.
+    fn widen(&self, expr: &mut PlanExpr) {
+        let precision = self.whole.saturating_add(self.scale);
+        if let (Some(number), Ok(scale)) = (literal(expr), i8::try_from(self.scale))
+            && precision > DECIMAL128_MAX_PRECISION
+        {
+            let number = Box::new(lit(number));
+            *expr = PlanExpr::Cast(Cast::new(number, DataType::Decimal256(precision, scale)));
+        }
     }
 }
 
@@ -287,6 +323,12 @@ pub(crate) fn refuse_rounded(verb: &str, plan: &LogicalPlan) -> DataFusionResult
         let schema = merge_schema(&plan.inputs());
         plan.apply_expressions(|expr| {
             expr.apply(|expr| {
+                if let PlanExpr::InSubquery(list) = expr
+                    && list.expr.get_type(&schema).is_ok_and(|t| is_exact(&t))
+                    && has_rounded(&list.subquery.subquery)?
+                {
+                    return refused(verb, &list.expr);
+                }
                 let mut expr = expr.clone();
                 let compared = compared(&mut expr);
                 let decimal = compared.iter().find(|expr| {
@@ -294,16 +336,38 @@ pub(crate) fn refuse_rounded(verb: &str, plan: &LogicalPlan) -> DataFusionResult
                     data_type.is_ok_and(|data_type| data_type.is_decimal())
                 });
                 match decimal {
-                    Some(decimal) if compared.iter().any(|expr| may_be_rounded(expr)) => plan_err!(
-                        "{verb} compares `{}`, a DECIMAL, with a number that is read as a DOUBLE, which may be another one; write the number as text, in apostrophes",
-                        decimal.human_display()
-                    ),
+                    Some(decimal) if compared.iter().any(|expr| may_be_rounded(expr)) => {
+                        refused(verb, decimal)
+                    }
                     _ => Ok(TreeNodeRecursion::Continue),
                 }
             })
         })
     })?;
     Ok(())
+}
+
+fn refused<T>(verb: &str, compared: &PlanExpr) -> DataFusionResult<T> {
+    plan_err!(
+        "{verb} compares `{}`, an exact number, with a number that is read as a DOUBLE, which may be another one; write the number as text, in apostrophes",
+        compared.human_display()
+    )
+}
+
+fn is_exact(data_type: &DataType) -> bool {
+    data_type.is_decimal() || data_type.is_integer()
+}
+
+/// Whether a plan has a literal that may have been rounded.
+fn has_rounded(plan: &LogicalPlan) -> DataFusionResult<bool> {
+    plan.exists(|plan| {
+        let mut has_rounded = false;
+        plan.apply_expressions(|expr| {
+            has_rounded |= expr.exists(|expr| Ok(may_be_rounded(expr)))?;
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(has_rounded)
+    })
 }
 
 /// Whether a literal is a double that other numbers become too.

@@ -180,6 +180,7 @@ async fn a_number_that_was_rounded_before_planning_changes_no_rows() {
         "DELETE FROM t WHERE id IN (1, 18446744073709551617)",
         "UPDATE t SET id = 1 WHERE id = 18446744073709551617",
         "DELETE FROM t WHERE _key IN (SELECT _key FROM t WHERE id = 18446744073709551617)",
+        "DELETE FROM t WHERE id IN (SELECT 18446744073709551617)",
     ] {
         // Without this library's own way to plan, a literal is a DOUBLE.
         let refused = match ctx.sql(statement).await {
@@ -189,6 +190,10 @@ async fn a_number_that_was_rounded_before_planning_changes_no_rows() {
         assert!(refused.contains("read as a DOUBLE"), "{refused}");
         assert!(refused.contains("in apostrophes"), "{refused}");
     }
+    // Here neither, where it is not compared itself.
+    let indirect = "DELETE FROM t WHERE id IN (SELECT 18446744073709551617.0)";
+    let refused = error(&ctx, indirect).await;
+    assert!(refused.contains("read as a DOUBLE"), "{refused}");
     let delete = "DELETE FROM t WHERE id = '18446744073709551617'";
     ctx.sql(delete).await.unwrap().collect().await.unwrap();
     assert_eq!(answers(&ctx, "SELECT _key FROM t").await, ["a"]);
@@ -214,4 +219,53 @@ async fn text_is_not_compared_with_a_number_that_would_be_rounded() {
     let select = format!("SELECT _key FROM t WHERE n = '{long}'");
     assert!(message.contains(&format!("as text: '{long}'")), "{message}");
     assert_eq!(answers(&ctx, &select).await, ["a"]);
+}
+
+#[tokio::test]
+async fn what_is_written_into_decimals_is_the_number_itself() {
+    let Some(broker) = broker::required("what_is_written_into_decimals") else {
+        return;
+    };
+    let topic = broker.new_topic("decimals", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":0.1234567890123456789}"#)]);
+    let ctx = inferred(broker, &topic, "").await;
+    let insert = "INSERT INTO t VALUES ('b', 1234567.8), ('c', -0.5), ('d', 1e3)";
+    assert_eq!(count(&ctx, insert).await, 3);
+    let update = "UPDATE t SET n = 1234567890123456789.1 WHERE _key = 'a'";
+    assert_eq!(count(&ctx, update).await, 1);
+    for (number, key) in [
+        ("1234567.8", "b"),
+        ("+1234567.8", "b"),
+        ("-0.5", "c"),
+        ("1000.0", "d"),
+        ("1234567890123456789.1", "a"),
+    ] {
+        let query = format!("SELECT _key FROM t WHERE n = {number}");
+        assert_eq!(answers(&ctx, &query).await, [key], "{query}");
+    }
+    // Digits that the column has not are no reason to fail.
+    let small = "SELECT _key FROM t WHERE n > 1e-30 AND n < 1e21";
+    assert_eq!(answers(&ctx, small).await, ["a", "b", "d"]);
+}
+
+#[tokio::test]
+async fn doubles_are_written_and_compared_as_before() {
+    let Some(broker) = broker::required("doubles_are_written_and_compared") else {
+        return;
+    };
+    let topic = broker.new_topic("doubles", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"n":0.1}"#)]);
+    let ctx = inferred(broker, &topic, "").await;
+    let insert = "INSERT INTO t VALUES ('b', 0.30000000000000004), ('c', 1e300), ('d', 2)";
+    assert_eq!(count(&ctx, insert).await, 3);
+    for (predicate, keys) in [
+        ("n = 0.1", &["a"][..]),
+        ("n = 0.30000000000000004", &["b"]),
+        ("n > 3.14159265358979323846264338327950288", &["c"]),
+        ("n IN (0.1, 1e300, 5)", &["a", "c"]),
+        ("n BETWEEN 0.2 AND 2.5", &["b", "d"]),
+    ] {
+        let query = format!("SELECT _key FROM t WHERE {predicate}");
+        assert_eq!(answers(&ctx, &query).await, keys, "{query}");
+    }
 }
