@@ -368,9 +368,7 @@ impl ClientOptions {
 }
 
 /// What a client of these properties tells servers to log in, by its name.
-fn login<'a>(
-    properties: &'a BTreeMap<String, Property>,
-) -> impl Iterator<Item = (&'a str, &'a Property)> {
+fn login(properties: &BTreeMap<String, Property>) -> impl Iterator<Item = (&str, &Property)> {
     let value = |name| properties.get(name).map_or("", |p: &Property| &p.value);
     let is_sasl = value("security.protocol")
         .to_ascii_lowercase()

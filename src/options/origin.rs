@@ -8,6 +8,12 @@ use crate::error::{Error, Result};
 pub(super) const ALLOW: &str =
     "the program can allow that with `KafkaConfig::allow_references_in_sql(true)`";
 
+/// Why a property that runs code is refused.
+pub(super) const CODE: &str = "may make the program run commands, load code or open ports, which no \
+                               statement may; set it in the program with \
+                               `KafkaConfig::with_option`, or in a properties file that the program \
+                               names";
+
 /// Who gave an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Origin {
@@ -51,12 +57,7 @@ impl Origin {
             _ => None,
         };
         if self != Origin::Program && property.is_some_and(property::runs_code) {
-            return refused(
-                "may make the program run commands, load code or open ports, which no statement \
-                 may; set it in the program with `KafkaConfig::with_option`, or in a properties \
-                 file"
-                    .to_owned(),
-            );
+            return refused(CODE.to_owned());
         }
         if self.may_refer() {
             return Ok(());

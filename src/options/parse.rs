@@ -74,7 +74,9 @@ impl Draft {
                 Kind::TopicConfig => {
                     self.topic.config.insert(rest.to_owned(), value);
                 }
-                Kind::PropertiesFile => file = properties_file::read(key, given, &value)?,
+                Kind::PropertiesFile => {
+                    file = properties_file::read(key, given, &value, origin)?;
+                }
                 Kind::Servers | Kind::Property(_) => {
                     let (side, name) = match option.kind {
                         Kind::Property(side) => (side, rest),

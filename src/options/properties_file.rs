@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::client::{ClientOptions, Property, check_servers};
 use super::java;
 use super::layers::Options;
-use super::origin::Origin;
+use super::origin::{CODE, Origin};
 use super::property::{self, SERVERS};
 use crate::error::{Error, Result};
 
@@ -60,7 +60,11 @@ impl Options {
 }
 
 /// The properties in the file at `path`, which the option `key` names as `given`.
-pub(super) fn read(key: &str, given: &str, path: &str) -> Result<ClientOptions> {
+///
+/// # Errors
+/// What makes librdkafka run commands or load code, where a statement names the file:
+/// SQL can also write one.
+pub(super) fn read(key: &str, given: &str, path: &str, origin: Origin) -> Result<ClientOptions> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
         key: key.to_owned(),
         path: given.into(),
@@ -89,6 +93,9 @@ pub(super) fn read(key: &str, given: &str, path: &str) -> Result<ClientOptions> 
             value: line.value,
             origin: Origin::Program,
         };
+        if origin != Origin::Program && property::runs_code(name) {
+            return Err(property.invalid(CODE));
+        }
         if name == SERVERS {
             check_servers(&property)?;
         }

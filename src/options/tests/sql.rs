@@ -173,10 +173,14 @@ fn no_statement_runs_commands_or_loads_code() {
         "bootstrap.servers=a:1\n{mock}=1\nplugin.library.paths=/tmp/x\n"
     ));
     let path = file.path().to_str().unwrap();
-    let own = statement(true, &[("kafka.properties.file", path)]);
+    let own = given(&[("kafka.properties.file", path)]);
     let options = TableOptions::parse(&[&own]).unwrap();
     assert_eq!(consumer(&options, mock).unwrap(), "1");
     assert_eq!(consumer(&options, "plugin.library.paths"), None);
+    // SQL can write a file, too.
+    let refusal = refused_in(&[&statement(true, &[("kafka.properties.file", path)])]);
+    let place = format!("option `{path}:2 {mock}`: may make the program run commands");
+    assert!(refusal.starts_with(&place), "{refusal}");
 }
 
 #[test]
