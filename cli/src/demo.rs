@@ -5,6 +5,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_kafka::EmbeddedKafka;
 
 use crate::session::Session;
+use crate::stderr::to_stderr;
 
 /// Creates the demo's topics and writes what happened in the shop.
 pub(crate) async fn fill(kafka: &EmbeddedKafka, ctx: &SessionContext) -> Result<()> {
@@ -23,7 +24,7 @@ pub(crate) async fn fill(kafka: &EmbeddedKafka, ctx: &SessionContext) -> Result<
 /// What to try, for whoever has just started the demo.
 pub(crate) fn say_what_to_try(session: &Session) {
     let Some(kafka) = &session.demo else { return };
-    eprintln!(
+    to_stderr!(
         "{}",
         WHAT_TO_TRY.replace("{servers}", &kafka.bootstrap_servers())
     );

@@ -17,6 +17,7 @@ mod script;
 mod session;
 mod signals;
 mod statement;
+mod stderr;
 mod tables;
 
 use std::io::{self, IsTerminal as _, Write as _};
@@ -32,6 +33,7 @@ use tokio::runtime::Runtime;
 use crate::args::{Args, Generated, Subcommand};
 use crate::session::Session;
 use crate::signals::Interrupt;
+use crate::stderr::to_stderr;
 
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
     if let Some(what) = args.generate {
         return match generate(what) {
             Err(error) if !output::is_reader_gone(&error) => {
-                eprintln!("Error: {}", errors::message(&error));
+                to_stderr!("Error: {}", errors::message(&error));
                 ExitCode::FAILURE
             }
             _ => ExitCode::SUCCESS,
@@ -61,7 +63,7 @@ fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("Error: cannot start: {error}");
+            to_stderr!("Error: cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -93,7 +95,7 @@ async fn start(args: &Args) -> u8 {
         done = run(&mut session, args) => done,
         () = interrupt.next() => {
             if let Some(left) = session.running.left_behind() {
-                eprintln!("{left}");
+                to_stderr!("{left}");
                 // A transaction that is not aborted holds up the topic's readers.
                 wait_for_clients(ABORT_PATIENCE).await;
             }

@@ -18,6 +18,7 @@ use crate::script::{self, Next};
 use crate::session::Session;
 use crate::signals::Interrupt;
 use crate::statement;
+use crate::stderr::to_stderr;
 
 /// Reads statements and backslash commands, and runs them, until the user leaves.
 ///
@@ -25,7 +26,7 @@ use crate::statement;
 /// What keeps the prompt from being shown; what statements fail with is shown.
 pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
     if !args.quiet {
-        eprintln!(
+        to_stderr!(
             "datafusion-kafka-cli v{} (DataFusion CLI v{DATAFUSION_CLI_VERSION})",
             env!("CARGO_PKG_VERSION")
         );
@@ -33,7 +34,7 @@ pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
     // A wrong password is to be known before the first statement.
     match &session.topics {
         Some(topics) => topics.refresh(&session.ctx).await?,
-        None if !args.quiet => eprintln!(
+        None if !args.quiet => to_stderr!(
             "No Kafka servers are named: topics are no tables. See --bootstrap-servers and --demo."
         ),
         None => {}
@@ -95,7 +96,7 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
                 // Behind the terminal's own `^C`.
                 println!();
                 if let Some(left) = session.running.left_behind() {
-                    eprintln!("{left}");
+                    to_stderr!("{left}");
                 }
                 Ok(Next::Continue)
             }

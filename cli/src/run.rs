@@ -12,6 +12,7 @@ use crate::args::RunArgs;
 use crate::session::Session;
 use crate::signals::Signals;
 use crate::statement;
+use crate::stderr::to_stderr;
 
 /// Runs the statements of a file; the last one goes on, and ends well when it is
 /// told to stop by a signal, after what it has read is committed.
@@ -98,8 +99,8 @@ impl Line {
     fn say(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| to_stderr!("{text}")),
+            None => to_stderr!("{text}"),
         }
     }
 

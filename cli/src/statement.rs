@@ -18,6 +18,7 @@ use crate::information_schema::{self, Shown};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::session::Session;
+use crate::stderr::to_stderr;
 
 /// Runs the statements of a text up to the first error.
 pub(crate) async fn run(session: &Session, text: &str) -> Result<()> {
@@ -78,7 +79,7 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
         && !session.print.quiet
     {
         for topic in dropped(&statement).filter(|name| topics.names().contains(name)) {
-            eprintln!("The topic `{topic}` stays; a table is only what is known of it here.");
+            to_stderr!("The topic `{topic}` stays; a table is only what is known of it here.");
         }
     }
     result

@@ -220,3 +220,19 @@ fn what_cannot_be_written_is_an_error() {
         );
     }
 }
+
+/// Lines on standard error that nobody can read are no reason to fail.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_standard_error_changes_nothing() {
+    for (statement, code) in [("SELECT 1", 0), ("SELECT nothing", 1)] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut program = Command::new(PROGRAM);
+        program.envs(surroundings()).args(["-c", statement]);
+        let status = program.stderr(full).stdout(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{statement}");
+    }
+}
