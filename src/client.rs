@@ -207,9 +207,10 @@ impl Client {
         let reason = match refused {
             Err(failure) => return Err(self.error("ask for the creation", failure)),
             Ok(None) => return Ok(()),
-            Ok(Some(Refused { code, .. })) if code == RDKafkaErrorCode::TopicAlreadyExists => {
-                return Ok(());
-            }
+            Ok(Some(Refused {
+                code: RDKafkaErrorCode::TopicAlreadyExists,
+                ..
+            })) => return Ok(()),
             Ok(Some(Refused { code, text })) => {
                 if let Some(denied) = self.denied("CREATE", code) {
                     return Err(denied);

@@ -274,7 +274,7 @@ impl ObjectReader {
                     None => scanner
                         .resolve(name)
                         .text()
-                        .filter(is_short)
+                        .filter(|name| is_short(name))
                         .map(Cow::into_owned),
                 };
             }
@@ -337,7 +337,7 @@ impl Slots {
 }
 
 /// Whether a name is short enough for a message, and of one line.
-fn is_short(name: &Cow<'_, str>) -> bool {
+fn is_short(name: &str) -> bool {
     name.len() <= MAX_SHOWN && !name.contains(char::is_control)
 }
 

@@ -150,7 +150,7 @@ async fn a_column_beyond_the_sample_is_told_where_columns_come_from() {
     };
     let topic = broker.new_topic("beyond", 1, &[]);
     let mut records = vec![Rec::new("old", r#"{"v":0,"rare":7}"#)];
-    records.extend((0..5).map(|v| Rec::new(&format!("new-{v}"), &format!(r#"{{"v":{v}}}"#))));
+    records.extend((0..5).map(|v| Rec::new(format!("new-{v}"), format!(r#"{{"v":{v}}}"#))));
     broker.produce(&topic, &records);
     let ctx = session(broker, patterns("beyond"));
     rows(&ctx, "SET kafka.infer.records = '3'").await;

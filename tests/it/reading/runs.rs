@@ -13,7 +13,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::StreamExt;
 
 use super::{COLUMNS, number};
-use crate::broker::{self, Rec, wait_until};
+use crate::broker::{self, Rec, SASL_USER, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -177,11 +177,12 @@ async fn the_latest_of_many_records_are_read() {
     let Some(servers) = &broker.sasl_servers else {
         return;
     };
+    let principal = format!("principal={SASL_USER}");
     let login = [
         ("kafka.bootstrap.servers", servers.as_str()),
         ("kafka.client.security.protocol", "sasl_plaintext"),
         ("kafka.client.sasl.mechanism", "OAUTHBEARER"),
-        ("kafka.client.sasl.oauthbearer.config", "principal=reader"),
+        ("kafka.client.sasl.oauthbearer.config", &principal),
         ("kafka.client.enable.sasl.oauthbearer.unsecure.jwt", "true"),
     ];
     let table = Declared::new(broker, &topic, COLUMNS, &login).await;
