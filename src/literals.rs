@@ -115,9 +115,22 @@ fn is_comparison(op: &BinaryOperator) -> bool {
     )
 }
 
+/// A column is left as it is where a value in it is more than a literal, or a number that
+/// no decimal holds: of all rows together it has one type.
 fn keep_values(values: &mut Values) {
-    for row in &mut values.rows {
-        row.content.iter_mut().for_each(to_decimal);
+    let columns = values.rows.iter().map(|row| row.content.len()).max();
+    for column in 0..columns.unwrap_or(0) {
+        let cells = || values.rows.iter().filter_map(|row| row.content.get(column));
+        let is_kept = |cell: &Expr| match number(cell) {
+            Some(number) => plain_number(&number, DIGITS).is_some(),
+            None => matches!(cell, Expr::Value(_)),
+        };
+        if cells().all(is_kept) {
+            let cells = values.rows.iter_mut();
+            cells
+                .filter_map(|row| row.content.get_mut(column))
+                .for_each(to_decimal);
+        }
     }
 }
 

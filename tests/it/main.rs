@@ -34,6 +34,7 @@ mod log_shapes;
 mod logins;
 mod patterns;
 mod pushdown;
+mod random;
 mod reading;
 mod rights;
 mod secrets;

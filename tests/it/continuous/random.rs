@@ -9,23 +9,12 @@ use datafusion_kafka::{ContinuousOptions, ContinuousQuery};
 use super::{EXACTLY_ONCE, caught_up, stopped, value};
 use crate::broker::{self, Broker, Rec, Stored, topic_name};
 use crate::declared::Declared;
+use crate::random::Random;
 
 /// How many seconds changes are made for; a minute finds more.
 const SECONDS: &str = "DATAFUSION_KAFKA_RANDOM_SECONDS";
 const KEYS: u64 = 10_000;
 const PARTITIONS: i32 = 4;
-
-/// Numbers that are the same in each run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// What was written, so that it can be told which states there have been.
 #[derive(Default)]

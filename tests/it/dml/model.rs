@@ -6,23 +6,13 @@ use std::collections::BTreeMap;
 
 use super::{Changing, latest};
 use crate::broker::{self, Rec};
+use crate::random::Random;
 
 /// A row's columns `v` and `w`.
 type Row = (Option<i64>, Option<i64>);
 type Table = BTreeMap<String, Row>;
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
     fn value(&mut self) -> Option<i64> {
         (self.below(6) > 0).then(|| i64::try_from(self.below(8)).unwrap())
     }

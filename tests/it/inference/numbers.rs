@@ -1,8 +1,11 @@
 //! Inferred numbers are kept as they are: no statement takes one for another.
 
+use datafusion_kafka::KafkaTopics;
+
+use super::random::value;
 use super::{answers, inferred};
 use crate::broker::{self, Rec};
-use crate::session::{count, error, rows};
+use crate::session::{count, error, rows, session};
 
 #[tokio::test]
 async fn integers_beyond_bigint_are_told_apart() {
@@ -267,5 +270,37 @@ async fn doubles_are_written_and_compared_as_before() {
     ] {
         let query = format!("SELECT _key FROM t WHERE {predicate}");
         assert_eq!(answers(&ctx, &query).await, keys, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_of_all_sizes_are_written_to_a_topic_without_columns() {
+    let Some(broker) = broker::required("numbers_of_all_sizes_are_written") else {
+        return;
+    };
+    for (values, written) in [
+        ("('a', 2.5), ('b', 1e300)", ["2.5", "1e300"]),
+        (
+            "('a', 0.1 + 0.2), ('b', 2.5)",
+            ["0.30000000000000004", "2.5"],
+        ),
+        (
+            "('a', 18446744073709551617), ('b', 0.123456789012345678)",
+            ["18446744073709551617", "0.123456789012345678"],
+        ),
+    ] {
+        let topic = broker.new_topic("sizes", 1, &[]);
+        let topics = KafkaTopics::new()
+            .source(format!("^{topic}$"), Default::default())
+            .sink(format!("^{topic}$"), Default::default());
+        let ctx = session(broker, topics);
+        let insert = format!("INSERT INTO \"{topic}\" (_key, n) VALUES {values}");
+        assert_eq!(count(&ctx, &insert).await, 2, "{insert}");
+        let stored = broker.read_all(&topic);
+        for (stored, number) in stored.iter().zip(written) {
+            let payload = String::from_utf8(stored.payload.clone().unwrap()).unwrap();
+            let found = payload.trim_start_matches("{\"n\":").trim_end_matches('}');
+            assert_eq!(value(found), value(number), "{payload}");
+        }
     }
 }

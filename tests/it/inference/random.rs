@@ -5,20 +5,10 @@ use std::collections::BTreeSet;
 
 use super::{answers, inferred};
 use crate::broker::{self, Rec};
+use crate::random::Random;
 use crate::session::count;
 
-/// Numbers that look random and are the same in every run.
-struct Random(u64);
-
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
     fn digits(&mut self, count: u64) -> String {
         let first = char::from(b'1' + self.below(9) as u8);
         let rest = (1..count).map(|_| char::from(b'0' + self.below(10) as u8));
@@ -62,7 +52,7 @@ impl Random {
 }
 
 /// The value of a number's text: digits without zeros around them, and an exponent.
-fn value(number: &str) -> (bool, String, i64) {
+pub(super) fn value(number: &str) -> (bool, String, i64) {
     let (negative, number) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, number),
