@@ -4,6 +4,8 @@
 //! or option key as fields, so that a program can react to them and a person
 //! can read them. No message holds a payload or the value of a secret.
 
+mod messages;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +13,8 @@ use std::time::Duration;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
-use crate::json::{DecodeError, DecodeErrorKind, EncodeError};
+use self::messages::{denied, duplicate_key, key_hint, payload_hint, sample_hint};
+use crate::json::{DecodeError, EncodeError};
 
 /// The result of this crate's own operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -487,90 +490,6 @@ pub enum Error {
     /// Something that the library does not do.
     #[error("{0}")]
     Unsupported(String),
-}
-
-fn sample_hint(topics: &[String]) -> String {
-    let topics: Vec<String> = topics.iter().map(|topic| format!("`{topic}`")).collect();
-    format!(
-        "The columns of {} are those that a sample of the newest records shows; set \
-         `kafka.infer.records` to look at more of them, or declare the columns",
-        topics.join(" and ")
-    )
-}
-
-fn denied(
-    operation: &str,
-    resource: &str,
-    name: &str,
-    prefixed: bool,
-    principal: Option<&str>,
-) -> String {
-    let (on, pattern) = match prefixed {
-        true => ("s that begin with", " --resource-pattern-type prefixed"),
-        false => ("", ""),
-    };
-    let includes = match operation {
-        "DESCRIBE" => ", which READ and WRITE include",
-        _ => "",
-    };
-    let whom = principal.map_or("this login".to_owned(), |principal| {
-        format!("`{principal}`")
-    });
-    let grantee = principal.unwrap_or("User:..");
-    let flag = resource.replace(' ', "-");
-    format!(
-        "the brokers deny {whom} the right {operation} on {resource}{on} `{name}`{includes}; it can \
-         be granted with `kafka-acls.sh --add --allow-principal {grantee} --operation {operation} \
-         --{flag} {name}{pattern}`"
-    )
-}
-
-fn duplicate_key(topic: &str, row: Option<u64>) -> String {
-    let row = match row {
-        Some(row) => format!("row {row} for topic `{topic}`"),
-        None => format!("a row of topic `{topic}` that the source does not match"),
-    };
-    format!(
-        "{row} has the `_key` of another row that the statement changes, or that key lives in two \
-         partitions; nothing was written"
-    )
-}
-
-fn payload_hint(error: &DecodeError) -> String {
-    let policy = match &error.kind {
-        // `null` is refused with columns that are NOT NULL.
-        DecodeErrorKind::MissingValue { .. } => "set `kafka.on_bad_record` = `skip`",
-        _ if error.may_mean_a_delete() => {
-            "set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows \
-             WHERE _error IS NULL"
-        }
-        _ => "set `kafka.on_bad_record` = `null` or `skip`",
-    };
-    either(error.hint(), policy)
-}
-
-fn key_hint(error: &DecodeError) -> String {
-    let hint = match &error.kind {
-        DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => error.hint(),
-        DecodeErrorKind::InvalidUtf8 => {
-            Some("set `kafka.key.format` = `bytes`, with which a declared `_key` is BYTEA")
-        }
-        DecodeErrorKind::Empty
-        | DecodeErrorKind::InvalidJson(_)
-        | DecodeErrorKind::TooDeep
-        | DecodeErrorKind::NotAnObject(_) => {
-            Some("set `kafka.key.format` = `string`, with which a declared `_key` is VARCHAR")
-        }
-        _ => error.hint(),
-    };
-    either(hint, "set `kafka.on_bad_record` = `skip`")
-}
-
-fn either(hint: Option<&str>, policy: &str) -> String {
-    match hint {
-        Some(hint) => format!("; {hint}, or {policy}"),
-        None => format!("; {policy}"),
-    }
 }
 
 impl Error {
