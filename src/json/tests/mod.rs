@@ -3,6 +3,7 @@
 mod decoding;
 mod encoding;
 mod inference;
+mod lenient;
 mod numbers;
 mod oracle;
 mod patching;
