@@ -196,7 +196,7 @@ impl fmt::Display for ReaderGone {
 
 impl Error for ReaderGone {}
 
-/// Whether a statement failed because whoever reads has seen enough.
+/// Whether a statement failed because the reader of standard output has left.
 pub(crate) fn is_reader_gone(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::External(error) if error.is::<ReaderGone>())
 }

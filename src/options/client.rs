@@ -93,7 +93,7 @@ pub struct ClientOptions {
     servers: Option<Property>,
     /// Whether the servers come from a properties file, which LOCATION overrides.
     servers_from_file: bool,
-    /// The servers that the program gave, whoever overrides them.
+    /// The servers that the program gave, also where a statement overrides them.
     servers_of_program: Option<String>,
     consumer: BTreeMap<String, Property>,
     producer: BTreeMap<String, Property>,

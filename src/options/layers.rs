@@ -116,7 +116,7 @@ impl Options {
     }
 }
 
-/// Equal where keys and values are, whoever gave them.
+/// Equal where keys and values are, whatever their origin.
 impl PartialEq for Options {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())

@@ -70,8 +70,8 @@ pub(crate) struct ScanTask {
 }
 
 impl ScanTask {
-    /// The most bytes that a partition may hold: the pool serves whoever asks
-    /// first, and one partition must not leave nothing to the others.
+    /// The most bytes that a partition may hold. The pool serves the first request first,
+    /// and one partition must leave memory to the others.
     fn memory_share(&self) -> usize {
         match self.context.memory_pool().memory_limit() {
             MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
