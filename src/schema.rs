@@ -242,7 +242,7 @@ impl KafkaSchema {
                         format!(
                             "is the payload as it is and cannot be {}; declare it as VARCHAR or \
                              BYTEA, or `\"_Value\"` for a property of that name",
-                            field.data_type()
+                            sql_type(field.data_type())
                         ),
                     ));
                 }
