@@ -33,7 +33,7 @@ pub(crate) use self::blocking::{Cancel, blocking};
 pub(crate) use self::denied::{Needs, Pattern};
 use self::failure::Failure;
 pub(crate) use self::failure::is_transient;
-pub(crate) use self::group::{Committed, Group};
+pub(crate) use self::group::Group;
 pub(crate) use self::last_error::LastError;
 pub(crate) use self::listing::topics;
 pub(crate) use self::topic::Topic;

@@ -172,6 +172,28 @@ pub enum Error {
         high: i64,
     },
 
+    /// Records that a consumer group had still to read when retention deleted them, with
+    /// `kafka.on_lost_offsets` = `fail`.
+    #[error(
+        "group `{group}` has read topic `{topic}` partition {partition} up to offset {from}, and \
+         the brokers hold nothing before offset {to}: retention has deleted what was between, \
+         unread; set `kafka.on_lost_offsets` = `earliest` to go on at {to}, or use another name to \
+         begin as new"
+    )]
+    #[non_exhaustive]
+    LostOffsets {
+        /// The consumer group, whose name is that of a continuous query.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// The Kafka partition.
+        partition: i32,
+        /// The first offset that was not read.
+        from: i64,
+        /// The first offset that the partition still holds.
+        to: i64,
+    },
+
     /// Reading a partition failed for good.
     #[error("reading topic `{topic}` partition {partition} failed at offset {offset}: {reason}")]
     Fetch {

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod admin;
+mod group;
 mod new_topic;
 mod topic_id;
 
@@ -24,6 +25,7 @@ use rdkafka_sys as sys;
 use crate::options::Partitioner;
 use crate::record::Record;
 
+pub(crate) use group::{group_members, group_offsets};
 pub(crate) use new_topic::Refused;
 pub(crate) use topic_id::TopicId;
 

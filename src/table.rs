@@ -30,8 +30,8 @@ use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
 use crate::source::connected::held;
 use crate::source::exec::KafkaScanExec;
+use crate::source::passed::Passed;
 use crate::source::scan::ScanSpec;
-use crate::source::tails::Tails;
 
 pub use builder::KafkaTableBuilder;
 
@@ -53,7 +53,7 @@ pub(crate) struct TableDefinition {
     /// same is an error, since other rows might be meant.
     pub(crate) keyless: bool,
     /// Of a continuous query that wants to know how far it has come.
-    pub(crate) tails: Option<Arc<Tails>>,
+    pub(crate) passed: Option<Arc<Passed>>,
 }
 
 /// A Kafka topic as a table.
@@ -482,7 +482,7 @@ impl TableDefinition {
             endless: false,
             is_change_log: false,
             keyless: false,
-            tails: None,
+            passed: None,
         })
     }
 }

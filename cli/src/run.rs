@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
 use datafusion::error::Result;
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress, QueryStatus};
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryProgress, QueryStatus};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::RunArgs;
@@ -25,6 +25,13 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
         return Err(plan_datafusion_err!("{path} holds no statement"));
     };
     for statement in before {
+        if statement::inserts_into_topic(session, statement).await? {
+            return Err(plan_datafusion_err!(
+                "{path} has more than one INSERT INTO a topic: only the last statement goes on, \
+                 and the others would write their rows again at each start; run each INSERT from a \
+                 file of its own under a name of its own, or make them one with UNION ALL"
+            ));
+        }
         statement::run(session, statement).await?;
     }
     let options = ContinuousOptions::new().refresh_interval(args.refresh_interval);
@@ -32,6 +39,7 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
     let line = Line::new(session, quiet);
     let mut signals = Signals::new()?;
     let mut was_up_to_date = false;
+    let mut note = Note::new(&args.name);
     loop {
         tokio::select! {
             ended = query.wait() => {
@@ -40,6 +48,9 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
             }
             () = signals.next() => break,
             () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
+        }
+        if quiet && let QueryStatus::Retrying { error, .. } = query.status() {
+            note.say(&error);
         }
         if !was_up_to_date && is_up_to_date(&query) {
             was_up_to_date = true;
@@ -72,6 +83,28 @@ fn is_up_to_date(query: &ContinuousQuery) -> bool {
 const TOGETHER: Duration = Duration::from_millis(300);
 
 const REDRAW: Duration = Duration::from_millis(200);
+
+/// Why nothing happens, where notes are not shown.
+struct Note<'a> {
+    query: &'a str,
+    said: Option<Instant>,
+}
+
+/// How often that is said.
+const NOTED: Duration = Duration::from_secs(60);
+
+impl<'a> Note<'a> {
+    fn new(query: &'a str) -> Self {
+        Note { query, said: None }
+    }
+
+    fn say(&mut self, error: &Error) {
+        if self.said.is_none_or(|said| said.elapsed() >= NOTED) {
+            self.said = Some(Instant::now());
+            to_stderr!("continuous query `{}` is tried again: {error}", self.query);
+        }
+    }
+}
 
 /// What is said on standard error, and a line there where somebody looks at it.
 struct Line {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::TableReference;
 use datafusion::common::instant::Instant;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
@@ -13,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{
     Location, Token, TokenWithSpan, Tokenizer, TokenizerError,
 };
 use datafusion_cli::exec::exec_from_commands;
+use datafusion_kafka::KafkaTable;
 
 use crate::information_schema::{self, Shown};
 use crate::output::Output;
@@ -83,6 +85,42 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
         }
     }
     result
+}
+
+/// Whether a statement adds rows to a topic each time that it runs.
+pub(crate) async fn inserts_into_topic(session: &Session, text: &str) -> Result<bool> {
+    let mut state = session.ctx.state();
+    let parser = &mut state.config_mut().options_mut().sql_parser;
+    parser.enable_ident_normalization = false;
+    let dialect = parser.dialect;
+    let Statement::Statement(statement) = state.sql_to_statement(text, &dialect)? else {
+        return Ok(false);
+    };
+    let ast::Statement::Insert(insert) = statement.as_ref() else {
+        return Ok(false);
+    };
+    let ast::TableObject::TableName(name) = &insert.table else {
+        return Ok(false);
+    };
+    if insert.overwrite {
+        return Ok(false);
+    }
+    let parts: Vec<&str> = name
+        .0
+        .iter()
+        .filter_map(|part| Some(part.as_ident()?.value.as_str()))
+        .collect();
+    let table = match parts.as_slice() {
+        [table] => TableReference::bare(*table),
+        [schema, table] => TableReference::partial(*schema, *table),
+        [catalog, schema, table] => TableReference::full(*catalog, *schema, *table),
+        _ => return Ok(false),
+    };
+    let provider = session.ctx.table_provider(table).await;
+    // One that is not there may be a topic to be created.
+    Ok(provider.map_or(true, |provider| {
+        provider.downcast_ref::<KafkaTable>().is_some()
+    }))
 }
 
 /// The tables that a statement drops.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{Cancel, DropElsewhere, Failure, LastError, Needs, SLICE, ask, consumer};
 use crate::error::{Error, Result};
+use crate::native::{group_members, group_offsets};
 use crate::options::{Isolation, TableOptions};
 
 /// A consumer group by its name: where it has come to in the topics that it reads.
@@ -23,7 +25,7 @@ pub(crate) struct Committed {
     /// The next offset to be read.
     pub(crate) offset: i64,
     /// What was committed with it.
-    pub(crate) owner: String,
+    pub(crate) metadata: String,
 }
 
 /// Why offsets do not come from brokers that answer.
@@ -74,8 +76,8 @@ impl Group {
             for element in list.elements() {
                 element.error()?;
                 if let Offset::Offset(offset) = element.offset() {
-                    let owner = element.metadata().to_owned();
-                    found.insert(element.partition(), Committed { offset, owner });
+                    let metadata = element.metadata().to_owned();
+                    found.insert(element.partition(), Committed { offset, metadata });
                 }
             }
             Ok(found)
@@ -92,6 +94,53 @@ impl Group {
                 Some(self.needs("DESCRIBE", topic)),
                 |reason| self.error("read the committed offsets", topic, &reason),
             ),
+        })
+    }
+
+    /// How other programs use the group, as the end of a sentence: it has members, or has
+    /// committed offsets of any topic without metadata of our own.
+    pub(crate) fn use_by_others(
+        &self,
+        topic: &str,
+        cancel: &Cancel,
+        is_own: impl Fn(&str) -> bool,
+    ) -> Result<Option<String>> {
+        let members = self.ask(topic, cancel, |wait| {
+            group_members(&self.consumer, &self.name, wait)
+        })?;
+        if members > 0 {
+            return Ok(Some("it has members".to_owned()));
+        }
+        let offsets = self.ask(topic, cancel, |wait| {
+            group_offsets(&self.consumer, &self.name, wait)
+        })?;
+        let foreign = offsets.into_iter().find(|offset| !is_own(&offset.metadata));
+        Ok(foreign.map(|offset| {
+            format!(
+                "it has committed offsets of topic `{}` that no continuous query has written",
+                offset.topic
+            )
+        }))
+    }
+
+    fn ask<T>(
+        &self,
+        topic: &str,
+        cancel: &Cancel,
+        request: impl Fn(Duration) -> Result<T, RDKafkaErrorCode>,
+    ) -> Result<T> {
+        let servers = &self.servers;
+        let answer = ask(&self.consumer, servers, self.timeout, cancel, |wait| {
+            request(wait).map_err(KafkaError::AdminOp)
+        });
+        answer.map_err(|failure| {
+            failure.into_error(
+                servers,
+                self.timeout,
+                self.consumer.context(),
+                Some(self.needs("DESCRIBE", topic)),
+                |reason| self.error("look at the consumer group", topic, &reason),
+            )
         })
     }
 
@@ -113,10 +162,18 @@ impl Group {
         committed.map_err(|error| {
             let needs = self.needs("READ", topic);
             let principal = self.consumer.context().principal();
-            let denied = error
-                .rdkafka_error_code()
-                .and_then(|code| needs.denied(code, principal));
-            denied.unwrap_or_else(|| self.error("commit the offsets", topic, &error.to_string()))
+            let code = error.rdkafka_error_code();
+            let denied = code.and_then(|code| needs.denied(code, principal));
+            denied.unwrap_or_else(|| {
+                let said = error.to_string();
+                let reason = match code {
+                    Some(RDKafkaErrorCode::UnknownMemberId) => {
+                        format!("{said}; the group has members, which belong to another program")
+                    }
+                    _ => said,
+                };
+                self.error("commit the offsets", topic, &reason)
+            })
         })
     }
 

@@ -18,11 +18,12 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::client::{Cancel, Client, RECREATED, blocking};
+use crate::continuous::events::EventRows;
 use crate::continuous::snapshot::SnapshotRows;
 use crate::continuous::state::QueryState;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
-use crate::options::{Bound, Mode};
+use crate::options::{Bound, Isolation, Mode};
 use crate::record::OffsetRange;
 use crate::schema::Metadata;
 use crate::sink::known::scan_held;
@@ -33,14 +34,28 @@ use crate::table::TableDefinition;
 /// A topic that a query reads.
 pub(super) struct Input {
     declared: Arc<TableDefinition>,
-    /// All of it, for the first time.
-    snapshot: TableDefinition,
-    /// What has changed since.
-    changes: TableDefinition,
+    kind: Kind,
     memory: MemoryReservation,
     held: Mutex<Held>,
     looked: Mutex<Option<Looked>>,
-    first_ends: Mutex<Option<BTreeMap<i32, i64>>>,
+    /// Where the query began to read the topic, which a start at its end is.
+    starts: Mutex<BTreeMap<i32, i64>>,
+}
+
+/// How a topic is read.
+enum Kind {
+    /// The latest row of every key.
+    Latest {
+        /// All of them, for the first time.
+        snapshot: Box<TableDefinition>,
+        /// What has changed since.
+        changes: Box<TableDefinition>,
+    },
+    /// Every record.
+    Events(Box<TableDefinition>),
+    /// Anew each time, by the query itself: a table with an end, or of records that are
+    /// not committed yet.
+    Again,
 }
 
 /// The topic when it was last looked at.
@@ -53,8 +68,15 @@ struct Looked {
 
 /// The rows up to some offsets.
 struct Held {
-    rows: SnapshotRows,
+    rows: Rows,
     ends: Option<BTreeMap<i32, i64>>,
+}
+
+enum Rows {
+    Latest(SnapshotRows),
+    Events(EventRows),
+    /// They are in the topic.
+    None,
 }
 
 impl Input {
@@ -62,24 +84,51 @@ impl Input {
     /// Those of [`with_record`](TableDefinition::with_record).
     pub(super) fn new(declared: &Arc<TableDefinition>, memory: MemoryReservation) -> Result<Self> {
         let mut table = declared.as_ref().clone();
-        table.options.mode = Some(Mode::Upsert);
         (table.endless, table.is_change_log) = (false, false);
-        let place = [Metadata::RecordPartition, Metadata::RecordKey];
-        let snapshot = table.with_record(&place)?;
-        let [partition, key] = place;
-        let changes = table
-            .log()?
-            .with_record(&[partition, key, Metadata::RecordTombstone])?;
-        let rows = SnapshotRows::new(Arc::clone(declared.schema.arrow()), memory.new_empty());
-        Ok(Input {
+        let is_whole = table.options.end == Bound::Latest
+            && table.options.isolation == Isolation::ReadCommitted;
+        let kind = match declared.declared_mode() {
+            _ if !is_whole => Kind::Again,
+            Mode::Append => {
+                let place = [Metadata::RecordPartition, Metadata::RecordOffset];
+                Kind::Events(Box::new(table.with_record(&place)?))
+            }
+            Mode::Upsert => {
+                table.options.mode = Some(Mode::Upsert);
+                let place = [Metadata::RecordPartition, Metadata::RecordKey];
+                let snapshot = table.with_record(&place)?;
+                let [partition, key] = place;
+                let changes =
+                    table
+                        .log()?
+                        .with_record(&[partition, key, Metadata::RecordTombstone])?;
+                Kind::Latest {
+                    snapshot: Box::new(snapshot),
+                    changes: Box::new(changes),
+                }
+            }
+        };
+        let (rows, ends) = (Rows::None, None);
+        let input = Input {
             declared: Arc::clone(declared),
-            snapshot,
-            changes,
+            kind,
             memory,
-            held: Mutex::new(Held { rows, ends: None }),
+            held: Mutex::new(Held { rows, ends }),
             looked: Mutex::default(),
-            first_ends: Mutex::default(),
-        })
+            starts: Mutex::default(),
+        };
+        input.forget_rows();
+        Ok(input)
+    }
+
+    /// Whether the query reads the topic by itself.
+    pub(super) fn is_read_again(&self) -> bool {
+        matches!(self.kind, Kind::Again)
+    }
+
+    /// The query began to read the topic there, at its first start.
+    pub(super) fn set_starts(&self, starts: BTreeMap<i32, i64>) {
+        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
     }
 
     /// The table as the user declared it.
@@ -94,8 +143,13 @@ impl Input {
     }
 
     fn forget_rows(&self) {
-        let schema = Arc::clone(self.declared.schema.arrow());
-        let rows = SnapshotRows::new(schema, self.memory.new_empty());
+        let schema = self.declared.schema.arrow();
+        let memory = self.memory.new_empty();
+        let rows = match self.kind {
+            Kind::Latest { .. } => Rows::Latest(SnapshotRows::new(Arc::clone(schema), memory)),
+            Kind::Events(_) => Rows::Events(EventRows::new(schema.fields().len(), memory)),
+            Kind::Again => Rows::None,
+        };
         *self.held() = Held { rows, ends: None };
     }
 
@@ -108,7 +162,7 @@ impl Input {
         let (client, id) = match known {
             Some(known) => (known.client, known.id),
             None => {
-                let (topic, options) = (&self.snapshot.topic, &self.snapshot.options);
+                let (topic, options) = (&self.declared.topic, &self.declared.options);
                 let client = Client::with_memory(topic, options, ChunkSizes::LEAST_BYTES)?;
                 (Arc::new(client), None)
             }
@@ -147,23 +201,32 @@ impl Input {
         let is_gone = |(partition, end): (&i32, &i64)| {
             holds.get(partition).is_some_and(|held| held.start > *end)
         };
-        if before.iter().flatten().any(is_gone) {
-            // Retention has passed records that were not read: the rest is the table.
-            self.forget_rows();
-            before = None;
-        }
-        let (mut table, connected) = match &before {
-            // A client for more than a few changes.
-            None => (self.snapshot.clone(), Connected::default()),
-            Some(_) => (
-                self.changes.clone(),
-                client
-                    .clone()
-                    .map_or_else(Connected::default, Connected::new),
-            ),
+        let (table, is_first) = match &self.kind {
+            Kind::Again => return Ok(()),
+            Kind::Events(records) => {
+                let low = holds.iter().map(|(p, held)| (*p, held.start)).collect();
+                self.held().forget_below(&low)?;
+                (records, before.is_none())
+            }
+            Kind::Latest { snapshot, changes } => {
+                if before.iter().flatten().any(is_gone) {
+                    // Retention has passed records that were not read: the rest is the table.
+                    self.forget_rows();
+                    before = None;
+                }
+                match before {
+                    None => (snapshot, true),
+                    Some(_) => (changes, false),
+                }
+            }
         };
-        let begin = self.begin(before, ends, &holds, client).await?;
-        if let Some(begin) = begin {
+        let mut table = table.as_ref().clone();
+        // A client for more than a few changes.
+        let connected = match (is_first, client.clone()) {
+            (false, Some(client)) => Connected::new(client),
+            _ => Connected::default(),
+        };
+        if let Some(begin) = self.begin(before, ends, &holds, client).await? {
             table.options.start = Bound::Offsets(begin);
         }
         table.options.end = Bound::Offsets(ends.clone());
@@ -171,7 +234,7 @@ impl Input {
         let plan = scan_held(&Arc::new(table), columns, holds, connected)?;
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
-            self.held().rows.apply(&batch?)?;
+            self.held().apply(batch?)?;
             state.batch();
         }
         self.held().ends = Some(ends.clone());
@@ -181,9 +244,10 @@ impl Input {
     /// Where to read from, of all partitions: from `before` on, where there are rows
     /// already; `None` where the table says.
     ///
-    /// A table that starts at its end starts where that was when the query began, however
-    /// often it begins again; one that starts at a time, at the first record of that time,
-    /// which may not have come yet. Partitions that the topic gets start at their beginning.
+    /// A table that starts at its end, or where a group had come to, starts where that was
+    /// at the query's first start, however often it begins again; one that starts at a time,
+    /// at the first record of that time, which may not have come yet. Partitions that the
+    /// topic gets start at their beginning.
     async fn begin(
         &self,
         before: Option<BTreeMap<i32, i64>>,
@@ -193,7 +257,10 @@ impl Input {
     ) -> DataFusionResult<Option<BTreeMap<i32, i64>>> {
         let before = match (&self.declared.options.start, before) {
             (_, Some(before)) => before,
-            (Bound::Latest, None) => self.first_ends(ends),
+            (Bound::Latest | Bound::Group(_), None) => {
+                let starts = self.starts.lock();
+                starts.unwrap_or_else(PoisonError::into_inner).clone()
+            }
             (_, None) => return Ok(None),
         };
         let low = |partition| holds.get(partition).map_or(0, |held| held.start);
@@ -215,19 +282,37 @@ impl Input {
         Ok(Some(begin))
     }
 
-    /// Where the topic ended when the query began.
-    fn first_ends(&self, ends: &BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
-        let first = self.first_ends.lock();
-        let mut first = first.unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| ends.clone()).clone()
-    }
-
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn looked(&self) -> MutexGuard<'_, Option<Looked>> {
         self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    fn apply(&mut self, records: RecordBatch) -> DataFusionResult<()> {
+        match &mut self.rows {
+            Rows::Latest(rows) => rows.apply(&records),
+            Rows::Events(rows) => rows.apply(records),
+            Rows::None => Ok(()),
+        }
+    }
+
+    fn forget_below(&mut self, low: &BTreeMap<i32, i64>) -> DataFusionResult<()> {
+        match &mut self.rows {
+            Rows::Events(rows) => rows.forget_below(low),
+            Rows::Latest(_) | Rows::None => Ok(()),
+        }
+    }
+
+    fn batches(&self, columns: &[usize]) -> DataFusionResult<Vec<RecordBatch>> {
+        match &self.rows {
+            Rows::Latest(rows) => rows.batches(columns),
+            Rows::Events(rows) => rows.batches(columns),
+            Rows::None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -264,7 +349,7 @@ impl TableProvider for SnapshotTable {
             Some(projection) => projection.clone(),
             None => (0..schema.fields().len()).collect(),
         };
-        let batches = self.0.held().rows.batches(&columns)?;
+        let batches = self.0.held().batches(&columns)?;
         let schema = Arc::new(schema.project(&columns)?);
         let count = state.config().target_partitions().max(1);
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); count];

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::common::{Result as DataFusionResult, plan_err};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 
+use crate::continuous::loops::feeds_itself;
 use crate::continuous::row_by_row::{CHANGES, RowByRow, mentions_tombstones};
 use crate::continuous::state::QueryState;
 use crate::dml::changes::KafkaChanges;
@@ -21,7 +22,16 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
     let sink = provider
         .downcast_ref::<KafkaTable>()
         .and_then(KafkaTable::sink);
-    let (Some(sink), Some(source)) = (sink, endless_source(&statement.input)?) else {
+    let Some(sink) = sink else {
+        return unchanged(statement);
+    };
+    let sources = endless_sources(&statement.input)?;
+    for source in &sources {
+        if let Some(reason) = feeds_itself(source, sink) {
+            return plan_err!("INSERT INTO topic `{}`: {reason}", sink.topic);
+        }
+    }
+    let Some(source) = sources.first() else {
         return unchanged(statement);
     };
     let dead_letters = source.options.on_bad_record == OnBadRecord::DeadLetter;
@@ -62,11 +72,10 @@ pub(crate) fn write(
     ))
 }
 
-/// The first table without an end that a plan reads.
-fn endless_source(plan: &LogicalPlan) -> DataFusionResult<Option<Arc<TableDefinition>>> {
-    let mut found = None;
+/// The tables without an end that a plan reads.
+fn endless_sources(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<TableDefinition>>> {
+    let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {
-        use datafusion::common::tree_node::TreeNodeRecursion;
         if let LogicalPlan::TableScan(scan) = node
             && let Ok(provider) = source_as_provider(&scan.source)
             && let Some(source) = provider
@@ -74,8 +83,7 @@ fn endless_source(plan: &LogicalPlan) -> DataFusionResult<Option<Arc<TableDefini
                 .and_then(KafkaTable::source)
             && source.endless
         {
-            found = Some(Arc::clone(source));
-            return Ok(TreeNodeRecursion::Stop);
+            found.push(Arc::clone(source));
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

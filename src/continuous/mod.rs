@@ -5,8 +5,11 @@
 //! refreshed    records of topics ──► rows in memory ──► query ──► differences ──► sink, committed with the offsets
 //! ```
 
+mod begin;
+mod events;
 mod input;
 pub(crate) mod insert;
+mod loops;
 mod output;
 pub(crate) mod query;
 mod refresh;

@@ -12,13 +12,15 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use tokio::task::AbortHandle;
 
 use crate::continuous::insert;
+use crate::continuous::loops::{feeds_itself, servers};
 use crate::continuous::refresh::Refresh;
 use crate::continuous::row_by_row::RowByRow;
 use crate::continuous::run::{Run, Work};
 use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
 use crate::error::{Error, Result};
-use crate::options::{Bound, KafkaSessionOptions, TableOptions};
+use crate::options::{Bound, KafkaSessionOptions};
 use crate::sink::order::keep_order;
+use crate::sink::stream::check_commit_time;
 use crate::sql;
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -177,6 +179,7 @@ impl ContinuousQuery {
         if sink.options.dry_run {
             return Err(invalid(DRY_RUN).into());
         }
+        check_commit_time(&sink.options)?;
         let state = Arc::new(QueryState::new(name, sink.options.clone()));
         let work = work(
             &state,
@@ -287,25 +290,21 @@ fn followed(
         start => Bound::Group(Box::new(start)),
     };
     table.options.group_id = Some(query.name().to_owned());
-    table.tails = Some(Arc::clone(query.tails()));
+    table.passed = Some(Arc::clone(query.passed()));
     Ok(Some(table))
 }
 
 /// Refuses a query that would feed itself, or whose offsets could not be kept
 /// beside its output.
 fn check_source(query: &str, source: &TableDefinition, sink: &TableDefinition) -> Result<()> {
-    let servers =
-        |options: &TableOptions| options.client.bootstrap_servers().ok().map(str::to_owned);
-    let refused = if servers(&source.options) != servers(&sink.options) {
+    let refused = if servers(source) != servers(sink) {
         format!(
-            "topic `{}` has other servers than topic `{}`, and offsets are committed where the records are written; give both tables the same `kafka.bootstrap.servers`",
+            "topic `{}` has other servers than topic `{}`, and offsets are committed where the \
+             records are written; give both tables the same `kafka.bootstrap.servers`",
             source.topic, sink.topic
         )
-    } else if source.topic == sink.topic {
-        format!(
-            "it reads topic `{}` and writes it, and would never come to an end of its own records; write another topic",
-            sink.topic
-        )
+    } else if let Some(reason) = feeds_itself(source, sink) {
+        reason
     } else {
         return Ok(());
     };

@@ -16,13 +16,14 @@ use datafusion::physical_plan::metrics::Count;
 use futures::StreamExt;
 
 use crate::client::blocking;
+use crate::continuous::begin::Begin;
 use crate::continuous::input::{Input, SnapshotTable};
 use crate::continuous::output::Output;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::error::Error;
-use crate::options::{Bound, Isolation, Mode, OnBadRecord};
+use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::create::ensure_topic;
-use crate::sink::member::Positions;
+use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Producer;
 use crate::sink::query::aligned;
 use crate::table::{KafkaTable, TableDefinition};
@@ -33,7 +34,8 @@ pub(super) struct Refresh {
     /// Has the columns of the output; its topics are in memory.
     query: LogicalPlan,
     inputs: Vec<Arc<Input>>,
-    /// Nobody says when what is read beside the inputs has changed.
+    /// Tables that are no topics are among those that are read: nothing says when they have
+    /// changed.
     reads_others: bool,
     sink: Arc<TableDefinition>,
     interval: Duration,
@@ -72,7 +74,7 @@ impl Refresh {
             };
             let provider = source_as_provider(&table_scan.source)?;
             let source = provider.downcast_ref::<KafkaTable>().and_then(KafkaTable::source);
-            let Some(source) = source.filter(|source| is_snapshot(source)) else {
+            let Some(source) = source else {
                 reads_others = true;
                 return Ok(Transformed::no(node));
             };
@@ -95,7 +97,18 @@ impl Refresh {
             if known.is_none() {
                 inputs.push(Arc::clone(&input));
             }
-            Ok(Transformed::yes(rows_of(input, table_scan)?))
+            if !input.is_read_again() {
+                return Ok(Transformed::yes(rows_of(input, table_scan)?));
+            }
+            if matches!(source.options.start, Bound::Latest | Bound::Group(_)) {
+                return Err(invalid(format!(
+                    "`kafka.start` = `{}` of topic `{}` would be another place after each restart; \
+                     give the table another start, or neither `kafka.end` nor `kafka.isolation`",
+                    source.options.start, source.topic
+                ))
+                .into());
+            }
+            Ok(Transformed::no(node))
         })?;
         Ok(Refresh {
             state: Arc::clone(state),
@@ -126,6 +139,8 @@ impl Refresh {
             output = self.open(&context) => output?,
         };
         let mut read: Option<Positions> = None;
+        let mut written = output.report().clone();
+        let mut committed_at = Instant::now();
         loop {
             let begun = Instant::now();
             let refreshed = tokio::select! {
@@ -134,18 +149,37 @@ impl Refresh {
                 refreshed = self.refresh(session, read.as_ref(), &mut output) => refreshed?,
             };
             if let Some(ends) = refreshed {
-                // Not given up once it has begun.
-                output.commit(&ends).await?;
-                self.state.committed(&ends, output.report());
+                let report = output.report().clone();
+                let is_new = read.as_ref() != Some(&ends)
+                    || (written.upserts, written.tombstones) != (report.upserts, report.tombstones);
+                if is_new {
+                    // Not given up once it has begun.
+                    output.commit(&ends).await?;
+                    self.state.committed(&ends, &report);
+                    committed_at = Instant::now();
+                }
                 self.state.refreshed(begun.elapsed());
-                read = Some(ends);
+                (read, written) = (Some(ends), report);
             }
             self.state.set_status(QueryStatus::Running);
-            let rest = self.interval.saturating_sub(begun.elapsed());
-            tokio::select! {
-                biased;
-                _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
-                () = tokio::time::sleep(rest) => {}
+            loop {
+                let rest = self.interval.saturating_sub(begun.elapsed());
+                let renewed = RENEWED.saturating_sub(committed_at.elapsed());
+                tokio::select! {
+                    biased;
+                    _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+                    () = tokio::time::sleep(rest.min(renewed)) => {}
+                }
+                if let Some(read) = &read
+                    && committed_at.elapsed() >= RENEWED
+                {
+                    output.commit(read).await?;
+                    self.state.renewed();
+                    committed_at = Instant::now();
+                }
+                if begun.elapsed() >= self.interval {
+                    break;
+                }
             }
         }
     }
@@ -155,16 +189,17 @@ impl Refresh {
         // What another instance has not committed is undone before it is read.
         let named = Some(Arc::clone(&member));
         let (topic, options) = (&self.sink.topic, &self.sink.options);
-        let producer = Producer::new(topic, options, Count::new(), named).await?;
-        let inputs = self.inputs.clone();
-        blocking(move |cancel| {
-            for input in &inputs {
-                let partitions: Vec<i32> = input.ends(cancel)?.into_keys().collect();
-                member.take_over(&input.declared().topic, &partitions, cancel)?;
-            }
-            Ok(())
-        })
-        .await?;
+        let mut producer = Producer::new(topic, options, Count::new(), named).await?;
+        let begin = Begin {
+            inputs: self.sources().cloned().collect(),
+            output: Arc::clone(&self.sink),
+            compares: true,
+        };
+        let begun = begin.claim(&self.state, &member, &mut producer).await?;
+        for input in &self.inputs {
+            let starts = begun.starts.get(&input.declared().topic);
+            input.set_starts(starts.cloned().unwrap_or_default());
+        }
         Output::open(&self.sink, self.query.schema().inner(), producer, context).await
     }
 
@@ -204,9 +239,6 @@ impl Refresh {
             blocking(move |cancel| Ok((input.declared().topic.clone(), input.ends(cancel)?)))
         });
         let ends = futures::future::try_join_all(inputs).await?;
-        for (topic, ends) in &ends {
-            self.state.ends(topic, ends.clone());
-        }
         Ok(ends.into_iter().collect())
     }
 }
@@ -229,12 +261,4 @@ fn rows_of(input: Arc<Input>, scan: &TableScan) -> DataFusionResult<LogicalPlan>
         Some(fetch) => rows.limit(0, Some(fetch))?.build(),
         None => rows.build(),
     }
-}
-
-/// Whether the table is the latest rows of a topic up to its end.
-fn is_snapshot(table: &TableDefinition) -> bool {
-    let options = &table.options;
-    table.declared_mode() == Mode::Upsert
-        && options.end == Bound::Latest
-        && options.isolation == Isolation::ReadCommitted
 }

@@ -1,8 +1,7 @@
 //! A continuous query while it runs, which begins anew after what may pass.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
@@ -11,16 +10,14 @@ use datafusion::physical_plan::collect;
 use datafusion::physical_plan::metrics::Count;
 use tokio::time::sleep;
 
-use crate::client::{Cancel, Client, RECREATED, blocking};
+use crate::client::{RECREATED, blocking};
+use crate::continuous::begin::Begin;
 use crate::continuous::refresh::Refresh;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::continuous::watch::watch;
-use crate::error::{Error, Result};
-use crate::options::Bound;
+use crate::error::Error;
 use crate::sink::create::ensure_topic;
-use crate::sink::member::{Member, Positions};
 use crate::sink::producer::Producer;
-use crate::source::offsets::{Snapshot, uncommitted};
 use crate::table::{TableDefinition, own_error};
 
 /// A query that runs.
@@ -41,6 +38,10 @@ pub(super) enum Work {
 /// How long brokers may take to commit what was read when a query is stopped,
 /// beside `kafka.timeout`.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// How long another instance may take from the moment in which it takes the transactions
+/// over to its first commit.
+const CLAIMED: Duration = Duration::from_secs(5);
 
 /// The pause after a failure, which grows twofold to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -63,20 +64,38 @@ impl Run {
         let mut stopped = self.state.stopped();
         let mut attempts = 0;
         let mut pause = FIRST_PAUSE;
+        // Since when nothing went well; `None` before the first failure.
+        let mut failing: Option<Instant> = None;
+        let mut has_run = false;
         loop {
             self.state.begin();
             let commits = self.state.progress().commits;
+            let begun = Instant::now();
             let Err(error) = self.attempt().await else {
                 return QueryStatus::Stopped;
             };
-            if !may_pass(&error) {
-                return QueryStatus::Failed(own_error(error));
+            let error = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return QueryStatus::Stopped,
+                error = self.cause(error) => error,
+            };
+            if self.state.progress().commits > commits || begun.elapsed() >= LONGEST_PAUSE {
+                (attempts, pause, failing, has_run) = (0, FIRST_PAUSE, None, true);
             }
-            if self.state.progress().commits > commits {
-                (attempts, pause) = (0, FIRST_PAUSE);
+            let since = *failing.get_or_insert_with(Instant::now);
+            let patience = match has_run {
+                true => self.sink.options.retry_timeout,
+                false => Duration::ZERO,
+            };
+            let is_final = match Lasts::of(&error) {
+                Lasts::Long => true,
+                Lasts::Unknown => since.elapsed() >= patience,
+                Lasts::Short => false,
+            };
+            let error = own_error(error);
+            if is_final {
+                return QueryStatus::Failed(error);
             }
             attempts += 1;
-            let error = own_error(error);
             log::warn!(
                 "continuous query `{}` begins again in {pause:?}: {error}",
                 self.state.name()
@@ -89,6 +108,36 @@ impl Run {
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// What an attempt failed of. The transaction of an instance may have been taken away
+    /// by another one, which then commits offsets of its own, or by brokers that have seen
+    /// it open for too long, which the client cannot tell apart.
+    async fn cause(&self, error: DataFusionError) -> DataFusionError {
+        let Some(member) = self.state.member() else {
+            return error;
+        };
+        if !matches!(Error::find(&error), Some(Error::Fenced { .. })) {
+            return error;
+        }
+        let deadline = Instant::now() + CLAIMED;
+        while Instant::now() < deadline {
+            let asked = Arc::clone(&member);
+            let checked = blocking(move |cancel| asked.check_all(cancel)).await;
+            if let Err(fenced) = checked
+                && matches!(Error::find(&fenced), Some(Error::Fenced { .. }))
+            {
+                return fenced;
+            }
+            sleep(FIRST_PAUSE).await;
+        }
+        Error::TransactionFailed {
+            topic: self.sink.topic.clone(),
+            reason: "the brokers ended the transaction, as they do when it is open longer than \
+                     `kafka.producer.transaction.timeout.ms` (default 60000)"
+                .to_owned(),
+        }
+        .into()
     }
 
     /// Runs the query until it is stopped or something fails.
@@ -115,7 +164,7 @@ impl Run {
         tokio::select! {
             biased;
             result = work => result,
-            stalled = watch(&self.state, inputs, stall_timeout) => Err(stalled),
+            stalled = watch(&self.state, inputs, &self.sink, stall_timeout) => Err(stalled),
             () = too_late => Err(Error::ContinuousQuery {
                 query: self.state.name().to_owned(),
                 reason: "it was stopped, and the brokers did not answer to its last commit".to_owned(),
@@ -137,63 +186,45 @@ impl Run {
         let named = Some(Arc::clone(&member));
         let acknowledged = Count::new();
         let mut producer = Producer::new(&sink.topic, &sink.options, acknowledged, named).await?;
-        let from = Arc::clone(source);
-        let positions = blocking(move |cancel| positions(&from, &member, cancel)).await?;
-        // Of all partitions, so that none is ever looked for where it ends later.
-        let is_known = !positions.is_empty();
-        let read = Positions::from([(source.topic.clone(), positions)]);
-        if is_known {
-            producer.commit(&read).await?;
-        }
-        self.state.set_producer(producer, read);
+        let begin = Begin {
+            inputs: vec![Arc::clone(source)],
+            output: Arc::clone(sink),
+            compares: false,
+        };
+        begin.claim(&self.state, &member, &mut producer).await?;
+        self.state.set_producer(producer);
         let plan = self.session.create_physical_plan(plan).await?;
         collect(plan, self.session.task_ctx()).await?;
         Ok(())
     }
 }
 
-/// Where the query begins to read: where it has committed to, at its first start
-/// where the table says, and partitions that the topic has got since at their
-/// beginning. Not those that begin with a record which has not come yet.
-fn positions(
-    source: &TableDefinition,
-    member: &Member,
-    cancel: &Cancel,
-) -> Result<BTreeMap<i32, i64>> {
-    let topic = source.topic.as_str();
-    let client = Client::new(topic, &source.options)?;
-    let partitions = client.partitions(cancel)?;
-    let held = client.watermarks(&partitions, cancel)?;
-    let mut positions = member.take_over(topic, &partitions, cancel)?;
-    let mut options = source.options.clone();
-    options.start = match options.start {
-        Bound::Group(otherwise) => uncommitted(&otherwise, !positions.is_empty()).clone(),
-        start => start,
-    };
-    let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
-    for partition in partitions {
-        if let Some(begin) = begin.extent(partition)
-            && begin.starts_at.is_none()
-        {
-            positions.entry(partition).or_insert(begin.range.start);
-        }
-    }
-    Ok(positions)
+/// How long what an error says may last.
+enum Lasts {
+    /// It may be gone when the query begins again.
+    Short,
+    /// It may be gone when somebody grants a right, or servers are set up.
+    Unknown,
+    /// Until somebody changes the query or its topics.
+    Long,
 }
 
-/// Whether an error may be gone when the query begins again.
-fn may_pass(error: &DataFusionError) -> bool {
-    match Error::find(error) {
-        Some(Error::Fetch { reason, .. }) => reason != RECREATED,
-        Some(
-            Error::Connect { .. }
-            | Error::Request { .. }
-            | Error::Produce { .. }
-            | Error::BeginTransaction { .. }
-            | Error::TransactionFailed { .. }
-            | Error::CommitUnknown { .. }
-            | Error::Stalled { .. },
-        ) => true,
-        _ => false,
+impl Lasts {
+    fn of(error: &DataFusionError) -> Self {
+        match Error::find(error) {
+            Some(Error::Fetch { reason, .. }) if reason == RECREATED => Lasts::Long,
+            Some(
+                Error::Connect { .. }
+                | Error::Request { .. }
+                | Error::Fetch { .. }
+                | Error::Produce { .. }
+                | Error::BeginTransaction { .. }
+                | Error::TransactionFailed { .. }
+                | Error::CommitUnknown { .. }
+                | Error::Stalled { .. },
+            ) => Lasts::Short,
+            Some(Error::Denied { .. } | Error::Login { .. }) => Lasts::Unknown,
+            _ => Lasts::Long,
+        }
     }
 }

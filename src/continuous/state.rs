@@ -9,11 +9,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use crate::error::{Error, Result};
+use crate::native::TopicId;
 use crate::options::TableOptions;
+use crate::record::OffsetRange;
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
-use crate::source::tails::Tails;
+use crate::source::passed::Passed;
 
 /// Whether a continuous query runs.
 #[derive(Debug, Clone)]
@@ -50,9 +52,10 @@ pub struct QueryProgress {
     pub unchanged: u64,
     /// Records that did not fit and went to `kafka.dead_letter.topic`.
     pub dead_letters: u64,
-    /// How often something was committed.
+    /// How often something was committed: records, or how far was read. Offsets that are
+    /// committed again while nothing comes, so that brokers keep them, do not count.
     pub commits: u64,
-    /// When it last was.
+    /// When offsets were last committed, for the first time or again.
     pub last_commit: Option<SystemTime>,
     /// How often the query ran as a whole; 0 of a query that takes its records one
     /// by one.
@@ -76,9 +79,11 @@ pub struct InputProgress {
     pub topic: String,
     /// The Kafka partition.
     pub partition: i32,
-    /// The next offset to be read, all before which are committed; `None` before
-    /// anything is.
+    /// The next offset to be read, which is committed: all records before it are written,
+    /// or are no rows. `None` where nothing is committed yet.
     pub position: Option<i64>,
+    /// Where the query began to read the partition, or where it begins now.
+    pub start: i64,
     /// Where the partition ended when brokers were last asked.
     pub end: i64,
 }
@@ -86,9 +91,21 @@ pub struct InputProgress {
 impl InputProgress {
     /// The offsets that are still to be read.
     pub fn lag(&self) -> u64 {
-        let read = self.position.unwrap_or(0);
+        let read = self.position.unwrap_or(self.start);
         u64::try_from(self.end - read).unwrap_or(0)
     }
+}
+
+/// Where a query has begun, and come to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Begun {
+    /// The next offsets to be read. Without partitions that begin with a record which
+    /// has not come yet.
+    pub(crate) positions: Positions,
+    /// Where the query began to read at its first start.
+    pub(crate) starts: Positions,
+    /// The ids of the topics, where brokers tell them.
+    pub(crate) sources: BTreeMap<String, TopicId>,
 }
 
 /// Shared by a query, what runs it, and whoever started it.
@@ -104,14 +121,14 @@ pub(crate) struct QueryState {
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
     counts: Mutex<Counts>,
-    tails: Arc<Tails>,
+    passed: Arc<Passed>,
     batches: AtomicU64,
 }
 
 #[derive(Default)]
 struct Counts {
-    positions: Positions,
-    ends: Positions,
+    begun: Begun,
+    held: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
     /// Of the attempts before this one.
     before: WriteReport,
     now: WriteReport,
@@ -133,7 +150,7 @@ impl QueryState {
             stop: watch::Sender::new(false),
             status: watch::Sender::new(QueryStatus::Starting),
             counts: Mutex::default(),
-            tails: Arc::default(),
+            passed: Arc::default(),
             batches: AtomicU64::new(0),
         }
     }
@@ -143,8 +160,8 @@ impl QueryState {
     }
 
     /// Of the one topic of a query that takes its records one by one.
-    pub(crate) fn tails(&self) -> &Arc<Tails> {
-        &self.tails
+    pub(crate) fn passed(&self) -> &Arc<Passed> {
+        &self.passed
     }
 
     /// This instance of the query, which begins.
@@ -163,10 +180,23 @@ impl QueryState {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the instance that begins writes with, from these positions on.
-    pub(crate) fn set_producer(&self, producer: Producer, read: Positions) {
-        self.counts().positions.extend(read);
+    /// What the instance that begins writes with.
+    pub(crate) fn set_producer(&self, producer: Producer) {
         *self.producer() = Some(producer);
+    }
+
+    /// Where the query has begun, and come to since: what is committed.
+    pub(crate) fn begun(&self) -> Begun {
+        self.counts().begun.clone()
+    }
+
+    pub(crate) fn set_begun(&self, begun: Begun) {
+        self.counts().begun = begun;
+    }
+
+    /// What is committed, by topic.
+    pub(crate) fn positions(&self) -> Positions {
+        self.counts().begun.positions.clone()
     }
 
     /// Takes that.
@@ -207,7 +237,7 @@ impl QueryState {
     pub(crate) fn committed(&self, read: &Positions, report: &WriteReport) {
         let mut counts = self.counts();
         for (topic, positions) in read {
-            let all = counts.positions.entry(topic.clone()).or_default();
+            let all = counts.begun.positions.entry(topic.clone()).or_default();
             all.extend(positions);
         }
         counts.now = report.clone();
@@ -215,6 +245,11 @@ impl QueryState {
         counts.last_commit = Some(SystemTime::now());
         drop(counts);
         self.set_status(QueryStatus::Running);
+    }
+
+    /// Takes down that the same offsets were committed again.
+    pub(crate) fn renewed(&self) {
+        self.counts().last_commit = Some(SystemTime::now());
     }
 
     /// Something was done with a batch of rows.
@@ -237,23 +272,24 @@ impl QueryState {
         counts.refresh_time = Some(time);
     }
 
-    /// Takes down where a topic ends.
-    pub(crate) fn ends(&self, topic: &str, ends: BTreeMap<i32, i64>) {
-        self.counts().ends.insert(topic.to_owned(), ends);
+    /// Takes down what the partitions of a topic hold.
+    pub(crate) fn holds(&self, topic: &str, held: BTreeMap<i32, OffsetRange>) {
+        self.counts().held.insert(topic.to_owned(), held);
     }
 
     pub(crate) fn progress(&self) -> QueryProgress {
         let counts = self.counts();
         let mut inputs = Vec::new();
-        for (topic, ends) in &counts.ends {
-            let positions = counts.positions.get(topic);
-            for (partition, end) in ends {
-                let position = positions.and_then(|positions| positions.get(partition).copied());
+        for (topic, held) in &counts.held {
+            let of_topic = |all: &Positions, p: &i32| all.get(topic)?.get(p).copied();
+            for (partition, held) in held {
+                let start = of_topic(&counts.begun.starts, partition);
                 inputs.push(InputProgress {
                     topic: topic.clone(),
                     partition: *partition,
-                    position: self.tails.behind(*partition, position),
-                    end: *end,
+                    position: of_topic(&counts.begun.positions, partition),
+                    start: start.unwrap_or(held.start),
+                    end: held.end,
                 });
             }
         }

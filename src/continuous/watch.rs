@@ -8,6 +8,7 @@ use datafusion::common::DataFusionError;
 use crate::client::{Client, blocking};
 use crate::continuous::state::QueryState;
 use crate::error::{Error, Result};
+use crate::sink::member::Member;
 use crate::table::TableDefinition;
 
 /// How often brokers are asked where topics end.
@@ -26,6 +27,7 @@ const LOGGED: Duration = Duration::from_secs(60);
 pub(super) async fn watch(
     state: &Arc<QueryState>,
     inputs: Vec<Arc<TableDefinition>>,
+    output: &TableDefinition,
     stall_timeout: Duration,
 ) -> DataFusionError {
     let clients = inputs
@@ -33,6 +35,10 @@ pub(super) async fn watch(
         .map(|table| Client::new(&table.topic, &table.options).map(Arc::new));
     let clients: Vec<Arc<Client>> = match clients.collect::<Result<_>>() {
         Ok(clients) => clients,
+        Err(error) => return error.into(),
+    };
+    let written = match Client::new(&output.topic, &output.options) {
+        Ok(client) => Arc::new(client),
         Err(error) => return error.into(),
     };
     let [mut moved, mut logged, mut checked] = [Instant::now(); 3];
@@ -43,8 +49,11 @@ pub(super) async fn watch(
             true => state.member(),
             false => None,
         };
-        if member.is_some() {
+        if let Some(member) = member.clone() {
             checked = Instant::now();
+            if let Some(error) = written_to_another(&written, member).await {
+                return error.into();
+            }
         }
         for client in &clients {
             let (asked, member) = (Arc::clone(client), member.clone());
@@ -57,10 +66,7 @@ pub(super) async fn watch(
                 }
             });
             match ends.await {
-                Ok(held) => {
-                    let ends = held.into_iter().map(|(p, range)| (p, range.end));
-                    state.ends(client.topic_name(), ends.collect());
-                }
+                Ok(held) => state.holds(client.topic_name(), held),
                 Err(error) if matches!(Error::find(&error), Some(Error::Fenced { .. })) => {
                     return error;
                 }
@@ -96,4 +102,15 @@ pub(super) async fn watch(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// What to fail of where another topic bears the name of the output by now.
+async fn written_to_another(output: &Arc<Client>, member: Arc<Member>) -> Option<Error> {
+    let asked = Arc::clone(output);
+    let topic = blocking(move |cancel| asked.topic(cancel)).await.ok()?;
+    topic.is_another(member.output()).then(|| Error::Request {
+        act: "go on with the output",
+        topic: output.topic_name().to_owned(),
+        reason: "it was deleted and created again".to_owned(),
+    })
 }

@@ -87,7 +87,7 @@ impl Target {
                 endless: false,
                 is_change_log: false,
                 keyless: false,
-                tails: None,
+                passed: None,
             })
         };
         let reading = definition(

@@ -4,48 +4,62 @@ use std::ffi::CStr;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
-use rdkafka::consumer::{Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use super::TopicHandle;
 
 impl<C: ConsumerContext> TopicHandle<C> {
-    /// Makes a request, and waits for the event with its answer.
-    ///
-    /// `request` is called with the client, the options and the queue for the answer,
-    /// which live as long as the call.
+    /// [`request`] of the topic's client.
     pub(super) fn request(
         &self,
         operation: sys::rd_kafka_admin_op_t,
         timeout: Duration,
-        request: impl FnOnce(
+        make: impl FnOnce(
             *mut sys::rd_kafka_t,
             *mut sys::rd_kafka_AdminOptions_t,
             *mut sys::rd_kafka_queue_t,
         ),
     ) -> Result<Owned<sys::rd_kafka_event_t>, RDKafkaErrorCode> {
-        let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
-        let client = self.consumer.client().native_ptr();
-        // SAFETY: the client is alive.
-        let queue = unsafe { sys::rd_kafka_queue_new(client) };
-        let queue = Owned::new(queue, sys::rd_kafka_queue_destroy)?;
-        // SAFETY: the client is alive.
-        let options = unsafe { sys::rd_kafka_AdminOptions_new(client, operation) };
-        let options = Owned::new(options, sys::rd_kafka_AdminOptions_destroy)?;
-        // SAFETY: the options are alive. The text of an error is not asked for.
-        unsafe {
-            let text = ptr::null_mut();
-            sys::rd_kafka_AdminOptions_set_request_timeout(options.as_ptr(), millis, text, 0);
-        }
-        request(client, options.as_ptr(), queue.as_ptr());
-        // SAFETY: the queue is alive.
-        let event = unsafe { sys::rd_kafka_queue_poll(queue.as_ptr(), millis) };
-        let event = Owned::new(event, sys::rd_kafka_event_destroy)?;
-        // SAFETY: the event is alive.
-        no_error(unsafe { sys::rd_kafka_event_error(event.as_ptr()) })?;
-        Ok(event)
+        request(&self.consumer, operation, timeout, make)
     }
+}
+
+/// Makes a request, and waits for the event with its answer.
+///
+/// `make` is called with the client, the options and the queue for the answer, which
+/// live as long as the call.
+pub(super) fn request<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    operation: sys::rd_kafka_admin_op_t,
+    timeout: Duration,
+    make: impl FnOnce(
+        *mut sys::rd_kafka_t,
+        *mut sys::rd_kafka_AdminOptions_t,
+        *mut sys::rd_kafka_queue_t,
+    ),
+) -> Result<Owned<sys::rd_kafka_event_t>, RDKafkaErrorCode> {
+    let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client is alive.
+    let queue = unsafe { sys::rd_kafka_queue_new(client) };
+    let queue = Owned::new(queue, sys::rd_kafka_queue_destroy)?;
+    // SAFETY: the client is alive.
+    let options = unsafe { sys::rd_kafka_AdminOptions_new(client, operation) };
+    let options = Owned::new(options, sys::rd_kafka_AdminOptions_destroy)?;
+    // SAFETY: the options are alive. The text of an error is not asked for.
+    unsafe {
+        let text = ptr::null_mut();
+        sys::rd_kafka_AdminOptions_set_request_timeout(options.as_ptr(), millis, text, 0);
+    }
+    make(client, options.as_ptr(), queue.as_ptr());
+    // SAFETY: the queue is alive.
+    let event = unsafe { sys::rd_kafka_queue_poll(queue.as_ptr(), millis) };
+    let event = Owned::new(event, sys::rd_kafka_event_destroy)?;
+    // SAFETY: the event is alive.
+    no_error(unsafe { sys::rd_kafka_event_error(event.as_ptr()) })?;
+    Ok(event)
 }
 
 pub(super) fn no_error(code: sys::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCode> {

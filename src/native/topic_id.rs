@@ -1,7 +1,7 @@
 //! The id of a topic, which another topic of the same name does not have.
 
-use std::ptr;
 use std::time::Duration;
+use std::{fmt, ptr};
 
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -13,6 +13,21 @@ use super::admin::{Owned, no_error};
 /// What Kafka gives each topic it creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TopicId(i64, i64);
+
+impl TopicId {
+    /// The id that a text of 32 hexadecimal digits stands for, which is how ids show.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let bits = u128::from_str_radix(text, 16).ok()?;
+        let [high, low] = [bits >> 64, bits].map(|bits| bits as u64 as i64);
+        (text.len() == 32).then_some(TopicId(high, low))
+    }
+}
+
+impl fmt::Display for TopicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.0, self.1)
+    }
+}
 
 impl<C: ConsumerContext> TopicHandle<C> {
     /// Asks a broker for the topic's id; `None` where it gives none, as those
@@ -58,6 +73,21 @@ impl<C: ConsumerContext> TopicHandle<C> {
                 sys::rd_kafka_Uuid_least_significant_bits(id),
             );
             Ok((id != TopicId(0, 0)).then_some(id))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_shown() {
+        for id in [TopicId(1, -2), TopicId(i64::MIN, 3), TopicId(-1, i64::MAX)] {
+            assert_eq!(TopicId::parse(&id.to_string()), Some(id));
+        }
+        for text in ["", "12", "zz", &"0".repeat(33)] {
+            assert_eq!(TopicId::parse(text), None, "{text}");
         }
     }
 }

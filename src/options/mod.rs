@@ -107,5 +107,5 @@ pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};
 pub use table::{
     Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey,
-    OnBadRecord, Partitioner, TableOptions, ValueFormat,
+    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
 };

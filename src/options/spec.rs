@@ -9,7 +9,7 @@ use super::parse::Draft;
 use super::property::Side;
 use super::table::{
     Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey, OnBadRecord,
-    Partitioner, ValueFormat,
+    OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
@@ -142,6 +142,23 @@ const OPTIONS: &[OptionSpec] = &[
                 "" => return Err("expected a name".to_owned()),
                 name => draft.table.group_id = Some(name.to_owned()),
             }
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.on_lost_offsets",
+        value: "fail | earliest",
+        default: "fail",
+        doc: "What a continuous query, or `kafka.start` = `group`, does where retention has \
+              deleted records after the committed offset: an error that says which offsets are \
+              lost, or go on at the first record that is there.",
+        applies: Applies::Read,
+        kind: Kind::Value(|draft, text| {
+            let policies = [
+                ("fail", OnLostOffsets::Fail),
+                ("earliest", OnLostOffsets::Earliest),
+            ];
+            draft.table.on_lost_offsets = choice(text, &policies)?;
             Ok(())
         }),
     },
@@ -466,6 +483,23 @@ const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Value(|draft, text| {
             let millis = u64::try_from(count(text, i32::MAX)?).unwrap_or_default();
             draft.table.commit_time = Duration::from_millis(millis);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.on_recreated_output",
+        value: "fail | rewrite",
+        default: "fail",
+        doc: "What a continuous query that takes its records one by one does where the topic that \
+              it writes was deleted and created again: an error, or read from where it first \
+              began and write all again. One that is refreshed always writes all again.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            let policies = [
+                ("fail", OnRecreatedOutput::Fail),
+                ("rewrite", OnRecreatedOutput::Rewrite),
+            ];
+            draft.table.on_recreated_output = choice(text, &policies)?;
             Ok(())
         }),
     },

@@ -86,6 +86,28 @@ pub enum Deletes {
     Always,
 }
 
+/// What a named query does where retention has deleted records that it had still to
+/// read (`kafka.on_lost_offsets`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLostOffsets {
+    /// It fails and says which offsets are lost.
+    #[default]
+    Fail,
+    /// It goes on with the first record that is there.
+    Earliest,
+}
+
+/// What a continuous query does that takes its records one by one, where the topic that it
+/// writes was deleted and created again (`kafka.on_recreated_output`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRecreatedOutput {
+    /// It fails: the new topic does not hold what was written before.
+    #[default]
+    Fail,
+    /// It reads its topic from where it first began, and writes all again.
+    Rewrite,
+}
+
 /// How keys are placed in partitions (`kafka.partitioner`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Partitioner {
@@ -174,6 +196,8 @@ pub struct TableOptions {
     pub end: Bound,
     /// `kafka.group.id`: the consumer group whose offsets `kafka.start` = `group` takes.
     pub group_id: Option<String>,
+    /// `kafka.on_lost_offsets`
+    pub on_lost_offsets: OnLostOffsets,
     /// `kafka.isolation`
     pub isolation: Isolation,
     /// `kafka.metadata` = `all`: every metadata column is added to the schema.
@@ -206,6 +230,8 @@ pub struct TableOptions {
     pub delivery: Delivery,
     /// `kafka.commit.ms`: how often a write that never ends is committed.
     pub commit_time: Duration,
+    /// `kafka.on_recreated_output`
+    pub on_recreated_output: OnRecreatedOutput,
     /// `kafka.deletes`
     pub deletes: Deletes,
     /// `kafka.dead_letter.topic`
@@ -231,6 +257,7 @@ impl Default for TableOptions {
             start: Bound::Earliest,
             end: Bound::Latest,
             group_id: None,
+            on_lost_offsets: OnLostOffsets::default(),
             isolation: Isolation::default(),
             all_metadata: false,
             key_format: KeyFormat::default(),
@@ -246,6 +273,7 @@ impl Default for TableOptions {
             wait_for: BTreeMap::new(),
             delivery: Delivery::default(),
             commit_time: Duration::from_millis(100),
+            on_recreated_output: OnRecreatedOutput::default(),
             deletes: Deletes::default(),
             dead_letter_topic: None,
             dry_run: false,

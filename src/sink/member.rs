@@ -4,16 +4,24 @@ use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Cancel, Committed, Group};
+use crate::client::{Cancel, Group};
 use crate::error::{Error, Result};
+use crate::native::TopicId;
 use crate::options::TableOptions;
+use crate::sink::mark::Mark;
 
 /// Where a query has come to: by topic and Kafka partition, the next offset.
 pub(crate) type Positions = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// Offsets are committed again after so long, though they are the same: brokers forget
+/// those of an idle group after `offsets.retention.minutes`, which is a minute at least.
+/// It keeps the `transactional.id` from being forgotten too.
+pub(crate) const RENEWED: Duration = Duration::from_secs(20);
 
 /// One instance of a continuous query. Its name is that of the consumer group
 /// whose offsets say where the query has come to, and stands in the
@@ -23,9 +31,25 @@ pub(crate) struct Member {
     group: Group,
     /// Stands beside the offsets that this instance commits.
     id: String,
-    /// Whose offsets stood there when they were last looked at, of the topics that
-    /// were taken over.
-    owners: Mutex<BTreeMap<String, BTreeMap<i32, String>>>,
+    known: Mutex<Known>,
+}
+
+/// What a member knows of the topics whose offsets it has taken over.
+#[derive(Default)]
+struct Known {
+    /// Whose offsets stood there when they were last looked at.
+    owners: BTreeMap<String, BTreeMap<i32, String>>,
+    starts: Positions,
+    sources: BTreeMap<String, TopicId>,
+    output: Option<TopicId>,
+}
+
+/// An offset that an instance of the query has committed.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnOffset {
+    /// The next offset to be read.
+    pub(crate) offset: i64,
+    pub(crate) mark: Mark,
 }
 
 impl Member {
@@ -37,17 +61,36 @@ impl Member {
             query: query.to_owned(),
             group: Group::new(query, options)?,
             id: id.to_owned(),
-            owners: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
     /// The name of the query, which is that of its consumer group.
-    pub(super) fn query(&self) -> &str {
+    pub(crate) fn query(&self) -> &str {
         &self.query
     }
 
     pub(super) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {
         self.group.metadata(topic)
+    }
+
+    /// Makes sure that the group of the query's name is not that of another program:
+    /// of any topic, its offsets are those of such a query, and no consumer is a member.
+    /// Waits for brokers. `topic` stands in errors.
+    ///
+    /// # Errors
+    /// [`Error::ContinuousQuery`]
+    pub(crate) fn check_name(&self, topic: &str, cancel: &Cancel) -> Result<()> {
+        let used = self
+            .group
+            .use_by_others(topic, cancel, |metadata| Mark::parse(metadata).is_some())?;
+        match used {
+            None => Ok(()),
+            Some(used) => Err(self.refused(format!(
+                "consumer group `{}` is another program's: {used}; give the query another name",
+                self.query
+            ))),
+        }
     }
 
     /// Takes the offsets of a topic over from an earlier instance, and says which
@@ -57,16 +100,43 @@ impl Member {
         topic: &str,
         partitions: &[i32],
         cancel: &Cancel,
-    ) -> Result<BTreeMap<i32, i64>> {
+    ) -> Result<BTreeMap<i32, OwnOffset>> {
         let committed = self.group.all_committed(topic, partitions, cancel)?;
-        let mut all = self.owners();
-        let owners = all.entry(topic.to_owned()).or_default();
-        let mut positions = BTreeMap::new();
+        let mut known = self.known();
+        let owners = known.owners.entry(topic.to_owned()).or_default();
+        let mut offsets = BTreeMap::new();
         for (partition, committed) in committed {
-            owners.insert(partition, committed.owner);
-            positions.insert(partition, committed.offset);
+            let mark = Mark::parse(&committed.metadata).unwrap_or_default();
+            owners.insert(partition, mark.instance.clone());
+            let offset = committed.offset;
+            offsets.insert(partition, OwnOffset { offset, mark });
         }
-        Ok(positions)
+        Ok(offsets)
+    }
+
+    /// Keeps what is to be known of a topic after a restart: its id, and where the query
+    /// began to read its partitions at its first start.
+    pub(crate) fn set_source(&self, topic: &str, id: Option<TopicId>, starts: BTreeMap<i32, i64>) {
+        let mut known = self.known();
+        known.starts.insert(topic.to_owned(), starts);
+        if let Some(id) = id {
+            known.sources.insert(topic.to_owned(), id);
+        }
+    }
+
+    /// The ids of the topics that are read.
+    pub(crate) fn sources(&self) -> BTreeMap<String, TopicId> {
+        self.known().sources.clone()
+    }
+
+    /// The same of the topic that is written.
+    pub(crate) fn set_output(&self, id: Option<TopicId>) {
+        self.known().output = id;
+    }
+
+    /// The id of the topic that is written, as it was when the instance began.
+    pub(crate) fn output(&self) -> Option<TopicId> {
+        self.known().output
     }
 
     /// Makes sure that nobody else has committed offsets of a topic since this
@@ -76,17 +146,33 @@ impl Member {
     /// [`Error::Fenced`] where another instance has.
     pub(crate) fn check(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
         // As they were before it is asked: this instance itself may commit meanwhile.
-        let Some(owners) = self.owners().get(topic).cloned() else {
+        let Some(owners) = self.known().owners.get(topic).cloned() else {
             return Ok(());
         };
         let committed = self.group.all_committed(topic, partitions, cancel)?;
-        let is_ours = |(partition, committed): (i32, Committed)| {
-            committed.owner == self.id || owners.get(&partition) == Some(&committed.owner)
+        let is_ours = |partition: &i32, metadata: &str| {
+            let owner = Mark::parse(metadata).unwrap_or_default().instance;
+            owner == self.id || owners.get(partition) == Some(&owner)
         };
-        match committed.into_iter().all(is_ours) {
+        match committed.iter().all(|(p, c)| is_ours(p, &c.metadata)) {
             true => Ok(()),
             false => Err(self.fenced()),
         }
+    }
+
+    /// [`check`](Self::check) of all topics that were taken over.
+    pub(crate) fn check_all(&self, cancel: &Cancel) -> Result<()> {
+        let topics: Vec<(String, Vec<i32>)> = {
+            let known = self.known();
+            let owners = known.owners.iter();
+            owners
+                .map(|(topic, owners)| (topic.clone(), owners.keys().copied().collect()))
+                .collect()
+        };
+        for (topic, partitions) in topics {
+            self.check(&topic, &partitions, cancel)?;
+        }
+        Ok(())
     }
 
     /// Commits where the query has come to, where no transaction does. Waits for
@@ -100,33 +186,57 @@ impl Member {
             self.check(topic, &partitions, cancel)?;
             let offsets = Positions::from([(topic.clone(), positions.clone())]);
             self.group.commit(topic, &self.offsets(&offsets)?)?;
-            let owners = partitions.into_iter().map(|p| (p, self.id.clone()));
-            self.owners().insert(topic.clone(), owners.collect());
         }
+        self.committed(read);
         Ok(())
     }
 
-    fn owners(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<i32, String>>> {
-        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was committed is this instance's.
+    pub(super) fn committed(&self, read: &Positions) {
+        let mut known = self.known();
+        for (topic, positions) in read {
+            let owners = known.owners.entry(topic.clone()).or_default();
+            owners.extend(positions.keys().map(|p| (*p, self.id.clone())));
+        }
     }
 
-    /// What is committed, each offset with the id of this instance.
+    /// What is committed, each offset with a [`Mark`] of this instance.
     pub(super) fn offsets(&self, read: &Positions) -> Result<TopicPartitionList> {
+        let known = self.known();
         let mut list = TopicPartitionList::new();
         for (topic, positions) in read {
+            let starts = known.starts.get(topic);
             for (partition, offset) in positions {
                 let mut element = list.add_partition(topic, *partition);
                 let set = element.set_offset(Offset::Offset(*offset));
                 set.map_err(|error| self.error(topic, &error.to_string()))?;
-                element.set_metadata(&self.id);
+                let mark = Mark {
+                    instance: self.id.clone(),
+                    start: starts.and_then(|starts| starts.get(partition).copied()),
+                    source: known.sources.get(topic).copied(),
+                    output: known.output,
+                };
+                element.set_metadata(mark.text());
             }
         }
         Ok(list)
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn fenced(&self) -> Error {
         Error::Fenced {
             query: self.query.clone(),
+        }
+    }
+
+    /// The query cannot go on, for this reason.
+    pub(crate) fn refused(&self, reason: String) -> Error {
+        Error::ContinuousQuery {
+            query: self.query.clone(),
+            reason,
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) mod exec;
 pub(crate) mod held;
 pub(crate) mod hook;
 pub(crate) mod known;
+pub(crate) mod mark;
 pub(crate) mod member;
 pub(crate) mod order;
 pub(crate) mod producer;

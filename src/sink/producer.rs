@@ -220,10 +220,13 @@ impl Producer {
             if member.is_some() {
                 self.begin().await?;
             }
-            let offsets = member.map(|member| (member, read.clone()));
+            let offsets = member.clone().map(|member| (member, read.clone()));
             if let Some(transaction) = self.transaction.take() {
                 let committed = transaction.commit(offsets).await;
                 committed.map_err(|error| self.own(error))?;
+            }
+            if let Some(member) = member {
+                member.committed(read);
             }
         } else if let Some(member) = member {
             let read = read.clone();

@@ -1,6 +1,7 @@
 //! Writing rows that never end: they are committed from time to time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -12,11 +13,12 @@ use tokio::time::Instant;
 
 use crate::client::{Client, blocking};
 use crate::continuous::state::{QueryState, QueryStatus};
-use crate::options::{Deletes, TableOptions};
+use crate::error::{Error, Result};
+use crate::options::{Deletes, Delivery, TableOptions};
 use crate::sink::batch::{EncodedRecord, headers};
 use crate::sink::encode::RecordEncoder;
 use crate::sink::known::KnownKeys;
-use crate::sink::member::Positions;
+use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Sendable;
 use crate::sink::sender::{Sender, arrow_error};
 use crate::table::TableDefinition;
@@ -51,9 +53,16 @@ pub(super) struct StreamWriter<'a> {
     table: &'a Arc<TableDefinition>,
     context: &'a Arc<TaskContext>,
     known: Option<KnownKeys<()>>,
+    /// How far rows are written,
     read: Positions,
+    /// and how far that is committed.
+    committed: Positions,
+    committed_at: Instant,
     row: u64,
 }
+
+/// How often it is looked how far was read of what is no row.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl<'a> StreamWriter<'a> {
     pub(super) fn new(
@@ -71,6 +80,8 @@ impl<'a> StreamWriter<'a> {
             context,
             known: None,
             read: Positions::new(),
+            committed: Positions::new(),
+            committed_at: Instant::now(),
             row: 0,
         }
     }
@@ -89,6 +100,7 @@ impl<'a> StreamWriter<'a> {
         if let Some(producer) = producer {
             self.sender.use_producer(producer);
         }
+        check_commit_time(&self.table.options)?;
         if let Some((_, topic)) = &self.stream.dead_letters {
             check_topic(topic, &self.table.options).await?;
         }
@@ -97,16 +109,20 @@ impl<'a> StreamWriter<'a> {
             self.known = Some(KnownKeys::of_topic(self.table, self.context).await?);
         }
         if let Some(query) = &self.stream.query {
+            self.read = query.positions();
+            self.committed = self.read.clone();
             query.set_status(QueryStatus::Running);
         }
         let mut stopped = self.stream.query.as_ref().map(|query| query.stopped());
-        // When what was read last is to be committed.
+        // When rows are to be committed.
         let mut due: Option<Instant> = None;
+        let look = options.commit_time.max(LOOK);
+        let mut next_look = self.stream.query.as_ref().map(|_| Instant::now() + look);
         loop {
             let next = tokio::select! {
                 biased;
                 () = until_stopped(&mut stopped) => break,
-                () = until(due) => None,
+                () = until(due.or(next_look)) => None,
                 batch = data.next() => match batch {
                     Some(batch) => Some(batch?),
                     None => break,
@@ -118,21 +134,36 @@ impl<'a> StreamWriter<'a> {
                     due.get_or_insert_with(|| Instant::now() + options.commit_time);
                 }
                 None => {
-                    self.commit().await?;
+                    self.commit(due.is_some()).await?;
                     due = None;
+                    next_look = next_look.map(|_| Instant::now() + look);
                 }
             }
         }
-        match due {
-            Some(_) => self.commit().await,
-            None => Ok(()),
-        }
+        self.commit(due.is_some()).await
     }
 
-    async fn commit(&mut self) -> DataFusionResult<()> {
+    /// Commits the rows, where there are new ones, and how far was read.
+    async fn commit(&mut self, has_rows: bool) -> DataFusionResult<()> {
+        if let (Some(query), Some(topic)) = (&self.stream.query, &self.stream.source) {
+            let mut positions = self.read.remove(topic).unwrap_or_default();
+            query.passed().advance(&mut positions);
+            if !positions.is_empty() {
+                self.read.insert(topic.clone(), positions);
+            }
+        }
+        let is_new = has_rows || self.read != self.committed;
+        let is_old = self.stream.query.is_some() && self.committed_at.elapsed() >= RENEWED;
+        if !is_new && !is_old {
+            return Ok(());
+        }
         self.sender.commit(self.row, &self.read).await?;
-        if let Some(query) = &self.stream.query {
-            query.committed(&self.read, &self.sender.report);
+        self.committed_at = Instant::now();
+        self.committed.clone_from(&self.read);
+        match &self.stream.query {
+            Some(query) if is_new => query.committed(&self.read, &self.sender.report),
+            Some(query) => query.renewed(),
+            None => {}
         }
         Ok(())
     }
@@ -232,8 +263,34 @@ impl<'a> StreamWriter<'a> {
     }
 }
 
+/// Brokers end a transaction that is open for too long.
+///
 /// # Errors
-/// [`Error::TopicNotFound`](crate::Error::TopicNotFound), before the first record for it comes.
+/// [`Error::InvalidOption`] where it would be before the next commit.
+pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
+    if options.delivery != Delivery::ExactlyOnce {
+        return Ok(());
+    }
+    let config = options.client.producer_config()?;
+    let given = config.get("transaction.timeout.ms");
+    let time_out = given.and_then(|millis| millis.parse().ok());
+    let time_out = Duration::from_millis(time_out.unwrap_or(60_000));
+    if options.commit_time < time_out {
+        return Ok(());
+    }
+    Err(Error::InvalidOption {
+        key: "kafka.commit.ms".to_owned(),
+        reason: format!(
+            "{} is not less than `kafka.producer.transaction.timeout.ms`, {}, after which brokers \
+             end a transaction; commit more often, or raise that one",
+            options.commit_time.as_millis(),
+            time_out.as_millis()
+        ),
+    })
+}
+
+/// # Errors
+/// [`Error::TopicNotFound`], before the first record for it comes.
 async fn check_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
     let client = Client::new(topic, options)?;
     blocking(move |cancel| client.partitions(cancel).map(drop)).await

@@ -10,7 +10,6 @@ use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
 use crate::native::{Message, Messages, PartitionReader, TopicId};
 use crate::record::Record;
-use crate::source::tails::{Tail, Tails};
 
 /// Records that were fetched together, oldest first.
 pub(crate) trait Chunk {
@@ -50,6 +49,10 @@ pub(crate) trait Fetch {
     /// caller can see whether anybody still wants them. `end` need not be the
     /// offset of a record: markers, aborted and compacted records leave holes.
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress>;
+
+    /// The next offset to be read: behind the last record, or behind what stands at the
+    /// end of the partition and is no record, once that end was met.
+    fn position(&self) -> i64;
 
     /// Reads nothing for a short while, and says how many partitions the topic has by
     /// now, which had so many.
@@ -97,9 +100,6 @@ pub(crate) struct PartitionFetch {
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
     endless: Option<Endless>,
-    /// Where it is said that the end was met.
-    tails: Option<Arc<Tails>>,
-    tail: Tail,
     /// The most records that one call may bring.
     at_once: usize,
     looked_after: Instant,
@@ -127,12 +127,6 @@ impl PartitionFetch {
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
             endless: None,
-            tails: None,
-            tail: Tail {
-                start: 0,
-                records: 0,
-                end: 0,
-            },
             at_once: MAX_RECORDS,
             looked_after: Instant::now(),
             partitions: 0,
@@ -163,11 +157,6 @@ impl PartitionFetch {
     /// Takes it for no failure that no record comes, as long as brokers answer.
     pub(crate) fn endless(self, endless: Option<Endless>) -> Self {
         PartitionFetch { endless, ..self }
-    }
-
-    /// Says there where the end was met.
-    pub(crate) fn tails(self, tails: Option<Arc<Tails>>) -> Self {
-        PartitionFetch { tails, ..self }
     }
 
     /// Looks from time to time whether the topic is still what it was, and how many
@@ -233,13 +222,6 @@ impl PartitionFetch {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
                 self.position = self.position.max(offset);
-                if let Some(tails) = &self.tails {
-                    let tail = Tail {
-                        end: self.position,
-                        ..self.tail
-                    };
-                    tails.met(self.partition, tail);
-                }
                 Ok(())
             }
             code if is_transient(code) => Ok(()),
@@ -273,11 +255,6 @@ impl Fetch for PartitionFetch {
 
     fn seek(&mut self, start: i64) -> Result<()> {
         self.position = start;
-        self.tail = Tail {
-            start,
-            records: start,
-            end: start,
-        };
         self.progress();
         match &self.reader {
             Some(reader) => reader.seek(start),
@@ -317,7 +294,6 @@ impl Fetch for PartitionFetch {
                 }
                 None => {
                     self.position = message.offset() + 1;
-                    self.tail.records = self.position;
                     index += 1;
                 }
                 Some(code) => {
@@ -337,6 +313,10 @@ impl Fetch for PartitionFetch {
             false => self.wait_on(asked.elapsed())?,
         }
         Ok(Progress::More)
+    }
+
+    fn position(&self) -> i64 {
+        self.position
     }
 
     fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::client::{Cancel, Client, Group};
 use crate::error::{Error, Result};
-use crate::options::{Bound, TableOptions};
+use crate::options::{Bound, OnLostOffsets, TableOptions};
 use crate::record::OffsetRange;
 
 /// The offsets that a query reads, taken once: the topic at one instant.
@@ -87,10 +87,12 @@ impl Snapshot {
             (start, _) => (start, BTreeMap::new()),
         };
         let (start, end) = (place(start)?, place(&options.end)?);
-        check(topic, watermarks, "kafka.start", &committed)?;
         let mut partitions = resolve(topic, watermarks, &start, &end)?;
         for (partition, offset) in committed {
-            if let Some(extent) = partitions.get_mut(&partition) {
+            if let (Some(extent), Some(held)) =
+                (partitions.get_mut(&partition), watermarks.get(&partition))
+            {
+                let offset = going_on(topic, options, partition, *held, offset)?;
                 (extent.range.start, extent.starts_at) = (offset, None);
             }
         }
@@ -125,6 +127,55 @@ pub(crate) fn uncommitted(otherwise: &Bound, has_others: bool) -> &Bound {
     match otherwise {
         Bound::Latest | Bound::Offsets(_) if has_others => &Bound::Earliest,
         otherwise => otherwise,
+    }
+}
+
+/// Where reading goes on of a partition of which the group of the options has committed
+/// this offset.
+///
+/// # Errors
+/// [`Error::LostOffsets`] where retention has passed the offset, unless
+/// `kafka.on_lost_offsets` = `earliest`; [`Error::Request`] where the partition ends before
+/// the offset.
+pub(crate) fn going_on(
+    topic: &str,
+    options: &TableOptions,
+    partition: i32,
+    held: OffsetRange,
+    committed: i64,
+) -> Result<i64> {
+    let group = || options.group_id.clone().unwrap_or_default();
+    if committed > held.end {
+        return Err(Error::Request {
+            act: "go on with the committed offsets",
+            topic: topic.to_owned(),
+            reason: format!(
+                "group `{}` has committed offset {committed} of partition {partition}, which ends \
+                 at {}: the topic was created again, or has lost records; use another name to \
+                 begin as new",
+                group(),
+                held.end
+            ),
+        });
+    }
+    match (committed < held.start, options.on_lost_offsets) {
+        (false, _) => Ok(committed),
+        (true, OnLostOffsets::Earliest) => {
+            log::warn!(
+                "topic `{topic}` partition {partition}: retention has deleted offsets {committed} \
+                 to {} that group `{}` has not read; reading goes on behind them",
+                held.start - 1,
+                group()
+            );
+            Ok(held.start)
+        }
+        (true, OnLostOffsets::Fail) => Err(Error::LostOffsets {
+            group: group(),
+            topic: topic.to_owned(),
+            partition,
+            from: committed,
+            to: held.start,
+        }),
     }
 }
 

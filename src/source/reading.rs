@@ -16,6 +16,7 @@ use crate::record::OffsetRange;
 use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Extent;
+use crate::source::passed::{Passed, Reach};
 use crate::source::run::Run;
 use crate::source::same_topic::SameTopic;
 use crate::source::scan::{ChunkSizes, Output, Scan};
@@ -182,10 +183,10 @@ impl ScanTask {
             .endless(table.endless.then(|| Endless {
                 poll: table.options.batch_time,
                 on_partitions: self.on_partitions(&sender),
-            }))
-            .tails(table.tails.clone()),
+            })),
             output: ChannelOutput {
                 same_topic: &same_topic,
+                passed: table.passed.as_deref(),
                 sender,
                 schema: Arc::clone(&self.schema),
             },
@@ -206,6 +207,8 @@ impl ScanTask {
 /// Hands batches over to the stream.
 struct ChannelOutput<'a> {
     same_topic: &'a SameTopic<'a>,
+    /// Where it is said how far was read.
+    passed: Option<&'a Passed>,
     sender: mpsc::Sender<Message>,
     schema: SchemaRef,
 }
@@ -222,5 +225,11 @@ impl Output for ChannelOutput<'_> {
 
     fn is_wanted(&self) -> bool {
         !self.sender.is_closed()
+    }
+
+    fn passed(&mut self, start: i64, rows: i64, read: i64) {
+        if let Some(passed) = self.passed {
+            passed.note(self.same_topic.partition, Reach { start, rows, read });
+        }
     }
 }

@@ -150,6 +150,9 @@ pub(crate) trait Output {
     fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool>;
     /// Whether somebody still waits for rows.
     fn is_wanted(&self) -> bool;
+    /// All rows of what was read were sent: reading began at `start`, the last row was
+    /// before `rows`, and nothing from there to `read` is a row.
+    fn passed(&mut self, _start: i64, _rows: i64, _read: i64) {}
 }
 
 /// One partition's scan.
@@ -334,6 +337,11 @@ impl Bounds {
             self.starts_at = None;
         }
         self.starts_at.is_none()
+    }
+
+    /// Whether the record to start at has not come yet.
+    fn awaits_start(&self) -> bool {
+        self.starts_at.is_some()
     }
 
     fn wants(&self, key: Option<&[u8]>) -> bool {

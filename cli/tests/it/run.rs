@@ -176,6 +176,36 @@ fn what_cannot_go_on_ends_with_one_line() {
     assert!(said.contains("another instance of the same name"), "{said}");
 }
 
+#[test]
+fn only_one_insert_into_a_topic_goes_on() {
+    let Some(broker) = broker::required("run::only_one_insert_into_a_topic_goes_on") else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("out", 1, &[]),
+    );
+    broker.produce(&feed, &[value("a", 1)]);
+    let copied = copied(&feed, &out);
+    let (declared, insert) = copied.rsplit_once("INSERT").unwrap();
+    let twice = format!("{declared} INSERT {insert}; INSERT {insert}");
+    let statements = file(".sql", &twice);
+    let path = statements.path().to_str().unwrap();
+    let name = topic_name("query");
+    let error = failure(program().args(["run", path, "--name", &name, "-b", &broker.servers]));
+    assert!(error.contains("more than one INSERT"), "{error}");
+    assert!(error.contains("UNION ALL"), "{error}");
+    assert!(broker.read_all(&out).is_empty());
+    // Into a table of the session, which each start makes anew, any number may be.
+    let memory = "CREATE TABLE known (k VARCHAR); INSERT INTO known VALUES ('a'), ('b');";
+    let statements = file(".sql", &format!("{memory} {copied}"));
+    let running = Running::start(broker, statements.path().to_str().unwrap(), &name);
+    wait_for(broker, &out, 1);
+    running.signal("-TERM");
+    let (code, said) = running.end();
+    assert_eq!(code, Some(0), "{said}");
+}
+
 /// Writes upserts and tombstones until it is told to stop; says what it wrote.
 fn write_on(feed: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<Vec<Rec>> {
     let (feed, stop) = (feed.to_owned(), Arc::clone(stop));

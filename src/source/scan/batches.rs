@@ -15,6 +15,8 @@ pub(super) struct Batches<'a> {
     batch_size: usize,
     /// What the records of a batch weigh at most, and what the last one brings.
     batch_bytes: usize,
+    /// The offset of the last record that is a row.
+    last: Option<i64>,
     spec: &'a ScanSpec,
     metrics: &'a ScanMetrics,
 }
@@ -32,6 +34,7 @@ impl<'a> Batches<'a> {
             left: spec.limit.unwrap_or(usize::MAX),
             batch_size: batch_size.max(1),
             batch_bytes,
+            last: None,
             spec,
             metrics,
         }
@@ -64,7 +67,15 @@ impl<'a> Batches<'a> {
         if outcome != Outcome::Row {
             self.metrics.bad_records.add(1);
         }
+        if outcome != Outcome::Skipped {
+            self.last = Some(record.offset());
+        }
         Ok(outcome)
+    }
+
+    /// The offset of the last record that is a row.
+    pub(super) fn last(&self) -> Option<i64> {
+        self.last
     }
 
     /// Says whether a record would be a row, without making one of it.

@@ -19,6 +19,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         let mut chunk = self.fetch.chunk();
         self.metrics.passes.add(1);
         let mut start = None;
+        let begin = bounds.range.start;
         // Since when rows wait for more, in a stream that has no end.
         let mut waiting: Option<Instant> = None;
         loop {
@@ -72,6 +73,10 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 if !rows.flush(&mut self.output)? {
                     return Ok(());
                 }
+            }
+            if rows.is_empty() && !bounds.awaits_start() {
+                let sent = rows.last().map_or(begin, |last| last + 1);
+                self.output.passed(begin, sent, self.fetch.position());
             }
             if progress == Progress::End || !self.output.is_wanted() {
                 return Ok(());

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -34,7 +34,7 @@ pub use records::{End, Place, Rec, Stored, Transaction};
 use start::start;
 #[allow(unused_imports, reason = "not every binary needs all of them")]
 pub use start::{
-    KEYSTORE_PASSWORD, SASL_PASSWORD, SASL_USER, USER_PASSWORD, certificate, jars, own,
+    KEYSTORE_PASSWORD, SASL_PASSWORD, SASL_USER, USER_PASSWORD, certificate, jars, own, own_with,
 };
 
 /// How long anything may take before a test gives up on it. Generous: a busy machine is not a bug.
@@ -193,6 +193,59 @@ impl Broker {
         let name = topic_name(prefix);
         self.create_topic(&name, partitions, configs);
         name
+    }
+
+    /// Where a consumer group has committed to, by partition; partitions without an offset
+    /// are left out.
+    pub fn committed(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let mut asked = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            asked.add_partition(topic, partition.id());
+        }
+        let found = consumer.committed_offsets(asked, PATIENCE).unwrap();
+        let found = found.elements();
+        let offsets = found
+            .iter()
+            .filter_map(|element| Some((element.partition(), element.offset().to_raw()?)));
+        offsets.filter(|(_, offset)| *offset >= 0).collect()
+    }
+
+    /// Commits an offset for a consumer group, as another program does.
+    pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        let offset = Offset::Offset(offset);
+        offsets
+            .add_partition_offset(topic, partition, offset)
+            .unwrap();
+        consumer.commit(&offsets, CommitMode::Sync).unwrap();
+    }
+
+    /// Deletes a consumer group, and with it its offsets.
+    pub fn delete_group(&self, group: &str) {
+        let options = AdminOptions::new();
+        let deleted = block_on(self.admin().delete_groups(&[group], &options)).unwrap();
+        deleted.into_iter().for_each(|group| drop(group.unwrap()));
+    }
+
+    /// Takes the transactions of this id from whoever has them, as brokers do from producers
+    /// whose transaction is open for too long.
+    pub fn fence(&self, transactional_id: &str) {
+        let mut config = self.config();
+        config.set("transactional.id", transactional_id);
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+    }
+
+    /// Where the partitions end, what is no record included.
+    pub fn ends(&self, topic: &str) -> Vec<(i32, i64)> {
+        let consumer = self.consumer("read_committed");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().iter();
+        let end = |p| consumer.fetch_watermarks(topic, p, PATIENCE).unwrap().1;
+        partitions.map(|p| (p.id(), end(p.id()))).collect()
     }
 
     /// Deletes a topic and waits until the broker denies it.

@@ -120,10 +120,19 @@ cd / && rm -rf "$1"
 
 /// A Kafka of a test's own, to be killed and started again, where the others can be started.
 pub fn own() -> Result<Broker, String> {
-    start(&jars()?)
+    own_with("")
+}
+
+/// The same with these properties of a broker beside those that it has, or in their place.
+pub fn own_with(properties: &str) -> Result<Broker, String> {
+    start_with(&jars()?, properties)
 }
 
 pub fn start(jars: &Path) -> Result<Broker, String> {
+    start_with(jars, "")
+}
+
+fn start_with(jars: &Path, more: &str) -> Result<Broker, String> {
     let io = |e: io::Error| format!("cannot start Apache Kafka: {e}");
     let ports = free_ports().map_err(io)?;
     // 16 bytes in base64, of which the last character has only two bits.
@@ -134,7 +143,7 @@ pub fn start(jars: &Path) -> Result<Broker, String> {
         .tempdir()
         .map_err(io)?;
     let ca = certificate(dir.path())?;
-    let properties = server_properties(dir.path(), ports);
+    let properties = server_properties(dir.path(), ports) + more;
     fs::write(dir.path().join("server.properties"), properties).map_err(io)?;
     let [plain, sasl, tls, no_login, mutual, _] = ports.map(|port| format!("127.0.0.1:{port}"));
     let keystore = dir.path().join("keystore.p12");

@@ -1,7 +1,13 @@
 //! Queries that go on: a topic kept equal to a query over others.
 
+mod events;
+mod fences;
 mod inserts;
+mod loops;
+mod names;
 mod not_null;
+mod offsets;
+mod progress;
 mod queries;
 mod random;
 mod refreshed;

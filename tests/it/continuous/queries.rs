@@ -67,7 +67,7 @@ async fn stopping_commits_what_was_read() {
         return;
     };
     let (feed, out) = topics(broker);
-    let options = [EXACTLY_ONCE, ("kafka.commit.ms", "600000")];
+    let options = [EXACTLY_ONCE, ("kafka.commit.ms", "50000")];
     let declared = declared(broker, &feed, &out, &options).await;
     broker.produce(&feed, &[value("a", 5)]);
     let query = start(&declared, &topic_name("query"), INSERT).await;

@@ -99,6 +99,9 @@ impl Fetch for LogFetch<'_> {
             _ => Ok(Progress::End),
         }
     }
+    fn position(&self) -> i64 {
+        self.position
+    }
     fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
         Ok(partitions + 1)
     }

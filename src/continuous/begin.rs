@@ -1,0 +1,185 @@
+//! Where a continuous query begins to read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::common::Result as DataFusionResult;
+
+use crate::client::{Cancel, Client, blocking};
+use crate::continuous::state::{Begun, QueryState};
+use crate::error::{Error, Result};
+use crate::native::TopicId;
+use crate::options::{Bound, OnRecreatedOutput};
+use crate::sink::member::{Member, OwnOffset, Positions};
+use crate::sink::producer::Producer;
+use crate::source::offsets::{Snapshot, going_on, uncommitted};
+use crate::table::TableDefinition;
+
+/// What a query reads, and what its offsets mean.
+pub(super) struct Begin {
+    pub(super) inputs: Vec<Arc<TableDefinition>>,
+    pub(super) output: Arc<TableDefinition>,
+    /// What is written is made of the whole of what is read, and compared with what the
+    /// output holds: nothing is lost with records that retention has deleted, and a
+    /// topic that was made again is read and written again.
+    pub(super) compares: bool,
+}
+
+/// What this instance knows of a topic already, where it begins once more.
+struct Before {
+    id: Option<TopicId>,
+    positions: BTreeMap<i32, i64>,
+    starts: BTreeMap<i32, i64>,
+}
+
+/// So often offsets are taken over once more that an older instance has committed in
+/// the moment in which they were.
+const CLAIMS: u32 = 5;
+
+impl Begin {
+    /// Takes the offsets of the query's name over, and commits them as those of this
+    /// instance, so that an older one commits nothing more. Waits for brokers.
+    ///
+    /// # Errors
+    /// [`Error::ContinuousQuery`] for the name of another program's consumer group, and
+    /// for topics that were made again; [`Error::LostOffsets`].
+    pub(super) async fn claim(
+        self,
+        state: &Arc<QueryState>,
+        member: &Arc<Member>,
+        producer: &mut Producer,
+    ) -> DataFusionResult<Begun> {
+        let this = Arc::new(self);
+        let mut claims = 0;
+        loop {
+            let (begin, member, known) = (Arc::clone(&this), Arc::clone(member), state.begun());
+            let begun = blocking(move |cancel| begin.look(&member, &known, cancel)).await?;
+            claims += 1;
+            match producer.commit(&begun.positions).await {
+                Err(Error::Fenced { .. }) if claims < CLAIMS => {}
+                committed => {
+                    committed?;
+                    state.set_begun(begun.clone());
+                    return Ok(begun);
+                }
+            }
+        }
+    }
+
+    /// `known` is what this instance knows already, where it begins once more.
+    fn look(&self, member: &Member, known: &Begun, cancel: &Cancel) -> Result<Begun> {
+        member.check_name(&self.output.topic, cancel)?;
+        let output = Client::new(&self.output.topic, &self.output.options)?.topic(cancel)?;
+        member.set_output(output.id);
+        let mut begun = Begun::default();
+        // Of several tables of a topic those come last that have a start to be kept.
+        let mut inputs: Vec<&Arc<TableDefinition>> = self.inputs.iter().collect();
+        inputs.sort_by_key(|input| matches!(input.options.start, Bound::Latest | Bound::Group(_)));
+        for input in inputs {
+            let of_topic = |all: &Positions| all.get(&input.topic).cloned().unwrap_or_default();
+            let before = Before {
+                id: known.sources.get(&input.topic).copied(),
+                positions: of_topic(&known.positions),
+                starts: of_topic(&known.starts),
+            };
+            let (positions, starts) = self.look_at(input, member, before, cancel)?;
+            if !positions.is_empty() {
+                begun.positions.insert(input.topic.clone(), positions);
+            }
+            begun.starts.insert(input.topic.clone(), starts);
+        }
+        begun.sources = member.sources();
+        Ok(begun)
+    }
+
+    /// Where the query goes on with a topic, and where it began with it.
+    fn look_at(
+        &self,
+        input: &TableDefinition,
+        member: &Member,
+        before: Before,
+        cancel: &Cancel,
+    ) -> Result<(BTreeMap<i32, i64>, BTreeMap<i32, i64>)> {
+        let Before {
+            id: known_id,
+            positions: mut known,
+            mut starts,
+        } = before;
+        let topic = input.topic.as_str();
+        let client = Client::new(topic, &input.options)?;
+        let described = client.topic(cancel)?;
+        let partitions = described.partitions();
+        let held = client.watermarks(&partitions, cancel)?;
+        let mut committed = member.take_over(topic, &partitions, cancel)?;
+        let id_before = known_id.or(committed.values().find_map(|offset| offset.mark.source));
+        let is_another = described.is_another(id_before);
+        if is_another {
+            // Brokers forget the offsets of a topic that is deleted, if not at once.
+            committed.clear();
+            known.clear();
+            starts.clear();
+        }
+        let kept = committed.iter();
+        starts.extend(kept.filter_map(|(partition, kept)| Some((*partition, kept.mark.start?))));
+        if self.writes_again(&committed, member)? {
+            for (partition, offset) in &mut committed {
+                let low = held.get(partition).map_or(0, |held| held.start);
+                offset.offset = offset.mark.start.map_or(low, |start| start.max(low));
+            }
+            known.clear();
+        }
+        let mut positions = BTreeMap::new();
+        for (partition, held) in &held {
+            let position = committed.get(partition).map(|committed| committed.offset);
+            // Brokers may have forgotten them while this instance was idle.
+            let Some(position) = position.or(known.get(partition).copied()) else {
+                continue;
+            };
+            let position = match self.compares {
+                true => position.clamp(held.start, held.end),
+                false => going_on(topic, &input.options, *partition, *held, position)?,
+            };
+            positions.insert(*partition, position);
+        }
+        let mut options = input.options.clone();
+        // All that a topic holds which was created since has come since.
+        let has_others = !positions.is_empty() || is_another;
+        options.start = match options.start {
+            // That of the query itself.
+            Bound::Group(otherwise) if options.group_id.as_deref() == Some(member.query()) => {
+                uncommitted(&otherwise, has_others).clone()
+            }
+            start => uncommitted(&start, has_others).clone(),
+        };
+        let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
+        for partition in partitions {
+            if let Some(begin) = begin.extent(partition)
+                && begin.starts_at.is_none()
+                && !positions.contains_key(&partition)
+            {
+                positions.insert(partition, begin.range.start);
+                starts.insert(partition, begin.range.start);
+            }
+        }
+        member.set_source(topic, described.id, starts.clone());
+        Ok((positions, starts))
+    }
+
+    /// Whether all is to be written again, since the output is another topic.
+    fn writes_again(&self, committed: &BTreeMap<i32, OwnOffset>, member: &Member) -> Result<bool> {
+        let output = member.output();
+        let is_another = |offset: &OwnOffset| matches!((offset.mark.output, output), (Some(then), Some(now)) if then != now);
+        if self.compares || !committed.values().any(is_another) {
+            return Ok(false);
+        }
+        match self.output.options.on_recreated_output {
+            OnRecreatedOutput::Rewrite => Ok(true),
+            OnRecreatedOutput::Fail => Err(member.refused(format!(
+                "topic `{}` was deleted and created again since the query wrote it; set \
+                 `kafka.on_recreated_output` = `rewrite` to write all of it again, or give the \
+                 query another name to begin as a new one",
+                self.output.topic
+            ))),
+        }
+    }
+}
