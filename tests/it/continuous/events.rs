@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryStatus};
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery};
 
-use super::{caught_up, log, start, until, value, wait_for, written};
+use super::{caught_up, log, running, start, until, value, wait_for, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 
@@ -15,15 +15,6 @@ async fn declared(broker: &Broker, feed: &str, out: &str, options: &[(&str, &str
     let declared = Declared::new(broker, feed, COLUMNS, options).await;
     declared.add("out", out, COLUMNS, &[]).await.unwrap();
     declared
-}
-
-async fn running(query: &ContinuousQuery) {
-    in_time("running", async {
-        while !matches!(query.status(), QueryStatus::Running) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, KafkaTable, QueryStatus};
 
 use super::{EXACTLY_ONCE, caught_up, log, start, until, value, written};
-use crate::broker::{self, topic_name};
+use crate::broker::{self, End, topic_name};
 use crate::declared::{Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
@@ -63,7 +63,8 @@ async fn a_transaction_that_was_open_too_long_is_tried_again() {
         written(broker, &out, 1).await;
         let mut records: Vec<_> = (0..20_000).map(|n| value(&format!("k{n}"), n)).collect();
         records.push(value("slow", 1));
-        broker.produce(&feed, &records);
+        // At once, so that one refresh reads them all.
+        broker.transaction(&feed, &records, End::Commit);
         let mut seen = None;
         until("the retry", &query, |_| match query.status() {
             QueryStatus::Retrying { error, .. } => {

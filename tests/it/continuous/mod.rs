@@ -14,7 +14,7 @@ mod refreshed;
 
 use std::time::Duration;
 
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress};
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress, QueryStatus};
 
 use crate::broker::{self, Broker, Rec, Stored};
 use crate::declared::{Declared, in_time};
@@ -103,6 +103,16 @@ async fn stopped(broker: &Broker, query: &ContinuousQuery, out: &str) {
     broker::wait_until(DEADLINE, "the marks of the last transaction", || {
         broker.read_all(out).len() == broker.read_uncommitted(out).len()
     });
+}
+
+/// Waits until the query reads, from where it begins.
+async fn running(query: &ContinuousQuery) {
+    in_time("running", async {
+        while !matches!(query.status(), QueryStatus::Running) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// Waits until all that the topics hold now was read and committed.

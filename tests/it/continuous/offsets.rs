@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datafusion_kafka::Error;
 
-use super::{DEADLINE, caught_up, log, start, value, written};
+use super::{DEADLINE, caught_up, log, running, start, value, written};
 use crate::broker::{self, Broker, End, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 
@@ -121,12 +121,7 @@ async fn an_idle_query_keeps_its_place_beyond_the_retention_of_offsets() {
             own.produce(&feed, &[value("old", 1)]);
             let declared = declared(own, &feed, &out, delivery, &latest).await;
             let query = start(&declared, &name, sql).await;
-            in_time("running", async {
-                while query.progress().inputs.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            })
-            .await;
+            running(&query).await;
             own.produce(&feed, &[value("a", 2)]);
             written(own, &out, 1).await;
             queries.push((declared, query, feed, out, name, sql));
