@@ -19,6 +19,7 @@ mod columns;
 #[cfg(target_os = "linux")]
 mod connecting;
 mod demo;
+mod endurance;
 mod exit;
 mod guide;
 mod information_schema;

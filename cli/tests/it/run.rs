@@ -11,16 +11,16 @@ use std::time::Duration;
 use crate::broker::{self, Broker, Rec, Stored, topic_name};
 use crate::program::{PROGRAM, failure, file, program, surroundings};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often a program is killed; more find more.
 const KILLS: &str = "DATAFUSION_KAFKA_KILLS";
 
 /// A program that runs until it is ended.
-struct Running(Child);
+pub struct Running(Child);
 
 impl Running {
-    fn start(broker: &Broker, path: &str, name: &str) -> Self {
+    pub fn start(broker: &Broker, path: &str, name: &str) -> Self {
         let mut command = Command::new(PROGRAM);
         command
             .envs(surroundings())
@@ -33,14 +33,14 @@ impl Running {
     }
 
     /// As supervisors do: to the process, and then to all of its group.
-    fn signal(&self, signal: &str) {
+    pub fn signal(&self, signal: &str) {
         let both = "kill $0 $1; sleep 0.02; kill $0 $1 2>&-; true";
         let id = self.0.id().to_string();
         let sent = Command::new("sh").args(["-c", both, signal, &id]).status();
         assert!(sent.unwrap().success());
     }
 
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         let mut code = None;
         broker::wait_until(DEADLINE, "the end of the program", || {
             code = self.0.try_wait().unwrap();
@@ -62,7 +62,7 @@ impl Running {
         (code.and_then(|code| code.code()), said)
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
