@@ -15,6 +15,7 @@ mod broker;
 mod broker_works;
 mod brokerless;
 mod changing_topics;
+mod cluster;
 mod consistent;
 mod continuous;
 mod copy;

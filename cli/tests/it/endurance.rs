@@ -189,7 +189,8 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                         0 => {
                             running.signal("-TERM");
                             let (code, said) = running.end();
-                            assert_eq!(code, Some(0), "{said}");
+                            // Or the signal ended it, where it had not begun.
+                            assert!(matches!(code, Some(0) | None), "{said}");
                         }
                         _ => running.kill(),
                     }

@@ -4,6 +4,7 @@
 //! under test, so that it can judge it.
 
 mod acls;
+mod cluster;
 mod records;
 mod start;
 
@@ -29,6 +30,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 #[allow(unused_imports, reason = "not every binary needs it")]
 pub use acls::Right;
+#[allow(unused_imports, reason = "not every binary needs it")]
+pub use cluster::Cluster;
 use records::{Acks, send};
 pub use records::{End, Place, Rec, Stored, Transaction};
 use start::start;

@@ -86,8 +86,8 @@ fn run(command: &mut Command, name: &str) -> Result<Output, String> {
     ))
 }
 
-/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`, with the user `$4`) until
-/// standard input closes. A line there kills it and starts it again.
+/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`, with the user `$4` and the
+/// memory `$5`) until standard input closes. A line there kills it and starts it again.
 ///
 /// Nothing runs at the end of a Rust test process, which may as well be killed; but the kernel
 /// closes its end of the pipe, always. Then there is nothing to save: SIGKILL, and away with the
@@ -105,7 +105,7 @@ reader=$!
     java -Xmx128m -cp "$2/*" kafka.tools.StorageTool format -t "$3" --add-scram "$4" \
         -c server.properties >log 2>&1 &&
     while [ ! -e stopped ]; do
-        java -Xms256m -Xmx1g -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
+        java $5 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
             -Dorg.slf4j.simpleLogger.showDateTime=true -cp "$2/*" kafka.Kafka server.properties \
             >>log 2>&1 &
         echo $! >pid
@@ -135,9 +135,7 @@ pub fn start(jars: &Path) -> Result<Broker, String> {
 fn start_with(jars: &Path, more: &str) -> Result<Broker, String> {
     let io = |e: io::Error| format!("cannot start Apache Kafka: {e}");
     let ports = free_ports().map_err(io)?;
-    // 16 bytes in base64, of which the last character has only two bits.
-    let cluster_id = format!("{:021x}A", nanos() << 22 | u128::from(std::process::id()));
-
+    let cluster_id = cluster_id();
     let dir = tempfile::Builder::new()
         .prefix("datafusion-kafka-broker-")
         .tempdir()
@@ -148,19 +146,7 @@ fn start_with(jars: &Path, more: &str) -> Result<Broker, String> {
     let [plain, sasl, tls, no_login, mutual, _] = ports.map(|port| format!("127.0.0.1:{port}"));
     let keystore = dir.path().join("keystore.p12");
 
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-c", SHELL, "kafka"])
-        .args([dir.path(), jars])
-        .arg(&cluster_id)
-        .arg(format!(
-            "SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"
-        ))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null());
-    // Out of reach of the terminal's Ctrl-C: the shell has a directory to remove yet.
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    let mut shell = shell(dir.path(), jars, &cluster_id, "-Xms256m -Xmx1g");
     let mut shell = shell.spawn().map_err(io)?;
     let _removed_by_the_shell = dir.keep();
 
@@ -188,6 +174,31 @@ fn start_with(jars: &Path, more: &str) -> Result<Broker, String> {
     }
     broker._shell = Some(shell);
     Ok(broker)
+}
+
+/// An id that no other cluster has: 16 bytes in base64, of which the last character has only two
+/// bits.
+pub(super) fn cluster_id() -> String {
+    format!("{:021x}A", nanos() << 22 | u128::from(std::process::id()))
+}
+
+/// The shell that runs a Kafka whose properties are in the directory, with this much memory.
+pub(super) fn shell(dir: &Path, jars: &Path, cluster_id: &str, memory: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", SHELL, "kafka"])
+        .args([dir, jars])
+        .arg(cluster_id)
+        .arg(format!(
+            "SCRAM-SHA-512=[name={SASL_USER},password={SASL_PASSWORD}]"
+        ))
+        .arg(memory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null());
+    // Out of reach of the terminal's Ctrl-C: the shell has a directory to remove yet.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+    shell
 }
 
 /// Ports that nobody listens on, all different because all are held at once.
