@@ -1,9 +1,8 @@
 //! Rights of the tests' users, as `kafka-acls.sh` gives them.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::requests::string;
 use super::start::USERS;
 use super::{Broker, PATIENCE, wait_until};
 
@@ -90,36 +89,14 @@ impl Broker {
     pub fn allow(&self, user: &str, right: &Right) {
         let one = 1_i32.to_be_bytes();
         let right = right.encode(user);
-        let answer = self.ask(CREATE_ACLS, &[&one, right.as_slice()].concat());
+        let answer = self.ask(CREATE_ACLS, VERSION, &[&one, right.as_slice()].concat());
         let result = &answer[8..10];
         assert_eq!(result, [0, 0], "{user}: {answer:?}");
         wait_until(PATIENCE, "the right is known", || {
-            let answer = self.ask(DESCRIBE_ACLS, &right);
+            let answer = self.ask(DESCRIBE_ACLS, VERSION, &right);
             // Behind the time of throttling, no error and an empty text of one.
             assert_eq!(answer[4..8], [0; 4], "{user}: {answer:?}");
             answer[8..12] != [0; 4]
         });
     }
-
-    /// What the broker answers behind its header.
-    fn ask(&self, api: i16, request: &[u8]) -> Vec<u8> {
-        let id = 1_i32.to_be_bytes();
-        let header = [&api.to_be_bytes()[..], &VERSION.to_be_bytes(), &id].concat();
-        let request = [header, string("tests"), request.to_vec()].concat();
-        let size = i32::try_from(request.len()).unwrap().to_be_bytes();
-        let mut stream = TcpStream::connect(&self.servers).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(&[&size[..], &request].concat()).unwrap();
-        let mut size = [0; 4];
-        stream.read_exact(&mut size).unwrap();
-        let mut answer = vec![0; usize::try_from(i32::from_be_bytes(size)).unwrap()];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(answer[..4], id);
-        answer.split_off(4)
-    }
-}
-
-fn string(text: &str) -> Vec<u8> {
-    let size = i16::try_from(text.len()).unwrap().to_be_bytes();
-    [&size, text.as_bytes()].concat()
 }

@@ -5,8 +5,11 @@
 
 mod acls;
 mod cluster;
+mod quotas;
 mod records;
+mod requests;
 mod start;
+mod transactions;
 
 use std::env;
 use std::future::Future;
@@ -32,6 +35,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 pub use acls::Right;
 #[allow(unused_imports, reason = "not every binary needs it")]
 pub use cluster::Cluster;
+#[allow(unused_imports, reason = "not every binary needs it")]
+pub use quotas::Rate;
 use records::{Acks, send};
 pub use records::{End, Place, Rec, Stored, Transaction};
 use start::start;
