@@ -12,6 +12,7 @@ mod failure;
 mod group;
 mod last_error;
 mod listing;
+mod statistics;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -39,7 +40,9 @@ pub(crate) use self::listing::topics;
 pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
 use crate::native::{Refused, TopicHandle, TopicId, find_brokers};
-use crate::options::{DEFAULT_QUEUED_KBYTES, NewTopic, QUEUED_KBYTES, TableOptions};
+use crate::options::{
+    DEFAULT_QUEUED_KBYTES, NewTopic, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions,
+};
 use crate::record::OffsetRange;
 use crate::threads;
 
@@ -73,16 +76,7 @@ impl Client {
     /// no option says how much.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
-        let mut config = options.client.consumer_config(options.isolation)?;
-        if config.get("fetch.message.max.bytes").is_none() {
-            let at_once = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
-            config.set("fetch.message.max.bytes", at_once.to_string());
-        }
-        let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
-        let usual = config.get(QUEUED_KBYTES).and_then(|kb| kb.parse().ok());
-        if usual == Some(DEFAULT_QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
-            config.set(QUEUED_KBYTES, waiting.to_string());
-        }
+        let config = config_within(options, bytes)?;
         let consumer = Arc::new(consumer(config, options.timeout)?);
         let handle = TopicHandle::new(consumer, topic).ok_or_else(|| Error::Request {
             act: "use the name",
@@ -357,6 +351,49 @@ impl Client {
         self.consumer().context().last()
     }
 
+    /// Until when brokers take no more requests, where they have said so because of a quota.
+    pub(crate) fn held_back_until(&self) -> Option<Instant> {
+        self.consumer().context().held_back_until()
+    }
+
+    /// The offset that is fetched next of a partition, as librdkafka told last.
+    pub(crate) fn next_offset(&self, partition: i32) -> Option<i64> {
+        let context = self.consumer().context();
+        context.next_offset(&self.name, partition)
+    }
+
+    /// How long the brokers let a transaction be open; `None` where they do not say, as to
+    /// who has no right to read their configuration.
+    ///
+    /// # Errors
+    /// [`Error::Connect`] after `kafka.timeout`, [`Error::Login`].
+    pub(crate) fn longest_transaction(&self, cancel: &Cancel) -> Result<Option<Duration>> {
+        let found = self.ask(cancel, |wait| {
+            let asked = Instant::now();
+            let metadata = self.consumer().fetch_metadata(Some(&self.name), wait)?;
+            let Some(broker) = metadata.brokers().first() else {
+                return Err(KafkaError::MetadataFetch(
+                    RDKafkaErrorCode::BrokerNotAvailable,
+                ));
+            };
+            let left = wait.saturating_sub(asked.elapsed());
+            let name = "transaction.max.timeout.ms";
+            let value = self.topic.broker_config(broker.id(), name, left);
+            value.map_err(KafkaError::MetadataFetch)
+        });
+        match found {
+            Ok(millis) => {
+                let millis = millis.and_then(|millis| millis.parse().ok());
+                Ok(millis.map(Duration::from_millis))
+            }
+            Err(Failure::Refused(code)) => {
+                log::debug!("the brokers do not tell their longest transaction: {code}");
+                Ok(None)
+            }
+            Err(failure) => Err(self.error("read the brokers' configuration", failure)),
+        }
+    }
+
     fn ask<T>(
         &self,
         cancel: &Cancel,
@@ -384,6 +421,34 @@ impl Client {
         })
     }
 }
+
+/// The configuration of a client that has so many bytes of memory for a partition.
+fn config_within(options: &TableOptions, bytes: usize) -> Result<ClientConfig> {
+    let mut config = options.client.consumer_config(options.isolation)?;
+    if config.get("fetch.message.max.bytes").is_none() {
+        let at_once = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
+        config.set("fetch.message.max.bytes", at_once.to_string());
+    }
+    let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
+    if !options.client.consumer_gives(QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
+        config.set(QUEUED_KBYTES, waiting.to_string());
+    }
+    tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
+    Ok(config)
+}
+
+/// Lets a client tell its statistics so often that they can say within the time why
+/// nothing comes, where no option says how often.
+pub(crate) fn tell_of_itself(config: &mut ClientConfig, time: Duration, longest: Duration) {
+    if config.get(STATISTICS_INTERVAL).is_none() {
+        let interval = (time / 4).clamp(SHORTEST_UNTOLD.min(longest), longest);
+        config.set(STATISTICS_INTERVAL, interval.as_millis().to_string());
+    }
+}
+
+/// Clients that read have many partitions to tell of.
+const LONGEST_UNTOLD: Duration = Duration::from_secs(5);
+const SHORTEST_UNTOLD: Duration = Duration::from_millis(100);
 
 /// How often ends are asked for that are waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -466,4 +531,28 @@ where
             other => other.to_string(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn queued(option: Option<&str>, bytes: usize) -> String {
+        let mut own = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        if let Some(kbytes) = option {
+            own = own.set("kafka.consumer.queued.max.messages.kbytes", kbytes);
+        }
+        let config = config_within(&TableOptions::parse(&[&own]).unwrap(), bytes).unwrap();
+        config.get(QUEUED_KBYTES).unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_waits_to_be_taken_is_what_memory_has_room_for_unless_somebody_says_how_much() {
+        assert_eq!(queued(None, usize::MAX), "16384");
+        assert_eq!(queued(None, 4 << 20), "1024");
+        for given in ["16384", "2048"] {
+            assert_eq!(queued(Some(given), 4 << 20), given);
+        }
+    }
 }

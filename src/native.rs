@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod admin;
+mod broker_config;
 mod group;
 mod new_topic;
 mod topic_id;

@@ -78,6 +78,8 @@ struct Figures {
     /// Rows of the result so far.
     rows: u64,
     acknowledged: Option<u64>,
+    /// For how long brokers have held back what is written, because of a quota.
+    throttled: Duration,
 }
 
 impl Figures {
@@ -101,9 +103,10 @@ impl Figures {
                 .zip(records)
                 .map(|(total, records)| total + records);
         }
-        figures.acknowledged = sink(plan)
-            .and_then(ExecutionPlan::metrics)
-            .and_then(|metrics| find_counter(&metrics, "records_acknowledged"));
+        if let Some(metrics) = sink(plan).and_then(ExecutionPlan::metrics) {
+            figures.acknowledged = find_counter(&metrics, "records_acknowledged");
+            figures.throttled = time(&metrics, "throttle_time");
+        }
         figures
     }
 
@@ -129,6 +132,9 @@ impl Figures {
                 parts.push(format!("{} acknowledged", HumanCount(acknowledged)));
             }
             None => parts.push(format!("{} rows out", HumanCount(self.rows))),
+        }
+        if self.throttled > Duration::ZERO {
+            parts.push(format!("throttled for {}", HumanDuration(self.throttled)));
         }
         parts.join(" · ")
     }
@@ -199,6 +205,13 @@ fn find_counter(metrics: &MetricsSet, name: &str) -> Option<u64> {
     sum.map(|value| value.as_usize() as u64)
 }
 
+fn time(metrics: &MetricsSet, name: &str) -> Duration {
+    let sum = metrics.sum(
+        |metric| matches!(metric.value(), MetricValue::Time { name: timed, .. } if timed == name),
+    );
+    Duration::from_nanos(sum.map_or(0, |nanos| nanos.as_usize() as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +223,7 @@ mod tests {
             bytes: 50 << 20,
             total: Some(1_000_000),
             rows: 12,
-            acknowledged: None,
+            ..Figures::default()
         };
         assert_eq!(
             figures.line(Duration::from_secs(5)),
@@ -226,6 +239,18 @@ mod tests {
             ..Figures::default()
         };
         assert_eq!(figures.line(Duration::from_secs(1)), "4,321 acknowledged");
+    }
+
+    #[test]
+    fn a_line_says_for_how_long_a_quota_has_held_writing_back() {
+        let figures = Figures {
+            total: Some(0),
+            acknowledged: Some(4321),
+            throttled: Duration::from_millis(12_300),
+            ..Figures::default()
+        };
+        let line = figures.line(Duration::from_secs(20));
+        assert_eq!(line, "4,321 acknowledged · throttled for 12 seconds");
     }
 
     #[test]

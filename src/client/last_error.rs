@@ -1,20 +1,23 @@
 //! What librdkafka complained about, kept until a request is answered.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{ClientConfig, ClientContext, statistics};
 
 use super::connection::{Complaint, Connection, Weight, principal};
 use super::denied::is_denied;
+use super::statistics::Statistics;
 
 /// Keeps what librdkafka complained about, since a time-out alone says nothing.
 pub(crate) struct LastError {
     connection: Connection,
     principal: Option<String>,
     state: Mutex<State>,
+    statistics: Statistics,
 }
 
 #[derive(Default)]
@@ -35,7 +38,25 @@ impl LastError {
             connection: Connection::of(config),
             principal: principal(config),
             state: Mutex::default(),
+            statistics: Statistics::default(),
         }
+    }
+
+    /// Takes statistics in, and says for how long brokers have held requests back since the
+    /// last ones.
+    pub(crate) fn told(&self, statistics: &statistics::Statistics) -> Duration {
+        log::trace!(target: "librdkafka", "{statistics:?}");
+        self.statistics.take(statistics)
+    }
+
+    /// Until when brokers take no more requests, where they have said so because of a quota.
+    pub(crate) fn held_back_until(&self) -> Option<Instant> {
+        self.statistics.held_back_until()
+    }
+
+    /// The offset that is fetched next of a partition, as it was last told.
+    pub(super) fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.statistics.next_offset(topic, partition)
     }
 
     /// The principal that the client has logged in as, where it is known.
@@ -75,7 +96,7 @@ impl LastError {
     }
 
     /// A request was answered, so that what was said before it is over.
-    pub(super) fn answered(&self) {
+    pub(crate) fn answered(&self) {
         let mut state = self.state();
         state.last = None;
         state.denied = None;
@@ -100,6 +121,10 @@ impl LastError {
 }
 
 impl ClientContext for LastError {
+    fn stats(&self, statistics: statistics::Statistics) {
+        self.told(&statistics);
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         log::debug!("librdkafka: {error}: {reason}");
         self.state().heard += 1;

@@ -12,7 +12,6 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableScan, col};
 use datafusion::physical_plan::execute_stream;
-use datafusion::physical_plan::metrics::Count;
 use futures::StreamExt;
 
 use crate::client::blocking;
@@ -22,6 +21,7 @@ use crate::continuous::output::Output;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::error::Error;
 use crate::options::{Bound, Mode, OnBadRecord};
+use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Producer;
@@ -189,7 +189,7 @@ impl Refresh {
         // What another instance has not committed is undone before it is read.
         let named = Some(Arc::clone(&member));
         let (topic, options) = (&self.sink.topic, &self.sink.options);
-        let mut producer = Producer::new(topic, options, Count::new(), named).await?;
+        let mut producer = Producer::new(topic, options, Shown::nowhere(), named).await?;
         let begin = Begin {
             inputs: self.sources().cloned().collect(),
             output: Arc::clone(&self.sink),

@@ -7,7 +7,6 @@ use datafusion::common::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
-use datafusion::physical_plan::metrics::Count;
 use tokio::time::sleep;
 
 use crate::client::{RECREATED, blocking};
@@ -16,6 +15,7 @@ use crate::continuous::refresh::Refresh;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::continuous::watch::watch;
 use crate::error::Error;
+use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::producer::Producer;
 use crate::table::{TableDefinition, own_error};
@@ -184,8 +184,8 @@ impl Run {
         // Before anything is read: what another instance has not committed is undone,
         // and it commits nothing more.
         let named = Some(Arc::clone(&member));
-        let acknowledged = Count::new();
-        let mut producer = Producer::new(&sink.topic, &sink.options, acknowledged, named).await?;
+        let shown = Shown::nowhere();
+        let mut producer = Producer::new(&sink.topic, &sink.options, shown, named).await?;
         let begin = Begin {
             inputs: vec![Arc::clone(source)],
             output: Arc::clone(sink),

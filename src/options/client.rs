@@ -108,7 +108,16 @@ const TOKENS: &str = "sasl.oauthbearer.token.endpoint.url";
 
 /// How long a record waits for others to be sent with, in milliseconds.
 pub(crate) const LINGER: &str = "queue.buffering.max.ms";
-pub(crate) const DEFAULT_LINGER: &str = "20";
+const DEFAULT_LINGER: &str = "20";
+
+/// How long a record waits for its acknowledgement, from when it is sent to librdkafka.
+pub(crate) const MESSAGE_TIMEOUT: &str = "message.timeout.ms";
+
+/// How long brokers let a transaction be open.
+pub(crate) const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+
+/// How often librdkafka tells of itself.
+pub(crate) const STATISTICS_INTERVAL: &str = "statistics.interval.ms";
 
 impl ClientOptions {
     /// The servers to ask first, as a comma list.
@@ -176,6 +185,17 @@ impl ClientOptions {
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation);
         Ok(config)
+    }
+
+    /// Whether somebody has given this property for clients that read, under its own name
+    /// and not that of an alias.
+    pub(crate) fn consumer_gives(&self, name: &str) -> bool {
+        self.consumer.contains_key(name)
+    }
+
+    /// The same for clients that write.
+    pub(crate) fn producer_gives(&self, name: &str) -> bool {
+        self.producer.contains_key(name)
     }
 
     /// The option that sets this property of clients that write.

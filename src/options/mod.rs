@@ -99,7 +99,10 @@ mod value;
 mod tests;
 
 pub use client::ClientOptions;
-pub(crate) use client::{DEFAULT_LINGER, DEFAULT_QUEUED_KBYTES, LINGER, QUEUED_KBYTES};
+pub(crate) use client::{
+    DEFAULT_QUEUED_KBYTES, LINGER, MESSAGE_TIMEOUT, QUEUED_KBYTES, STATISTICS_INTERVAL,
+    TRANSACTION_TIMEOUT,
+};
 pub use layers::Options;
 pub(crate) use origin::Origin;
 pub use secret::is_safe;

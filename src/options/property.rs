@@ -249,7 +249,10 @@ pub(super) fn owned(name: &str, value: &str) -> Option<&'static str> {
         "enable.partition.eof" => "the end of a read is set by `kafka.end`",
         "auto.offset.reset" => "the start of a read is set by `kafka.start`",
         "isolation.level" => "use `kafka.isolation`",
-        "transactional.id" => "the library makes its own transactions; leave it out",
+        "transactional.id" => {
+            "the library makes its own transactions; use `kafka.transactional_id.prefix` for how their \
+             ids begin"
+        }
         "enable.idempotence" => "it is always on, so that no row is written twice; leave it out",
         "request.required.acks" => {
             "it is always `all`, so that no acknowledged row is lost; leave it out"

@@ -87,8 +87,13 @@ impl OptionSpec {
 
 /// Whether a topic may have this name.
 fn is_topic_name(name: &str) -> bool {
+    is_name(name) && name != "." && name != ".."
+}
+
+/// Whether a text is made of the characters, and no more of them, that names of topics have.
+fn is_name(text: &str) -> bool {
     let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    (1..=249).contains(&name.len()) && name.bytes().all(is_legal) && name != "." && name != ".."
+    (1..=249).contains(&text.len()) && text.bytes().all(is_legal)
 }
 
 const OPTIONS: &[OptionSpec] = &[
@@ -475,6 +480,24 @@ const OPTIONS: &[OptionSpec] = &[
         }),
     },
     OptionSpec {
+        name: "kafka.transactional_id.prefix",
+        value: "letters, digits, `.`, `_` and `-`",
+        default: "datafusion-kafka-",
+        doc: "How the `transactional.id` of every statement and continuous query with exactly_once \
+              begins: what a right is granted on. It is part of what a continuous query is known \
+              by; stop the query before you change it.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            match text.trim() {
+                prefix if !is_name(prefix) => {
+                    return Err("expected letters, digits, `.`, `_` and `-`".to_owned());
+                }
+                prefix => draft.table.transactional_id_prefix = prefix.to_owned(),
+            }
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "kafka.commit.ms",
         value: "a number of milliseconds",
         default: "100",
@@ -584,7 +607,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.retry_timeout",
         value: "a duration such as 10s, 500ms, 2m",
         default: "60s",
-        doc: "The longest wait for a server that went away while reading or writing.",
+        doc: "The longest wait for a server that went away while reading or writing: how long \
+              none of the records that are waited for may come, or be acknowledged. The time for \
+              which brokers hold a client back (quotas) does not count.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             draft.table.retry_timeout = duration(text)?;

@@ -228,6 +228,8 @@ pub struct TableOptions {
     pub wait_for: BTreeMap<i32, i64>,
     /// `kafka.delivery`
     pub delivery: Delivery,
+    /// `kafka.transactional_id.prefix`: how every `transactional.id` begins.
+    pub transactional_id_prefix: String,
     /// `kafka.commit.ms`: how often a write that never ends is committed.
     pub commit_time: Duration,
     /// `kafka.on_recreated_output`
@@ -272,6 +274,7 @@ impl Default for TableOptions {
             batch_time: Duration::from_millis(100),
             wait_for: BTreeMap::new(),
             delivery: Delivery::default(),
+            transactional_id_prefix: "datafusion-kafka-".to_owned(),
             commit_time: Duration::from_millis(100),
             on_recreated_output: OnRecreatedOutput::default(),
             deletes: Deletes::default(),

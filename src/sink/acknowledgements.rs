@@ -4,26 +4,27 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use datafusion::physical_plan::metrics::Count;
-use rdkafka::ClientContext;
+use datafusion::physical_plan::metrics::{Count, Time};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::{ClientContext, statistics};
 use tokio::sync::Notify;
 
 use crate::client::{LastError, Needs};
 use crate::error::Error;
 use crate::sink::report::WrittenOffsets;
+use crate::sink::time_limit::TimeLimit;
 use crate::sink::transaction::TransactionalId;
 
 /// What became of the records that were sent.
 pub(crate) struct Acknowledgements {
     writes: Writes,
     acknowledged: AtomicU64,
-    /// The same as a metric of the plan.
-    shown: Count,
+    shown: Shown,
     places: Mutex<BTreeMap<i32, WrittenOffsets>>,
     refused: Mutex<Option<Refusal>>,
     /// A topic that could not be added to the transaction.
@@ -34,10 +35,29 @@ pub(crate) struct Acknowledgements {
     heard: LastError,
 }
 
+/// The metrics of a plan that writes which its producer counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown {
+    pub(crate) acknowledged: Count,
+    /// For how long brokers have held requests back because of a quota, of each broker.
+    pub(crate) throttled: Time,
+}
+
+impl Shown {
+    /// Metrics that no plan shows.
+    pub(crate) fn nowhere() -> Self {
+        Shown {
+            acknowledged: Count::new(),
+            throttled: Time::new(),
+        }
+    }
+}
+
 /// What a producer needs rights to.
+#[derive(Debug, Clone)]
 pub(super) struct Writes {
     pub(super) topic: String,
-    pub(super) transactional_id: Option<TransactionalId>,
+    pub(super) transactions: Option<(TransactionalId, TimeLimit)>,
     /// Whose offsets it commits.
     pub(super) group: Option<String>,
 }
@@ -96,12 +116,12 @@ fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
             "the topic does not take such a record, as one without a key where its \
              `cleanup.policy` is `compact`",
         ),
-        code => fenced(code),
+        _ => None,
     }
 }
 
 impl Acknowledgements {
-    pub(super) fn new(writes: Writes, shown: Count, heard: LastError) -> Self {
+    pub(super) fn new(writes: Writes, shown: Shown, heard: LastError) -> Self {
         Acknowledgements {
             writes,
             acknowledged: AtomicU64::new(0),
@@ -158,6 +178,20 @@ impl Acknowledgements {
         });
     }
 
+    /// Until when brokers take no more requests, where they have said so because of a quota.
+    pub(super) fn held_back_until(&self) -> Option<Instant> {
+        self.heard.held_back_until()
+    }
+
+    /// Why nothing was acknowledged for this time.
+    pub(super) fn silence(&self, time: Duration) -> Reason {
+        let cause = self.heard.last();
+        let cause = cause.as_deref().unwrap_or("the brokers do not answer");
+        Reason::Said(format!(
+            "no record was acknowledged for {time:?} (`kafka.retry_timeout`): {cause}"
+        ))
+    }
+
     /// Why a request was refused: a right that is missing, or the error's text with
     /// what caused it, or what helps. It is `on` a topic where that is known.
     pub(super) fn explain(&self, error: &KafkaError, on: Option<Operation<'_>>) -> Reason {
@@ -175,6 +209,7 @@ impl Acknowledgements {
         code: Option<RDKafkaErrorCode>,
         text: String,
     ) -> Reason {
+        let transactions = self.writes.transactions.as_ref();
         let not_added = lock(&self.not_added).clone();
         let (operation, topic) = on.unwrap_or_else(|| {
             let topic = not_added.as_deref().unwrap_or(&self.writes.topic);
@@ -182,11 +217,7 @@ impl Acknowledgements {
         });
         let needs = Needs {
             group: self.writes.group.as_deref(),
-            transactional_id: self
-                .writes
-                .transactional_id
-                .as_ref()
-                .map(TransactionalId::pattern),
+            transactional_id: transactions.map(|(id, _)| id.pattern()),
             ..Needs::on(operation, topic)
         };
         let denied = code.and_then(|code| needs.denied(code, self.heard.principal()));
@@ -195,6 +226,11 @@ impl Acknowledgements {
         }
         if let Some(help) = code.and_then(help) {
             return Reason::Said(format!("{text}; {help}"));
+        }
+        if let Some((_, limit)) = transactions
+            && code.is_some_and(is_fenced)
+        {
+            return Reason::Said(format!("{text}; {}", limit.help()));
         }
         Reason::Said(match (code, self.heard.last()) {
             // A time-out alone says nothing.
@@ -208,6 +244,12 @@ impl Acknowledgements {
 }
 
 impl ClientContext for Acknowledgements {
+    fn stats(&self, statistics: statistics::Statistics) {
+        self.shown
+            .throttled
+            .add_duration(self.heard.told(&statistics));
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.heard.error(error, reason);
     }
@@ -216,7 +258,8 @@ impl ClientContext for Acknowledgements {
         self.heard.log(level, facility, message);
         match facility {
             // The error of the transaction, which follows, does not say the topic.
-            "ADDPARTS" => {
+            // Others were not tried then, and are told first or last.
+            "ADDPARTS" if !message.ends_with("Operation not attempted") => {
                 if let Some(topic) = message.split('"').nth(1) {
                     lock(&self.not_added).get_or_insert_with(|| topic.to_owned());
                 }
@@ -236,7 +279,8 @@ impl ProducerContext for Acknowledgements {
             Ok(message) => {
                 self.take(message.partition(), message.offset());
                 self.acknowledged.fetch_add(1, Ordering::Release);
-                self.shown.add(1);
+                self.shown.acknowledged.add(1);
+                self.heard.answered();
             }
             Err((error, message)) => self.refuse(row, error, message),
         }
@@ -257,8 +301,8 @@ fn is_consequence(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// What helps where a transaction was taken away.
-pub(super) fn fenced(code: RDKafkaErrorCode) -> Option<&'static str> {
+/// Whether brokers answer so where a transaction was taken away.
+pub(super) fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
         code,
@@ -266,10 +310,6 @@ pub(super) fn fenced(code: RDKafkaErrorCode) -> Option<&'static str> {
             | Code::ProducerFenced
             | Code::InvalidProducerEpoch
             | Code::InvalidTransactionalState
-    )
-    .then_some(
-        "the brokers ended the transaction, as they do when it is open longer than \
-         `kafka.producer.transaction.timeout.ms` (default 60000); raise it, or write less at once",
     )
 }
 

@@ -10,7 +10,7 @@
 //! of one key keep their order, since one stream of rows fills one queue, and
 //! `order` plans statements so that it is the stream that was read.
 
-mod acknowledgements;
+pub(crate) mod acknowledgements;
 pub(crate) mod batch;
 pub(crate) mod change;
 pub(crate) mod create;
@@ -26,5 +26,7 @@ pub(crate) mod producer;
 pub(crate) mod query;
 pub(crate) mod report;
 pub(crate) mod sender;
+mod silence;
 pub(crate) mod stream;
+mod time_limit;
 mod transaction;

@@ -6,19 +6,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use datafusion::error::DataFusionError;
-use datafusion::physical_plan::metrics::Count;
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 
-use crate::client::{self, DropElsewhere, PATIENCE, create};
+use crate::client::{self, DropElsewhere, PATIENCE, create, tell_of_itself};
 use crate::error::{Error, Result};
 use crate::native::find_brokers;
-use crate::options::{DEFAULT_LINGER, Delivery, LINGER, Partitioner, TableOptions};
-use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Writes, fenced};
+use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
+use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::member::{Member, Positions};
 use crate::sink::report::WrittenOffsets;
+use crate::sink::silence::Silence;
+use crate::sink::time_limit::{TimeLimit, USUAL};
 use crate::sink::transaction::{self, Limits, Native, Transaction, TransactionalId};
 use crate::table::own_error;
 
@@ -30,11 +32,12 @@ pub(crate) struct Producer {
     // Fields drop in this order: a transaction is aborted by its producer.
     transaction: Option<Transaction>,
     native: Native,
-    topic: String,
+    topic: Arc<str>,
     limits: Limits,
     transactional: bool,
     member: Option<Arc<Member>>,
     sent: u64,
+    silence: Silence,
     queue_full: Duration,
 }
 
@@ -63,59 +66,73 @@ impl<'a> From<&'a EncodedRecord> for Sendable<'a> {
 impl Producer {
     /// Makes a producer; a transaction begins with its first record. Without one
     /// it does not wait for the brokers. What they acknowledge is counted in
-    /// `acknowledged` as well, for whoever watches the statement.
+    /// `shown` as well, for whoever watches the statement.
     ///
     /// # Errors
-    /// [`Error::CreateClient`], [`Error::BeginTransaction`]
+    /// [`Error::CreateClient`], [`Error::BeginTransaction`], [`Error::Connect`],
+    /// [`Error::Login`]
     pub(crate) async fn new(
         topic: &str,
         options: &TableOptions,
-        acknowledged: Count,
+        shown: Shown,
         member: Option<Arc<Member>>,
     ) -> Result<Self> {
-        let mut config = options.client.producer_config()?;
-        let given = ["message.timeout.ms", "delivery.timeout.ms"];
-        let transactional = options.delivery == Delivery::ExactlyOnce;
-        let id = transactional.then(|| match &member {
-            Some(member) => TransactionalId::of_query(member.query()),
-            None => TransactionalId::of_statement(),
-        });
-        if let Some(id) = &id {
-            config.set("transactional.id", id.name());
-        } else if given.iter().all(|key| config.get(key).is_none()) {
-            // In a transaction its time-out bounds this one.
-            let millis = options.retry_timeout.as_millis();
-            config.set("message.timeout.ms", millis.max(1).to_string());
-        }
-        if options.partitioner == Some(Partitioner::Crc32) {
-            config.set("partitioner", "consistent_random");
-        }
-        if member.is_some() && config.get(LINGER) == Some(DEFAULT_LINGER) {
-            // Each commit waits for its records.
-            config.set(LINGER, "5");
-        }
-        let writes = Writes {
-            topic: topic.to_owned(),
-            transactional_id: id,
-            group: member.as_ref().map(|member| member.query().to_owned()),
-        };
-        let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
-            Acknowledgements::new(writes, acknowledged, heard)
-        })?;
-        let native = Arc::new(DropElsewhere::new(native));
-        hurry(&native, topic);
+        let mut config = config(options, member.is_some())?;
+        let silence = Silence::of(&mut config, options);
         let limits = Limits::of(options);
-        if transactional {
-            transaction::init(Arc::clone(&native), topic, limits).await?;
-        }
+        let make = |transactions: Option<(TransactionalId, TimeLimit)>| {
+            let mut config = config.clone();
+            if let Some((id, limit)) = &transactions {
+                config.set("transactional.id", id.name());
+                limit.set(&mut config);
+            }
+            let writes = Writes {
+                topic: topic.to_owned(),
+                transactions,
+                group: member.as_ref().map(|member| member.query().to_owned()),
+            };
+            let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
+                Acknowledgements::new(writes, shown.clone(), heard)
+            })?;
+            let native = Arc::new(DropElsewhere::new(native));
+            hurry(&native, topic);
+            Ok::<_, Error>(native)
+        };
+        let native = match options.delivery {
+            Delivery::AtLeastOnce => make(None)?,
+            Delivery::ExactlyOnce => {
+                let (id, limit) = match &member {
+                    Some(member) => (
+                        TransactionalId::of_query(member.query(), options),
+                        TimeLimit::of_query(&config),
+                    ),
+                    None => (
+                        TransactionalId::of_statement(options),
+                        TimeLimit::of_statement(&config, topic, options).await?,
+                    ),
+                };
+                let mut native = make(Some((id.clone(), limit)))?;
+                let mut begun = transaction::init(&native, limits).await;
+                if let Err(failure) = &begun
+                    && failure.is_of_time_limit()
+                    && matches!(limit, TimeLimit::Assumed(_))
+                {
+                    native = make(Some((id, USUAL)))?;
+                    begun = transaction::init(&native, limits).await;
+                }
+                begun.map_err(|failure| failure.not_begun(&native, topic))?;
+                native
+            }
+        };
         Ok(Producer {
             transaction: None,
             native,
-            topic: topic.to_owned(),
+            topic: topic.into(),
             limits,
-            transactional,
+            transactional: options.delivery == Delivery::ExactlyOnce,
             member,
             sent: 0,
+            silence,
             queue_full: Duration::ZERO,
         })
     }
@@ -137,7 +154,8 @@ impl Producer {
         record: &Sendable<'_>,
     ) -> Result<()> {
         self.begin().await?;
-        let topic = elsewhere.unwrap_or(&self.topic);
+        let own = Arc::clone(&self.topic);
+        let topic = elsewhere.unwrap_or(&own);
         let opaque = usize::try_from(row).unwrap_or(usize::MAX);
         let mut message: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, opaque);
@@ -261,7 +279,9 @@ impl Producer {
     async fn acknowledgement(&self) {
         tokio::select! {
             () = self.acknowledgements().changed.notified() => {}
-            () = tokio::time::sleep(PATIENCE) => find_brokers(self.native.client()),
+            () = tokio::time::sleep(PATIENCE.min(self.limits.retry_timeout)) => {
+                find_brokers(self.native.client());
+            }
         }
     }
 
@@ -270,7 +290,7 @@ impl Producer {
     fn own(&self, error: Error) -> Error {
         let fatal = self.native.client().fatal_error();
         match (&self.member, fatal) {
-            (Some(member), Some((code, _))) if fenced(code).is_some() => member.fenced(),
+            (Some(member), Some((code, _))) if is_fenced(code) => member.fenced(),
             _ => error,
         }
     }
@@ -284,11 +304,40 @@ impl Producer {
         self.native.client().context()
     }
 
-    async fn check(&self) -> Result<()> {
-        match self.acknowledgements().refused() {
-            Some(refusal) => Err(self.refused(refusal).await),
+    /// Whether all is well with what was sent.
+    async fn check(&mut self) -> Result<()> {
+        let acknowledgements = Arc::clone(&self.native);
+        let acknowledgements = acknowledgements.client().context();
+        if let Some(refusal) = acknowledgements.refused() {
+            return Err(self.refused(refusal).await);
+        }
+        let (sent, acknowledged) = (self.sent, acknowledgements.count());
+        let held_back = || acknowledgements.held_back_until();
+        match self.silence.too_long(sent, acknowledged, held_back) {
+            Some(time) => Err(self.given_up(acknowledgements.silence(time)).await),
             None => Ok(()),
         }
+    }
+
+    /// The error of records that nobody acknowledges, of which no more are sent.
+    async fn given_up(&self, reason: Reason) -> Error {
+        if self.transactional {
+            let topic = self.topic.to_string();
+            let failed = |reason| Error::TransactionFailed { topic, reason };
+            return self.own(reason.into_error(failed));
+        }
+        let native = Arc::clone(&self.native);
+        let all = || PurgeConfig::default().queue().inflight();
+        if let Err(error) = blocking(move || native.purge(all())).await {
+            return error;
+        }
+        self.refused_soon().await;
+        // The first that was thrown away.
+        let row = self
+            .acknowledgements()
+            .refused()
+            .map_or(0, |first| first.row);
+        self.failed(row, reason)
     }
 
     /// The error of a record that librdkafka did not put in its queue.
@@ -315,15 +364,7 @@ impl Producer {
         if refusal.is_cause {
             return self.failed(refusal.row, refusal.reason);
         }
-        // All that is queued is thrown away then, and soon.
-        let deadline = Instant::now() + CAUSE;
-        let more_comes = || {
-            let not_heard = self.transactional && !self.acknowledgements().has_failed();
-            not_heard || self.native.in_flight_count() > 0
-        };
-        while Instant::now() < deadline && more_comes() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        self.refused_soon().await;
         if let Some(Refusal {
             row,
             reason,
@@ -339,21 +380,39 @@ impl Producer {
         self.failed(refusal.row, cause.unwrap_or(refusal.reason))
     }
 
+    /// Waits until the rest was refused too: all that is queued is thrown away after a
+    /// failure, and soon.
+    async fn refused_soon(&self) {
+        let deadline = Instant::now() + CAUSE;
+        let more_comes = || {
+            let not_heard = self.transactional && !self.acknowledgements().has_failed();
+            not_heard || self.native.in_flight_count() > 0
+        };
+        while Instant::now() < deadline && more_comes() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     fn failed(&self, row: u64, mut reason: Reason) -> Error {
         // After it every record is refused, none of them with the reason.
         if let Some((code, text)) = self.native.client().fatal_error() {
             if let Some(member) = &self.member
-                && fenced(code).is_some()
+                && is_fenced(code)
             {
                 return member.fenced();
             }
             reason = self.acknowledgements().reason(None, Some(code), text);
         }
-        let topic = self.topic.clone();
+        let topic = self.topic.to_string();
         let acknowledged = self.acknowledgements().count();
         match reason {
-            // Nothing is lost with the rest of the sentence.
-            Reason::Denied(denied) if self.transactional || acknowledged == 0 => denied,
+            // Nothing is lost with the rest of the sentence: a continuous query counts
+            // what it has committed.
+            Reason::Denied(denied)
+                if self.transactional || acknowledged == 0 || self.member.is_some() =>
+            {
+                denied
+            }
             reason if self.transactional => Error::TransactionFailed {
                 topic,
                 reason: format!("row {row}: {reason}"),
@@ -367,6 +426,23 @@ impl Producer {
         }
     }
 }
+
+/// The configuration of a producer, which may be that of a continuous query.
+fn config(options: &TableOptions, of_query: bool) -> Result<ClientConfig> {
+    let mut config = options.client.producer_config()?;
+    if options.partitioner == Some(Partitioner::Crc32) {
+        config.set("partitioner", "consistent_random");
+    }
+    if of_query && !options.client.producer_gives(LINGER) {
+        // Each commit waits for its records.
+        config.set(LINGER, "5");
+    }
+    tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
+    Ok(config)
+}
+
+/// How long a producer may tell nothing of itself.
+const LONGEST_UNTOLD: Duration = Duration::from_secs(1);
 
 /// How long the first cause of a refusal is waited for.
 const CAUSE: Duration = Duration::from_secs(1);
@@ -404,4 +480,30 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| own_error(DataFusionError::External(Box::new(error))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn linger(option: Option<&str>, of_query: bool) -> String {
+        let mut own = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        if let Some(millis) = option {
+            own = own.set("kafka.producer.linger.ms", millis);
+        }
+        let config = config(&TableOptions::parse(&[&own]).unwrap(), of_query).unwrap();
+        config.get(LINGER).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_continuous_query_waits_less_for_more_records_unless_somebody_says_how_long() {
+        assert_eq!(
+            (linger(None, false), linger(None, true)),
+            ("20".into(), "5".into())
+        );
+        for given in ["20", "7"] {
+            assert_eq!(linger(Some(given), true), given);
+        }
+    }
 }

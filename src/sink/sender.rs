@@ -8,6 +8,7 @@ use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricB
 
 use crate::error::Error;
 use crate::options::Delivery;
+use crate::sink::acknowledgements::Shown;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::hook::OutgoingRecord;
 use crate::sink::member::Positions;
@@ -125,9 +126,9 @@ impl Sender {
         let producer = match self.producer.take() {
             Some(producer) => producer,
             None => {
-                let acknowledged = self.metrics.records_acknowledged.clone();
+                let shown = self.metrics.shown.clone();
                 let (topic, options) = (&self.table.topic, &self.table.options);
-                Producer::new(topic, options, acknowledged, None).await?
+                Producer::new(topic, options, shown, None).await?
             }
         };
         Ok(self.producer.insert(producer))
@@ -163,7 +164,7 @@ pub(crate) fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
 /// Counters of a statement, shown by EXPLAIN ANALYZE.
 struct SinkMetrics {
     records_produced: Count,
-    records_acknowledged: Count,
+    shown: Shown,
     /// Only where records are written in transactions.
     records_committed: Option<Count>,
     tombstones: Count,
@@ -174,14 +175,18 @@ struct SinkMetrics {
 impl SinkMetrics {
     fn new(metrics: &ExecutionPlanMetricsSet, delivery: Delivery) -> Self {
         let counter = |name: &'static str| MetricBuilder::new(metrics).global_counter(name);
+        let time = |name: &'static str| MetricBuilder::new(metrics).subset_time(name, 0);
         SinkMetrics {
             records_produced: counter("records_produced"),
-            records_acknowledged: counter("records_acknowledged"),
+            shown: Shown {
+                acknowledged: counter("records_acknowledged"),
+                throttled: time("throttle_time"),
+            },
             records_committed: (delivery == Delivery::ExactlyOnce)
                 .then(|| counter("records_committed")),
             tombstones: counter("tombstones"),
             bytes_produced: counter("bytes_produced"),
-            queue_full_time: MetricBuilder::new(metrics).subset_time("queue_full_time", 0),
+            queue_full_time: time("queue_full_time"),
         }
     }
 
@@ -197,7 +202,7 @@ impl SinkMetrics {
     /// Every record that was acknowledged is committed.
     fn committed(&self) {
         if let Some(committed) = &self.records_committed {
-            committed.add(self.records_acknowledged.value() - committed.value());
+            committed.add(self.shown.acknowledged.value() - committed.value());
         }
     }
 

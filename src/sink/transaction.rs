@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -31,7 +31,7 @@ pub(super) struct Transaction {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     timeout: Duration,
-    retry_timeout: Duration,
+    pub(super) retry_timeout: Duration,
 }
 
 impl Limits {
@@ -48,32 +48,33 @@ impl Limits {
 pub(super) enum TransactionalId {
     /// That no other statement has: two statements at the same time must not fence
     /// each other.
-    Statement(String),
+    Statement { prefix: String, name: String },
     /// The same for all instances of a continuous query.
     Query(String),
 }
 
-const PREFIX: &str = "datafusion-kafka-";
-
 impl TransactionalId {
-    pub(super) fn of_statement() -> Self {
-        TransactionalId::Statement(format!("{PREFIX}{}", random_id()))
+    pub(super) fn of_statement(options: &TableOptions) -> Self {
+        let prefix = options.transactional_id_prefix.clone();
+        let name = format!("{prefix}{}", random_id());
+        TransactionalId::Statement { prefix, name }
     }
 
-    pub(super) fn of_query(query: &str) -> Self {
-        TransactionalId::Query(format!("{PREFIX}{query}"))
+    pub(super) fn of_query(query: &str, options: &TableOptions) -> Self {
+        let prefix = &options.transactional_id_prefix;
+        TransactionalId::Query(format!("{prefix}{query}"))
     }
 
     pub(super) fn name(&self) -> &str {
         match self {
-            TransactionalId::Statement(name) | TransactionalId::Query(name) => name,
+            TransactionalId::Statement { name, .. } | TransactionalId::Query(name) => name,
         }
     }
 
     /// The ids that rights are needed on.
     pub(super) fn pattern(&self) -> Pattern<'_> {
         match self {
-            TransactionalId::Statement(_) => Pattern::Prefixed(PREFIX),
+            TransactionalId::Statement { prefix, .. } => Pattern::Prefixed(prefix),
             TransactionalId::Query(name) => Pattern::Literal(name),
         }
     }
@@ -81,17 +82,12 @@ impl TransactionalId {
 
 /// Makes a producer ready for transactions. One that an earlier producer with its
 /// `transactional.id` has left open is aborted.
-///
-/// # Errors
-/// [`Error::BeginTransaction`]
-pub(super) async fn init(native: Native, topic: &str, limits: Limits) -> Result<()> {
+pub(super) async fn init(native: &Native, limits: Limits) -> Result<(), Failure> {
     let wait = limits.timeout;
-    let begun = asked(&native, wait, wait, move |native| {
+    asked(native, wait, wait, move |native| {
         native.init_transactions(wait)
-    });
-    begun
-        .await
-        .map_err(|failure| not_begun(topic, failure.explain(&native, None)))
+    })
+    .await
 }
 
 impl Transaction {
@@ -226,7 +222,7 @@ fn is_retriable(error: &KafkaError) -> bool {
 }
 
 /// Why the brokers did not do what they were asked for.
-enum Failure {
+pub(super) enum Failure {
     Refused(KafkaError),
     /// librdkafka has not come back in the time that it was given.
     Silent(Duration),
@@ -234,6 +230,20 @@ enum Failure {
 }
 
 impl Failure {
+    /// Whether the brokers let no transaction be open for as long as the producer asks for.
+    pub(super) fn is_of_time_limit(&self) -> bool {
+        let code = match self {
+            Failure::Refused(KafkaError::Transaction(error)) => error.code(),
+            _ => return false,
+        };
+        code == RDKafkaErrorCode::InvalidTransactionTimeout
+    }
+
+    /// The error of a producer that is not ready for transactions.
+    pub(super) fn not_begun(&self, native: &Native, topic: &str) -> Error {
+        not_begun(topic, self.explain(native, None))
+    }
+
     fn may_come_true(&self) -> bool {
         match self {
             Failure::Refused(error) => is_retriable(error),

@@ -42,7 +42,7 @@ fn owned_properties_are_refused_with_what_to_use() {
         ("enable.partition.eof", "true", "kafka.end"),
         ("auto.offset.reset", "earliest", "kafka.start"),
         ("isolation.level", "read_uncommitted", "kafka.isolation"),
-        ("transactional.id", "t", "leave it out"),
+        ("transactional.id", "t", "kafka.transactional_id.prefix"),
         ("enable.idempotence", "false", "always on"),
         ("acks", "1", "always `all`"),
         ("request.required.acks", "1", "always `all`"),

@@ -81,6 +81,7 @@ fn own_options_reach_their_fields() {
         ("kafka.batch.ms", "250"),
         ("kafka.wait_for", "offsets:{\"1\":5}"),
         ("kafka.delivery", "exactly_once"),
+        ("kafka.transactional_id.prefix", "org.team_"),
         ("kafka.commit.ms", "40"),
         ("kafka.deletes", "always"),
         ("kafka.group.id", "readers"),
@@ -115,6 +116,7 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.batch_time, Duration::from_millis(250));
     assert_eq!(options.wait_for, BTreeMap::from([(1, 5)]));
     assert_eq!(options.delivery, Delivery::ExactlyOnce);
+    assert_eq!(options.transactional_id_prefix, "org.team_");
     assert_eq!(options.commit_time, Duration::from_millis(40));
     assert_eq!(options.deletes, Deletes::Always);
     assert_eq!(options.group_id.as_deref(), Some("readers"));
@@ -317,6 +319,30 @@ fn two_ways_of_one_thing_in_one_layer_are_an_error() {
         assert_eq!(
             refused(&[(first, value), (second, value)]),
             format!("options `{first}` and `{second}` set the same thing; give only one of them")
+        );
+    }
+}
+
+#[test]
+fn transactional_ids_begin_with_plain_characters() {
+    assert_eq!(
+        TableOptions::default().transactional_id_prefix,
+        "datafusion-kafka-"
+    );
+    let too_long = "x".repeat(250);
+    for prefix in [
+        "",
+        " ",
+        "two words",
+        "org/team",
+        "org:team",
+        "größe",
+        &too_long,
+    ] {
+        assert!(
+            refused(&[("kafka.transactional_id.prefix", prefix)])
+                .contains("expected letters, digits, `.`, `_` and `-`"),
+            "{prefix}"
         );
     }
 }

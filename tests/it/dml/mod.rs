@@ -5,6 +5,7 @@ mod merge;
 mod model;
 mod overwrite;
 mod review;
+mod time_limits;
 mod transactions;
 mod traps;
 mod update;

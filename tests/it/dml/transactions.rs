@@ -86,6 +86,37 @@ async fn a_statement_that_fails_leaves_nothing_and_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn batches_that_are_too_large_are_the_reason_and_not_what_was_thrown_away_then() {
+    let Some(broker) = broker::required("batches_that_are_too_large") else {
+        return;
+    };
+    let topic = broker.new_topic("small", 1, &[("max.message.bytes", "32768")]);
+    let ctx = crate::session::session(broker, datafusion_kafka::KafkaTopics::new());
+    rows(&ctx, &create_table("t", COLUMNS, &topic, &EXACTLY_ONCE)).await;
+    let insert = "INSERT INTO t SELECT 'k' || value, value FROM generate_series(1, 20000)";
+    // What is heard first is a matter of luck.
+    for _ in 0..4 {
+        let message = error(&ctx, insert).await;
+        says(
+            &message,
+            &[
+                &topic,
+                "Message size too large",
+                "`max.message.bytes`",
+                "`kafka.producer.batch.size`",
+                "not committed",
+            ],
+        );
+    }
+    let options = [EXACTLY_ONCE[0], ("kafka.producer.batch.size", "30000")];
+    rows(&ctx, &create_table("fits", COLUMNS, &topic, &options)).await;
+    assert_eq!(
+        count(&ctx, &insert.replace("INTO t", "INTO fits")).await,
+        20_000
+    );
+}
+
+#[tokio::test]
 async fn a_statement_that_is_dropped_is_aborted() {
     let Some(broker) = broker::required("a_statement_that_is_dropped") else {
         return;
@@ -279,7 +310,8 @@ async fn a_transaction_that_must_not_begin_says_why() {
         .await
         .unwrap_err();
     assert_denied(&error, "transactional id", "datafusion-kafka-");
-    let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT];
+    // The longest by default, and then the usual one.
+    let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT; 2];
     let error = with_errors(RDKafkaApiKey::InitProducerId, &refused, &[])
         .await
         .unwrap_err();

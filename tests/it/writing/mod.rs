@@ -5,6 +5,7 @@ mod inserts;
 mod keys;
 mod metadata;
 mod payloads;
+mod slow;
 mod types;
 
 use std::sync::Arc;

@@ -1,0 +1,97 @@
+//! How long a statement's transaction may be open, and how its id begins.
+
+use std::time::Duration;
+
+use datafusion_kafka::KafkaTopics;
+
+use crate::broker::{self, Broker, Right, USER_PASSWORD, topic_name};
+use crate::session::{count, error, rows, session};
+use crate::writing::{create_table, says};
+
+const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
+const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
+const PREFIX: &str = "kafka.transactional_id.prefix";
+
+/// Writes a row in a transaction, and tells the limits of the ids that begin so.
+async fn limits(broker: &Broker, prefix: &str, options: &[(&str, &str)]) -> Vec<Duration> {
+    let topic = broker.new_topic("limits", 1, &[]);
+    limits_on(broker, &topic, prefix, options).await
+}
+
+async fn limits_on(
+    broker: &Broker,
+    topic: &str,
+    prefix: &str,
+    options: &[(&str, &str)],
+) -> Vec<Duration> {
+    let options = [&[EXACTLY_ONCE, (PREFIX, prefix)], options].concat();
+    let ctx = session(broker, KafkaTopics::new());
+    rows(&ctx, &create_table("t", COLUMNS, topic, &options)).await;
+    assert_eq!(count(&ctx, "INSERT INTO t VALUES ('a', 1)").await, 1);
+    let ids = broker.transactional_ids(prefix);
+    ids.into_iter().map(|(_, limit)| limit).collect()
+}
+
+#[tokio::test]
+async fn a_statement_has_the_longest_limit_of_the_brokers_or_the_one_given() {
+    let Some(broker) = broker::required("a_statement_has_the_longest_limit") else {
+        return;
+    };
+    let [longest, given] = [15 * 60, 5].map(Duration::from_secs);
+    let prefix = topic_name("org.team_");
+    assert_eq!(limits(broker, &prefix, &[]).await, [longest]);
+    let prefix = topic_name("org.team_");
+    let option = ("kafka.producer.transaction.timeout.ms", "5000");
+    assert_eq!(limits(broker, &prefix, &[option]).await, [given]);
+}
+
+#[tokio::test]
+async fn who_may_not_ask_for_the_longest_limit_has_that_of_brokers_by_default() {
+    let Some(broker) = broker::required("who_may_not_ask_for_the_longest_limit") else {
+        return;
+    };
+    let Some(servers) = &broker.sasl_servers else {
+        return;
+    };
+    let topic = broker.new_topic("limits", 1, &[]);
+    let (user, prefix) = (broker.new_user(), topic_name("org.team_"));
+    broker.allow(&user, &Right::new("WRITE", "topic", &topic));
+    let ids = Right::on_prefix("WRITE", "transactional id", &prefix);
+    broker.allow(&user, &ids);
+    let login = [
+        ("kafka.bootstrap.servers", servers.as_str()),
+        ("kafka.client.security.protocol", "SASL_PLAINTEXT"),
+        ("kafka.client.sasl.mechanism", "PLAIN"),
+        ("kafka.client.sasl.username", &user),
+        ("kafka.client.sasl.password", USER_PASSWORD),
+    ];
+    let limits = limits_on(broker, &topic, &prefix, &login).await;
+    assert_eq!(limits, [Duration::from_secs(15 * 60)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_takes_longer_than_the_brokers_allow_says_what_to_raise() {
+    if broker::required("a_statement_that_takes_longer_than").is_none() {
+        return;
+    }
+    let Ok(broker) = broker::own_with("transaction.max.timeout.ms=2000\n") else {
+        return; // The others use one that is not the tests' own.
+    };
+    let limit = Duration::from_secs(2);
+    assert_eq!(limits(&broker, "org.", &[]).await, [limit]);
+    let topic = broker.new_topic("limits", 1, &[]);
+    let ctx = session(&broker, KafkaTopics::new());
+    rows(&ctx, &create_table("t", COLUMNS, &topic, &[EXACTLY_ONCE])).await;
+    let endless = "INSERT INTO t SELECT 'k' || value, value FROM generate_series(1, 1000000000)";
+    says(
+        &error(&ctx, endless).await,
+        &[
+            &topic,
+            "longer than 2s, the most that they allow",
+            "raise the brokers' `transaction.max.timeout.ms`",
+            "`kafka.delivery` = `at_least_once`",
+            "not committed",
+        ],
+    );
+    assert_eq!(broker.read_all(&topic).len(), 0);
+}
