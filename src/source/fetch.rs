@@ -106,6 +106,8 @@ pub(crate) struct PartitionFetch {
     /// How many the topic had then; 0 before it was looked at.
     partitions: i32,
     position: i64,
+    /// What was to be fetched next when it was last looked at.
+    next: Option<i64>,
     /// How long nothing came, only the time spent waiting counted.
     waited: Duration,
     looked_up: Duration,
@@ -131,6 +133,7 @@ impl PartitionFetch {
             looked_after: Instant::now(),
             partitions: 0,
             position: 0,
+            next: None,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
         }
@@ -187,10 +190,19 @@ impl PartitionFetch {
 
     /// Nothing came for a while: a topic that is gone is an error at once, also
     /// where another one bears its name; servers that are silent are one after
-    /// `kafka.retry_timeout`.
+    /// `kafka.retry_timeout`. Those that send what is not given out, as records of aborted
+    /// transactions, or hold the client back because of a quota, are not silent.
     fn wait_on(&mut self, waited: Duration) -> Result<()> {
         self.client.serve_events();
-        self.waited += waited;
+        let next = self.client.next_offset(self.partition);
+        if next != self.next {
+            self.next = next;
+            self.progress();
+        }
+        let held_back_until = self.client.held_back_until();
+        if held_back_until.is_none_or(|until| until < Instant::now()) {
+            self.waited += waited;
+        }
         if self.endless.is_none() && self.waited - self.looked_up >= LOOK_UP {
             self.looked_up = self.waited;
             if let Some(reason) = self.client.lost(self.topic_id) {

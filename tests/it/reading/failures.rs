@@ -12,7 +12,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{ALL, COLUMNS, number, topic_of};
-use crate::broker::{self, Rec, SASL_PASSWORD, SASL_USER, topic_name};
+use crate::broker::{self, End, Rate, Rec, SASL_PASSWORD, SASL_USER, topic_name};
 use crate::declared::{Declared, in_time};
 
 // Failures.
@@ -172,4 +172,29 @@ async fn a_broker_that_goes_away_in_mid_scan_is_an_error_after_the_retry_timeout
         "{error}"
     );
     assert!(error.contains("`kafka.retry_timeout`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_records_are_read_past_however_long_that_takes() {
+    let Some(broker) = broker::required("aborted_records_are_read_past") else {
+        return;
+    };
+    let topic = broker.new_topic("aborted", 1, &[]);
+    let records: Vec<_> = (0..330)
+        .map(|n| Rec::new(format!("k{n}"), "x".repeat(10_000)))
+        .collect();
+    broker.transaction(&topic, &records, End::Abort);
+    broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
+    // Two megabytes at once, and then for six seconds nothing but aborted records.
+    let client = topic_name("slow-client");
+    broker.limit(&client, Rate::Consumer, 200_000);
+    let options = [
+        ("kafka.client.client.id", client.as_str()),
+        ("kafka.retry_timeout", "1s"),
+        ("kafka.mode", "append"),
+    ];
+    let begun = Instant::now();
+    let table = Declared::new(broker, &topic, "_key VARCHAR, v BIGINT", &options).await;
+    assert_eq!(table.rows("SELECT * FROM t").await, ["a|1"]);
+    assert!(begun.elapsed() > Duration::from_secs(1), "not slowed down");
 }
