@@ -95,7 +95,7 @@ pub enum Error {
     },
 
     /// A right that the brokers deny.
-    #[error("{}", denied(operation, resource, name, *prefixed, principal.as_deref()))]
+    #[error("{}{hint}", denied(operation, resource, name, *prefixed, principal.as_deref()))]
     #[non_exhaustive]
     Denied {
         /// The operation as ACLs call it, such as `READ`.
@@ -110,6 +110,8 @@ pub enum Error {
         /// Who is denied it, such as `User:alice`. `None` where the client does not
         /// know: with certificates, tokens and Kerberos.
         principal: Option<String>,
+        /// Empty, or how to do without the right, as the end of the sentence.
+        hint: String,
     },
 
     /// The topic does not exist.

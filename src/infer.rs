@@ -31,7 +31,7 @@ fn infer(
     extensions: Extensions,
     cancel: &Cancel,
 ) -> Result<TableDefinition> {
-    let sample = sample(&topic, &options, cancel)?;
+    let sample = sample(&topic, &options, cancel).map_err(or_declared)?;
     let no_columns = |reason: &str| Error::InferSchema {
         topic: topic.clone(),
         reason: format!("{reason}; declare the columns"),
@@ -87,6 +87,21 @@ fn infer(
     }
     let table = TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)?;
     Ok(TableDefinition { keyless, ..table })
+}
+
+/// Who may only write to a topic does not need its records, where the columns are declared.
+fn or_declared(mut error: Error) -> Error {
+    if let Error::Denied {
+        operation: "READ",
+        hint,
+        ..
+    } = &mut error
+    {
+        *hint = "; it is needed to infer the columns: where you only write to the topic, declare \
+                 them instead (`CREATE EXTERNAL TABLE`)"
+            .to_owned();
+    }
+    error
 }
 
 /// What the sampled records have shown so far.

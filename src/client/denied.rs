@@ -65,6 +65,7 @@ impl<'a> Needs<'a> {
             name: name.to_owned(),
             prefixed,
             principal,
+            hint: String::new(),
         })
     }
 }

@@ -26,6 +26,7 @@ struct User {
     name: String,
     input: String,
     output: String,
+    letters: String,
     group: String,
     ctx: SessionContext,
 }
@@ -52,6 +53,7 @@ impl User {
             name,
             input,
             output: topic_name("rights-out"),
+            letters: topic_name("rights-letters"),
             group: topic_name("rights-group"),
             ctx,
         }
@@ -122,6 +124,7 @@ impl User {
         for part in cell.split("; ") {
             let (operations, on) = part.split_once(" on ").unwrap();
             let topic = match &self.output {
+                _ if on.contains("dead letters") => &self.letters,
                 output if on.contains("writes") => output,
                 _ => &self.input,
             };
@@ -145,53 +148,91 @@ impl User {
     }
 
     /// Does what a line of the guide's table is about.
-    async fn does(&self, line: usize) -> Result<(), Error> {
-        match line {
-            0 => {
-                self.run(&format!("SELECT * FROM kafka_log('{}')", self.input))
+    async fn does(&self, line: Line) -> Result<(), Error> {
+        let input = &self.input;
+        let statements = match line {
+            Line::Select => vec![
+                format!("SELECT * FROM kafka_log('{input}')"),
+                format!("SELECT * FROM kafka_snapshot('{input}', now())"),
+                format!("SELECT * FROM kafka_changes('{input}', now() - INTERVAL '1 day')"),
+                format!("SELECT * FROM kafka_offsets('{input}')"),
+                "SELECT v FROM t".to_owned(),
+            ],
+            Line::Offsets => vec![format!("SELECT low, high FROM kafka_offsets('{input}')")],
+            Line::Insert => vec![
+                "INSERT INTO t VALUES ('c', 3)".to_owned(),
+                format!("COPY (SELECT 'd' AS _key, 4 AS v) TO '{input}' STORED AS KAFKA"),
+            ],
+            Line::InsertInferred => {
+                let create = create_table("i", "", input, &[]);
+                vec![
+                    create.replace("TABLE", "TABLE IF NOT EXISTS"),
+                    "INSERT INTO i SELECT 'e' AS _key, 5 AS v".to_owned(),
+                ]
+            }
+            Line::Update | Line::UpdateExactlyOnce => [
+                "UPDATE t SET v = v + 1",
+                "DELETE FROM t WHERE v = 2",
+                "MERGE INTO t USING (VALUES ('b', 9)) AS s (k, v) ON t._key = s.k \
+                 WHEN MATCHED THEN UPDATE SET v = s.v",
+                "INSERT OVERWRITE t VALUES ('f', 6)",
+                "TRUNCATE TABLE t",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            Line::Create | Line::InsertExactlyOnce => {
+                vec!["INSERT INTO t VALUES ('c', 3)".to_owned()]
+            }
+            Line::FromGroup => vec!["SELECT v FROM t".to_owned()],
+            Line::RecordByRecord | Line::QueryExactlyOnce | Line::DeadLetters => {
+                return self.run_on("SELECT _key, v * 10 AS v FROM t").await;
+            }
+            Line::Compared => {
+                self.run_on("SELECT _key, v * 10 AS v FROM t WHERE v < 100")
                     .await?;
-                self.run("SELECT v FROM t").await
+                let sum = "SELECT CAST(sum(v) AS VARCHAR) AS _key, count(*) AS v FROM t";
+                return self.run_on(sum).await;
             }
-            1 => {
-                let copy = "COPY (SELECT 'd' AS _key, 4 AS v) TO";
-                self.run("INSERT INTO t VALUES ('c', 3)").await?;
-                self.run(&format!("{copy} '{}' STORED AS KAFKA", self.input))
-                    .await
-            }
-            2 => {
-                let create = create_table("i", "", &self.input, &[]);
-                self.run(&create.replace("TABLE", "TABLE IF NOT EXISTS"))
-                    .await?;
-                self.run("INSERT INTO i SELECT 'e' AS _key, 5 AS v").await
-            }
-            3 => {
-                self.run("UPDATE t SET v = v + 1").await?;
-                self.run("DELETE FROM t WHERE v = 2").await
-            }
-            4 | 5 => self.run("INSERT INTO t VALUES ('c', 3)").await,
-            6 => self.run("SELECT v FROM t").await,
-            _ => self.run_on().await,
+        };
+        for statement in statements {
+            self.run(&statement).await?;
         }
+        Ok(())
     }
 
-    /// Declares the table `t` of a line.
-    async fn prepare(&mut self, line: usize) {
+    /// Declares the tables of a line.
+    async fn prepare(&mut self, line: Line) {
         let group = self.group.clone();
-        let create = [("kafka.create_topic", "true")];
-        let from_group = [("kafka.start", "group"), ("kafka.group.id", &group)];
+        let letters = self.letters.clone();
         let options: &[(&str, &str)] = match line {
-            4 => &create,
-            5 => &[EXACTLY_ONCE],
-            6 => &from_group,
+            Line::Create => &[
+                ("kafka.create_topic", "true"),
+                ("kafka.topic.config.retention.ms", "100000"),
+            ],
+            Line::InsertExactlyOnce | Line::UpdateExactlyOnce => &[EXACTLY_ONCE],
+            Line::FromGroup => &[("kafka.start", "group"), ("kafka.group.id", &group)],
+            Line::DeadLetters => &[
+                ("kafka.on_bad_record", "dead_letter"),
+                ("kafka.dead_letter.topic", &letters),
+            ],
             _ => &[],
         };
-        if line == 4 {
-            self.input = topic_name("rights-new");
+        match line {
+            Line::Create => self.input = topic_name("rights-new"),
+            Line::DeadLetters => {
+                self.broker.create_topic(&letters, 1, &[]);
+                let bad = [Rec::new("bad", "no JSON")];
+                self.broker.produce(&self.input, &bad);
+            }
+            _ => {}
         }
         self.table("t", &self.input, options).await;
-        if line >= 7 {
+        if line >= Line::RecordByRecord {
             self.broker.create_topic(&self.output, 1, &[]);
-            let options: &[(&str, &str)] = if line == 8 { &[EXACTLY_ONCE] } else { &[] };
+            let options: &[(&str, &str)] = match line {
+                Line::QueryExactlyOnce => &[EXACTLY_ONCE],
+                _ => &[],
+            };
             self.table("out", &self.output, options).await;
         }
     }
@@ -201,19 +242,22 @@ impl User {
         ran.map(drop).map_err(|error| own(&error))
     }
 
-    /// Runs a continuous query until it has written something, or has ended.
-    async fn run_on(&self) -> Result<(), Error> {
-        let sql = "INSERT INTO out SELECT _key, v * 10 AS v FROM t";
+    /// Runs a continuous query until it has committed, or has ended.
+    async fn run_on(&self, select: &str) -> Result<(), Error> {
+        // There is always something to commit.
+        let new = [Rec::new("new", r#"{"v":7}"#)];
+        self.broker.produce(&self.input, &new);
+        let sql = format!("INSERT INTO out {select}");
         let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(50));
-        let query = ContinuousQuery::start(&self.ctx, &self.group, sql, options)
+        let query = ContinuousQuery::start(&self.ctx, &self.group, &sql, options)
             .await
             .map_err(|error| own(&error))?;
-        within("the query", async {
+        within(select, async {
             loop {
                 match query.status() {
                     QueryStatus::Failed(error) => return Err(error),
                     QueryStatus::Retrying { error, .. } => panic!("tried again: {error}"),
-                    _ if query.progress().upserts > 1 => break,
+                    _ if query.progress().commits > 0 => break,
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
             }
@@ -229,6 +273,41 @@ fn own(error: &DataFusionError) -> Error {
         None => panic!("no error of Kafka's: {error}"),
     }
 }
+
+/// The lines of the guide's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Line {
+    Select,
+    Offsets,
+    Insert,
+    InsertInferred,
+    Update,
+    Create,
+    InsertExactlyOnce,
+    UpdateExactlyOnce,
+    FromGroup,
+    // Continuous queries from here on.
+    RecordByRecord,
+    Compared,
+    QueryExactlyOnce,
+    DeadLetters,
+}
+
+const LINES: [Line; 13] = [
+    Line::Select,
+    Line::Offsets,
+    Line::Insert,
+    Line::InsertInferred,
+    Line::Update,
+    Line::Create,
+    Line::InsertExactlyOnce,
+    Line::UpdateExactlyOnce,
+    Line::FromGroup,
+    Line::RecordByRecord,
+    Line::Compared,
+    Line::QueryExactlyOnce,
+    Line::DeadLetters,
+];
 
 /// The guide's table: a statement, and what it needs.
 fn guide() -> Vec<(String, String)> {
@@ -254,17 +333,23 @@ async fn who_grants_what_errors_name_grants_what_the_guide_says() {
         return;
     }
     let guide = guide();
-    assert_eq!(guide.len(), 9, "a line of the guide's table has no test");
-    for (line, (statement, cell)) in guide.iter().enumerate() {
+    assert_eq!(
+        guide.len(),
+        LINES.len(),
+        "a line of the guide's table has no test"
+    );
+    let mut alone = String::new();
+    for (line, (statement, cell)) in LINES.into_iter().zip(guide) {
+        let cell = match cell.strip_prefix("also ") {
+            Some(more) => format!("{alone}; {more}"),
+            None => {
+                alone.clone_from(&cell);
+                cell
+            }
+        };
         let mut user = User::new(broker).await;
         user.prepare(line).await;
-        let also = format!("{}; {cell}", guide[line.saturating_sub(1)].1);
-        let cell = if cell.starts_with("also") {
-            &also
-        } else {
-            cell
-        };
-        let mut expected = user.rights(cell);
+        let mut expected = user.rights(&cell);
         let mut granted = BTreeSet::new();
         while let Err(error) = user.does(line).await {
             let right = user.missing(&error);
@@ -281,13 +366,95 @@ async fn who_grants_what_errors_name_grants_what_the_guide_says() {
         // Who has them from the start is not kept waiting for more.
         let mut user = User::new(broker).await;
         user.prepare(line).await;
-        for right in user.rights(cell) {
+        for right in user.rights(&cell) {
             user.allow(&right);
         }
         if let Err(error) = user.does(line).await {
             panic!("{statement}: {error}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_may_not_be_seen_are_not_shown() {
+    let Some(broker) = broker::required("topics_that_may_not_be_seen") else {
+        return;
+    };
+    if broker.sasl_servers.is_none() {
+        return;
+    }
+    let user = User::new(broker).await;
+    let shown = format!(
+        "SELECT topic FROM kafka_topics() WHERE topic = '{}'",
+        user.input
+    );
+    let found = async || crate::session::cells(&rows(&user.ctx, &shown).await);
+    assert!(found().await.is_empty());
+    user.allow(&Right::new("DESCRIBE", "topic", &user.input));
+    assert_eq!(found().await, [[user.input.clone()]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_only_write_is_told_to_declare_the_columns() {
+    let Some(broker) = broker::required("who_may_only_write_is_told") else {
+        return;
+    };
+    if broker.sasl_servers.is_none() {
+        return;
+    }
+    let user = User::new(broker).await;
+    user.allow(&Right::new("WRITE", "topic", &user.input));
+    let error = user
+        .refused(&create_table("inferred", "", &user.input, &[]))
+        .await;
+    user.is_denied(&error, &Right::new("READ", "topic", &user.input));
+    says(
+        &error.to_string(),
+        &["declare them instead", "CREATE EXTERNAL TABLE"],
+    );
+    user.table("declared", &user.input, &[]).await;
+    let insert = "INSERT INTO declared SELECT 'c' AS _key, 3 AS v";
+    assert_eq!(counted(&rows(&user.ctx, insert).await), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactional_ids_begin_as_an_option_says_and_are_named_so() {
+    let Some(broker) = broker::required("transactional_ids_begin_as_an_option_says") else {
+        return;
+    };
+    if broker.sasl_servers.is_none() {
+        return;
+    }
+    let user = User::new(broker).await;
+    broker.create_topic(&user.output, 1, &[]);
+    user.allow(&Right::new("READ", "topic", &user.input));
+    user.allow(&Right::new("READ", "group", &user.group));
+    user.allow(&Right::new("WRITE", "topic", &user.output));
+    let prefix = topic_name("org.team_");
+    user.table("t", &user.input, &[]).await;
+    let options = [
+        EXACTLY_ONCE,
+        ("kafka.transactional_id.prefix", prefix.as_str()),
+    ];
+    user.table("out", &user.output, &options).await;
+    // All ids of a statement, and the one of a continuous query.
+    let insert = "INSERT INTO out VALUES ('c', 3)";
+    let statements = Right::on_prefix("WRITE", "transactional id", &prefix);
+    user.is_denied(&user.refused(insert).await, &statements);
+    let select = "SELECT _key, v FROM t";
+    let id = format!("{prefix}{}", user.group);
+    let query = Right::new("WRITE", "transactional id", &id);
+    user.is_denied(&user.run_on(select).await.unwrap_err(), &query);
+
+    user.allow(&statements);
+    assert_eq!(counted(&rows(&user.ctx, insert).await), 1);
+    if let Err(error) = user.run_on(select).await {
+        panic!("{error}");
+    }
+    user.table("other", &user.output, &[EXACTLY_ONCE]).await;
+    let error = user.refused("INSERT INTO other VALUES ('c', 3)").await;
+    let others = Right::on_prefix("WRITE", "transactional id", "datafusion-kafka-");
+    user.is_denied(&error, &others);
 }
 
 #[tokio::test(flavor = "multi_thread")]
