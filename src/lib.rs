@@ -113,6 +113,7 @@ mod sql;
 mod sql_type;
 mod table;
 mod threads;
+mod values;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
 pub use codec::{Codec, CodecError};

@@ -17,6 +17,7 @@ use crate::never_ends::RefuseEndless;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::sink::order::KeepOrder;
 use crate::source::one_instant::OneInstant;
+use crate::values::OwnTypes;
 
 /// What [`register_kafka`] puts into a session.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +86,8 @@ impl KafkaConfig {
 /// rule by which all scans of a topic in one query end at the same offsets, one
 /// by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT OVERWRITE` change
 /// topics, one that refuses in a sentence what needs all rows of an unbounded table,
-/// and table functions. Does not connect.
+/// and table functions. VALUES below an INSERT have the types of their own values. Does not
+/// connect.
 ///
 /// Call it once per session.
 ///
@@ -230,6 +232,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             .map_err(|error| Error::Unsupported(error.to_string()))?;
         functions::register(&mut state, &config.options)
             .map_err(|error| Error::Unsupported(error.to_string()))?;
+        OwnTypes::register(&mut state).map_err(|error| Error::Unsupported(error.to_string()))?;
         names
     };
     let missing = || {

@@ -18,8 +18,9 @@ use crate::names::{NOT_READ, last_part, not_read};
 use crate::never_ends;
 use crate::schema::KEY_COLUMN;
 use crate::sink::query::{QueriedTopic, analyzed, write_query};
+use crate::values::{self, OwnTypes};
 
-/// Plans a statement, as [`SessionContext::sql`] does, with five differences.
+/// Plans a statement, as [`SessionContext::sql`] does, with six differences.
 ///
 /// Names are taken as they are written, so that `SELECT _key, firstName FROM
 /// people` finds the property `firstName` without quotes. Functions and key
@@ -38,6 +39,9 @@ use crate::sink::query::{QueriedTopic, analyzed, write_query};
 /// `kafka_log`, `kafka_changes` and `kafka_snapshot` (see
 /// [`register_kafka`](crate::register_kafka#functions)) find topics that are no
 /// tables of the session, and infer their columns.
+///
+/// VALUES below an INSERT have the types of their own values, in a WITH clause and in an
+/// expression too; only those that are the rows to insert have those of the table.
 ///
 /// `CREATE TABLE .. AS` of a query without end is an error, and does not run until
 /// memory is full.
@@ -80,7 +84,9 @@ pub(crate) async fn plan_text(state: &SessionState, text: &str) -> DataFusionRes
     let parser = &mut state.config_mut().options_mut().sql_parser;
     parser.enable_ident_normalization = false;
     let dialect = parser.dialect;
+    OwnTypes::register(&mut state)?;
     let mut statement = state.sql_to_statement(text, &dialect)?;
+    values::as_relations(&mut statement);
     copy::name_format(&mut statement);
     literals::keep_decimals(&mut statement);
     let planned = lookup::plan(&state, || plan(&state, &statement)).await;

@@ -119,6 +119,8 @@ pub struct KafkaTable {
     definition: Option<String>,
     /// A topic that does not exist has no rows, since it is about to be created.
     may_be_missing: bool,
+    /// Its columns were made for the query that is written.
+    of_query: bool,
 }
 
 impl KafkaTable {
@@ -144,6 +146,7 @@ impl KafkaTable {
             defaults: HashMap::new(),
             definition: None,
             may_be_missing: false,
+            of_query: false,
         }
     }
 
@@ -160,6 +163,17 @@ impl KafkaTable {
     pub(crate) fn that_may_be_missing(mut self) -> Self {
         self.may_be_missing = true;
         self
+    }
+
+    /// The same table, whose columns are those of the query that is written.
+    pub(crate) fn of_query(mut self) -> Self {
+        self.of_query = true;
+        self
+    }
+
+    /// Whether the query that is written was planned before there were columns.
+    pub(crate) fn has_columns_of_query(&self) -> bool {
+        self.of_query
     }
 
     /// What only `CREATE EXTERNAL TABLE` can say.

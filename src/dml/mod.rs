@@ -29,6 +29,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::continuous::insert;
 use crate::literals;
+use crate::values;
 use target::Target;
 
 /// Turns statements that change a topic into queries whose rows are the changes.
@@ -50,6 +51,9 @@ impl AnalyzerRule for RewriteDml {
 }
 
 fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    if matches!(statement.op, WriteOp::Insert(_)) {
+        values::refuse_other_types(&statement)?;
+    }
     let verb = match &statement.op {
         WriteOp::Delete => "DELETE",
         WriteOp::Update => "UPDATE",

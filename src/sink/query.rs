@@ -80,7 +80,7 @@ pub(crate) fn write_query(
             target.table()
         );
     }
-    let table = KafkaTable::new(source, Some(sink));
+    let table = KafkaTable::new(source, Some(sink)).of_query();
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
 }

@@ -7,6 +7,7 @@ mod metadata;
 mod payloads;
 mod slow;
 mod types;
+mod values;
 
 use std::sync::Arc;
 use std::time::Duration;
