@@ -75,7 +75,8 @@ pub(crate) struct TableDefinition {
 ///
 /// # Writing
 /// `INSERT INTO` produces one record per row and returns when all of them are
-/// acknowledged. `_key` must not be NULL. `UPDATE`, `DELETE`, `MERGE`,
+/// acknowledged. In append mode a row whose `_key` is NULL is a record without a
+/// key, in any partition; in upsert mode it is refused. `UPDATE`, `DELETE`, `MERGE`,
 /// `TRUNCATE` and `INSERT OVERWRITE` need a session that
 /// [`register_kafka`](crate::register_kafka) prepared, and upsert mode. Such a
 /// session also writes rows of one key in the order in which they are read; in
@@ -479,6 +480,12 @@ fn is_awaited(expression: &Expr) -> bool {
 }
 
 impl TableDefinition {
+    /// Whether a row without a key can be written: as one more record, where it
+    /// replaces none.
+    pub(crate) fn takes_null_keys(&self) -> bool {
+        self.options.mode == Some(Mode::Append)
+    }
+
     pub(crate) fn try_new(
         topic: String,
         options: TableOptions,

@@ -9,7 +9,7 @@ use super::property::{self, SERVERS, Side};
 use super::secret;
 use super::spec::{self, Kind};
 use super::suggest;
-use super::table::{Bound, KeyFormat, NewTopic, OnBadRecord, TableOptions, ValueFormat};
+use super::table::{Bound, KeyFormat, Mode, NewTopic, OnBadRecord, TableOptions, ValueFormat};
 use crate::error::{Error, Result};
 
 impl TableOptions {
@@ -43,7 +43,7 @@ impl Default for Draft {
             topic: NewTopic {
                 partitions: None,
                 replication: None,
-                config: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+                config: BTreeMap::new(),
             },
         }
     }
@@ -97,7 +97,7 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self, own: &Options) -> Result<TableOptions> {
+    fn finish(mut self, own: &Options) -> Result<TableOptions> {
         self.check_effect(own)?;
         let mut table = self.table;
         table.client.check_login()?;
@@ -121,6 +121,17 @@ impl Draft {
         if table.on_bad_record == OnBadRecord::DeadLetter && table.dead_letter_topic.is_none() {
             let reason = "`dead_letter` needs `kafka.dead_letter.topic`";
             return Err(required("kafka.on_bad_record", reason));
+        }
+        if table.mode != Some(Mode::Append) {
+            // Of events it would take away all but the last of a key.
+            let policy = self.topic.config.entry("cleanup.policy".to_owned());
+            policy.or_insert_with(|| "compact".to_owned());
+        }
+        for (key, _) in own.iter() {
+            let option = spec::find(key).filter(|(o, _)| matches!(o.kind, Kind::Column(_)));
+            if let Some(column) = option.and_then(|(_, name)| table.columns.get_mut(name)) {
+                column.is_own = true;
+            }
         }
         table.create_topic = self.create_topic.then_some(self.topic);
         Ok(table)

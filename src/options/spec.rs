@@ -587,7 +587,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "kafka.topic.config.<name>",
         value: "as Kafka's topic configuration",
-        default: "`cleanup.policy` = `compact`, else the broker's",
+        default: "`cleanup.policy` = `compact` in upsert mode, else the broker's",
         doc: "The configuration of a created topic.",
         applies: Applies::Write,
         kind: Kind::TopicConfig,

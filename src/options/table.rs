@@ -181,7 +181,7 @@ pub struct NewTopic {
     pub partitions: Option<i32>,
     /// `kafka.topic.replication`; `None` is the broker's default.
     pub replication: Option<i32>,
-    /// `kafka.topic.config.*`, with `cleanup.policy` = `compact` unless given.
+    /// `kafka.topic.config.*`, in upsert mode with `cleanup.policy` = `compact` unless given.
     pub config: BTreeMap<String, String>,
 }
 

@@ -17,6 +17,7 @@ pub(crate) struct BatchEncoder<'a> {
     /// The NOT NULL columns that hold NULLs all the same.
     pub(super) not_null: Vec<(&'a str, &'a ArrayRef)>,
     pub(super) key: KeyWriter<'a>,
+    pub(super) null_keys: NullKeys,
     pub(super) payload: PayloadWriter<'a>,
     pub(super) changes: Vec<RowChange<'a>>,
 }
@@ -36,6 +37,14 @@ pub(super) struct RowUpdate<'a> {
     /// The new payloads, where they are not patched and not left as they are.
     pub(super) value: Option<&'a dyn Array>,
     pub(super) not_null: Vec<(&'a str, &'a ArrayRef)>,
+}
+
+/// What becomes of a row whose `_key` is NULL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NullKeys {
+    /// A record without a key.
+    Written,
+    Refused(&'static str),
 }
 
 pub(super) enum KeyWriter<'a> {
@@ -58,6 +67,8 @@ pub(super) enum PayloadWriter<'a> {
 pub(crate) struct EncodedRecord {
     pub(crate) key: Vec<u8>,
     pub(crate) payload: Vec<u8>,
+    /// The record has no key, whatever `key` holds.
+    pub(crate) keyless: bool,
     /// The record has no payload, whatever `payload` holds.
     pub(crate) tombstone: bool,
     /// It is a tombstone for a key that the topic may not hold.
@@ -98,6 +109,7 @@ impl EncodedRecord {
         self.key.clear();
         self.payload.clear();
         self.headers.clear();
+        self.keyless = false;
         self.tombstone = false;
         self.retracts = false;
         self.unchanged = false;
@@ -136,6 +148,7 @@ impl BatchEncoder<'_> {
             (Some(key), _) => {
                 record.key.clear();
                 record.key.extend_from_slice(key);
+                record.keyless = false;
                 record.partition = behind.partition(index);
             }
             (None, Some(RowChange::Upsert)) => {}
@@ -211,7 +224,10 @@ impl BatchEncoder<'_> {
                 let written = writer.write(index, &mut record.key);
                 written.map_err(|source| self.encode_error(row, source))?;
             }
-            _ => return Err(self.invalid(row, "`_key` is NULL, and every record needs a key")),
+            _ => match self.null_keys {
+                NullKeys::Written => record.keyless = true,
+                NullKeys::Refused(reason) => return Err(self.invalid(row, reason)),
+            },
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::json::{RowEncoder, ValueEncoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::schema::{Column, Metadata};
-use crate::sink::batch::{BatchEncoder, KeyWriter, PayloadWriter, RowChange, RowUpdate};
+use crate::sink::batch::{BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowChange, RowUpdate};
 use crate::sink::change::{BehindRows, Change, UpdateEncoder};
 use crate::table::TableDefinition;
 
@@ -30,6 +30,7 @@ use crate::table::TableDefinition;
 pub(crate) struct RecordEncoder {
     table: Arc<TableDefinition>,
     key: Option<KeyEncoder>,
+    null_keys: NullKeys,
     payload: PayloadEncoder,
     payload_fields: Fields,
     changes: Vec<Change>,
@@ -38,6 +39,11 @@ pub(crate) struct RecordEncoder {
     /// The names of the input's columns.
     input: Vec<String>,
 }
+
+const KEY_NEEDED: &str = "`_key` is NULL, and every record needs a key in upsert mode; \
+     `kafka.mode` = `append` writes records without one";
+
+const KEY_NOT_NULL: &str = "column `_key` is NULL, but declared NOT NULL";
 
 enum KeyEncoder {
     Text,
@@ -65,10 +71,17 @@ impl RecordEncoder {
     ) -> Result<Self> {
         let options = &table.options;
         let mut key = None;
+        let mut null_keys = NullKeys::Refused(KEY_NEEDED);
         let mut payload_fields: Vec<FieldRef> = Vec::new();
         for (column, field) in table.schema.columns() {
             match column {
                 Column::Key => {
+                    if table.takes_null_keys() {
+                        null_keys = match field.is_nullable() {
+                            true => NullKeys::Written,
+                            false => NullKeys::Refused(KEY_NOT_NULL),
+                        };
+                    }
                     key = Some(match (&table.extensions.key_codec, options.key_format) {
                         (Some(codec), _) => {
                             let fields = Fields::from(vec![Arc::clone(field)]);
@@ -105,6 +118,7 @@ impl RecordEncoder {
         Ok(RecordEncoder {
             table: Arc::clone(table),
             key,
+            null_keys,
             payload,
             updates: updates.collect::<Result<_>>()?,
             payload_fields,
@@ -308,6 +322,7 @@ impl RecordEncoder {
             columns,
             not_null,
             key,
+            null_keys: self.null_keys,
             payload,
             changes,
         })

@@ -100,7 +100,7 @@ impl KafkaSink {
     /// by name; columns that it does not have are NULL.
     ///
     /// # Errors
-    /// A column that the table does not have, or no `_key`.
+    /// A column that the table does not have, or no `_key` where every record needs one.
     pub(crate) fn align(
         &self,
         input: Arc<dyn ExecutionPlan>,
@@ -122,9 +122,10 @@ impl KafkaSink {
                 );
             }
         }
-        if given.index_of(KEY_COLUMN).is_err() || is_always_null(&input, KEY_COLUMN) {
+        let has_keys = given.index_of(KEY_COLUMN).is_ok() && !is_always_null(&input, KEY_COLUMN);
+        if !has_keys && !self.table.takes_null_keys() {
             return plan_err!(
-                "INSERT INTO topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key"
+                "INSERT INTO topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key in upsert mode; `kafka.mode` = `append` writes records without one"
             );
         }
         if given.fields() == self.schema.fields() {

@@ -39,7 +39,7 @@ use crate::sink::batch::EncodedRecord;
 ///         _topic: &str,
 ///         mut records: Vec<OutgoingRecord>,
 ///     ) -> datafusion::error::Result<Vec<OutgoingRecord>> {
-///         records.retain(|record| record.key != b"secret");
+///         records.retain(|record| record.key.as_deref() != Some(b"secret"));
 ///         for record in &mut records {
 ///             record.headers.push(("writer".to_owned(), Some(b"reports".to_vec())));
 ///         }
@@ -84,8 +84,8 @@ pub trait WriteHook: fmt::Debug + Send + Sync {
 /// A record on its way to the brokers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutgoingRecord {
-    /// The key.
-    pub key: Vec<u8>,
+    /// The key; `None` is a record without one, as in append mode.
+    pub key: Option<Vec<u8>>,
     /// The payload; `None` is a tombstone.
     pub payload: Option<Vec<u8>>,
     /// The Kafka partition; `None` leaves it to the partitioner.
@@ -99,7 +99,7 @@ pub struct OutgoingRecord {
 impl From<EncodedRecord> for OutgoingRecord {
     fn from(record: EncodedRecord) -> Self {
         OutgoingRecord {
-            key: record.key,
+            key: (!record.keyless).then_some(record.key),
             payload: (!record.tombstone).then_some(record.payload),
             partition: record.partition,
             timestamp: record.timestamp,
@@ -111,7 +111,8 @@ impl From<EncodedRecord> for OutgoingRecord {
 impl From<OutgoingRecord> for EncodedRecord {
     fn from(record: OutgoingRecord) -> Self {
         EncodedRecord {
-            key: record.key,
+            keyless: record.key.is_none(),
+            key: record.key.unwrap_or_default(),
             tombstone: record.payload.is_none(),
             payload: record.payload.unwrap_or_default(),
             unchanged: false,

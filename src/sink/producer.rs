@@ -54,7 +54,7 @@ pub(crate) struct Sendable<'a> {
 impl<'a> From<&'a EncodedRecord> for Sendable<'a> {
     fn from(record: &'a EncodedRecord) -> Self {
         Sendable {
-            key: Some(&record.key),
+            key: (!record.keyless).then_some(record.key.as_slice()),
             payload: (!record.tombstone).then_some(record.payload.as_slice()),
             partition: record.partition,
             timestamp: record.timestamp,

@@ -11,7 +11,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::optimizer::Analyzer;
 use datafusion::scalar::ScalarValue;
 
-use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
+use crate::options::Mode;
+use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN, is_binary};
+use crate::sql_type::sql_type;
 use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
 
 /// The query with the types that its rows will have: before it is analyzed, a
@@ -49,28 +51,33 @@ pub(crate) fn write_query(
     // That a literal is not NULL says nothing about the rows of other queries.
     let fields = query.schema().as_arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
-    let schema = Schema::new(fields.collect::<Vec<_>>());
+    let mut fields: Vec<_> = fields.collect();
     if let Some(column) = untyped_parameter(&query) {
         return plan_err!(
             "{verb} topic `{}`: `{column}` is a parameter, whose type is not known yet; write `CAST($1 AS ..)`",
             target.table()
         );
     }
-    match schema.field_with_name(KEY_COLUMN).map(Field::data_type) {
-        Ok(DataType::Null) => {
+    let key = fields.iter().position(|field| field.name() == KEY_COLUMN);
+    let takes_null_keys = topic.sink.table_options()?.mode == Some(Mode::Append);
+    match key.map(|place| (place, fields.get(place).map(Field::data_type))) {
+        // Its type is then that of the key's format.
+        Some((place, Some(DataType::Null))) if takes_null_keys => drop(fields.remove(place)),
+        Some((_, Some(DataType::Null))) => {
             return plan_err!(
-                "{verb} topic `{}`: `{KEY_COLUMN}` is NULL, and every record needs a key",
+                "{verb} topic `{}`: `{KEY_COLUMN}` is NULL, and every record needs a key in upsert mode; `kafka.mode` = `append` writes records without one",
                 target.table()
             );
         }
-        Ok(_) => {}
-        Err(_) => {
+        None if !takes_null_keys => {
             return plan_err!(
                 "{verb} topic `{}` needs a column `{KEY_COLUMN}` in its query, such as `SELECT id AS {KEY_COLUMN}, ..`",
                 target.table()
             );
         }
+        _ => {}
     }
+    let schema = Schema::new(fields);
     let define = |builder: KafkaTableBuilder| builder.define_with(&schema).map(Arc::new);
     let source = topic.source.map(define).transpose()?;
     let sink = define(topic.sink)?;
@@ -109,9 +116,9 @@ pub(crate) fn aligned(
         .map(|field| {
             let value = match given.qualified_field_with_unqualified_name(field.name()) {
                 Ok(found) => Expr::Column(found.into()),
-                Err(_) if field.name() == KEY_COLUMN => {
+                Err(_) if field.name() == KEY_COLUMN && !target.takes_null_keys() => {
                     return plan_err!(
-                        "{verb} topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key"
+                        "{verb} topic `{topic}` needs a value for `{KEY_COLUMN}`, since every record needs a key in upsert mode"
                     );
                 }
                 Err(_) => lit(ScalarValue::try_from(field.data_type())?),

@@ -191,7 +191,9 @@ impl<'a> StreamWriter<'a> {
             if record.unchanged {
                 continue;
             }
-            if let Some(known) = &mut self.known {
+            if let Some(known) = &mut self.known
+                && !record.keyless
+            {
                 if record.tombstone {
                     let is_known = known.remove(&record.key);
                     if record.retracts && !is_known {

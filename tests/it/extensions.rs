@@ -337,12 +337,12 @@ impl WriteHook for Editor {
         self.seen.lock().unwrap().extend(seen);
         let mut edited = Vec::new();
         for mut record in records {
-            match record.key.as_slice() {
+            match record.key.as_deref().unwrap_or_default() {
                 b"drop" => continue,
                 b"early" => record.timestamp = Some(-7),
                 b"fail" => return datafusion::common::exec_err!("the hook does not want this"),
                 b"twice" => edited.push(OutgoingRecord {
-                    key: b"added".to_vec(),
+                    key: Some(b"added".to_vec()),
                     payload: Some(b"{}".to_vec()),
                     ..OutgoingRecord::default()
                 }),
@@ -381,8 +381,8 @@ async fn a_hook_sees_changes_drops_and_adds_records() {
         let seen = editor.seen.lock().unwrap();
         let (of, last) = seen.last().unwrap();
         assert_eq!(
-            (of, last.key.as_slice(), &last.payload),
-            (&topic, &b"a"[..], &None)
+            (of, last.key.as_deref(), &last.payload),
+            (&topic, Some(&b"a"[..]), &None)
         );
     }
     let early = error(&ctx, "INSERT INTO t VALUES ('b', 1, 1), ('early', 2, 2)").await;

@@ -466,6 +466,7 @@ async fn literals_do_not_make_the_columns_of_a_new_topic_not_null() {
     rows(&ctx, "SET kafka.mode = 'append'").await;
     let insert = format!("INSERT INTO \"{out}\" SELECT 'a' AS _key, true AS _tombstone, 'x' AS v");
     assert_eq!(count(&ctx, &insert).await, 1);
+    rows(&ctx, "SET kafka.mode = ''").await;
     let no_key = format!("INSERT INTO \"{out}\" SELECT NULL AS _key, 1 AS n");
     let why = error(&ctx, &no_key).await;
     says(&why, &["`_key` is NULL, and every record needs a key"]);

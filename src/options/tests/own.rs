@@ -127,14 +127,26 @@ fn own_options_reach_their_fields() {
         Some(NewTopic {
             partitions: Some(6),
             replication: Some(3),
-            config: BTreeMap::from([
-                ("cleanup.policy".to_owned(), "compact".to_owned()),
-                ("retention.ms".to_owned(), "1000".to_owned()),
-            ]),
+            config: BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]),
         })
     );
     assert_eq!(options.timeout, Duration::from_millis(500));
     assert_eq!(options.retry_timeout, Duration::from_secs(120));
+}
+
+#[test]
+fn a_created_topic_is_compacted_in_upsert_mode() {
+    for (mode, policy) in [("upsert", Some("compact")), ("append", None)] {
+        let options = parse(&[("kafka.create_topic", "true"), ("kafka.mode", mode)]);
+        let config = options.unwrap().create_topic.unwrap().config;
+        assert_eq!(config.get("cleanup.policy").map(String::as_str), policy);
+    }
+    let options = parse(&[("kafka.create_topic", "true")]).unwrap();
+    let config = options.create_topic.unwrap().config;
+    assert_eq!(
+        config.get("cleanup.policy").map(String::as_str),
+        Some("compact")
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod creating;
 mod inserts;
+mod keyless;
 mod keys;
 mod metadata;
 mod payloads;
