@@ -92,15 +92,19 @@ impl Metadata {
             Metadata::Partition | Metadata::RecordPartition => DataType::Int32,
             Metadata::Offset | Metadata::RecordOffset => DataType::Int64,
             Metadata::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
-            Metadata::Headers | Metadata::RecordHeaders => {
-                let fields = vec![
-                    Field::new("key", DataType::Utf8, false),
-                    Field::new("value", DataType::Binary, true),
-                ];
-                DataType::new_list(DataType::Struct(Fields::from(fields)), false)
-            }
+            Metadata::Headers | Metadata::RecordHeaders => headers_type(false),
             Metadata::Tombstone | Metadata::RecordTombstone => DataType::Boolean,
             Metadata::Value | Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
+        }
+    }
+
+    /// The type that the column is brought to for writing, which takes all values that
+    /// may be given.
+    pub(crate) fn written_type(self) -> DataType {
+        match self {
+            // A header that is NULL, or has no name, is told with its row.
+            Metadata::Headers => headers_type(true),
+            other => other.data_type(),
         }
     }
 
@@ -132,6 +136,14 @@ impl Metadata {
     }
 }
 
+fn headers_type(nullable: bool) -> DataType {
+    let fields = vec![
+        Field::new("key", DataType::Utf8, nullable),
+        Field::new("value", DataType::Binary, true),
+    ];
+    DataType::new_list(DataType::Struct(Fields::from(fields)), nullable)
+}
+
 fn is_headers(declared: &DataType) -> bool {
     let (DataType::List(item) | DataType::LargeList(item)) = declared else {
         return false;
@@ -145,10 +157,7 @@ fn is_headers(declared: &DataType) -> bool {
                 && key.data_type().is_string()
                 && value.name() == "value"
                 && value.is_nullable()
-                && matches!(
-                    value.data_type(),
-                    DataType::Binary | DataType::LargeBinary | DataType::BinaryView
-                )
+                && is_binary(value.data_type())
         }
         _ => false,
     }
@@ -474,7 +483,7 @@ pub(crate) fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-fn is_binary(data_type: &DataType) -> bool {
+pub(crate) fn is_binary(data_type: &DataType) -> bool {
     matches!(
         data_type,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView

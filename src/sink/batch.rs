@@ -184,7 +184,7 @@ impl BatchEncoder<'_> {
             value(columns.tombstone.as_ref(), index, BooleanArray::value).unwrap_or(false);
         record.partition = value(columns.partition.as_ref(), index, Int32Array::value);
         self.timestamp(index, row, record)?;
-        record.headers = value(columns.headers.as_ref(), index, headers).unwrap_or_default();
+        self.headers(columns.headers.as_ref(), index, row, record)?;
         if record.tombstone {
             return Ok(());
         }
@@ -251,7 +251,7 @@ impl BatchEncoder<'_> {
             true => self.columns.headers.as_ref(),
             false => behind.headers(),
         };
-        record.headers = value(lists, index, headers).unwrap_or_default();
+        self.headers(lists, index, row, record)?;
         match (&change.patch, change.value) {
             (Some(patch), _) => patch
                 .write(index, payload, &mut record.payload)
@@ -298,6 +298,21 @@ impl BatchEncoder<'_> {
         }
     }
 
+    fn headers(
+        &self,
+        lists: Option<&ListArray>,
+        index: usize,
+        row: u64,
+        record: &mut EncodedRecord,
+    ) -> Result<()> {
+        match value(lists, index, headers) {
+            None => record.headers = Vec::new(),
+            Some(Some(headers)) => record.headers = headers,
+            Some(None) => return Err(self.invalid(row, "a header in `_headers` has no name")),
+        }
+        Ok(())
+    }
+
     fn check_not_null(&self, columns: &[(&str, &ArrayRef)], index: usize, row: u64) -> Result<()> {
         match columns.iter().find(|(_, array)| array.is_null(index)) {
             None => Ok(()),
@@ -325,21 +340,17 @@ impl BatchEncoder<'_> {
     }
 }
 
-pub(super) fn headers(lists: &ListArray, index: usize) -> Vec<(String, Option<Vec<u8>>)> {
+/// The headers of a row; `None` where one has no name.
+pub(super) fn headers(lists: &ListArray, index: usize) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     let list = lists.value(index);
-    let Some(list) = list.as_struct_opt() else {
-        return Vec::new();
-    };
-    let (Some(names), Some(values)) = (list.columns().first(), list.columns().get(1)) else {
-        return Vec::new();
-    };
-    let (Some(names), Some(values)) = (names.as_string_opt::<i32>(), values.as_binary_opt::<i32>())
-    else {
-        return Vec::new();
-    };
-    names
-        .iter()
-        .zip(values.iter())
-        .filter_map(|(name, value)| Some((name?.to_owned(), value.map(<[u8]>::to_vec))))
+    let list = list.as_struct_opt()?;
+    let names = list.columns().first()?.as_string_opt::<i32>()?;
+    let values = list.columns().get(1)?.as_binary_opt::<i32>()?;
+    let headers = names.iter().zip(values.iter()).enumerate();
+    headers
+        .map(|(place, (name, value))| {
+            let name = name.filter(|_| list.is_valid(place))?;
+            Some((name.to_owned(), value.map(<[u8]>::to_vec)))
+        })
         .collect()
 }

@@ -173,7 +173,7 @@ impl RecordEncoder {
                     PayloadEncoder::Json(_) | PayloadEncoder::Codec(_) => Arc::clone(array),
                 })),
                 (Column::Metadata(metadata), Some(array)) => {
-                    columns.set(metadata, &cast(array, &metadata.data_type())?);
+                    columns.set(metadata, &cast(array, &metadata.written_type())?);
                 }
             }
         }

@@ -6,8 +6,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
+use datafusion::functions_nested::expr_fn::map_entries;
 use datafusion::logical_expr::dml::InsertOp;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::optimizer::Analyzer;
 use datafusion::scalar::ScalarValue;
 
@@ -48,6 +49,7 @@ pub(crate) fn write_query(
     topic: QueriedTopic,
     operation: InsertOp,
 ) -> DataFusionResult<LogicalPlan> {
+    let query = with_headers(verb, &target, query)?;
     // That a literal is not NULL says nothing about the rows of other queries.
     let fields = query.schema().as_arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
@@ -90,6 +92,63 @@ pub(crate) fn write_query(
     let table = KafkaTable::new(source, Some(sink)).of_query();
     let source = provider_as_source(Arc::new(table));
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
+}
+
+/// The query with headers as records have them, where it gives them in another form.
+fn with_headers(
+    verb: &str,
+    target: &TableReference,
+    query: LogicalPlan,
+) -> DataFusionResult<LogicalPlan> {
+    let name = Metadata::Headers.name();
+    let schema = query.schema();
+    let Ok(field) = schema.field_with_unqualified_name(name) else {
+        return Ok(query);
+    };
+    let given = field.data_type();
+    if *given == Metadata::Headers.data_type() {
+        return Ok(query);
+    }
+    if !is_like_headers(given) {
+        return plan_err!(
+            "{verb} topic `{}`: `{name}` is {}; give headers as `MAP {{'name': 'value'}}`, or as `[{{key: 'name', value: 'value'}}]` where a name comes twice",
+            target.table(),
+            sql_type(given)
+        );
+    }
+    let columns = schema.columns().into_iter().map(|column| {
+        if column.name != name {
+            return Expr::Column(column);
+        }
+        let headers = match given {
+            DataType::Map(..) => map_entries(Expr::Column(column)),
+            _ => Expr::Column(column),
+        };
+        cast(headers, Metadata::Headers.written_type()).alias(name)
+    });
+    let columns: Vec<Expr> = columns.collect();
+    LogicalPlanBuilder::from(query).project(columns)?.build()
+}
+
+/// Whether it is a map or a list of names and values, of which the values are text or
+/// bytes.
+fn is_like_headers(given: &DataType) -> bool {
+    let entry = match given {
+        DataType::Null => return true,
+        DataType::Map(entry, _) | DataType::List(entry) | DataType::LargeList(entry) => entry,
+        _ => return false,
+    };
+    let DataType::Struct(fields) = entry.data_type() else {
+        return false;
+    };
+    let [key, value] = fields.as_ref() else {
+        return false;
+    };
+    let is_named = key.name() == "key" && value.name() == "value";
+    let is_value = |value: &DataType| value.is_string() || value.is_null() || is_binary(value);
+    (is_named || matches!(given, DataType::Map(..)))
+        && key.data_type().is_string()
+        && is_value(value.data_type())
 }
 
 /// The topic's columns from a query's, by name, as an INSERT takes them: a

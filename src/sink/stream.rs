@@ -228,7 +228,9 @@ impl<'a> StreamWriter<'a> {
         let partition = column(SOURCE_PARTITION).and_then(|c| c.as_primitive_opt::<Int32Type>());
         let offset = column(SOURCE_OFFSET).and_then(|c| c.as_primitive_opt::<Int64Type>());
         let reason = column(SOURCE_ERROR).and_then(|column| column.as_string_view_opt());
-        let mut headers = lists.map_or_else(Vec::new, |lists| headers(lists, index));
+        let mut headers = lists
+            .and_then(|lists| headers(lists, index))
+            .unwrap_or_default();
         for (name, value) in [
             ("topic", self.stream.source.clone()),
             ("partition", partition.map(|p| p.value(index).to_string())),

@@ -1,8 +1,11 @@
 //! `INSERT INTO .. SELECT .. FROM` an UNBOUNDED table, in plain SQL.
 
-use super::{EXACTLY_ONCE, Forever, log, value, written};
-use crate::broker::{self, Broker, Rec};
-use crate::declared::{APPEND, Declared};
+use datafusion_kafka::{KafkaTopics, SinkOptions};
+
+use super::{EXACTLY_ONCE, Forever, log, start, value, written};
+use crate::broker::{self, Broker, Rec, topic_name};
+use crate::declared::{APPEND, Declared, in_time};
+use crate::session::session;
 
 /// A session with UNBOUNDED table `feed` and table `out`.
 async fn feed_and_out(
@@ -308,4 +311,79 @@ async fn a_query_that_hands_tombstones_on_takes_rows_back_too() {
             "{condition}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_without_a_key_are_written_without_one() {
+    let test = "continuous::records_without_a_key_are_written_without_one";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let without = |v: i64| Rec {
+        payload: Some(format!("{{\"v\":{v}}}").into_bytes()),
+        ..Rec::default()
+    };
+    for delivery in ["at_least_once", "exactly_once"] {
+        let (feed, out) = (
+            broker.new_topic("feed", 1, &[]),
+            broker.new_topic("out", 1, &[]),
+        );
+        let options = [APPEND, ("kafka.delivery", delivery)];
+        let declared = feed_and_out(broker, &feed, &[APPEND], &out, &options).await;
+        let insert = "INSERT INTO out SELECT _key, v * 10 AS v FROM feed WHERE v > 1";
+        let running = Forever::start(&declared, insert).await;
+        broker.produce(&feed, &[without(1), without(2), value("k", 3), without(4)]);
+        let expected = [r#"null={"v":20}"#, r#"k={"v":30}"#, r#"null={"v":40}"#];
+        assert_eq!(written(broker, &out, 3).await, expected);
+        drop(running);
+
+        let out = broker.new_topic("out", 1, &[]);
+        declared
+            .add("events", &feed, "_key VARCHAR, v BIGINT", &[APPEND])
+            .await
+            .unwrap();
+        declared
+            .add("copy", &out, "_key VARCHAR, v BIGINT", &options)
+            .await
+            .unwrap();
+        let insert = "INSERT INTO copy SELECT _key, v * 10 AS v FROM events WHERE v > 1";
+        let query = start(&declared, &topic_name("keyless"), insert).await;
+        assert_eq!(written(broker, &out, 3).await, expected);
+        in_time("stopping", query.stop()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_a_map_are_written() {
+    let test = "continuous::headers_that_are_a_map_are_written";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let (feed, out) = (
+        broker.new_topic("feed", 1, &[]),
+        broker.new_topic("mapped", 1, &[]),
+    );
+    let declared = Declared {
+        ctx: session(
+            broker,
+            KafkaTopics::new().sink("^mapped", SinkOptions::new()),
+        ),
+    };
+    declared
+        .add("feed", &feed, "_key VARCHAR, v BIGINT", &[])
+        .await
+        .unwrap();
+    broker.produce(&feed, &[value("a", 1), value("b", 2)]);
+    let insert = format!(
+        "INSERT INTO \"{out}\" SELECT _key, v, MAP {{'v': CAST(v AS VARCHAR)}} AS _headers FROM feed"
+    );
+    let query = start(&declared, &topic_name("mapped"), &insert).await;
+    written(broker, &out, 2).await;
+    in_time("stopping", query.stop()).await.unwrap();
+    let headers = broker
+        .read_all(&out)
+        .into_iter()
+        .map(|record| record.headers);
+    let expected = ["1", "2"].map(|v| vec![("v".to_owned(), Some(v.into()))]);
+    assert_eq!(headers.collect::<Vec<_>>(), expected);
 }

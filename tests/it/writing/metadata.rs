@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, StringArray};
 
+use datafusion_kafka::{KafkaTopics, SinkOptions};
+
 use super::{Writable, list, object, record, register, says};
-use crate::broker;
-use crate::session::{cells, rows};
+use crate::broker::{self, topic_name};
+use crate::session::{cells, count, error, rows, session};
 
 #[tokio::test]
 async fn a_tombstone_row_is_a_tombstone_record() {
@@ -123,4 +125,101 @@ async fn a_tombstone_needs_no_payload_where_columns_are_not_null() {
     assert_eq!(t.records().last(), Some(&("a".to_owned(), None)));
     let why = t.refused("(_key) VALUES ('b')").await;
     says(&why, &["row 0", &t.topic, "`v` is NULL"]);
+}
+
+#[tokio::test]
+async fn headers_of_a_query_may_be_text_or_a_map() {
+    let Some(broker) = broker::required("headers_of_a_query_may_be_text_or_a_map") else {
+        return;
+    };
+    let prefix = topic_name("headers");
+    let creating = SinkOptions::new().with_option("kafka.create_topic", "true");
+    let topics = KafkaTopics::new().sink(format!("^{prefix}"), creating);
+    let ctx = session(broker, topics);
+    let header = |key: &str, value: Option<&[u8]>| (key.to_owned(), value.map(<[u8]>::to_vec));
+    let one = vec![header("h", Some(b"text"))];
+    for (number, (headers, expected)) in [
+        ("[{key: 'h', value: 'text'}]", one.clone()),
+        (
+            "[{key: 'h', value: arrow_cast('text', 'LargeUtf8')}]",
+            one.clone(),
+        ),
+        ("[{key: 'h', value: X'74657874'}]", one.clone()),
+        (
+            "[{key: 'h', value: 'text'}, {key: 'h', value: NULL}]",
+            vec![header("h", Some(b"text")), header("h", None)],
+        ),
+        ("MAP {'h': 'text'}", one.clone()),
+        ("MAP {'h': X'74657874'}", one.clone()),
+        (
+            "MAP {'h': 'text', 'n': NULL}",
+            vec![header("h", Some(b"text")), header("n", None)],
+        ),
+        (
+            "CASE WHEN true THEN NULL ELSE MAP {'h': 'text'} END",
+            vec![],
+        ),
+        (
+            "CASE WHEN true THEN NULL ELSE [{key: 'h', value: 'text'}] END",
+            vec![],
+        ),
+        ("NULL", vec![]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let query = format!("SELECT 'k' AS _key, 1 AS v, {headers} AS _headers");
+        let inserted = format!("{prefix}-{number}");
+        let insert = format!("INSERT INTO \"{inserted}\" {query}");
+        assert_eq!(count(&ctx, &insert).await, 1, "{headers}");
+        let copied = format!("{prefix}-{number}-copied");
+        let copy = format!(
+            "COPY ({query}) TO '{copied}' STORED AS KAFKA OPTIONS ('kafka.create_topic' 'true')"
+        );
+        assert_eq!(count(&ctx, &copy).await, 1, "{headers}");
+        for topic in [inserted, copied] {
+            let records = broker.read_all(&topic);
+            assert_eq!(records[0].headers, expected, "{headers}");
+            assert_eq!(
+                records[0].payload.as_deref(),
+                Some(br#"{"v":1}"#.as_slice())
+            );
+        }
+    }
+    for headers in [
+        "'h=text'",
+        "[1, 2]",
+        "MAP {'h': 1}",
+        "[{key: 1, value: 'x'}]",
+        "[{name: 'h', value: 'x'}]",
+        "MAP {1: 'x'}",
+    ] {
+        let insert =
+            format!("INSERT INTO \"{prefix}-bad\" SELECT 'k' AS _key, {headers} AS _headers");
+        let why = error(&ctx, &insert).await;
+        says(&why, &["`_headers`", "MAP {'name': 'value'}"]);
+    }
+    let nameless = "[{key: NULLIF('h', 'h'), value: 'text'}]";
+    let insert = format!("INSERT INTO \"{prefix}-bad\" SELECT 'k' AS _key, {nameless} AS _headers");
+    says(&error(&ctx, &insert).await, &["`_headers`", "name"]);
+}
+
+#[tokio::test]
+async fn headers_of_a_declared_table_may_be_text_or_the_entries_of_a_map() {
+    let Some(broker) = broker::required("headers_of_a_declared_table") else {
+        return;
+    };
+    let columns = "_key VARCHAR, v INT, _headers STRUCT<key VARCHAR, value BYTEA>[]";
+    let t = Writable::new(broker, columns, &[]).await;
+    t.insert("SELECT 'a', 1, [{key: 'h', value: 'text'}]").await;
+    t.insert("SELECT 'b', 1, map_entries(MAP {'h': 'text'})")
+        .await;
+    let update = "UPDATE t SET _headers = map_entries(MAP {'u': 'text'}) WHERE _key = 'a'";
+    assert_eq!(count(&t.ctx, update).await, 1);
+    let records = broker.read_all(&t.topic);
+    let names = records.iter().map(|record| match &record.headers[..] {
+        [(name, Some(value))] if value == b"text" => name.as_str(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(names.collect::<Vec<_>>(), ["h", "h", "u"]);
 }
