@@ -14,11 +14,12 @@ use regex::Regex;
 use crate::codec::{Codec, Extensions};
 use crate::error::{Error, Result};
 use crate::functions::is_function;
+use crate::json::unit_name;
 use crate::names::NOT_READ;
-use crate::options::{Options, TableOptions};
+use crate::options::{Options, TableOptions, ValueFormat};
 use crate::sink::hook::WriteHook;
 use crate::sink::query::QueriedTopic;
-use crate::table::{KafkaTable, KafkaTableBuilder};
+use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
 
 /// Patterns of topics: a table whose name matches is the topic of that name.
 ///
@@ -218,20 +219,23 @@ impl TopicSchemaProvider {
         if source.is_some_and(|source| source.settings.schema.is_some()) {
             return Ok(None);
         }
-        let shows_columns = match source {
-            None => false,
+        let shown = match source {
+            None => None,
             Some(_) => match self.resolve(name).await {
-                Err(Error::InferSchema { .. } | Error::TopicNotFound { .. }) => false,
+                Err(Error::InferSchema { .. } | Error::TopicNotFound { .. }) => None,
                 Err(error) => return Err(error),
-                Ok(_) => true,
+                Ok(table) => table,
             },
         };
         let builder = |pattern| self.builder(name, pattern, &(self.session)());
-        let topic = QueriedTopic {
+        let mut topic = QueriedTopic {
             source: source.map(builder),
             sink: builder(sink),
         };
-        Ok(Some((topic, shows_columns)))
+        if let Some(source) = shown.as_ref().and_then(|table| table.source()) {
+            topic.sink = like(source, topic.sink)?;
+        }
+        Ok(Some((topic, shown.is_some())))
     }
 
     /// The one source and the one sink pattern that the name matches.
@@ -307,7 +311,7 @@ impl TopicSchemaProvider {
             (Some(pattern), Some(source)) if pattern.settings.schema.is_none() => {
                 let schema = Arc::clone(source.schema.arrow());
                 let builder = self.builder(name, pattern, &session).with_schema(schema);
-                Some(Arc::new(builder.define().await?))
+                Some(Arc::new(like(source, builder)?.define().await?))
             }
             (Some(pattern), _) => Some(Arc::new(
                 self.builder(name, pattern, &session).define().await?,
@@ -325,6 +329,25 @@ impl TopicSchemaProvider {
     fn known(&self) -> MutexGuard<'_, HashMap<String, (Options, Arc<KafkaTable>)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A sink that takes its columns from a source writes them in the form in which they are
+/// read, where its own options do not say otherwise.
+fn like(source: &TableDefinition, sink: KafkaTableBuilder) -> Result<KafkaTableBuilder> {
+    let own = sink.table_options()?;
+    let mut like = sink;
+    if source.keyless && own.mode.is_none() {
+        like = like.with_option("kafka.mode", "append");
+    }
+    let is_json = own.value_format.unwrap_or_default() == ValueFormat::Json;
+    if let (Some(unit), None, true) = (
+        source.options.decode.timestamp_unit,
+        own.encode.timestamp_unit,
+        is_json,
+    ) {
+        like = like.with_option("kafka.json.timestamp_unit", unit_name(unit));
+    }
+    Ok(like)
 }
 
 impl fmt::Debug for TopicSchemaProvider {

@@ -7,6 +7,7 @@ use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
 use datafusion::logical_expr::CreateExternalTable;
 
+use crate::column_options;
 use crate::error::{Error, Result};
 use crate::location::Location;
 use crate::options::{Mode, Options, Origin, ValueFormat};
@@ -154,7 +155,7 @@ fn definition_text(
         .map(|(key, value)| format!("'{key}' '{}'", value.replace('\'', "''")));
     let found = found_in_sample(definition)
         .into_iter()
-        .filter(|(key, _)| !options.iter().any(|(given, _)| given == *key))
+        .filter(|(key, _)| !options.iter().any(|(given, _)| given == key))
         .map(|(key, value)| format!("'{key}' '{value}'"));
     let options: Vec<String> = given.chain(found).collect();
     let mut text = format!(
@@ -170,15 +171,21 @@ fn definition_text(
 }
 
 /// What a sample may have decided, where it is not the default.
-fn found_in_sample(definition: &TableDefinition) -> Vec<(&'static str, &'static str)> {
+fn found_in_sample(definition: &TableDefinition) -> Vec<(String, &'static str)> {
     let mut options = Vec::new();
+    let mut found = |key: &str, value| options.push((key.to_owned(), value));
     if definition.options.mode == Some(Mode::Append) {
-        options.push(("kafka.mode", "append"));
+        found("kafka.mode", "append");
     }
     match definition.schema.value_format() {
         ValueFormat::Json => {}
-        ValueFormat::String => options.push(("kafka.value.format", "string")),
-        ValueFormat::Bytes => options.push(("kafka.value.format", "bytes")),
+        ValueFormat::String => found("kafka.value.format", "string"),
+        ValueFormat::Bytes => found("kafka.value.format", "bytes"),
+    }
+    for (_, field) in definition.schema.columns() {
+        for (path, encoding) in column_options::encodings(field) {
+            found(&column_options::encoding_key(&path), encoding.name());
+        }
     }
     options
 }

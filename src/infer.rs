@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::Schema;
 
 use crate::client::{Cancel, Client, blocking};
 use crate::codec::Extensions;
@@ -60,12 +60,8 @@ fn infer(
     });
     let mut fields = Vec::new();
     if options.key_format == KeyFormat::Json {
-        let data_type = match sample.key.finish() {
-            DataType::Null => DataType::Utf8View,
-            found => found,
-        };
         let nullable = options.mode == Some(Mode::Append) || sample.null_keys;
-        fields.push(Field::new(KEY_COLUMN, data_type, nullable));
+        fields.push(sample.key.finish_as(KEY_COLUMN).with_nullable(nullable));
     }
     if format == ValueFormat::Json {
         if sample.objects == 0 {

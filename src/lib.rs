@@ -91,6 +91,7 @@ mod advice;
 mod catalog;
 mod client;
 mod codec;
+mod column_options;
 mod continuous;
 mod copy;
 mod data_frame;
@@ -114,6 +115,7 @@ mod sql_type;
 mod table;
 mod threads;
 mod values;
+mod zoned;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
 pub use codec::{Codec, CodecError};

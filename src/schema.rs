@@ -6,6 +6,7 @@ use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 
 use crate::codec::Extensions;
+use crate::column_options;
 use crate::error::{Error, Result};
 use crate::json::check_type;
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
@@ -235,6 +236,16 @@ impl KafkaSchema {
             }
         }
 
+        let is_json = |name: &str| match column_of(name, value_format) {
+            Column::Key => options.key_format == KeyFormat::Json && extensions.key_codec.is_none(),
+            Column::Payload => {
+                value_format == ValueFormat::Json && extensions.value_codec.is_none()
+            }
+            Column::Metadata(_) => false,
+        };
+        for (path, column) in &options.columns {
+            column_options::apply(&mut fields, path, column, is_json)?;
+        }
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
             let column = match extensions.value_codec {

@@ -18,6 +18,7 @@ use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::sink::order::KeepOrder;
 use crate::source::one_instant::OneInstant;
 use crate::values::OwnTypes;
+use crate::zoned::Zoned;
 
 /// What [`register_kafka`] puts into a session.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +87,8 @@ impl KafkaConfig {
 /// rule by which all scans of a topic in one query end at the same offsets, one
 /// by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT OVERWRITE` change
 /// topics, one that refuses in a sentence what needs all rows of an unbounded table,
-/// and table functions. VALUES below an INSERT have the types of their own values. Does not
+/// and table functions. TIMESTAMP WITH TIME ZONE is universal time where the session has
+/// no time zone, and VALUES below an INSERT have the types of their own values. Does not
 /// connect.
 ///
 /// Call it once per session.
@@ -192,6 +194,16 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             options.unwrap_or_default()
         })
     };
+    let has_zone = {
+        let state = Arc::downgrade(&state);
+        move || {
+            state.upgrade().is_some_and(|state| {
+                // Whoever plans may hold the lock for reading already.
+                let state = state.read_recursive();
+                state.config_options().execution.time_zone.is_some()
+            })
+        }
+    };
     let (catalog, schema) = {
         let mut state = state.write();
         let allowed = config.allows_references;
@@ -218,7 +230,10 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         rules.extend(state.analyzer().rules.iter().cloned());
         let planner = KeepOrder(Arc::clone(state.query_planner()));
         let planner = HideCopy(Arc::new(planner));
-        *state = SessionStateBuilder::new_from_existing(state.clone())
+        let mut builder = SessionStateBuilder::new_from_existing(state.clone());
+        let types = Zoned::new(has_zone, builder.type_planner().take());
+        *state = builder
+            .with_type_planner(Arc::new(types))
             .with_physical_optimizer_rules(RefuseEndless::before_check(
                 state.physical_optimizers().to_vec(),
             ))

@@ -15,6 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::column::{Column, Found, take, text};
 use super::error::{DecodeError, found};
+use super::json_text::TextEncoding;
 use super::marked::Marked;
 use super::scan::{Kind, Scanner, Value};
 use super::text::{push_start, unescape};
@@ -111,13 +112,15 @@ impl Ends {
 pub(super) struct StringColumn {
     bytes: Bytes,
     data_type: DataType,
+    encoding: TextEncoding,
 }
 
 impl StringColumn {
-    pub(super) fn new(data_type: &DataType) -> Self {
+    pub(super) fn new(data_type: &DataType, encoding: TextEncoding) -> Self {
         Self {
             bytes: Bytes::default(),
             data_type: data_type.clone(),
+            encoding,
         }
     }
 }
@@ -127,6 +130,10 @@ impl Column for StringColumn {
         let value = scanner.value()?;
         let data = &mut self.bytes.data;
         match value.kind() {
+            _ if self.encoding != TextEncoding::Text => {
+                let text = self.encoding.text(&value);
+                data.extend_from_slice(text.as_deref().unwrap_or(value.raw()).as_bytes());
+            }
             Kind::String { .. } => {
                 unescape(value.quoted(), |part| {
                     data.extend_from_slice(part.as_bytes())
@@ -139,7 +146,8 @@ impl Column for StringColumn {
     }
 
     fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        let Some(end) = document.string(at) else {
+        let end = document.string(at);
+        let Some(end) = end.filter(|_| self.encoding == TextEncoding::Text) else {
             return self.read_at(document, at);
         };
         self.bytes

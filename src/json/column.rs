@@ -11,6 +11,7 @@ use half::f16;
 
 use super::bytes::{BinaryColumn, FixedSizeBinaryColumn, StringColumn};
 use super::error::{DecodeError, found};
+use super::json_text::TextEncoding;
 use super::marked::Marked;
 use super::nested;
 use super::number::{Wide, integer, scaled, short_decimal, short_float};
@@ -54,6 +55,14 @@ pub(super) trait Column: Send + Sync {
 pub(super) type BoxColumn = Box<dyn Column>;
 
 pub(super) type Found = &'static str;
+
+/// An empty column of a field, or `None` for a type that [`super::check_type`] refuses.
+pub(super) fn of_field(field: &Field, options: &DecodeOptions) -> Option<BoxColumn> {
+    match TextEncoding::of(field) {
+        TextEncoding::Text => new(field.data_type(), options),
+        encoding => Some(Box::new(StringColumn::new(field.data_type(), encoding))),
+    }
+}
 
 /// An empty column, or `None` for a type that [`super::check_type`] refuses.
 pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxColumn> {
@@ -120,7 +129,9 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
         DataType::Decimal256(precision, scale) => {
             decimals::<Decimal256Type, i256>(data_type, *precision, *scale)
         }
-        DataType::Utf8 | DataType::LargeUtf8 => Box::new(StringColumn::new(data_type)),
+        DataType::Utf8 | DataType::LargeUtf8 => {
+            Box::new(StringColumn::new(data_type, TextEncoding::Text))
+        }
         DataType::Utf8View => Box::new(StringViewColumn::new()),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
             Box::new(BinaryColumn::new(data_type))

@@ -57,7 +57,7 @@ impl RowEncoder {
     pub fn batch<'a>(&'a self, columns: &'a [ArrayRef]) -> Result<RowWriter<'a>, ArrowError> {
         let names = self.names.iter().map(Cow::Borrowed);
         Ok(RowWriter {
-            object: Object::new(&self.fields, names, columns, &self.options)?,
+            object: Object::new(&self.fields, names, columns, &self.options, 1)?,
         })
     }
 }
@@ -126,7 +126,7 @@ impl ValueEncoder {
     pub fn batch<'a>(&'a self, array: &'a ArrayRef) -> Result<ValueWriter<'a>, ArrowError> {
         Ok(ValueWriter {
             name: self.field.name(),
-            column: Column::new(&self.field, array, &self.options)?,
+            column: Column::new(&self.field, array, &self.options, 0)?,
         })
     }
 }

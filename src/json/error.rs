@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 
 use super::advice::advice;
+use super::types::unit_name;
 use crate::sql_type::sql_type;
 
 /// What was found where something else was expected. Descriptions, never content.
@@ -231,6 +232,27 @@ pub enum EncodeErrorKind {
     /// A time of day before midnight or beyond the end of the day.
     #[error("the time is not within one day")]
     TimeOfDay,
+    /// A date or time with parts of the unit of its number.
+    #[error(
+        "it is more precise than {}, the unit of such numbers in `kafka.json.timestamp_unit`; cut it off with date_trunc('{}', ..)",
+        unit_name(*.0), unit_word(*.0)
+    )]
+    UnitPrecision(TimeUnit),
+    /// Text that is not JSON, in a column that holds JSON.
+    #[error(
+        "the text is not JSON, which the column's encoding says that it is; write a string with quotes of its own, as in '\"text\"', or set `kafka.column.<name>.encoding` = `text`"
+    )]
+    NotJson,
+}
+
+/// The unit as `date_trunc` has it.
+fn unit_word(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "second",
+        TimeUnit::Millisecond => "millisecond",
+        TimeUnit::Microsecond => "microsecond",
+        TimeUnit::Nanosecond => "nanosecond",
+    }
 }
 
 impl EncodeError {

@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 
 use self::numbers::Numbers;
 use super::error::{DecodeError, DecodeErrorKind};
+use super::json_text::{TextEncoding, is_plain_text};
 use super::object::entries;
 use super::scan::{Invalid, Kind, Value, document};
 
@@ -28,7 +29,8 @@ use super::scan::{Invalid, Kind, Value, document};
 /// [`DecodeOptions::exact_doubles`](super::DecodeOptions::exact_doubles) refuses these.
 ///
 /// Text, always-null and mixed kinds become `Utf8View`, in which values of any kind
-/// are kept as their JSON text. Arrays become lists and objects structs, by the same
+/// are kept as their JSON text. Those of which some are no text have
+/// [`TextEncoding::Mixed`], so that each is written as it was read. Arrays become lists and objects structs, by the same
 /// rules. Everything is nullable.
 ///
 /// ```
@@ -139,7 +141,12 @@ impl ValueInference {
 
     /// The type of all the values.
     pub fn finish(self) -> DataType {
-        self.shape.finish()
+        self.shape.finish("").data_type().clone()
+    }
+
+    /// A field for all the values, with their [`TextEncoding`].
+    pub fn finish_as(self, name: &str) -> Field {
+        self.shape.finish(name)
     }
 }
 
@@ -207,16 +214,22 @@ impl Shape {
         Ok(())
     }
 
-    fn finish(self) -> DataType {
-        match self {
+    fn finish(self, name: &str) -> Field {
+        let is_text = matches!(self, Self::Unknown | Self::Text);
+        let data_type = match self {
             Self::Boolean => DataType::Boolean,
             Self::Number(numbers) => numbers.data_type(),
-            Self::List(item) => DataType::new_list(item.finish(), true),
+            Self::List(item) => DataType::List(item.finish(Field::LIST_FIELD_DEFAULT_NAME).into()),
             // Nothing can be selected from a struct without fields.
             Self::Struct(properties) if !properties.is_empty() => {
                 DataType::Struct(properties.finish())
             }
             Self::Unknown | Self::Text | Self::Mixed | Self::Struct(_) => DataType::Utf8View,
+        };
+        let field = Field::new(name, data_type, true);
+        match is_plain_text(field.data_type()) && !is_text {
+            true => TextEncoding::Mixed.mark(field),
+            false => field,
         }
     }
 }
@@ -259,7 +272,7 @@ impl Properties {
     fn finish(self) -> Fields {
         self.shapes
             .into_iter()
-            .map(|(name, shape)| Field::new(name, shape.finish(), true))
+            .map(|(name, shape)| shape.finish(&name))
             .collect()
     }
 }

@@ -54,6 +54,7 @@ mod decode;
 mod encode;
 mod error;
 mod infer;
+mod json_text;
 mod marked;
 mod marks;
 mod nested;
@@ -82,9 +83,11 @@ pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
 pub use infer::{SchemaInference, ValueInference};
+pub use json_text::TextEncoding;
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
 pub(crate) use scan::is_null;
 pub use significant::{is_exact_double, plain_number};
+pub(crate) use types::unit_name;
 pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
     check_type,

@@ -77,7 +77,7 @@ impl Child {
         Some(Self {
             nullable: field.is_nullable(),
             data_type: field.data_type().clone(),
-            column: column::new(field.data_type(), options)?,
+            column: column::of_field(field, options)?,
             row: 0,
         })
     }

@@ -7,6 +7,7 @@ use arrow::datatypes::Fields;
 use arrow::error::ArrowError;
 
 use super::error::{DecodeError, DecodeErrorKind, EncodeError};
+use super::json_text::is_date_or_time;
 use super::object::{ObjectReader, Target};
 use super::scan::{Scanner, document};
 use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
@@ -16,7 +17,9 @@ use super::writer::{Column, Name, enclose};
 /// those that no field names, their order, and how their values are written.
 ///
 /// A property keeps the spelling of its name where that differs from its field's
-/// only in case. One that is not there is added at the end.
+/// only in case. One that is not there is added at the end. With
+/// [`EncodeOptions::timestamp_unit`] a date or time takes the form of the value whose place
+/// it takes: text stays text.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -93,13 +96,19 @@ impl ObjectPatch {
             )));
         }
         let fields = self.set.iter().filter_map(|index| self.fields.get(*index));
-        let columns = fields
-            .zip(columns)
-            .map(|(field, array)| Column::new(field, array, &self.options))
-            .collect::<Result<_, _>>()?;
+        let columns = fields.zip(columns).map(|(field, array)| {
+            let options = &self.options;
+            let may_be_text =
+                options.timestamp_unit.is_some() && is_date_or_time(field.data_type());
+            let as_text = may_be_text.then(|| Column::of_text(field, array, options, 1));
+            Ok(SetColumn {
+                column: Column::new(field, array, options, 1)?,
+                as_text: as_text.transpose()?,
+            })
+        });
         Ok(PatchWriter {
+            columns: columns.collect::<Result<_, ArrowError>>()?,
             patch: self,
-            columns,
         })
     }
 }
@@ -117,7 +126,14 @@ impl fmt::Debug for ObjectPatch {
 #[derive(Debug)]
 pub struct PatchWriter<'a> {
     patch: &'a ObjectPatch,
-    columns: Vec<Column<'a>>,
+    columns: Vec<SetColumn<'a>>,
+}
+
+#[derive(Debug)]
+struct SetColumn<'a> {
+    column: Column<'a>,
+    /// Where it takes the place of text, and would be a number.
+    as_text: Option<Column<'a>>,
 }
 
 /// Why an object cannot be patched.
@@ -153,12 +169,12 @@ impl PatchWriter<'_> {
     pub fn write(&self, row: usize, object: &[u8], out: &mut Vec<u8>) -> Result<(), PatchError> {
         let mut properties = self.properties(object)?;
         let mut added = Vec::new();
-        for (set, (field, column)) in self.patch.set.iter().zip(&self.columns).enumerate() {
+        for (set, (field, to_set)) in self.patch.set.iter().zip(&self.columns).enumerate() {
             let fills = |property: &Property<'_>| property.fills(*field);
             // The last one of exactly its name, or else the last one at all.
             let exact = properties.iter().rposition(|p| fills(p) == Some(true));
             let place = exact.or_else(|| properties.iter().rposition(|p| fills(p).is_some()));
-            let omitted = self.patch.options.nulls == Nulls::Omit && column.is_null(row);
+            let omitted = self.patch.options.nulls == Nulls::Omit && to_set.column.is_null(row);
             // A property that fills several columns is not this one's to change.
             let shared = |property: &Property<'_>| property.targets.len() > 1;
             match place.and_then(|place| properties.get_mut(place)) {
@@ -222,27 +238,37 @@ impl PatchWriter<'_> {
             out.push(b':');
             match property.set {
                 None => out.extend_from_slice(property.value.as_bytes()),
-                Some(set) => self.write_value(set, row, out)?,
+                Some(set) => self.write_value(set, row, Some(property.value), out)?,
             }
         }
         for set in added {
             if let Some(name) = self.patch.names.get(*set) {
                 name.write(out);
             }
-            self.write_value(*set, row, out)?;
+            self.write_value(*set, row, None, out)?;
         }
         enclose(out, start, *b"{}");
         Ok(())
     }
 
-    fn write_value(&self, set: usize, row: usize, out: &mut Vec<u8>) -> Result<(), PatchError> {
+    /// Writes a value, in the place of another one where there was one.
+    fn write_value(
+        &self,
+        set: usize,
+        row: usize,
+        replaced: Option<&str>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PatchError> {
         let field = self
             .patch
             .set
             .get(set)
             .and_then(|i| self.patch.fields.get(*i));
-        if let (Some(column), Some(field)) = (self.columns.get(set), field) {
-            column
+        if let (Some(to_set), Some(field)) = (self.columns.get(set), field) {
+            let is_text = replaced.is_some_and(|value| value.starts_with('"'));
+            let as_text = to_set.as_text.as_ref().filter(|_| is_text);
+            as_text
+                .unwrap_or(&to_set.column)
                 .write(row, out)
                 .map_err(|error| error.in_field(field.name()))?;
         }

@@ -21,7 +21,11 @@ pub(super) fn writer<'a>(
     data_type: &'a DataType,
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
+    unit: Option<TimeUnit>,
 ) -> Option<BoxWrite<'a>> {
+    if let Some(counted) = unit.and_then(|unit| counts(data_type, array, unit)) {
+        return Some(counted);
+    }
     match data_type {
         DataType::Null => Some(Box::new(Null)),
         DataType::Boolean => Some(Box::new(Boolean(array.as_boolean_opt()?))),
@@ -295,6 +299,78 @@ fn timestamps<T: ArrowTimestampType>(array: &ArrayRef, zone: Zone) -> Option<Box
         write_timestamp(value, T::UNIT, &zone, out);
         Ok(())
     })
+}
+
+/// Dates and times as numbers of a unit; `None` for an array of another type.
+fn counts<'a>(data_type: &DataType, array: &'a ArrayRef, to: TimeUnit) -> Option<BoxWrite<'a>> {
+    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    match data_type {
+        DataType::Date32 => count::<Date32Type>(array, SECONDS_PER_DAY, Second, to),
+        DataType::Date64 => count::<Date64Type>(array, 1, Millisecond, to),
+        DataType::Time32(Second) => time_count::<Time32SecondType>(array, Second, to),
+        DataType::Time32(unit) => time_count::<Time32MillisecondType>(array, *unit, to),
+        DataType::Time64(Microsecond) => {
+            time_count::<Time64MicrosecondType>(array, Microsecond, to)
+        }
+        DataType::Time64(unit) => time_count::<Time64NanosecondType>(array, *unit, to),
+        DataType::Timestamp(unit, _) => match unit {
+            Second => count::<TimestampSecondType>(array, 1, Second, to),
+            Millisecond => count::<TimestampMillisecondType>(array, 1, Millisecond, to),
+            Microsecond => count::<TimestampMicrosecondType>(array, 1, Microsecond, to),
+            Nanosecond => count::<TimestampNanosecondType>(array, 1, Nanosecond, to),
+        },
+        _ => None,
+    }
+}
+
+/// Values that are so many times a unit each.
+fn count<T>(array: &ArrayRef, times: i64, from: TimeUnit, to: TimeUnit) -> Option<BoxWrite<'_>>
+where
+    T: ArrowPrimitiveType<Native: Into<i64>>,
+{
+    primitive::<T>(array, move |value, out| {
+        let value: i64 = value.into();
+        write_count(i128::from(value) * i128::from(times), from, to, out)
+    })
+}
+
+fn time_count<T>(array: &ArrayRef, from: TimeUnit, to: TimeUnit) -> Option<BoxWrite<'_>>
+where
+    T: ArrowPrimitiveType<Native: Into<i64>>,
+{
+    let day = SECONDS_PER_DAY * 10_i64.pow(digits(from));
+    primitive::<T>(array, move |value, out| {
+        let value: i64 = value.into();
+        if !(0..day).contains(&value) {
+            return Err(EncodeErrorKind::TimeOfDay);
+        }
+        write_count(value.into(), from, to, out)
+    })
+}
+
+/// Writes a number of units as one of other units, if that is a whole one.
+fn write_count(
+    value: i128,
+    from: TimeUnit,
+    to: TimeUnit,
+    out: &mut Vec<u8>,
+) -> Result<(), EncodeErrorKind> {
+    let (from, places) = (digits(from), digits(to));
+    let value = match places.checked_sub(from) {
+        Some(more) => value * 10_i128.pow(more),
+        None => {
+            let parts = 10_i128.pow(from - places);
+            if value % parts != 0 {
+                return Err(EncodeErrorKind::UnitPrecision(to));
+            }
+            value / parts
+        }
+    };
+    match i64::try_from(value) {
+        Ok(value) => write_integer(value, out),
+        Err(_) => out.extend_from_slice(value.to_string().as_bytes()),
+    }
+    Ok(())
 }
 
 fn spans<T>(array: &ArrayRef, unit: TimeUnit) -> Option<BoxWrite<'_>>

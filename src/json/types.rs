@@ -94,6 +94,10 @@ pub struct EncodeOptions {
     pub decimals: Decimals,
     /// What becomes of NaN and the infinities.
     pub non_finite: NonFinite,
+    /// Write dates, times and timestamps as numbers: the count of these units since the
+    /// epoch, or since midnight. Otherwise they are text. One that is more precise is an
+    /// error.
+    pub timestamp_unit: Option<TimeUnit>,
 }
 
 /// A column whose type cannot be read from JSON or written to it.
@@ -235,6 +239,16 @@ fn is_string(data_type: &DataType) -> bool {
         data_type,
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View
     )
+}
+
+/// The unit as options have it.
+pub(crate) fn unit_name(unit: TimeUnit) -> &'static str {
+    match unit {
+        TimeUnit::Second => "s",
+        TimeUnit::Millisecond => "ms",
+        TimeUnit::Microsecond => "us",
+        TimeUnit::Nanosecond => "ns",
+    }
 }
 
 /// The power of ten that is this unit's share of a second.

@@ -7,10 +7,11 @@ use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeListArray, GenericListArray, MapArray, OffsetSizeTrait,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 use arrow::error::ArrowError;
 
 use super::error::EncodeError;
+use super::json_text::{self, TextEncoding};
 use super::scalar;
 use super::text::{push_start, write_string};
 use super::types::{EncodeOptions, Nulls, map_fields};
@@ -22,7 +23,7 @@ pub(super) trait Write: Send + Sync {
 
 pub(super) type BoxWrite<'a> = Box<dyn Write + 'a>;
 
-/// An array, ready to be written.
+/// An array, ready to be written so deep in objects and arrays.
 pub(super) struct Column<'a> {
     nulls: Option<NullBuffer>,
     values: BoxWrite<'a>,
@@ -33,11 +34,38 @@ impl<'a> Column<'a> {
         field: &'a Field,
         array: &'a ArrayRef,
         options: &'a EncodeOptions,
+        depth: u32,
+    ) -> Result<Self, ArrowError> {
+        let unit = options.timestamp_unit;
+        let unit = unit.filter(|_| !json_text::is_text_anyway(field));
+        Self::with_unit(field, array, options, depth, unit)
+    }
+
+    /// The same where a date or time is text.
+    pub(super) fn of_text(
+        field: &'a Field,
+        array: &'a ArrayRef,
+        options: &'a EncodeOptions,
+        depth: u32,
+    ) -> Result<Self, ArrowError> {
+        Self::with_unit(field, array, options, depth, None)
+    }
+
+    fn with_unit(
+        field: &'a Field,
+        array: &'a ArrayRef,
+        options: &'a EncodeOptions,
+        depth: u32,
+        unit: Option<TimeUnit>,
     ) -> Result<Self, ArrowError> {
         let (expected, found) = (field.data_type(), array.data_type());
         // What fields are called inside of nested types does not matter.
         let same = expected.is_nested() || expected == found;
-        let values = same.then(|| writer(expected, array, options)).transpose()?;
+        let writer = || match TextEncoding::of(field) {
+            TextEncoding::Text => writer(expected, array, options, depth, unit),
+            encoding => Ok(json_text::writer(array, encoding, depth)),
+        };
+        let values = same.then(writer).transpose()?;
         let values = values.flatten().ok_or_else(|| {
             ArrowError::SchemaError(format!(
                 "expected {expected} in `{}` but the array is {found}",
@@ -97,6 +125,7 @@ impl<'a> Object<'a> {
         names: impl Iterator<Item = Cow<'a, Name>>,
         arrays: &'a [ArrayRef],
         options: &'a EncodeOptions,
+        depth: u32,
     ) -> Result<Self, ArrowError> {
         let len = arrays.first().map_or(0, |array| array.len());
         if fields.len() != arrays.len() || arrays.iter().any(|array| array.len() != len) {
@@ -111,7 +140,8 @@ impl<'a> Object<'a> {
             .zip(names)
             .zip(arrays)
             .map(|((field, name), array)| {
-                Ok((&field.name()[..], name, Column::new(field, array, options)?))
+                let column = Column::new(field, array, options, depth)?;
+                Ok((&field.name()[..], name, column))
             })
             .collect::<Result<_, ArrowError>>()?;
         Ok(Self {
@@ -186,28 +216,32 @@ impl Name {
     }
 }
 
-/// The writer of an array, or `None` if the array is of another type.
+/// The writer of an array, or `None` if the array is of another type; `unit` is that of
+/// dates and times that are numbers.
 fn writer<'a>(
     data_type: &'a DataType,
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
+    depth: u32,
+    unit: Option<TimeUnit>,
 ) -> Result<Option<BoxWrite<'a>>, ArrowError> {
+    let within = depth + 1;
     Ok(match data_type {
         DataType::Struct(fields) => {
             let Some(array) = array.as_struct_opt() else {
                 return Ok(None);
             };
             let names = fields.iter().map(|field| Cow::Owned(Name::new(field)));
-            let object = Object::new(fields, names, array.columns(), options)?;
+            let object = Object::new(fields, names, array.columns(), options, within)?;
             Some(Box::new(object))
         }
-        DataType::List(item) => list::<i32>(item, array, options)?,
-        DataType::LargeList(item) => list::<i64>(item, array, options)?,
+        DataType::List(item) => list::<i32>(item, array, options, within)?,
+        DataType::LargeList(item) => list::<i64>(item, array, options, within)?,
         DataType::FixedSizeList(item, _) => {
             let Some(array) = array.as_fixed_size_list_opt() else {
                 return Ok(None);
             };
-            let items = Column::new(item, array.values(), options)?;
+            let items = Column::new(item, array.values(), options, within)?;
             Some(Box::new(FixedSizeList { array, items }))
         }
         DataType::Map(entries, _) => {
@@ -217,8 +251,8 @@ fn writer<'a>(
             };
             Some(Box::new(Map {
                 array,
-                keys: Column::new(key, array.keys(), options)?,
-                values: Column::new(value, array.values(), options)?,
+                keys: Column::new(key, array.keys(), options, within)?,
+                values: Column::new(value, array.values(), options, within)?,
             }))
         }
         DataType::Dictionary(_, value_type) => {
@@ -229,10 +263,10 @@ fn writer<'a>(
                 true => Vec::new(),
                 false => array.normalized_keys(),
             };
-            writer(value_type, array.values(), options)?
+            writer(value_type, array.values(), options, depth, unit)?
                 .map(|values| Box::new(Dictionary { keys, values }) as BoxWrite<'a>)
         }
-        _ => scalar::writer(data_type, array, options),
+        _ => scalar::writer(data_type, array, options, unit),
     })
 }
 
@@ -240,11 +274,12 @@ fn list<'a, O: OffsetSizeTrait>(
     item: &'a Field,
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
+    depth: u32,
 ) -> Result<Option<BoxWrite<'a>>, ArrowError> {
     let Some(array) = array.as_list_opt::<O>() else {
         return Ok(None);
     };
-    let items = Column::new(item, array.values(), options)?;
+    let items = Column::new(item, array.values(), options, depth)?;
     Ok(Some(Box::new(List { array, items })))
 }
 

@@ -109,6 +109,6 @@ pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, options};
 pub use table::{
-    Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey,
-    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
+    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic,
+    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
 };

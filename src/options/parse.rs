@@ -71,6 +71,13 @@ impl Draft {
                     key: key.to_owned(),
                     reason: format!("{problem}; got `{given}`"),
                 })?,
+                Kind::Column(set) => {
+                    let column = self.table.columns.entry(rest.to_owned()).or_default();
+                    set(column, &value).map_err(|problem| Error::InvalidOption {
+                        key: key.to_owned(),
+                        reason: format!("{problem}; got `{given}`"),
+                    })?;
+                }
                 Kind::TopicConfig => {
                     self.topic.config.insert(rest.to_owned(), value);
                 }
@@ -225,6 +232,9 @@ fn hint(key: &str, name: &str) -> Option<String> {
     }
     if property::exists(name) {
         return meant(format!("kafka.client.{name}"));
+    }
+    if key.starts_with("kafka.column.") {
+        return Some("; what can be said of a column is `kafka.column.<name>.encoding`".to_owned());
     }
     if let Some((option, property)) = spec::find(key)
         && matches!(option.kind, Kind::Property(_))

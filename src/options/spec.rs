@@ -8,11 +8,11 @@ use super::bound::bound;
 use super::parse::Draft;
 use super::property::Side;
 use super::table::{
-    Bound, CheckKeys, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey, OnBadRecord,
-    OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
+    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,
+    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration};
-use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
+use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 
 /// One option, as documentation shows it.
 #[derive(Debug)]
@@ -52,6 +52,8 @@ pub(super) enum Kind {
     PropertiesFile,
     /// `kafka.topic.config.<name>`
     TopicConfig,
+    /// A value of one column.
+    Column(fn(&mut ColumnOptions, &str) -> Result<(), String>),
     /// `kafka.client.<property>` and its like.
     Property(Side),
 }
@@ -69,19 +71,26 @@ pub fn options() -> &'static [OptionSpec] {
 
 /// The option that a key sets, with the text in place of its `<..>`.
 pub(super) fn find(key: &str) -> Option<(&'static OptionSpec, &str)> {
-    OPTIONS.iter().find_map(|option| match option.prefix() {
+    OPTIONS.iter().find_map(|option| match option.around() {
         None => (option.name == key).then_some((option, "")),
-        Some(prefix) => match key.strip_prefix(prefix) {
-            None | Some("") => None,
-            Some(rest) => Some((option, rest)),
-        },
+        Some((prefix, suffix)) => {
+            let rest = key.strip_prefix(prefix)?.strip_suffix(suffix)?;
+            (!rest.is_empty()).then_some((option, rest))
+        }
     })
 }
 
 impl OptionSpec {
     /// What is before the `<..>` of the name.
     pub(super) fn prefix(&self) -> Option<&'static str> {
-        self.name.split_once('<').map(|(prefix, _)| prefix)
+        self.around().map(|(prefix, _)| prefix)
+    }
+
+    /// What is before and behind the `<..>` of the name.
+    fn around(&self) -> Option<(&'static str, &'static str)> {
+        let (prefix, rest) = self.name.split_once('<')?;
+        let (_, suffix) = rest.split_once('>')?;
+        Some((prefix, suffix))
     }
 }
 
@@ -389,9 +398,11 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "kafka.json.timestamp_unit",
         value: "s | ms | us | ns",
-        default: "numbers are refused",
-        doc: "The unit of numbers in date, time and timestamp columns.",
-        applies: Applies::Read,
+        default: "numbers are refused, text is written",
+        doc: "The unit of numbers in date, time and timestamp columns. They are then written as \
+              such numbers; an UPDATE leaves text as text. What is more precise than the unit is \
+              not written.",
+        applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let units = [
                 ("s", TimeUnit::Second),
@@ -399,7 +410,9 @@ const OPTIONS: &[OptionSpec] = &[
                 ("us", TimeUnit::Microsecond),
                 ("ns", TimeUnit::Nanosecond),
             ];
-            draft.table.decode.timestamp_unit = Some(choice(text, &units)?);
+            let unit = Some(choice(text, &units)?);
+            draft.table.decode.timestamp_unit = unit;
+            draft.table.encode.timestamp_unit = unit;
             Ok(())
         }),
     },
@@ -449,6 +462,28 @@ const OPTIONS: &[OptionSpec] = &[
         kind: Kind::Value(|draft, text| {
             let policies = [("error", NonFinite::Error), ("string", NonFinite::String)];
             draft.table.encode.non_finite = choice(text, &policies)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.column.<name>.encoding",
+        value: "text | json | mixed",
+        default: "text; where columns are inferred, mixed for values of several kinds, for `{}` and for numbers that no type holds",
+        doc: "How a column's text stands in the JSON. `text` is a string; what else is \
+              read is its JSON. `json` is the JSON of the value, of a string with its quotes, and \
+              text that is not JSON is refused. `mixed` is the same, but of a string its text \
+              alone, unless that would be JSON too, and text that is not JSON is a string. In the \
+              last two what was read is written as the same JSON. A date, time or timestamp that is \
+              `text` is written so whatever `kafka.json.timestamp_unit` is. The name is that of a column; \
+              `address.zip` is a field of a STRUCT, `tags[]` are the items of a list.",
+        applies: Applies::Both,
+        kind: Kind::Column(|column, text| {
+            let encodings = [
+                ("text", TextEncoding::Text),
+                ("json", TextEncoding::Json),
+                ("mixed", TextEncoding::Mixed),
+            ];
+            column.encoding = Some(choice(text, &encodings)?);
             Ok(())
         }),
     },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::json::{DecodeOptions, EncodeOptions};
+use crate::json::{DecodeOptions, EncodeOptions, TextEncoding};
 
 /// What the rows of a table are (`kafka.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,6 +185,16 @@ pub struct NewTopic {
     pub config: BTreeMap<String, String>,
 }
 
+/// What is said of one column (`kafka.column.<name>.*`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ColumnOptions {
+    /// `kafka.column.<name>.encoding`; `None` when it was not given.
+    pub encoding: Option<TextEncoding>,
+    /// Whether the table's own options say it, so that there must be such a column.
+    pub is_own: bool,
+}
+
 /// The options of one table, parsed and checked against each other.
 #[derive(Debug, Clone)]
 pub struct TableOptions {
@@ -218,8 +228,12 @@ pub struct TableOptions {
     /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`,
     /// `kafka.json.lenient`
     pub decode: DecodeOptions,
-    /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`
+    /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`,
+    /// `kafka.json.timestamp_unit`
     pub encode: EncodeOptions,
+    /// `kafka.column.<name>.*`, by the name in lower case; a path of names for a field of a
+    /// column.
+    pub columns: BTreeMap<String, ColumnOptions>,
     /// `kafka.batch.rows`; `None` is the session's batch size.
     pub batch_rows: Option<usize>,
     /// `kafka.batch.ms`
@@ -270,6 +284,7 @@ impl Default for TableOptions {
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
             encode: EncodeOptions::default(),
+            columns: BTreeMap::new(),
             batch_rows: None,
             batch_time: Duration::from_millis(100),
             wait_for: BTreeMap::new(),

@@ -45,6 +45,9 @@ fn columns_come_in_order_of_first_appearance() {
 fn kinds_become_types() {
     let list = |item| DataType::new_list(item, true);
     let structure = |data_type| DataType::Struct(field("a", data_type));
+    let mixed = |name| TextEncoding::Mixed.mark(Field::new(name, DataType::Utf8View, true));
+    let mixed_list = DataType::List(mixed("item").into());
+    let mixed_structure = DataType::Struct(vec![mixed("a")].into());
     for (values, data_type) in [
         (&["1", "null", "-9223372036854775808"][..], DataType::Int64),
         (&["1", "2.5"], DataType::Float64),
@@ -58,12 +61,12 @@ fn kinds_become_types() {
         (&["{\"a\":1}", "[1]"], DataType::Utf8View),
         (&["[]"], list(DataType::Utf8View)),
         (&["[1,null]", "[]", "[2.5]"], list(DataType::Float64)),
-        (&["[1,\"x\"]"], list(DataType::Utf8View)),
+        (&["[1,\"x\"]"], mixed_list),
         (&["[[1]]"], list(list(DataType::Int64))),
         (&["{}"], DataType::Utf8View),
         (&["{}", "{\"a\":1}"], structure(DataType::Int64)),
         (&["{\"a\":\"x\",\"a\":1}"], structure(DataType::Int64)),
-        (&["{\"a\":1}", "{\"a\":[]}"], structure(DataType::Utf8View)),
+        (&["{\"a\":1}", "{\"a\":[]}"], mixed_structure),
     ] {
         assert_eq!(value_type(values), data_type, "{values:?}");
     }

@@ -1,8 +1,10 @@
 //! Tests of the codec as a whole.
 
+mod counts;
 mod decoding;
 mod encoding;
 mod inference;
+mod json_text;
 mod lenient;
 mod numbers;
 mod oracle;

@@ -377,10 +377,16 @@ fn check(fields: &Fields, rows: usize, rng: &mut TestRng) {
             Decimals::String
         },
         non_finite: NonFinite::String,
+        // Of which no date or time has parts.
+        timestamp_unit: rng.random::<bool>().then_some(TimeUnit::Nanosecond),
+    };
+    let reading = DecodeOptions {
+        timestamp_unit: options.timestamp_unit,
+        ..DecodeOptions::default()
     };
     let encoder = RowEncoder::try_new(fields, &options).unwrap();
     let writer = encoder.batch(&columns).unwrap();
-    let mut decoder = RowDecoder::try_new(fields, &DecodeOptions::default()).unwrap();
+    let mut decoder = RowDecoder::try_new(fields, &reading).unwrap();
     let mut payload = Vec::new();
     for size in [rows, 1] {
         for start in (0..rows).step_by(size.max(1)) {

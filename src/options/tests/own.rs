@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::datatypes::TimeUnit;
 
 use super::*;
-use crate::json::{Decimals, NameMatching, NonFinite, Nulls};
+use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 use crate::options::Deletes;
 use crate::options::parse::Draft;
 use crate::options::spec::Kind;
@@ -109,6 +109,7 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.decode.names, NameMatching::Exact);
     assert!(options.decode.coerce);
     assert_eq!(options.decode.timestamp_unit, Some(TimeUnit::Microsecond));
+    assert_eq!(options.encode.timestamp_unit, Some(TimeUnit::Microsecond));
     assert_eq!(options.encode.nulls, Nulls::Omit);
     assert_eq!(options.encode.decimals, Decimals::String);
     assert_eq!(options.encode.non_finite, NonFinite::String);
@@ -147,6 +148,30 @@ fn a_created_topic_is_compacted_in_upsert_mode() {
         config.get("cleanup.policy").map(String::as_str),
         Some("compact")
     );
+}
+
+#[test]
+fn an_option_of_a_column_is_kept_by_its_name() {
+    let session = Options::new().set("kafka.column.b.encoding", "mixed");
+    let own = Options::new().set("kafka.column.a.b.encoding", "json");
+    let options = TableOptions::parse(&[&session, &own]).unwrap();
+    let column = |name: &str| {
+        let column = &options.columns[name];
+        (column.encoding, column.is_own)
+    };
+    assert_eq!(column("a.b"), (Some(TextEncoding::Json), true));
+    assert_eq!(column("b"), (Some(TextEncoding::Mixed), false));
+    assert_eq!(
+        refused(&[("kafka.column.a.encoding", "xml")]),
+        "option `kafka.column.a.encoding`: expected one of text, json, mixed; got `xml`"
+    );
+    for key in ["kafka.column.encoding", "kafka.column.a.encodings"] {
+        let refused = refused(&[(key, "json")]);
+        assert!(
+            refused.contains("`kafka.column.<name>.encoding`"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

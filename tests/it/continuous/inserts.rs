@@ -2,7 +2,7 @@
 
 use datafusion_kafka::{KafkaTopics, SinkOptions};
 
-use super::{EXACTLY_ONCE, Forever, log, start, value, written};
+use super::{EXACTLY_ONCE, Forever, caught_up, log, start, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::session;
@@ -386,4 +386,45 @@ async fn headers_that_are_a_map_are_written() {
         .map(|record| record.headers);
     let expected = ["1", "2"].map(|v| vec![("v".to_owned(), Some(v.into()))]);
     assert_eq!(headers.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_keep_the_form_that_they_have() {
+    let test = "continuous::values_keep_the_form_that_they_have";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let feed = broker.new_topic("feed", 1, &[]);
+    let columns = "_key VARCHAR, ts TIMESTAMP(3), doc VARCHAR";
+    let options = [
+        ("kafka.json.timestamp_unit", "ms"),
+        ("kafka.column.doc.encoding", "mixed"),
+    ];
+    let declared = Declared::new(broker, &feed, columns, &options).await;
+    let payloads = [
+        r#"{"ts":1000,"doc":1}"#,
+        r#"{"ts":2000,"doc":"1"}"#,
+        r#"{"ts":3000,"doc":{"x": [1, "y"]}}"#,
+        r#"{"ts":4000,"doc":"z"}"#,
+    ];
+    let records = payloads.map(|payload| Rec::new(&payload[6..7], payload));
+    broker.produce(&feed, &records);
+    let expected = payloads.map(|payload| format!("{}={payload}", &payload[6..7]));
+    for query in ["SELECT * FROM t", "SELECT DISTINCT * FROM t"] {
+        let out = broker.new_topic("out", 1, &[]);
+        declared.add("out", &out, columns, &options).await.unwrap();
+        let name = topic_name("forms");
+        let insert = format!("INSERT INTO out {query}");
+        for _ in 0..2 {
+            let query = start(&declared, &name, &insert).await;
+            let mut found = written(broker, &out, 4).await;
+            found.sort();
+            assert_eq!(found, expected);
+            // Whoever begins again has nothing to write.
+            caught_up(broker, &query, &[&feed]).await;
+            in_time("stopping", query.stop()).await.unwrap();
+        }
+        assert_eq!(broker.read_all(&out).len(), 4);
+        declared.rows("DROP TABLE out").await;
+    }
 }

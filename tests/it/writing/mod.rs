@@ -1,7 +1,9 @@
 //! What INSERT writes, as somebody else reads it.
 
 mod creating;
+mod forms;
 mod inserts;
+mod json_text;
 mod keyless;
 mod keys;
 mod metadata;
