@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, Tim
 use crate::codec::Extensions;
 use crate::column_options;
 use crate::error::{Error, Result};
-use crate::json::check_type;
+use crate::json::{check_type, with_unit};
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::sql_type::sql_type;
 
@@ -243,6 +243,11 @@ impl KafkaSchema {
             }
             Column::Metadata(_) => false,
         };
+        if let Some(unit) = options.decode.timestamp_unit {
+            for field in fields.iter_mut().filter(|field| is_json(field.name())) {
+                *field = Arc::new(with_unit(field, unit));
+            }
+        }
         for (path, column) in &options.columns {
             column_options::apply(&mut fields, path, column, is_json)?;
         }

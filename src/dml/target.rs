@@ -103,9 +103,6 @@ impl Target {
         // Which property a column is, is what reading says.
         options.decode = read.decode.clone();
         options.on_bad_record = read.on_bad_record;
-        // And so is the form of its values.
-        let unit = options.encode.timestamp_unit.or(read.decode.timestamp_unit);
-        options.encode.timestamp_unit = unit;
         // The safer of the two, where the patterns differ.
         options.dry_run |= read.dry_run;
         if read.delivery == Delivery::ExactlyOnce {

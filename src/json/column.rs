@@ -22,6 +22,7 @@ use super::temporal::{
     short_timestamp, whole_days,
 };
 use super::types::{DecodeOptions, digits};
+use super::unit::unit_of;
 use super::views::StringViewColumn;
 
 /// A column under construction.
@@ -59,7 +60,16 @@ pub(super) type Found = &'static str;
 /// An empty column of a field, or `None` for a type that [`super::check_type`] refuses.
 pub(super) fn of_field(field: &Field, options: &DecodeOptions) -> Option<BoxColumn> {
     match TextEncoding::of(field) {
-        TextEncoding::Text => new(field.data_type(), options),
+        TextEncoding::Text => match unit_of(field) {
+            None => new(field.data_type(), options),
+            unit => {
+                let options = DecodeOptions {
+                    timestamp_unit: unit,
+                    ..options.clone()
+                };
+                new(field.data_type(), &options)
+            }
+        },
         encoding => Some(Box::new(StringColumn::new(field.data_type(), encoding))),
     }
 }

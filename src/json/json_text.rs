@@ -19,7 +19,6 @@ const KEY: &str = "kafka.encoding";
 /// It is kept in the metadata of the column's field, so that a query which hands the
 /// column on says how it is written:
 /// ```
-/// use std::sync::Arc;
 /// use arrow::array::{ArrayRef, AsArray};
 /// use arrow::datatypes::{DataType, Field, Fields};
 /// use datafusion_kafka::json::{

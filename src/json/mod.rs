@@ -67,6 +67,7 @@ mod significant;
 mod temporal;
 mod text;
 mod types;
+mod unit;
 mod views;
 mod writer;
 
@@ -92,3 +93,4 @@ pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
     check_type,
 };
+pub(crate) use unit::with_unit;

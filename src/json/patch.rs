@@ -11,6 +11,7 @@ use super::json_text::is_date_or_time;
 use super::object::{ObjectReader, Target};
 use super::scan::{Scanner, document};
 use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
+use super::unit::written_unit;
 use super::writer::{Column, Name, enclose};
 
 /// Sets some properties of JSON objects and leaves all others as they stand:
@@ -98,8 +99,8 @@ impl ObjectPatch {
         let fields = self.set.iter().filter_map(|index| self.fields.get(*index));
         let columns = fields.zip(columns).map(|(field, array)| {
             let options = &self.options;
-            let may_be_text =
-                options.timestamp_unit.is_some() && is_date_or_time(field.data_type());
+            let unit = written_unit(field, options.timestamp_unit);
+            let may_be_text = unit.is_some() && is_date_or_time(field.data_type());
             let as_text = may_be_text.then(|| Column::of_text(field, array, options, 1));
             Ok(SetColumn {
                 column: Column::new(field, array, options, 1)?,

@@ -15,6 +15,7 @@ use super::json_text::{self, TextEncoding};
 use super::scalar;
 use super::text::{push_start, write_string};
 use super::types::{EncodeOptions, Nulls, map_fields};
+use super::unit::written_unit;
 
 /// Writes the values of an array that are not NULL.
 pub(super) trait Write: Send + Sync {
@@ -36,8 +37,7 @@ impl<'a> Column<'a> {
         options: &'a EncodeOptions,
         depth: u32,
     ) -> Result<Self, ArrowError> {
-        let unit = options.timestamp_unit;
-        let unit = unit.filter(|_| !json_text::is_text_anyway(field));
+        let unit = written_unit(field, options.timestamp_unit);
         Self::with_unit(field, array, options, depth, unit)
     }
 

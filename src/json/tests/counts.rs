@@ -127,6 +127,39 @@ fn a_column_may_be_text_whatever_the_unit() {
 }
 
 #[test]
+fn a_field_says_the_unit_of_its_numbers_at_every_depth() {
+    let seconds = || DataType::Timestamp(TimeUnit::Second, None);
+    let within = Field::new_struct("s", vec![Field::new("t", seconds(), true)], true);
+    let fields = [
+        Field::new("t", seconds(), true),
+        Field::new("d", DataType::new_list(DataType::Date32, true), true),
+        within,
+        Field::new("n", DataType::Int64, true),
+    ];
+    let marked = fields
+        .iter()
+        .map(|field| with_unit(field, TimeUnit::Millisecond));
+    let marked: Fields = marked.collect();
+    let json = r#"{"t":1000,"d":[86400000],"s":{"t":2000},"n":1}"#;
+    let mut decoder = RowDecoder::try_new(&marked, &DecodeOptions::default()).unwrap();
+    decoder.append(json.as_bytes()).unwrap();
+    let columns = decoder.finish().unwrap();
+    let encode = |fields: &Fields, options: &EncodeOptions| {
+        let encoder = RowEncoder::try_new(fields, options).unwrap();
+        let mut out = Vec::new();
+        encoder.batch(&columns).unwrap().write(0, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(encode(&marked, &EncodeOptions::default()), json);
+    // Before what is said of all.
+    assert_eq!(encode(&marked, &unit(TimeUnit::Second)), json);
+    assert_eq!(
+        encode(&Fields::from(fields.to_vec()), &EncodeOptions::default()),
+        r#"{"t":"1970-01-01T00:00:01","d":["1970-01-02"],"s":{"t":"1970-01-01T00:00:02"},"n":1}"#
+    );
+}
+
+#[test]
 fn durations_are_text_whatever_the_unit() {
     let span: ArrayRef = Arc::new(DurationMillisecondArray::from(vec![1500]));
     let json = encode_with(&span, &unit(TimeUnit::Millisecond)).unwrap();

@@ -71,6 +71,23 @@ async fn numbers_of_a_unit_stay_numbers() {
         records(broker, &copied),
         [record("a", r#"{"ts":1,"day":1782950400}"#)]
     );
+
+    // Columns that a query hands on say themselves what they are.
+    let copied = broker.new_topic("copied", 1, &[]);
+    let query = "SELECT _key, ts, day, ts + INTERVAL '1 second' AS next FROM t WHERE _key = 'a'";
+    let copy = format!("COPY ({query}) TO '{copied}' STORED AS KAFKA");
+    assert_eq!(count(&t.ctx, &copy).await, 1);
+    let text = "'kafka.column.ts.encoding' 'text'";
+    let copy = format!(
+        "COPY (SELECT _key, ts FROM t WHERE _key = 'a') TO '{copied}' STORED AS KAFKA OPTIONS ({text})"
+    );
+    assert_eq!(count(&t.ctx, &copy).await, 1);
+    let handed_on = r#"{"ts":1000,"day":1782950400000,"next":"1970-01-01T00:00:02"}"#;
+    let as_text = r#"{"ts":"1970-01-01T00:00:01"}"#;
+    assert_eq!(
+        records(broker, &copied),
+        [record("a", handed_on), record("a", as_text)]
+    );
 }
 
 #[tokio::test]
