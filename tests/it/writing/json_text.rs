@@ -268,3 +268,78 @@ async fn keys_of_several_kinds_are_copied_as_they_are() {
     );
     assert_eq!(cells(&rows(&ctx, "SELECT count(*) FROM t").await), [["5"]]);
 }
+
+#[tokio::test]
+async fn columns_of_several_kinds_are_like_any_text_in_queries() {
+    let Some(broker) = broker::required("columns_of_several_kinds_are_like_any_text") else {
+        return;
+    };
+    let topic = topic_name("mixed");
+    mixed_topic(broker, &topic);
+    let ctx = session(broker, KafkaTopics::new());
+    rows(&ctx, &create_table("t", "", &topic, &[])).await;
+    let columns = "_key VARCHAR, id VARCHAR, tags VARCHAR[], deep STRUCT<id VARCHAR>";
+    rows(&ctx, &create_table("u", columns, &topic, &[])).await;
+    for (query, expected) in [
+        (
+            "SELECT count(*) FROM (SELECT DISTINCT id, tags, deep FROM t)",
+            "7",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT id, deep, tags, count(*) FROM t GROUP BY 1, 2, 3)",
+            "7",
+        ),
+        ("SELECT min(id) FROM t", "\"1\""),
+        (
+            "SELECT array_length(array_agg(id ORDER BY _key)) FROM t",
+            "7",
+        ),
+        ("SELECT first_value(deep ORDER BY _key)['id'] FROM t", "1"),
+        (
+            "SELECT count(*) FROM (SELECT unnest(tags) AS tag FROM t) WHERE tag = 'x1'",
+            "1",
+        ),
+        (
+            "SELECT count(*) FROM t a JOIN t b ON a.id = b.id AND a.deep = b.deep",
+            "6",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT id, tags, deep FROM t UNION ALL SELECT id, tags, deep FROM u)",
+            "14",
+        ),
+        (
+            "SELECT count(*) FROM (SELECT id, tags, deep FROM t INTERSECT SELECT id, tags, deep FROM t)",
+            "7",
+        ),
+        (
+            "SELECT max(n) FROM (SELECT row_number() OVER (PARTITION BY id, deep ORDER BY _key) AS n FROM t)",
+            "1",
+        ),
+        (
+            "SELECT coalesce(deep, named_struct('id', 'x'))['id'] FROM t WHERE _key = 'b'",
+            "x1",
+        ),
+        (
+            "SELECT coalesce(id, 'none') FROM t WHERE _key = 'g'",
+            "none",
+        ),
+        ("SELECT count(*) FROM t WHERE id IN (SELECT id FROM u)", "5"),
+        (
+            "SELECT array_has(tags, 'x1') FROM t WHERE _key = 'b'",
+            "true",
+        ),
+        (
+            "WITH RECURSIVE r AS (SELECT id, 1 AS n FROM t UNION ALL SELECT id, n + 1 FROM r WHERE n < 2) SELECT count(*) FROM r",
+            "14",
+        ),
+        ("SELECT upper(id) FROM t WHERE _key = 'b'", "X1"),
+    ] {
+        assert_eq!(cells(&rows(&ctx, query).await), [[expected]], "{query}");
+    }
+    rows(&ctx, "CREATE TABLE kept AS SELECT * FROM t").await;
+    rows(&ctx, "CREATE VIEW seen AS SELECT id, tags, deep FROM t").await;
+    for table in ["kept", "seen"] {
+        let query = format!("SELECT count(id), count(tags), count(deep) FROM {table}");
+        assert_eq!(cells(&rows(&ctx, &query).await), [["6", "7", "7"]]);
+    }
+}
