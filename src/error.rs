@@ -339,6 +339,9 @@ pub enum Error {
         reason: String,
         /// How many records of the statement the brokers had acknowledged.
         acknowledged: u64,
+        /// Whether the record itself is the reason, such as one that is too large: brokers
+        /// will not take it later either.
+        refused: bool,
     },
 
     /// A transaction that did not begin (`kafka.delivery` = `exactly_once`).
@@ -360,6 +363,9 @@ pub enum Error {
         topic: String,
         /// What librdkafka or the broker said.
         reason: String,
+        /// The number of the row in the statement, from 0, whose record is itself the reason,
+        /// such as one that is too large: brokers will not take it later either.
+        refused_row: Option<u64>,
     },
 
     /// A transaction of which nobody knows whether it was committed.
@@ -534,6 +540,20 @@ impl Error {
             };
         }
         None
+    }
+}
+
+impl Error {
+    /// The number of the row whose record the brokers will not take, where that is what
+    /// failed.
+    pub(crate) fn refused_row(&self) -> Option<u64> {
+        match self {
+            Error::Produce {
+                row, refused: true, ..
+            } => Some(*row),
+            Error::TransactionFailed { refused_row, .. } => *refused_row,
+            _ => None,
+        }
     }
 }
 

@@ -70,6 +70,7 @@ impl Run {
         loop {
             self.state.begin();
             let commits = self.state.progress().commits;
+            let lessons = self.state.refused().lessons();
             let begun = Instant::now();
             let Err(error) = self.attempt().await else {
                 return QueryStatus::Stopped;
@@ -78,7 +79,11 @@ impl Run {
                 _ = stopped.wait_for(|stopped| *stopped) => return QueryStatus::Stopped,
                 error = self.cause(error) => error,
             };
-            if self.state.progress().commits > commits || begun.elapsed() >= LONGEST_PAUSE {
+            let has_learned = self.state.refused().lessons() > lessons;
+            if self.state.progress().commits > commits
+                || has_learned
+                || begun.elapsed() >= LONGEST_PAUSE
+            {
                 (attempts, pause, failing, has_run) = (0, FIRST_PAUSE, None, true);
             }
             let since = *failing.get_or_insert_with(Instant::now);
@@ -132,6 +137,7 @@ impl Run {
             sleep(FIRST_PAUSE).await;
         }
         Error::TransactionFailed {
+            refused_row: None,
             topic: self.sink.topic.clone(),
             reason: "the brokers ended the transaction, as they do when it is open longer than \
                      `kafka.producer.transaction.timeout.ms` (default 60000)"
@@ -213,6 +219,7 @@ impl Lasts {
     fn of(error: &DataFusionError) -> Self {
         match Error::find(error) {
             Some(Error::Fetch { reason, .. }) if reason == RECREATED => Lasts::Long,
+            Some(error) if error.refused_row().is_some() => Lasts::Long,
             Some(
                 Error::Connect { .. }
                 | Error::Request { .. }

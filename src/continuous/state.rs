@@ -14,6 +14,7 @@ use crate::options::TableOptions;
 use crate::record::OffsetRange;
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::Producer;
+use crate::sink::refused::Refused;
 use crate::sink::report::WriteReport;
 use crate::source::passed::Passed;
 
@@ -122,6 +123,7 @@ pub(crate) struct QueryState {
     status: watch::Sender<QueryStatus>,
     counts: Mutex<Counts>,
     passed: Arc<Passed>,
+    refused: Refused,
     batches: AtomicU64,
 }
 
@@ -132,7 +134,6 @@ struct Counts {
     /// Of the attempts before this one.
     before: WriteReport,
     now: WriteReport,
-    dead_letters: u64,
     commits: u64,
     last_commit: Option<SystemTime>,
     refreshes: u64,
@@ -151,6 +152,7 @@ impl QueryState {
             status: watch::Sender::new(QueryStatus::Starting),
             counts: Mutex::default(),
             passed: Arc::default(),
+            refused: Refused::default(),
             batches: AtomicU64::new(0),
         }
     }
@@ -162,6 +164,11 @@ impl QueryState {
     /// Of the one topic of a query that takes its records one by one.
     pub(crate) fn passed(&self) -> &Arc<Passed> {
         &self.passed
+    }
+
+    /// Which records the output does not take, where they go to the dead letters.
+    pub(crate) fn refused(&self) -> &Refused {
+        &self.refused
     }
 
     /// This instance of the query, which begins.
@@ -231,6 +238,7 @@ impl QueryState {
         counts.before.upserts += now.upserts;
         counts.before.tombstones += now.tombstones;
         counts.before.unchanged += now.unchanged;
+        counts.before.dead_letters += now.dead_letters;
     }
 
     /// Takes down what an attempt has committed by now.
@@ -259,10 +267,6 @@ impl QueryState {
 
     pub(crate) fn batches(&self) -> u64 {
         self.batches.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn dead_letter(&self) {
-        self.counts().dead_letters += 1;
     }
 
     /// Counts a refresh that took so long.
@@ -298,7 +302,7 @@ impl QueryState {
             upserts: counts.before.upserts + counts.now.upserts,
             tombstones: counts.before.tombstones + counts.now.tombstones,
             unchanged: counts.before.unchanged + counts.now.unchanged,
-            dead_letters: counts.dead_letters,
+            dead_letters: counts.before.dead_letters + counts.now.dead_letters,
             commits: counts.commits,
             last_commit: counts.last_commit,
             refreshes: counts.refreshes,

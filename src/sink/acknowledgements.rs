@@ -24,6 +24,8 @@ use crate::sink::transaction::TransactionalId;
 pub(crate) struct Acknowledgements {
     writes: Writes,
     acknowledged: AtomicU64,
+    /// Of these, dead letters.
+    elsewhere: AtomicU64,
     shown: Shown,
     places: Mutex<BTreeMap<i32, WrittenOffsets>>,
     refused: Mutex<Option<Refusal>>,
@@ -78,6 +80,8 @@ pub(super) struct Refusal {
 #[derive(Debug, Clone)]
 pub(super) enum Reason {
     Denied(Error),
+    /// The record itself, which is not taken later either.
+    Record(String),
     Said(String),
 }
 
@@ -86,7 +90,7 @@ impl Reason {
     pub(super) fn into_error(self, error: impl FnOnce(String) -> Error) -> Error {
         match self {
             Reason::Denied(denied) => denied,
-            Reason::Said(said) => error(said),
+            Reason::Record(said) | Reason::Said(said) => error(said),
         }
     }
 }
@@ -95,12 +99,12 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Denied(denied) => denied.fmt(f),
-            Reason::Said(said) => f.write_str(said),
+            Reason::Record(said) | Reason::Said(said) => f.write_str(said),
         }
     }
 }
 
-/// What helps where the broker refuses a record.
+/// What helps where the broker refuses a record for what it is.
 fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
         // Which it does for a whole batch.
@@ -125,6 +129,7 @@ impl Acknowledgements {
         Acknowledgements {
             writes,
             acknowledged: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
             shown,
             places: Mutex::default(),
             refused: Mutex::default(),
@@ -137,6 +142,12 @@ impl Acknowledgements {
 
     pub(super) fn count(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
+    }
+
+    /// How many records of the topic were acknowledged, without dead letters.
+    pub(super) fn rows(&self) -> u64 {
+        self.count()
+            .saturating_sub(self.elsewhere.load(Ordering::Relaxed))
     }
 
     pub(super) fn places(&self) -> BTreeMap<i32, WrittenOffsets> {
@@ -225,7 +236,7 @@ impl Acknowledgements {
             return Reason::Denied(denied);
         }
         if let Some(help) = code.and_then(help) {
-            return Reason::Said(format!("{text}; {help}"));
+            return Reason::Record(format!("{text}; {help}"));
         }
         if let Some((_, limit)) = transactions
             && code.is_some_and(is_fenced)
@@ -277,9 +288,13 @@ impl ProducerContext for Acknowledgements {
     fn delivery(&self, result: &DeliveryResult<'_>, row: usize) {
         match result {
             Ok(message) => {
-                self.take(message.partition(), message.offset());
+                if message.topic() == self.writes.topic {
+                    self.take(message.partition(), message.offset());
+                    self.shown.acknowledged.add(1);
+                } else {
+                    self.elsewhere.fetch_add(1, Ordering::Relaxed);
+                }
                 self.acknowledged.fetch_add(1, Ordering::Release);
-                self.shown.acknowledged.add(1);
                 self.heard.answered();
             }
             Err((error, message)) => self.refuse(row, error, message),

@@ -24,6 +24,7 @@ pub(crate) mod member;
 pub(crate) mod order;
 pub(crate) mod producer;
 pub(crate) mod query;
+pub(crate) mod refused;
 pub(crate) mod report;
 pub(crate) mod sender;
 mod silence;

@@ -190,7 +190,7 @@ impl Producer {
                     if nothing_queued {
                         let reason = "the record is larger than \
                                       `kafka.producer.queue.buffering.max.kbytes`";
-                        return Err(self.failed(row, Reason::Said(reason.to_owned())));
+                        return Err(self.failed(row, Reason::Record(reason.to_owned())));
                     }
                     self.room().await;
                 }
@@ -264,7 +264,11 @@ impl Producer {
         Ok(self.acknowledgements().places())
     }
 
-    async fn acknowledged(&mut self) -> Result<()> {
+    /// Waits until every record is acknowledged.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub(crate) async fn acknowledged(&mut self) -> Result<()> {
         loop {
             self.check().await?;
             if self.acknowledgements().count() == self.sent {
@@ -323,7 +327,11 @@ impl Producer {
     async fn given_up(&self, reason: Reason) -> Error {
         if self.transactional {
             let topic = self.topic.to_string();
-            let failed = |reason| Error::TransactionFailed { topic, reason };
+            let failed = |reason| Error::TransactionFailed {
+                topic,
+                reason,
+                refused_row: None,
+            };
             return self.own(reason.into_error(failed));
         }
         let native = Arc::clone(&self.native);
@@ -344,7 +352,7 @@ impl Producer {
     async fn not_taken(&self, row: u64, error: &KafkaError) -> Error {
         let (reason, is_cause) = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => (
-                Reason::Said(format!("{error}; raise `kafka.client.message.max.bytes`")),
+                Reason::Record(format!("{error}; raise `kafka.client.message.max.bytes`")),
                 true,
             ),
             // Of the transaction, for a reason that an earlier record was refused for.
@@ -404,7 +412,8 @@ impl Producer {
             reason = self.acknowledgements().reason(None, Some(code), text);
         }
         let topic = self.topic.to_string();
-        let acknowledged = self.acknowledgements().count();
+        let acknowledged = self.acknowledgements().rows();
+        let refused = matches!(reason, Reason::Record(_));
         match reason {
             // Nothing is lost with the rest of the sentence: a continuous query counts
             // what it has committed.
@@ -416,12 +425,14 @@ impl Producer {
             reason if self.transactional => Error::TransactionFailed {
                 topic,
                 reason: format!("row {row}: {reason}"),
+                refused_row: refused.then_some(row),
             },
             reason => Error::Produce {
                 topic,
                 row,
                 reason: reason.to_string(),
                 acknowledged,
+                refused,
             },
         }
     }

@@ -51,6 +51,8 @@ pub struct WriteReport {
     pub tombstones: u64,
     /// Rows that the topic held already, for which nothing was sent.
     pub unchanged: u64,
+    /// Records that did not fit and went to `kafka.dead_letter.topic`.
+    pub dead_letters: u64,
     /// The bytes of the keys and payloads that were sent, before compression.
     pub bytes: u64,
     /// Where the records went, by Kafka partition; empty for a dry run.

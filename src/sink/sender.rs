@@ -119,6 +119,15 @@ impl Sender {
             let producer = self.producer().await?;
             producer.send_to(Some(topic), row, record).await?;
         }
+        self.report.dead_letters += 1;
+        Ok(())
+    }
+
+    /// Waits until all that was sent is acknowledged.
+    pub(crate) async fn settle(&mut self) -> DataFusionResult<()> {
+        if let Some(producer) = &mut self.producer {
+            producer.acknowledged().await?;
+        }
         Ok(())
     }
 

@@ -1,12 +1,13 @@
 //! Writing rows that never end: they are committed from time to time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use arrow::record_batch::RecordBatch;
-use datafusion::error::Result as DataFusionResult;
+use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use crate::sink::encode::RecordEncoder;
 use crate::sink::known::KnownKeys;
 use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Sendable;
+use crate::sink::refused::Place;
 use crate::sink::sender::{Sender, arrow_error};
 use crate::table::TableDefinition;
 
@@ -59,6 +61,9 @@ pub(super) struct StreamWriter<'a> {
     committed: Positions,
     committed_at: Instant,
     row: u64,
+    /// Where the records are of the rows since the last commit, each batch with its first
+    /// row.
+    places: Vec<(u64, ArrayRef, ArrayRef)>,
 }
 
 /// How often it is looked how far was read of what is no row.
@@ -83,6 +88,7 @@ impl<'a> StreamWriter<'a> {
             committed: Positions::new(),
             committed_at: Instant::now(),
             row: 0,
+            places: Vec::new(),
         }
     }
 
@@ -130,7 +136,8 @@ impl<'a> StreamWriter<'a> {
             };
             match next {
                 Some(batch) => {
-                    self.rows(&batch).await?;
+                    let written = self.rows(&batch).await;
+                    written.map_err(|error| self.refused(error))?;
                     due.get_or_insert_with(|| Instant::now() + options.commit_time);
                 }
                 None => {
@@ -157,7 +164,14 @@ impl<'a> StreamWriter<'a> {
         if !is_new && !is_old {
             return Ok(());
         }
-        self.sender.commit(self.row, &self.read).await?;
+        let committed = self.sender.commit(self.row, &self.read).await;
+        committed.map_err(|error| self.refused(error))?;
+        self.places.clear();
+        if let (Some(query), Some(topic)) = (&self.stream.query, &self.stream.source)
+            && let Some(positions) = self.read.get(topic)
+        {
+            query.refused().pass(positions);
+        }
         self.committed_at = Instant::now();
         self.committed.clone_from(&self.read);
         match &self.stream.query {
@@ -171,20 +185,19 @@ impl<'a> StreamWriter<'a> {
     async fn rows(&mut self, batch: &RecordBatch) -> DataFusionResult<()> {
         let columns = self.encoder.columns(batch, self.row)?;
         let rows = self.encoder.batch(&columns).map_err(arrow_error)?;
+        self.remember_places(batch);
         let mut record = EncodedRecord::default();
         for index in 0..batch.num_rows() {
             let row = self.row;
             self.row += 1;
+            let (refused, is_alone) = self.refusal(row);
             if let Some((change, topic)) = &self.stream.dead_letters
-                && columns.behind.change(index) == *change
+                && (columns.behind.change(index) == *change || refused.is_some())
             {
-                let letter = self.dead_letter(batch, index);
+                let letter = self.dead_letter(batch, index, refused);
                 self.sender
                     .send_elsewhere(topic, row, &letter.record())
                     .await?;
-                if let Some(query) = &self.stream.query {
-                    query.dead_letter();
-                }
                 continue;
             }
             rows.encode(index, row, &mut record)?;
@@ -204,6 +217,9 @@ impl<'a> StreamWriter<'a> {
                 }
             }
             record = self.sender.write(row, record).await?;
+            if is_alone {
+                self.sender.settle().await?;
+            }
         }
         self.sender.flush(self.row).await?;
         if let Some(known) = &self.known {
@@ -216,7 +232,84 @@ impl<'a> StreamWriter<'a> {
         Ok(())
     }
 
-    fn dead_letter<'b>(&self, batch: &'b RecordBatch, index: usize) -> DeadLetter<'b> {
+    /// Whether records that the brokers refuse are dead letters.
+    fn refused_are_dead_letters(&self) -> Option<&QueryState> {
+        let is_known = self.stream.dead_letters.is_some() && self.table.extensions.hook.is_none();
+        self.stream.query.as_deref().filter(|_| is_known)
+    }
+
+    fn remember_places(&mut self, batch: &RecordBatch) {
+        let column = |name| self.encoder.column(batch, name).map(Arc::clone);
+        if self.refused_are_dead_letters().is_some()
+            && let (Some(partitions), Some(offsets)) =
+                (column(SOURCE_PARTITION), column(SOURCE_OFFSET))
+        {
+            self.places.push((self.row, partitions, offsets));
+        }
+    }
+
+    /// Where the record of a row is that was written since the last commit.
+    fn place(&self, row: u64) -> Option<Place> {
+        let (first, partitions, offsets) =
+            self.places.iter().rev().find(|(first, ..)| *first <= row)?;
+        let index = usize::try_from(row - first).ok()?;
+        let partitions = partitions.as_primitive_opt::<Int32Type>()?;
+        let offsets = offsets.as_primitive_opt::<Int64Type>()?;
+        Some((
+            *partitions.values().get(index)?,
+            *offsets.values().get(index)?,
+        ))
+    }
+
+    /// Why the brokers refuse the record of a row, where that is known, and whether it is to
+    /// be sent alone.
+    fn refusal(&self, row: u64) -> (Option<String>, bool) {
+        match (self.refused_are_dead_letters(), self.place(row)) {
+            (Some(query), Some(place)) => {
+                let refused = query.refused();
+                (refused.reason(place), refused.is_alone(place))
+            }
+            _ => (None, false),
+        }
+    }
+
+    /// An error of a record that the brokers refuse, which is to be a dead letter: it may be
+    /// gone then.
+    fn refused(&self, error: DataFusionError) -> DataFusionError {
+        let Some(query) = self.refused_are_dead_letters() else {
+            return error;
+        };
+        let Some(row) = Error::find(&error).and_then(Error::refused_row) else {
+            return error;
+        };
+        let Some(place) = self.place(row) else {
+            return error;
+        };
+        let mut sent = BTreeMap::new();
+        for (_, partitions, offsets) in &self.places {
+            advance(&mut sent, partitions, offsets);
+        }
+        let reason = Error::find(&error)
+            .map(Error::to_string)
+            .unwrap_or_default();
+        match query.refused().meet(place, &reason, &sent) {
+            true => Error::Request {
+                act: "write a record",
+                topic: self.table.topic.clone(),
+                reason: format!("the brokers refuse it, and it may be a dead letter: {reason}"),
+            }
+            .into(),
+            false => error,
+        }
+    }
+
+    /// `refused` is why the brokers refuse the record, where it fits the table.
+    fn dead_letter<'b>(
+        &self,
+        batch: &'b RecordBatch,
+        index: usize,
+        refused: Option<String>,
+    ) -> DeadLetter<'b> {
         let column = |name: &str| {
             let column = self.encoder.column(batch, name);
             column.filter(|column| column.is_valid(index))
@@ -235,7 +328,10 @@ impl<'a> StreamWriter<'a> {
             ("topic", self.stream.source.clone()),
             ("partition", partition.map(|p| p.value(index).to_string())),
             ("offset", offset.map(|o| o.value(index).to_string())),
-            ("reason", reason.map(|r| r.value(index).to_owned())),
+            (
+                "reason",
+                refused.or(reason.map(|r| r.value(index).to_owned())),
+            ),
         ] {
             let name = format!("kafka.dead_letter.{name}");
             headers.push((name, value.map(String::into_bytes)));
@@ -254,16 +350,26 @@ impl<'a> StreamWriter<'a> {
         };
         let partitions = self.encoder.column(batch, SOURCE_PARTITION);
         let offsets = self.encoder.column(batch, SOURCE_OFFSET);
-        let partitions = partitions.and_then(|c| c.as_primitive_opt::<Int32Type>());
-        let offsets = offsets.and_then(|c| c.as_primitive_opt::<Int64Type>());
-        let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
-            return;
-        };
-        let positions = self.read.entry(topic.clone()).or_default();
-        for (partition, offset) in partitions.values().iter().zip(offsets.values()) {
-            let position = positions.entry(*partition).or_default();
-            *position = (*position).max(offset + 1);
+        if let (Some(partitions), Some(offsets)) = (partitions, offsets) {
+            advance(
+                self.read.entry(topic.clone()).or_default(),
+                partitions,
+                offsets,
+            );
         }
+    }
+}
+
+/// Moves positions behind records.
+fn advance(positions: &mut BTreeMap<i32, i64>, partitions: &ArrayRef, offsets: &ArrayRef) {
+    let partitions = partitions.as_primitive_opt::<Int32Type>();
+    let offsets = offsets.as_primitive_opt::<Int64Type>();
+    let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
+        return;
+    };
+    for (partition, offset) in partitions.values().iter().zip(offsets.values()) {
+        let position = positions.entry(*partition).or_default();
+        *position = (*position).max(offset + 1);
     }
 }
 

@@ -166,6 +166,7 @@ impl Transaction {
 
     fn failed(&self, reason: Reason) -> Error {
         reason.into_error(|reason| Error::TransactionFailed {
+            refused_row: None,
             topic: self.topic.clone(),
             reason,
         })

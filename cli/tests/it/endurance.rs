@@ -211,7 +211,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                 {
                     own.delete_records(&feeds.events, 0, read);
                 }
-                if Instant::now() >= next_restart {
+                if Instant::now() >= next_restart && Instant::now() + Duration::from_secs(5) < end {
                     own.restart();
                     restarts += 1;
                     next_restart = Instant::now() + Duration::from_secs(25);
@@ -233,6 +233,9 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
         }
     });
 
+    // It may just have been killed.
+    thread::sleep(Duration::from_millis(500));
+    broker::wait_until(DEADLINE, "the broker", || own.is_there());
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
     let running: Vec<Running> = files
         .iter()

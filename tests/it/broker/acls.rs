@@ -8,6 +8,7 @@ use super::{Broker, PATIENCE, wait_until};
 
 const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;
+const DELETE_ACLS: i16 = 31;
 /// The last one without compact encodings.
 const VERSION: i16 = 1;
 
@@ -92,11 +93,22 @@ impl Broker {
         let answer = self.ask(CREATE_ACLS, VERSION, &[&one, right.as_slice()].concat());
         let result = &answer[8..10];
         assert_eq!(result, [0, 0], "{user}: {answer:?}");
-        wait_until(PATIENCE, "the right is known", || {
-            let answer = self.ask(DESCRIBE_ACLS, VERSION, &right);
-            // Behind the time of throttling, no error and an empty text of one.
-            assert_eq!(answer[4..8], [0; 4], "{user}: {answer:?}");
-            answer[8..12] != [0; 4]
-        });
+        wait_until(PATIENCE, "the right is known", || self.knows(&right));
+    }
+
+    /// Takes a right from a user, and waits until the broker knows.
+    pub fn take_back(&self, user: &str, right: &Right) {
+        let one = 1_i32.to_be_bytes();
+        let right = right.encode(user);
+        let answer = self.ask(DELETE_ACLS, VERSION, &[&one, right.as_slice()].concat());
+        assert_eq!(&answer[8..10], [0, 0], "{user}: {answer:?}");
+        wait_until(PATIENCE, "the right is gone", || !self.knows(&right));
+    }
+
+    fn knows(&self, right: &[u8]) -> bool {
+        let answer = self.ask(DESCRIBE_ACLS, VERSION, right);
+        // Behind the time of throttling, no error and an empty text of one.
+        assert_eq!(answer[4..8], [0; 4], "{answer:?}");
+        answer[8..12] != [0; 4]
     }
 }

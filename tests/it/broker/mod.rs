@@ -203,6 +203,12 @@ impl Broker {
         name
     }
 
+    /// Whether it answers.
+    pub fn is_there(&self) -> bool {
+        let consumer = self.consumer("read_committed");
+        consumer.fetch_metadata(None, PATIENCE / 60).is_ok()
+    }
+
     /// Where a consumer group has committed to, by partition; partitions without an offset
     /// are left out.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {

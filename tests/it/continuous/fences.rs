@@ -25,7 +25,9 @@ impl datafusion_kafka::WriteHook for SlowOnce {
         records: Vec<datafusion_kafka::OutgoingRecord>,
     ) -> datafusion::error::Result<Vec<datafusion_kafka::OutgoingRecord>> {
         // Not among the first of their transaction, which is open by then.
-        let is_slow = records.iter().any(|record| record.key == b"slow");
+        let is_slow = records
+            .iter()
+            .any(|record| record.key.as_deref() == Some(b"slow"));
         if is_slow && !self.0.swap(true, Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_secs(8)).await;
         }

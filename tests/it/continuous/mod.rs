@@ -11,6 +11,7 @@ mod progress;
 mod queries;
 mod random;
 mod refreshed;
+mod refusals;
 
 use std::time::Duration;
 
