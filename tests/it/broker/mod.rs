@@ -204,6 +204,7 @@ impl Broker {
     }
 
     /// Whether it answers.
+    #[allow(dead_code, reason = "not every binary needs it")]
     pub fn is_there(&self) -> bool {
         let consumer = self.consumer("read_committed");
         consumer.fetch_metadata(None, PATIENCE / 60).is_ok()
