@@ -39,7 +39,7 @@ use crate::sink::batch::EncodedRecord;
 ///         _topic: &str,
 ///         mut records: Vec<OutgoingRecord>,
 ///     ) -> datafusion::error::Result<Vec<OutgoingRecord>> {
-///         records.retain(|record| record.key.as_deref() != Some(b"secret"));
+///         records.retain(|record| record.key.as_deref() != Some(b"secret".as_slice()));
 ///         for record in &mut records {
 ///             record.headers.push(("writer".to_owned(), Some(b"reports".to_vec())));
 ///         }
