@@ -24,7 +24,7 @@ use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::member::{Positions, RENEWED};
-use crate::sink::producer::Producer;
+use crate::sink::producer::{Producer, Writer};
 use crate::sink::query::aligned;
 use crate::table::{KafkaTable, TableDefinition};
 
@@ -187,7 +187,7 @@ impl Refresh {
     async fn open(&self, context: &Arc<TaskContext>) -> DataFusionResult<Output> {
         let member = self.state.new_member()?;
         // What another instance has not committed is undone before it is read.
-        let named = Some(Arc::clone(&member));
+        let named = Writer::Query(Arc::clone(&member));
         let (topic, options) = (&self.sink.topic, &self.sink.options);
         let mut producer = Producer::new(topic, options, Shown::nowhere(), named).await?;
         let begin = Begin {

@@ -17,7 +17,7 @@ use crate::continuous::watch::watch;
 use crate::error::Error;
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
-use crate::sink::producer::Producer;
+use crate::sink::producer::{Producer, Writer};
 use crate::table::{TableDefinition, own_error};
 
 /// A query that runs.
@@ -189,7 +189,7 @@ impl Run {
         let member = self.state.new_member()?;
         // Before anything is read: what another instance has not committed is undone,
         // and it commits nothing more.
-        let named = Some(Arc::clone(&member));
+        let named = Writer::Query(Arc::clone(&member));
         let shown = Shown::nowhere();
         let mut producer = Producer::new(&sink.topic, &sink.options, shown, named).await?;
         let begin = Begin {

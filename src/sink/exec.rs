@@ -226,6 +226,7 @@ impl DataSink for KafkaSink {
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
         let mut sender = Sender::new(table, &self.metrics);
         if let Some(stream) = &self.stream {
+            sender = sender.without_end();
             let writer = StreamWriter::new(stream, &encoder, &mut sender, table, context);
             writer.write(data).await?;
             let report = sender.finish(0).await?;

@@ -41,6 +41,16 @@ pub(crate) struct Producer {
     queue_full: Duration,
 }
 
+/// Whose records a producer sends.
+pub(crate) enum Writer {
+    /// Those of a statement that ends, and is one transaction.
+    Statement,
+    /// Those of a statement that does not end, and commits from time to time.
+    Stream,
+    /// Those of a continuous query.
+    Query(Arc<Member>),
+}
+
 /// A record as it is sent.
 pub(crate) struct Sendable<'a> {
     pub(crate) key: Option<&'a [u8]>,
@@ -75,8 +85,13 @@ impl Producer {
         topic: &str,
         options: &TableOptions,
         shown: Shown,
-        member: Option<Arc<Member>>,
+        writer: Writer,
     ) -> Result<Self> {
+        let commits_often = !matches!(writer, Writer::Statement);
+        let member = match writer {
+            Writer::Query(member) => Some(member),
+            Writer::Statement | Writer::Stream => None,
+        };
         let mut config = config(options, member.is_some())?;
         let silence = Silence::of(&mut config, options);
         let limits = Limits::of(options);
@@ -101,15 +116,13 @@ impl Producer {
         let native = match options.delivery {
             Delivery::AtLeastOnce => make(None)?,
             Delivery::ExactlyOnce => {
-                let (id, limit) = match &member {
-                    Some(member) => (
-                        TransactionalId::of_query(member.query(), options),
-                        TimeLimit::of_query(&config),
-                    ),
-                    None => (
-                        TransactionalId::of_statement(options),
-                        TimeLimit::of_statement(&config, topic, options).await?,
-                    ),
+                let id = match &member {
+                    Some(member) => TransactionalId::of_query(member.query(), options),
+                    None => TransactionalId::of_statement(options),
+                };
+                let limit = match commits_often {
+                    true => TimeLimit::of_stream(&config),
+                    false => TimeLimit::of_statement(&config, topic, options).await?,
                 };
                 let mut native = make(Some((id.clone(), limit)))?;
                 let mut begun = transaction::init(&native, limits).await;

@@ -12,7 +12,7 @@ use crate::sink::acknowledgements::Shown;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::hook::OutgoingRecord;
 use crate::sink::member::Positions;
-use crate::sink::producer::{Producer, Sendable};
+use crate::sink::producer::{Producer, Sendable, Writer};
 use crate::sink::report::WriteReport;
 use crate::table::TableDefinition;
 
@@ -25,6 +25,7 @@ pub(crate) struct Sender {
     pub(crate) report: WriteReport,
     /// From the first record on: a transaction is open no longer than it must be.
     producer: Option<Producer>,
+    ends: bool,
 }
 
 /// As many records as a hook sees at once.
@@ -38,6 +39,15 @@ impl Sender {
             metrics: SinkMetrics::new(metrics, table.options.delivery),
             report: WriteReport::default(),
             producer: None,
+            ends: true,
+        }
+    }
+
+    /// The same of a statement that does not end, and commits from time to time.
+    pub(crate) fn without_end(self) -> Self {
+        Sender {
+            ends: false,
+            ..self
         }
     }
 
@@ -137,7 +147,11 @@ impl Sender {
             None => {
                 let shown = self.metrics.shown.clone();
                 let (topic, options) = (&self.table.topic, &self.table.options);
-                Producer::new(topic, options, shown, None).await?
+                let writer = match self.ends {
+                    true => Writer::Statement,
+                    false => Writer::Stream,
+                };
+                Producer::new(topic, options, shown, writer).await?
             }
         };
         Ok(self.producer.insert(producer))

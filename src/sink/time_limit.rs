@@ -14,7 +14,7 @@ use crate::table::own_error;
 /// A statement is one transaction, however long it takes, so its limit is the longest that
 /// the brokers allow. The price: where a process is killed in mid-statement, the brokers hold
 /// readers of committed records up for so long, since no later statement has its
-/// `transactional.id`. A continuous query commits all the time and needs no long one.
+/// `transactional.id`. What does not end commits all the time, and needs no long one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeLimit {
     /// By an option.
@@ -23,7 +23,7 @@ pub(super) enum TimeLimit {
     Longest(Duration),
     /// The longest that they allow by default: they do not tell what they do allow.
     Assumed(Duration),
-    /// Where they do not allow that either, and in continuous queries.
+    /// Where they do not allow that either, and where there are commits from time to time.
     Usual(Duration),
 }
 
@@ -33,8 +33,8 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 pub(super) const USUAL: TimeLimit = TimeLimit::Usual(Duration::from_secs(60));
 
 impl TimeLimit {
-    /// That of a continuous query.
-    pub(super) fn of_query(config: &ClientConfig) -> Self {
+    /// That of what commits from time to time.
+    pub(super) fn of_stream(config: &ClientConfig) -> Self {
         Self::given(config).unwrap_or(USUAL)
     }
 

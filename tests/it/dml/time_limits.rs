@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use datafusion_kafka::KafkaTopics;
 
-use crate::broker::{self, Broker, Right, USER_PASSWORD, topic_name};
-use crate::session::{count, error, rows, session};
+use crate::broker::{self, Broker, Rec, Right, USER_PASSWORD, topic_name, wait_until};
+use crate::session::{count, error, rows, session, try_rows};
 use crate::writing::{create_table, says};
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
@@ -43,6 +43,32 @@ async fn a_statement_has_the_longest_limit_of_the_brokers_or_the_one_given() {
     let prefix = topic_name("org.team_");
     let option = ("kafka.producer.transaction.timeout.ms", "5000");
     assert_eq!(limits(broker, &prefix, &[option]).await, [given]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_never_ends_has_the_usual_limit() {
+    let Some(broker) = broker::required("what_never_ends_has_the_usual_limit") else {
+        return;
+    };
+    let [feed, out] = ["limits-feed", "limits-out"].map(|name| broker.new_topic(name, 1, &[]));
+    broker.produce(&feed, &[Rec::new("a", r#"{"v":1}"#)]);
+    let prefix = topic_name("org.team_");
+    let ctx = session(broker, KafkaTopics::new());
+    let feed = create_table("feed", COLUMNS, &feed, &[]).replace("CREATE", "CREATE UNBOUNDED");
+    rows(&ctx, &feed).await;
+    let options = [EXACTLY_ONCE, (PREFIX, prefix.as_str())];
+    rows(&ctx, &create_table("out", COLUMNS, &out, &options)).await;
+    let endless = "INSERT INTO out SELECT _key, v FROM feed";
+    let running = tokio::spawn(async move { try_rows(&ctx, endless).await.map(drop) });
+    let committed = move || broker.read_all(&out).len() == 1;
+    let waited = tokio::task::spawn_blocking(move || {
+        wait_until(Duration::from_secs(30), "a committed record", committed);
+    });
+    waited.await.unwrap();
+    running.abort();
+    let ids = broker.transactional_ids(&prefix);
+    let limits: Vec<_> = ids.into_iter().map(|(_, limit)| limit).collect();
+    assert_eq!(limits, [Duration::from_secs(60)]);
 }
 
 #[tokio::test]
