@@ -23,6 +23,7 @@ use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Sendable;
 use crate::sink::refused::Place;
 use crate::sink::sender::{Sender, arrow_error};
+use crate::sink::time_limit::TimeLimit;
 use crate::table::TableDefinition;
 
 /// The columns that say where the record is that a row was made of,
@@ -381,10 +382,7 @@ pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
     if options.delivery != Delivery::ExactlyOnce {
         return Ok(());
     }
-    let config = options.client.producer_config()?;
-    let given = config.get("transaction.timeout.ms");
-    let time_out = given.and_then(|millis| millis.parse().ok());
-    let time_out = Duration::from_millis(time_out.unwrap_or(60_000));
+    let time_out = TimeLimit::of_stream(&options.client.producer_config()?).time();
     if options.commit_time < time_out {
         return Ok(());
     }
