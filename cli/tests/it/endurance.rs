@@ -214,6 +214,9 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                 if Instant::now() >= next_restart && Instant::now() + Duration::from_secs(5) < end {
                     own.restart();
                     restarts += 1;
+                    // Programs meet it while it is away; the writer waits.
+                    thread::sleep(Duration::from_millis(500));
+                    broker::wait_until(DEADLINE * 2, "the broker", || own.is_there());
                     next_restart = Instant::now() + Duration::from_secs(25);
                 }
                 if Instant::now() >= next_idle && Instant::now() + IDLE < end {
