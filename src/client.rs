@@ -12,6 +12,7 @@ mod failure;
 mod group;
 mod last_error;
 mod listing;
+mod measured;
 mod statistics;
 mod topic;
 
@@ -37,6 +38,8 @@ pub(crate) use self::failure::is_transient;
 pub(crate) use self::group::Group;
 pub(crate) use self::last_error::LastError;
 pub(crate) use self::listing::topics;
+pub use self::measured::{ClientKind, RoundTrips};
+pub(crate) use self::measured::{Measure, Measurements};
 pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
 use crate::native::{Refused, TopicHandle, TopicId, find_brokers};
@@ -71,13 +74,29 @@ impl Client {
         Self::with_memory(topic, options, usize::MAX)
     }
 
+    /// The same for a client that is measured.
+    pub(crate) fn measured(topic: &str, options: &TableOptions, measure: Measure) -> Result<Self> {
+        Self::make(topic, options, usize::MAX, Some(measure))
+    }
+
     /// As [`new`](Self::new), with so many bytes of memory for a partition: no
     /// more than a part of them is fetched at once, and waits to be taken, where
     /// no option says how much.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
+        Self::make(topic, options, bytes, None)
+    }
+
+    fn make(
+        topic: &str,
+        options: &TableOptions,
+        bytes: usize,
+        measure: Option<Measure>,
+    ) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
         let config = config_within(options, bytes)?;
-        let consumer = Arc::new(consumer(config, options.timeout)?);
+        let context = |heard: LastError| heard.measured_by(measure);
+        let consumer: BaseConsumer<_> = create(config, options.timeout, context)?;
+        let consumer = Arc::new(consumer);
         let handle = TopicHandle::new(consumer, topic).ok_or_else(|| Error::Request {
             act: "use the name",
             topic: topic.to_owned(),

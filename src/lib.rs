@@ -118,6 +118,7 @@ mod values;
 mod zoned;
 
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
+pub use client::{ClientKind, RoundTrips};
 pub use codec::{Codec, CodecError};
 pub use continuous::query::{ContinuousOptions, ContinuousQuery};
 pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};

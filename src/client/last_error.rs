@@ -10,12 +10,14 @@ use rdkafka::{ClientConfig, ClientContext, statistics};
 
 use super::connection::{Complaint, Connection, Weight, principal};
 use super::denied::is_denied;
+use super::measured::Measure;
 use super::statistics::Statistics;
 
 /// Keeps what librdkafka complained about, since a time-out alone says nothing.
 pub(crate) struct LastError {
     connection: Connection,
     principal: Option<String>,
+    measure: Option<Measure>,
     state: Mutex<State>,
     statistics: Statistics,
 }
@@ -37,6 +39,7 @@ impl LastError {
         LastError {
             connection: Connection::of(config),
             principal: principal(config),
+            measure: None,
             state: Mutex::default(),
             statistics: Statistics::default(),
         }
@@ -46,6 +49,9 @@ impl LastError {
     /// last ones.
     pub(crate) fn told(&self, statistics: &statistics::Statistics) -> Duration {
         log::trace!(target: "librdkafka", "{statistics:?}");
+        if let Some(measure) = &self.measure {
+            measure.take(statistics);
+        }
         self.statistics.take(statistics)
     }
 
@@ -57,6 +63,11 @@ impl LastError {
     /// The offset that is fetched next of a partition, as it was last told.
     pub(super) fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.statistics.next_offset(topic, partition)
+    }
+
+    /// That of a client which is measured, where it is.
+    pub(crate) fn measured_by(self, measure: Option<Measure>) -> Self {
+        LastError { measure, ..self }
     }
 
     /// The principal that the client has logged in as, where it is known.

@@ -33,6 +33,11 @@ impl EventRows {
         }
     }
 
+    /// The bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.size()
+    }
+
     /// Takes records in: the columns of the rows, then the Kafka partition and the offset.
     ///
     /// # Errors

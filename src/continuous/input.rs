@@ -136,6 +136,15 @@ impl Input {
         &self.declared
     }
 
+    /// The bytes that its rows and their keys hold.
+    pub(super) fn memory(&self) -> usize {
+        match &self.held().rows {
+            Rows::Latest(rows) => rows.memory(),
+            Rows::Events(rows) => rows.memory(),
+            Rows::None => 0,
+        }
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&self) {
         self.forget_rows();
@@ -232,6 +241,7 @@ impl Input {
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
         let plan = scan_held(&Arc::new(table), columns, holds, connected)?;
+        let _reading = state.reads().by(&plan);
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
             self.held().apply(batch?)?;

@@ -12,6 +12,7 @@ pub(crate) mod insert;
 mod loops;
 mod output;
 pub(crate) mod query;
+mod reads;
 mod refresh;
 mod row_by_row;
 mod run;

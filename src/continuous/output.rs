@@ -240,6 +240,11 @@ impl Output {
         &self.sender.report
     }
 
+    /// The bytes that its keys hold.
+    pub(super) fn memory(&self) -> usize {
+        self.known.memory()
+    }
+
     fn digest(&self, payload: &[u8]) -> Digest {
         let [first, second] = &self.hashers;
         Some([first.hash_one(payload), second.hash_one(payload)])

@@ -222,13 +222,16 @@ impl Refresh {
             input.update(ends, &context, &self.state).await?;
         }
         let plan = session.create_physical_plan(&self.query).await?;
-        let mut rows = execute_stream(plan, context)?;
+        let _reading = self.state.reads().by(&plan);
+        let mut rows = execute_stream(Arc::clone(&plan), context)?;
         output.begin();
         while let Some(batch) = rows.next().await {
             output.compare(&batch?).await?;
             self.state.batch();
         }
         output.finish().await?;
+        let inputs = self.inputs.iter().map(|input| input.memory());
+        self.state.keeps(inputs.sum::<usize>() + output.memory());
         Ok(Some(ends))
     }
 

@@ -200,7 +200,8 @@ impl Run {
         begin.claim(&self.state, &member, &mut producer).await?;
         self.state.set_producer(producer);
         let plan = self.session.create_physical_plan(plan).await?;
-        collect(plan, self.session.task_ctx()).await?;
+        let _reading = self.state.reads().by(&plan);
+        collect(Arc::clone(&plan), self.session.task_ctx()).await?;
         Ok(())
     }
 }

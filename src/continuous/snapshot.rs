@@ -167,6 +167,11 @@ impl SnapshotRows {
         Ok(())
     }
 
+    /// The bytes that are reserved.
+    pub(super) fn memory(&self) -> usize {
+        self.memory.size()
+    }
+
     /// Reserves the memory that the rows and their keys hold by now.
     fn reserve(&self) -> DataFusionResult<()> {
         let rows: usize = self

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::client::{Measurements, RoundTrips};
+use crate::continuous::reads::Reads;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::TableOptions;
@@ -43,14 +45,27 @@ pub enum QueryStatus {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct QueryProgress {
-    /// Every Kafka partition that is read, by topic and number.
+    /// Every Kafka partition that is read, by topic and number, of topics of which the brokers
+    /// have said where they end.
     pub inputs: Vec<InputProgress>,
+    /// How long ago the brokers said where the topics of the query end: of the topic for which
+    /// that is longest. Not much more than a second as long as they answer, and zero where there
+    /// is no topic. `None` before they have said that of all topics.
+    pub ends_age: Option<Duration>,
+    /// Records that were read, since the query was started here: tombstones, records that are no
+    /// rows, and records that were read again after a failure too. Those of the output are not
+    /// among them.
+    pub records_read: u64,
+    /// The bytes of their keys and payloads, decompressed.
+    pub bytes_read: u64,
     /// Records with a payload that were sent.
     pub upserts: u64,
     /// Tombstones that were sent.
     pub tombstones: u64,
     /// Rows that the output held already, for which nothing was sent.
     pub unchanged: u64,
+    /// The bytes of the keys and payloads that were sent, before compression.
+    pub bytes_written: u64,
     /// Records that did not fit and went to `kafka.dead_letter.topic`.
     pub dead_letters: u64,
     /// How often something was committed: records, or how far was read. Offsets that are
@@ -63,6 +78,20 @@ pub struct QueryProgress {
     pub refreshes: u64,
     /// How long the last of these took, from looking for new records to the commit.
     pub refresh_time: Option<Duration>,
+    /// When the last of these ended.
+    pub last_refresh: Option<SystemTime>,
+    /// How often the query began again after a failure.
+    pub restarts: u64,
+    /// The bytes of memory that the rows and keys which are kept take, as they were reserved in
+    /// the session's memory pool.
+    pub kept_bytes: usize,
+    /// Records that wait in the producer, are not sent or not acknowledged, as librdkafka last
+    /// said: every few seconds, or as `kafka.client.statistics.interval.ms` of the output says.
+    pub queued_records: u64,
+    /// The bytes of these records, likewise.
+    pub queued_bytes: u64,
+    /// How long the brokers took to answer, likewise.
+    pub round_trips: Vec<RoundTrips>,
 }
 
 impl QueryProgress {
@@ -73,7 +102,7 @@ impl QueryProgress {
 }
 
 /// How far one Kafka partition was read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InputProgress {
     /// The topic.
@@ -125,12 +154,17 @@ pub(crate) struct QueryState {
     passed: Arc<Passed>,
     refused: Refused,
     batches: AtomicU64,
+    measurements: Arc<Measurements>,
+    reads: Reads,
+    kept_bytes: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Counts {
     begun: Begun,
     held: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
+    /// When brokers said where a topic ends, of every topic that is watched; `None` before any is.
+    looked: Option<BTreeMap<String, Option<Instant>>>,
     /// Of the attempts before this one.
     before: WriteReport,
     now: WriteReport,
@@ -138,6 +172,17 @@ struct Counts {
     last_commit: Option<SystemTime>,
     refreshes: u64,
     refresh_time: Option<Duration>,
+    last_refresh: Option<SystemTime>,
+    attempts: u64,
+}
+
+impl Counts {
+    fn ends_age(&self) -> Option<Duration> {
+        let mut looked = self.looked.as_ref()?.values();
+        looked.try_fold(Duration::ZERO, |oldest, looked| {
+            Some(oldest.max(looked.as_ref()?.elapsed()))
+        })
+    }
 }
 
 impl QueryState {
@@ -154,6 +199,9 @@ impl QueryState {
             passed: Arc::default(),
             refused: Refused::default(),
             batches: AtomicU64::new(0),
+            measurements: Arc::default(),
+            reads: Reads::default(),
+            kept_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -173,7 +221,8 @@ impl QueryState {
 
     /// This instance of the query, which begins.
     pub(crate) fn new_member(&self) -> Result<Arc<Member>> {
-        let member = Arc::new(Member::new(&self.name, &self.id, &self.options)?);
+        let member = Member::new(&self.name, &self.id, &self.options, &self.measurements)?;
+        let member = Arc::new(member);
         *self.current() = Some(Arc::clone(&member));
         Ok(member)
     }
@@ -233,12 +282,16 @@ impl QueryState {
 
     /// Counts begin anew with an attempt; those before stay.
     pub(crate) fn begin(&self) {
+        self.measurements.forget();
+        self.keeps(0);
         let mut counts = self.counts();
+        counts.attempts += 1;
         let now = std::mem::take(&mut counts.now);
         counts.before.upserts += now.upserts;
         counts.before.tombstones += now.tombstones;
         counts.before.unchanged += now.unchanged;
         counts.before.dead_letters += now.dead_letters;
+        counts.before.bytes += now.bytes;
     }
 
     /// Takes down what an attempt has committed by now.
@@ -260,6 +313,21 @@ impl QueryState {
         self.counts().last_commit = Some(SystemTime::now());
     }
 
+    /// What librdkafka measures of the clients.
+    pub(crate) fn measurements(&self) -> &Arc<Measurements> {
+        &self.measurements
+    }
+
+    /// What the scans have read.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
+    /// Takes down how many bytes the rows and keys hold that are kept.
+    pub(crate) fn keeps(&self, bytes: usize) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Something was done with a batch of rows.
     pub(crate) fn batch(&self) {
         self.batches.fetch_add(1, Ordering::Relaxed);
@@ -274,11 +342,24 @@ impl QueryState {
         let mut counts = self.counts();
         counts.refreshes += 1;
         counts.refresh_time = Some(time);
+        counts.last_refresh = Some(SystemTime::now());
+    }
+
+    /// From now on it is looked where these topics end.
+    pub(crate) fn watches(&self, topics: impl IntoIterator<Item = String>) {
+        let mut counts = self.counts();
+        let looked = counts.looked.get_or_insert_default();
+        for topic in topics {
+            looked.entry(topic).or_default();
+        }
     }
 
     /// Takes down what the partitions of a topic hold.
     pub(crate) fn holds(&self, topic: &str, held: BTreeMap<i32, OffsetRange>) {
-        self.counts().held.insert(topic.to_owned(), held);
+        let mut counts = self.counts();
+        let looked = counts.looked.get_or_insert_default();
+        looked.insert(topic.to_owned(), Some(Instant::now()));
+        counts.held.insert(topic.to_owned(), held);
     }
 
     pub(crate) fn progress(&self) -> QueryProgress {
@@ -297,16 +378,28 @@ impl QueryState {
                 });
             }
         }
+        let read = self.reads.count();
+        let queue = self.measurements.queue();
         QueryProgress {
             inputs,
+            ends_age: counts.ends_age(),
+            records_read: read.records,
+            bytes_read: read.bytes,
             upserts: counts.before.upserts + counts.now.upserts,
             tombstones: counts.before.tombstones + counts.now.tombstones,
             unchanged: counts.before.unchanged + counts.now.unchanged,
+            bytes_written: counts.before.bytes + counts.now.bytes,
             dead_letters: counts.before.dead_letters + counts.now.dead_letters,
             commits: counts.commits,
             last_commit: counts.last_commit,
             refreshes: counts.refreshes,
             refresh_time: counts.refresh_time,
+            last_refresh: counts.last_refresh,
+            restarts: counts.attempts.saturating_sub(1),
+            kept_bytes: self.kept_bytes.load(Ordering::Relaxed),
+            queued_records: queue.records,
+            queued_bytes: queue.bytes,
+            round_trips: self.measurements.round_trips(),
         }
     }
 

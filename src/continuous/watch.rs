@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::common::DataFusionError;
 
-use crate::client::{Client, blocking};
+use crate::client::{Client, ClientKind, blocking};
 use crate::continuous::state::QueryState;
 use crate::error::{Error, Result};
 use crate::sink::member::Member;
@@ -30,9 +30,11 @@ pub(super) async fn watch(
     output: &TableDefinition,
     stall_timeout: Duration,
 ) -> DataFusionError {
-    let clients = inputs
-        .iter()
-        .map(|table| Client::new(&table.topic, &table.options).map(Arc::new));
+    state.watches(inputs.iter().map(|table| table.topic.clone()));
+    let clients = inputs.iter().map(|table| {
+        let measure = state.measurements().of(ClientKind::Consumer, &table.topic);
+        Client::measured(&table.topic, &table.options, measure).map(Arc::new)
+    });
     let clients: Vec<Arc<Client>> = match clients.collect::<Result<_>>() {
         Ok(clients) => clients,
         Err(error) => return error.into(),

@@ -67,6 +67,11 @@ impl<V> KnownKeys<V> {
         self.keys.iter().map(|(key, value)| (key.as_ref(), value))
     }
 
+    /// The bytes that are reserved.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.size()
+    }
+
     /// Reserves the memory that the keys hold by now.
     pub(crate) fn reserve(&self) -> DataFusionResult<()> {
         let entry = size_of::<(Box<[u8]>, V)>() + 1;

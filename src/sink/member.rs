@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::client::{Cancel, Group};
+use crate::client::{Cancel, Group, Measurements};
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::TableOptions;
@@ -32,6 +32,7 @@ pub(crate) struct Member {
     /// Stands beside the offsets that this instance commits.
     id: String,
     known: Mutex<Known>,
+    measurements: Arc<Measurements>,
 }
 
 /// What a member knows of the topics whose offsets it has taken over.
@@ -56,18 +57,29 @@ impl Member {
     /// An instance of the query of this name, on the servers of these options. With
     /// the same id it is the same instance, which begins again: what it has asked for
     /// before may still come through.
-    pub(crate) fn new(query: &str, id: &str, options: &TableOptions) -> Result<Self> {
+    pub(crate) fn new(
+        query: &str,
+        id: &str,
+        options: &TableOptions,
+        measurements: &Arc<Measurements>,
+    ) -> Result<Self> {
         Ok(Member {
             query: query.to_owned(),
             group: Group::new(query, options)?,
             id: id.to_owned(),
             known: Mutex::default(),
+            measurements: Arc::clone(measurements),
         })
     }
 
     /// The name of the query, which is that of its consumer group.
     pub(crate) fn query(&self) -> &str {
         &self.query
+    }
+
+    /// Of the query's clients.
+    pub(super) fn measurements(&self) -> &Arc<Measurements> {
+        &self.measurements
     }
 
     pub(super) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {

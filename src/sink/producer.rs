@@ -11,7 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 
-use crate::client::{self, DropElsewhere, PATIENCE, create, tell_of_itself};
+use crate::client::{self, ClientKind, DropElsewhere, PATIENCE, create, tell_of_itself};
 use crate::error::{Error, Result};
 use crate::native::find_brokers;
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
@@ -106,8 +106,11 @@ impl Producer {
                 transactions,
                 group: member.as_ref().map(|member| member.query().to_owned()),
             };
+            let measure = member
+                .as_ref()
+                .map(|member| member.measurements().of(ClientKind::Producer, topic));
             let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
-                Acknowledgements::new(writes, shown.clone(), heard)
+                Acknowledgements::new(writes, shown.clone(), heard.measured_by(measure))
             })?;
             let native = Arc::new(DropElsewhere::new(native));
             hurry(&native, topic);

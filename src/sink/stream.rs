@@ -113,7 +113,11 @@ impl<'a> StreamWriter<'a> {
         }
         let options = &self.table.options;
         if self.stream.retracts && options.deletes == Deletes::Known {
-            self.known = Some(KnownKeys::of_topic(self.table, self.context).await?);
+            let known = KnownKeys::of_topic(self.table, self.context).await?;
+            if let Some(query) = &self.stream.query {
+                query.keeps(known.memory());
+            }
+            self.known = Some(known);
         }
         if let Some(query) = &self.stream.query {
             self.read = query.positions();
@@ -229,6 +233,7 @@ impl<'a> StreamWriter<'a> {
         self.note(batch);
         if let Some(query) = &self.stream.query {
             query.batch();
+            query.keeps(self.known.as_ref().map_or(0, KnownKeys::memory));
         }
         Ok(())
     }

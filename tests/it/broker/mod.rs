@@ -79,6 +79,30 @@ pub struct Tls {
     pub keystore: PathBuf,
 }
 
+/// A Kafka that is held up.
+#[derive(Debug)]
+#[cfg(unix)]
+pub struct Frozen {
+    /// The leader of the group of processes.
+    shell: u32,
+}
+
+#[cfg(unix)]
+impl Frozen {
+    fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.shell);
+        let sent = Command::new("kill").args([signal, "--", &group]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
 /// [`broker`] for a test that is nothing without one:
 /// `let Some(broker) = broker::required("name of test") else { return };`
 ///
@@ -164,6 +188,15 @@ impl Broker {
     pub fn restart(&mut self) {
         let stdin = self._shell.as_mut().and_then(|shell| shell.stdin.as_mut());
         stdin.unwrap().write_all(b"\n").unwrap();
+    }
+
+    /// Holds Kafka up, which answers nothing until what this gives is dropped.
+    #[cfg(unix)]
+    pub fn freeze(&self) -> Frozen {
+        let shell = self._shell.as_ref().unwrap().id();
+        let frozen = Frozen { shell };
+        frozen.signal("-STOP");
+        frozen
     }
 
     /// A client configuration that reaches the plain listener.

@@ -2,6 +2,7 @@
 
 mod events;
 mod fences;
+mod figures;
 mod inserts;
 mod loops;
 mod names;
