@@ -15,6 +15,8 @@ use datafusion_cli::pool_type::PoolType;
 use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::MaxRows;
 
+use crate::stderr::LogFormat;
+
 const EXAMPLES: &str = "\
 Examples:
   Look around, with nothing installed:
@@ -128,6 +130,16 @@ pub(crate) struct Args {
     /// Show no progress line
     #[arg(long, global = true)]
     pub(crate) no_progress: bool,
+
+    /// How notes and errors are written to standard error
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) log_format: LogFormat,
 
     /// Specify the memory pool type 'greedy' or 'fair'
     #[arg(long, default_value_t = PoolType::Greedy)]

@@ -7,7 +7,7 @@ use datafusion_kafka::Error;
 
 use crate::hint::hint;
 use crate::session::Session;
-use crate::stderr::to_stderr;
+use crate::stderr::error_to_stderr;
 
 /// Says on standard error what failed.
 pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
@@ -15,7 +15,7 @@ pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
         Some(session) => hint(error, session).await,
         None => None,
     };
-    to_stderr!("Error: {}{}", message(error), hint.unwrap_or_default());
+    error_to_stderr!("{}{}", message(error), hint.unwrap_or_default());
 }
 
 /// The error in one line, without what DataFusion wraps around it.

@@ -1,6 +1,6 @@
 //! The end of the process.
 
-use crate::stderr::to_stderr;
+use crate::stderr::error_to_stderr;
 use std::io::{self, ErrorKind, Write as _};
 
 pub(crate) const SUCCESS: u8 = 0;
@@ -15,7 +15,7 @@ pub(crate) const INTERRUPTED: u8 = 130;
 pub(crate) fn leave(code: u8) -> ! {
     let code = match io::stdout().flush() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            to_stderr!("Error: cannot write to standard output: {error}");
+            error_to_stderr!("cannot write to standard output: {error}");
             FAILURE
         }
         _ => code,

@@ -20,7 +20,7 @@ mod statement;
 mod stderr;
 mod tables;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 use crate::args::{Args, Generated, Subcommand};
 use crate::session::Session;
 use crate::signals::Interrupt;
-use crate::stderr::to_stderr;
+use crate::stderr::{error_to_stderr, to_stderr};
 
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
@@ -46,24 +46,17 @@ fn main() -> ExitCode {
     if let Some(what) = args.generate {
         return match generate(what) {
             Err(error) if !output::is_reader_gone(&error) => {
-                to_stderr!("Error: {}", errors::message(&error));
+                error_to_stderr!("{}", errors::message(&error));
                 ExitCode::FAILURE
             }
             _ => ExitCode::SUCCESS,
         };
     }
-    let notes = if args.quiet {
-        "off"
-    } else {
-        "datafusion_kafka=warn"
-    };
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(notes))
-        .format(|f, record| writeln!(f, "note: {}", record.args()))
-        .init();
+    stderr::init(args.log_format, args.quiet);
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            to_stderr!("Error: cannot start: {error}");
+            error_to_stderr!("cannot start: {error}");
             return ExitCode::FAILURE;
         }
     };

@@ -34,6 +34,7 @@ use datafusion_kafka::{
 use crate::args::Args;
 use crate::demo;
 use crate::running::Running;
+use crate::stderr::LogFormat;
 use crate::tables::{Tables, Topics};
 
 /// What statements run in.
@@ -93,7 +94,10 @@ impl Session {
                 color: args.color,
                 instrumented_registry,
             },
-            shows_progress: !args.quiet && !args.no_progress && io::stderr().is_terminal(),
+            shows_progress: !args.quiet
+                && !args.no_progress
+                && args.log_format == LogFormat::Text
+                && io::stderr().is_terminal(),
             running: Running::default(),
             demo,
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{self, Broker, End, Rec, topic_name};
 use crate::program::file;
-use crate::run::{DEADLINE, Running};
+use crate::running::{DEADLINE, Running};
 
 /// How long the topics are changed; ten minutes find more, and have times without any change
 /// that are longer than brokers keep offsets.

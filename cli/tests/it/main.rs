@@ -26,6 +26,8 @@ mod information_schema;
 #[allow(dead_code)]
 #[path = "../../../tests/it/listeners.rs"]
 mod listeners;
+#[cfg(unix)]
+mod log_format;
 mod login;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -34,5 +36,7 @@ mod prompt;
 mod references;
 #[cfg(unix)]
 mod run;
+#[cfg(unix)]
+mod running;
 mod scripts;
 mod topics;

@@ -1,105 +1,17 @@
 //! `run FILE --name NAME`: a query that goes on, is stopped, or killed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read as _;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use crate::broker::{self, Broker, Rec, Stored, topic_name};
-use crate::program::{PROGRAM, failure, file, program, surroundings};
-
-pub const DEADLINE: Duration = Duration::from_secs(60);
+use crate::program::{failure, file, program};
+use crate::running::{DEADLINE, Running, copied, statements, value};
 
 /// How often a program is killed; more find more.
 const KILLS: &str = "DATAFUSION_KAFKA_KILLS";
-
-/// A program that runs until it is ended.
-pub struct Running(Child);
-
-impl Running {
-    pub fn start(broker: &Broker, path: &str, name: &str) -> Self {
-        let mut command = Command::new(PROGRAM);
-        command
-            .envs(surroundings())
-            .args(["run", path, "--name", name, "--refresh-interval", "100"])
-            .args(["-b", &broker.servers])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running(command.spawn().unwrap())
-    }
-
-    /// As supervisors do: to the process, and then to all of its group.
-    pub fn signal(&self, signal: &str) {
-        let both = "kill $0 $1; sleep 0.02; kill $0 $1 2>&-; true";
-        let id = self.0.id().to_string();
-        let sent = Command::new("sh").args(["-c", both, signal, &id]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    pub fn end(mut self) -> (Option<i32>, String) {
-        let mut code = None;
-        broker::wait_until(DEADLINE, "the end of the program", || {
-            code = self.0.try_wait().unwrap();
-            code.is_some()
-        });
-        let mut said = String::new();
-        self.0
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        self.0
-            .stdout
-            .take()
-            .unwrap()
-            .read_to_string(&mut said)
-            .unwrap();
-        (code.and_then(|code| code.code()), said)
-    }
-
-    pub fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The statements that keep topic `out` equal to a query over topic `feed`.
-fn statements(feed: &str, out: &str, columns: &str, select: &str) -> String {
-    let create = |table: &str, topic: &str, columns: &str| {
-        format!(
-            "CREATE EXTERNAL TABLE {table} ({columns}) STORED AS KAFKA LOCATION '{topic}'\n\
-             OPTIONS ('kafka.delivery' 'exactly_once');\n"
-        )
-    };
-    let feed = create("feed", feed, "_key VARCHAR, v BIGINT");
-    let out = create("result", out, columns);
-    format!("-- Both tables, then the query.\n{feed}{out}INSERT INTO result {select};\n")
-}
-
-fn copied(feed: &str, out: &str) -> String {
-    statements(
-        feed,
-        out,
-        "_key VARCHAR, v BIGINT",
-        "SELECT _key, v FROM feed",
-    )
-}
-
-fn value(key: &str, v: i64) -> Rec {
-    Rec::new(key, format!("{{\"v\":{v}}}"))
-}
 
 fn wait_for(broker: &Broker, topic: &str, records: usize) {
     broker::wait_until(DEADLINE, "the records of the output", || {
