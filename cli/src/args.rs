@@ -199,6 +199,20 @@ pub(crate) struct RunArgs {
     /// How often a query that needs more than a record at a time looks for new ones
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = millis)]
     pub(crate) refresh_interval: Duration,
+
+    /// Serve /metrics for Prometheus here, and /healthz and /readyz for probes; port 0 is
+    /// any that is free
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) metrics: Option<String>,
+
+    /// How many records behind the query may be where /readyz says that it is ready
+    #[arg(
+        long,
+        value_name = "RECORDS",
+        default_value_t = 0,
+        requires = "metrics"
+    )]
+    pub(crate) ready_lag: u64,
 }
 
 /// What is made of the command line's definition.
@@ -309,6 +323,15 @@ fn millis(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && u16::from_str(port).is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected an address such as `127.0.0.1:9464`".to_owned()),
+    }
+}
+
 fn batch_size(text: &str) -> Result<usize, String> {
     match usize::from_str(text) {
         Ok(size) if size > 0 => Ok(size),
@@ -352,6 +375,22 @@ mod tests {
         }
         for text in ["", "kb", "4kbx", "-20mb", "99999999999tb"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for text in ["127.0.0.1:9464", "localhost:0", "[::1]:9464"] {
+            assert_eq!(address(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "9464",
+            ":9464",
+            "localhost",
+            "localhost:",
+            "localhost:99999",
+        ] {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! `run FILE --name NAME`: a query that goes on until it is told to stop.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
@@ -9,6 +11,8 @@ use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryProgress,
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::RunArgs;
+use crate::health::{self, Watched};
+use crate::http::Server;
 use crate::session::Session;
 use crate::signals::Signals;
 use crate::statement;
@@ -17,6 +21,40 @@ use crate::stderr::to_stderr;
 /// Runs the statements of a file; the last one goes on, and ends well when it is
 /// told to stop by a signal, after what it has read is committed.
 pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Result<()> {
+    let line = Line::new(session, quiet);
+    let memory = &session.ctx.runtime_env().memory_pool;
+    let watched = Arc::new(Watched::new(&args.name, args.ready_lag, memory));
+    let server = match &args.metrics {
+        Some(address) => Some(serve(address, &watched, &line).await?),
+        None => None,
+    };
+    let done = run_watched(session, args, &line, &watched).await;
+    if let Some(server) = server {
+        server.close().await;
+    }
+    done
+}
+
+async fn serve(address: &str, watched: &Arc<Watched>, line: &Line) -> Result<Server> {
+    let pages = Arc::clone(watched);
+    let server = Server::start(address, move |path| pages.page(path)).await;
+    let server = server.map_err(|error| {
+        let help = match error.kind() {
+            ErrorKind::AddrInUse => "; give --metrics another port, where nothing listens yet",
+            _ => "",
+        };
+        exec_datafusion_err!("cannot serve metrics at {address}: {error}{help}")
+    })?;
+    line.say(&format!("metrics: http://{}/metrics", server.address()));
+    Ok(server)
+}
+
+async fn run_watched(
+    session: &Session,
+    args: &RunArgs,
+    line: &Line,
+    watched: &Watched,
+) -> Result<()> {
     let path = &args.file;
     let text = fs::read_to_string(path)
         .map_err(|error| exec_datafusion_err!("cannot read {path}: {error}"))?;
@@ -36,7 +74,8 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
     }
     let options = ContinuousOptions::new().refresh_interval(args.refresh_interval);
     let query = ContinuousQuery::start(&session.ctx, &args.name, last, options).await?;
-    let line = Line::new(session, quiet);
+    let query = Arc::new(query);
+    watched.starts(&query);
     let mut signals = Signals::new()?;
     let mut was_up_to_date = false;
     let mut note = Note::new(&args.name);
@@ -49,14 +88,18 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
             () = signals.next() => break,
             () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
         }
-        if quiet && let QueryStatus::Retrying { error, .. } = query.status() {
+        if line.quiet
+            && let QueryStatus::Retrying { error, .. } = query.status()
+        {
             note.say(&error);
         }
-        if !was_up_to_date && is_up_to_date(&query) {
+        let progress = query.progress();
+        if !was_up_to_date && health::behind(&query.status(), &progress, 0).is_none() {
             was_up_to_date = true;
-            line.say(&format!("up to date: {}", figures(&query.progress())));
+            line.say(&format!("up to date: {}", figures(&progress)));
         }
     }
+    watched.stops();
     line.say("stopping: what was read is committed first; once more ends it at once");
     let told = Instant::now();
     loop {
@@ -71,12 +114,6 @@ pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Resul
     line.say(&format!("stopped: {}", figures(&query.progress())));
     line.clear();
     Ok(())
-}
-
-fn is_up_to_date(query: &ContinuousQuery) -> bool {
-    let progress = query.progress();
-    let runs = matches!(query.status(), QueryStatus::Running);
-    runs && !progress.inputs.is_empty() && progress.lag() == 0
 }
 
 /// Signals so close together are one.

@@ -2,8 +2,8 @@
 //!
 //! A page says in a comment where it runs: `<!-- runs: demo -->` in the demo's Kafka, `<!-- runs:
 //! broker -->` in a broker of its own, which has the demo's topics. There `localhost:9092` is the
-//! address of either. The blocks of a page run in order: `sql` in one session of the program, `sh`
-//! line by line in one directory. A `text` block behind one is what it prints, where `..` stands for
+//! address of either, and `127.0.0.1:9464` a free port. The blocks of a page run in order: `sql` in
+//! one session of the program, `sh` line by line in one directory. A `text` block behind one is what it prints, where `..` stands for
 //! what differs from run to run; if it starts with `Error: ` the command before it fails so. A
 //! comment that starts with `prepare:` holds SQL that readers need not see.
 
@@ -12,6 +12,7 @@ mod shell;
 mod sql;
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::broker::{self, Broker};
@@ -23,6 +24,9 @@ use sql::Sql;
 
 /// How the texts call the servers.
 const SERVERS: [&str; 2] = ["localhost:9092", "broker:9093"];
+
+/// Where metrics are served.
+const METRICS: &str = "127.0.0.1:9464";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -155,9 +159,12 @@ fn run(page: &Page, servers: &str) {
     let directory = tempfile::tempdir().unwrap();
     let mut sql = Sql::start(servers, directory.path());
     let shell = Shell::new(servers, directory.path());
+    let metrics = free_address();
     let with_servers = |text: &str| {
         let replace = |text: String, name: &&str| text.replace(name, servers);
-        SERVERS.iter().fold(text.to_owned(), replace)
+        SERVERS
+            .iter()
+            .fold(text.replace(METRICS, &metrics), replace)
     };
     let mut answer = None;
     let mut blocks = page.blocks.iter().peekable();
@@ -188,6 +195,12 @@ fn run(page: &Page, servers: &str) {
         };
     }
     sql.end();
+}
+
+/// An address where nothing listens.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
 }
 
 /// Compares what is printed line by line; `..` stands for any text.

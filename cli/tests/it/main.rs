@@ -29,6 +29,8 @@ mod listeners;
 #[cfg(unix)]
 mod log_format;
 mod login;
+#[cfg(unix)]
+mod metrics;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod program;

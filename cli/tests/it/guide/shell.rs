@@ -4,7 +4,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use super::blocks::Block;
 use crate::broker;
@@ -35,10 +35,20 @@ impl Shell {
     }
 
     /// Runs commands one after the other, all of which work or fail, and gives what they print;
-    /// nothing if none ran.
+    /// nothing if none ran. What ends with `&` goes on to the end of the text.
     pub fn run(&self, text: &str, fails: bool, block: &Block) -> Option<String> {
         let mut answer = None;
+        let mut behind = Vec::new();
         for command in commands(text, block) {
+            if let Some(command) = command.trim_end().strip_suffix('&') {
+                assert!(
+                    command.contains(" run "),
+                    "{}: nobody ends `{command}`",
+                    block.place
+                );
+                behind.push(UpToDate::wait_for(self.command(&format!("exec {command}"))));
+                continue;
+            }
             let words = command.split('#').next().unwrap_or_default().trim();
             if KNOWN.contains(&words) {
                 continue;
@@ -50,12 +60,12 @@ impl Shell {
             let program = pipe.map_or(words, |(_, program)| program);
             let program = program.split(' ').next().unwrap_or_default();
             assert!(
-                ["datafusion-kafka-cli", "kcat", "echo"].contains(&program),
+                ["datafusion-kafka-cli", "kcat", "curl", "echo"].contains(&program),
                 "{}: nobody runs `{program}`",
                 block.place
             );
             let output = match words.contains(" run ") {
-                true => self.until_up_to_date(&command),
+                true => UpToDate::wait_for(self.command(&format!("exec {command}"))).end(),
                 false => self.output(&command),
             };
             let said = said(&output);
@@ -67,18 +77,25 @@ impl Shell {
             let printed = printed.replace(&self.servers, super::SERVERS[0]);
             answer.get_or_insert_with(String::new).push_str(&printed);
         }
+        for program in behind {
+            let output = program.end();
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(0), "{}: {said}", block.place);
+        }
         answer
     }
 
     /// Whether a block needs what this machine does not have.
     pub fn leaves_out(&self, block: &Block) -> bool {
-        let leaves_out = block.text.contains("kcat ") && !have("kcat");
-        if leaves_out {
+        let is_missing =
+            |program: &&str| block.text.contains(&format!("{program} ")) && !have(program);
+        let missing = ["kcat", "curl"].into_iter().find(is_missing);
+        if let Some(missing) = missing {
             let in_ci = env::var("CI").is_ok_and(|ci| ci == "true");
-            assert!(!in_ci, "{} needs kcat", block.place);
-            broker::say(&format!("left out: {} (no kcat)", block.place));
+            assert!(!in_ci, "{} needs {missing}", block.place);
+            broker::say(&format!("left out: {} (no {missing})", block.place));
         }
-        leaves_out
+        missing.is_some()
     }
 
     /// The program takes a file of them.
@@ -89,30 +106,6 @@ impl Shell {
         let answer =
             printed(program().args(["-F", file, "--format", "csv", "-c", "SELECT 1 AS n"]));
         assert_eq!(answer, "n\n1\n", "{}", block.place);
-    }
-
-    /// A query that goes on is ended where it has nothing more to do.
-    fn until_up_to_date(&self, command: &str) -> Output {
-        let mut running = self.command(&format!("exec {command}"));
-        let mut running = running
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = String::new();
-        let mut lines = BufReader::new(running.stderr.take().unwrap());
-        while lines.read_line(&mut said).unwrap() > 0 {
-            if said.contains("up to date") {
-                let id = running.id().to_string();
-                let told = Command::new("kill").args(["-TERM", &id]).status();
-                assert!(told.unwrap().success());
-                break;
-            }
-        }
-        lines.read_to_string(&mut said).unwrap();
-        let mut output = running.wait_with_output().unwrap();
-        output.stderr = said.into_bytes();
-        output
     }
 
     fn output(&self, command: &str) -> Output {
@@ -132,6 +125,44 @@ impl Shell {
             .current_dir(&self.directory)
             .stdin(Stdio::null());
         command
+    }
+}
+
+/// A query that goes on, and has nothing more to do.
+struct UpToDate {
+    program: Child,
+    said: String,
+    says: BufReader<ChildStderr>,
+}
+
+impl UpToDate {
+    /// Starts the program, and waits until it has nothing more to do or has ended.
+    fn wait_for(mut command: Command) -> Self {
+        let mut program = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        let mut says = BufReader::new(program.stderr.take().unwrap());
+        while says.read_line(&mut said).unwrap() > 0 && !said.contains("up to date") {}
+        UpToDate {
+            program,
+            said,
+            says,
+        }
+    }
+
+    fn end(mut self) -> Output {
+        if self.said.contains("up to date") {
+            let id = self.program.id().to_string();
+            let told = Command::new("kill").args(["-TERM", &id]).status();
+            assert!(told.unwrap().success());
+        }
+        self.says.read_to_string(&mut self.said).unwrap();
+        let mut output = self.program.wait_with_output().unwrap();
+        output.stderr = self.said.into_bytes();
+        output
     }
 }
 
