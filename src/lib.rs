@@ -100,6 +100,7 @@ mod embedded;
 mod factory;
 mod functions;
 mod infer;
+mod list_casts;
 mod literals;
 mod location;
 mod names;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
 use datafusion::error::Result;
-use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryProgress, QueryStatus};
+use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress, QueryStatus};
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::RunArgs;
@@ -88,12 +88,19 @@ async fn run_watched(
             () = signals.next() => break,
             () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
         }
-        if line.quiet
-            && let QueryStatus::Retrying { error, .. } = query.status()
-        {
-            note.say(&error);
-        }
         let progress = query.progress();
+        match query.status() {
+            QueryStatus::Retrying { error, .. } => {
+                was_up_to_date = false;
+                if line.quiet {
+                    note.say(&format!("is tried again: {error}"));
+                }
+            }
+            _ if line.quiet && progress.ends_age.is_some_and(|age| age >= SILENT) => {
+                note.say("waits for the brokers, which have not answered for half a minute");
+            }
+            _ => {}
+        }
         if !was_up_to_date && health::behind(&query.status(), &progress, 0).is_none() {
             was_up_to_date = true;
             line.say(&format!("up to date: {}", figures(&progress)));
@@ -127,6 +134,9 @@ struct Note<'a> {
     said: Option<Instant>,
 }
 
+/// How long brokers may be silent before that is said.
+const SILENT: Duration = Duration::from_secs(30);
+
 /// How often that is said.
 const NOTED: Duration = Duration::from_secs(60);
 
@@ -135,10 +145,10 @@ impl<'a> Note<'a> {
         Note { query, said: None }
     }
 
-    fn say(&mut self, error: &Error) {
+    fn say(&mut self, why: &str) {
         if self.said.is_none_or(|said| said.elapsed() >= NOTED) {
             self.said = Some(Instant::now());
-            to_stderr!("continuous query `{}` is tried again: {error}", self.query);
+            to_stderr!("continuous query `{}` {why}", self.query);
         }
     }
 }

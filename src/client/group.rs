@@ -28,6 +28,10 @@ pub(crate) struct Committed {
     pub(crate) metadata: String,
 }
 
+/// How the ids of librdkafka's in-process clusters begin, such as that of
+/// [`EmbeddedKafka`](crate::EmbeddedKafka).
+const IN_PROCESS: &str = "mockCluster";
+
 /// Why offsets do not come from brokers that answer.
 const UNDECIDED: &str = "as while a transaction that commits them has not ended; Kafka ends it \
                          after its time-out, and `kafka-transactions.sh find-hanging` shows one \
@@ -105,6 +109,11 @@ impl Group {
         cancel: &Cancel,
         is_own: impl Fn(&str) -> bool,
     ) -> Result<Option<String>> {
+        // The in-process cluster closes the connection of who asks for groups.
+        let cluster = self.consumer.client().fetch_cluster_id(self.timeout);
+        if cluster.is_some_and(|id| id.starts_with(IN_PROCESS)) {
+            return Ok(None);
+        }
         let members = self.ask(topic, cancel, |wait| {
             group_members(&self.consumer, &self.name, wait)
         })?;

@@ -38,8 +38,10 @@ use crate::table::{KafkaTable, TableDefinition};
 ///   records, at most every [refresh interval](ContinuousOptions::refresh_interval),
 ///   and only what differs from the rows before is written. The rows of its topics
 ///   are kept in memory, so that only new records are read; the session's memory
-///   pool bounds them. Tables that are no topics, or topics in append mode or with
-///   bounds, are read anew each time. `_key` must be unique in the result.
+///   pool bounds them. Of a topic in append mode these are all records that the topic
+///   still holds. Tables with `kafka.end` or `kafka.isolation` = `read_uncommitted` are
+///   read as a whole when their topics have new records, and tables that are no topics
+///   each time. `_key` must be unique in the result.
 ///
 /// # Exactly once
 /// With `kafka.delivery` = `exactly_once` on the output every commit is a
@@ -51,12 +53,18 @@ use crate::table::{KafkaTable, TableDefinition};
 /// # Restarts
 /// The name is that of a consumer group, which keeps the offsets, and part of the
 /// `transactional.id`. A query that is started again goes on where the last one
-/// committed; one that is still running then ends with [`Error::Fenced`].
+/// committed; one that is still running then ends with [`Error::Fenced`]. Where the
+/// query began at its first start is kept beside the offsets, so that `kafka.start` =
+/// `latest` means the same after a restart. Offsets are committed again every 20 seconds
+/// while nothing comes, so that brokers do not forget them.
 ///
 /// # Failures
 /// What may pass, such as brokers that are away, is tried again, with pauses up to
-/// half a minute, from where the query has committed to. All else ends it:
-/// [`status`](Self::status) and [`wait`](Self::wait) say why.
+/// half a minute, from where the query has committed to. A right or a login that a
+/// query loses which ran is waited for up to `kafka.retry_timeout`. All else ends it:
+/// [`status`](Self::status) and [`wait`](Self::wait) say why. That includes records that
+/// the output does not take, unless they go to `kafka.dead_letter.topic`, and
+/// [`Error::LostOffsets`].
 ///
 /// # Cancellation
 /// Dropping it ends the query at once: what is not committed is undone in a
@@ -142,7 +150,9 @@ impl ContinuousQuery {
     /// # Errors
     /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no
     /// INSERT into a topic, reads the topic that it writes, or reads from other
-    /// servers than it writes to.
+    /// servers than it writes to; [`Error::InvalidOption`] where `kafka.commit.ms` is not
+    /// less than the time-out of transactions. A name that is another program's consumer
+    /// group ends the query with [`Error::ContinuousQuery`] before it reads anything.
     pub async fn start(
         ctx: &SessionContext,
         name: &str,

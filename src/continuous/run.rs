@@ -101,7 +101,13 @@ impl Run {
                 return QueryStatus::Failed(error);
             }
             attempts += 1;
-            log::warn!(
+            // What is learned of a record that becomes a dead letter is no failure.
+            let level = match has_learned {
+                true => log::Level::Info,
+                false => log::Level::Warn,
+            };
+            log::log!(
+                level,
                 "continuous query `{}` begins again in {pause:?}: {error}",
                 self.state.name()
             );

@@ -20,15 +20,20 @@ mod overwrite;
 pub(crate) mod target;
 mod update;
 
+use std::sync::Arc;
+
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::continuous::insert;
+use crate::list_casts::to_plain_items;
 use crate::literals;
+use crate::table::KafkaTable;
 use crate::values;
 use target::Target;
 
@@ -50,7 +55,12 @@ impl AnalyzerRule for RewriteDml {
     }
 }
 
-fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+fn rewrite(mut statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
+    let is_insert = matches!(statement.op, WriteOp::Insert(_));
+    if is_insert && writes_topic(&statement)? {
+        let rows = Arc::unwrap_or_clone(statement.input);
+        statement.input = Arc::new(to_plain_items(rows)?);
+    }
     if matches!(statement.op, WriteOp::Insert(_)) {
         values::refuse_other_types(&statement)?;
     }
@@ -75,4 +85,9 @@ fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>
     }?;
     literals::refuse_rounded(verb, &plan)?;
     Ok(Transformed::yes(plan))
+}
+
+fn writes_topic(statement: &DmlStatement) -> DataFusionResult<bool> {
+    let target = source_as_provider(&statement.target)?;
+    Ok(target.downcast_ref::<KafkaTable>().is_some())
 }

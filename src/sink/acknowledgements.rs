@@ -110,7 +110,8 @@ fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
         // Which it does for a whole batch.
         RDKafkaErrorCode::MessageSizeTooLarge => Some(
             "raise the topic's `max.message.bytes`, or set `kafka.producer.batch.size` below it \
-             where no single record is too large",
+             where no single record is too large; the broker refuses a batch as a whole, and a \
+             later row of the batch may be the one that is",
         ),
         RDKafkaErrorCode::InvalidTimestamp => Some(
             "the topic's `message.timestamp.before.max.ms` or `message.timestamp.after.max.ms` does \

@@ -18,6 +18,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
+use crate::list_casts::plain_items;
 use crate::options::{Delivery, KafkaSessionOptions};
 use crate::schema::KEY_COLUMN;
 use crate::sink::batch::EncodedRecord;
@@ -134,12 +135,13 @@ impl KafkaSink {
         let mut expressions: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::new();
         for field in self.schema.fields() {
             let name = field.name().clone();
-            let data_type = field.data_type();
+            // What its items are in JSON the encoder knows from the table.
+            let data_type = &plain_items(field.data_type());
             let expression: Arc<dyn PhysicalExpr> = match given.index_of(&name) {
                 Err(_) => Arc::new(Literal::new(ScalarValue::try_from(data_type)?)),
                 Ok(index) => {
                     let column = Arc::new(ColumnExpr::new(&name, index));
-                    match given.field(index).data_type() == data_type {
+                    match plain_items(given.field(index).data_type()) == *data_type {
                         true => column,
                         false => Arc::new(CastExpr::new(column, data_type.clone(), None)),
                     }

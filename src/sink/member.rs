@@ -99,8 +99,10 @@ impl Member {
         match used {
             None => Ok(()),
             Some(used) => Err(self.refused(format!(
-                "consumer group `{}` is another program's: {used}; give the query another name",
-                self.query
+                "consumer group `{name}` is another program's: {used}; give the query another name, \
+                 or delete the group where nothing else uses it (`kafka-consumer-groups.sh --delete \
+                 --group {name}`)",
+                name = self.query
             ))),
         }
     }

@@ -230,3 +230,40 @@ async fn a_time_with_a_zone_has_one_in_every_session() {
     );
     says(&error(&ctx, &create).await, &["TIMESTAMP(4)"]);
 }
+
+/// Arrays that are worked out while a statement is planned are lists like any other.
+#[tokio::test]
+async fn arrays_that_are_written_out_have_the_form_of_their_column() {
+    let Some(broker) = broker::required("arrays_that_are_written_out") else {
+        return;
+    };
+    let columns = "_key VARCHAR, l TIMESTAMP(3)[], j VARCHAR[], s STRUCT<l DATE[]>";
+    let options = [MS, ("kafka.column.j[].encoding", "json")];
+    let t = Writable::new(broker, columns, &options).await;
+    t.insert("VALUES ('a', [TIMESTAMP '1970-01-01T00:00:01'], ['1', '\"x\"'], NULL), ('b', [], [], NULL)")
+        .await;
+    t.insert("VALUES ('c', ['1970-01-01T00:00:02'], NULL, NULL)")
+        .await;
+    t.insert("SELECT 'd', [TIMESTAMP '1970-01-01T00:00:03', NULL], make_array('{}'), named_struct('l', [DATE '1970-01-02'])")
+        .await;
+    t.insert("SELECT 'e', l, j, s FROM t WHERE _key = 'a'")
+        .await;
+    let list = |key: &str, l: &str, j: &str, s: &str| {
+        record(key, &format!(r#"{{"l":{l},"j":{j},"s":{s}}}"#))
+    };
+    let expected = [
+        list("a", "[1000]", r#"[1,"x"]"#, "null"),
+        list("b", "[]", "[]", "null"),
+        list("c", "[2000]", "null", "null"),
+        list("d", "[3000,null]", "[{}]", r#"{"l":[86400000]}"#),
+        list("e", "[1000]", r#"[1,"x"]"#, "null"),
+    ];
+    assert_eq!(t.records(), expected);
+    let update = "UPDATE t SET l = [TIMESTAMP '1970-01-01T00:00:05'] WHERE _key = 'b'";
+    assert_eq!(count(&t.ctx, update).await, 1);
+    assert_eq!(t.records().last(), Some(&list("b", "[5000]", "[]", "null")));
+    let overwrite = "INSERT OVERWRITE t VALUES ('a', ['1970-01-01T00:00:09'], ['2'], NULL)";
+    count(&t.ctx, overwrite).await;
+    let rows = rows(&t.ctx, "SELECT _key, l, j FROM t").await;
+    assert_eq!(cells(&rows), [["a", "[1970-01-01T00:00:09]", "[2]"]]);
+}
