@@ -136,11 +136,10 @@ async fn a_session_that_was_not_prepared_plans_values_by_sql_alike() {
     let ctx = datafusion::prelude::SessionContext::new();
     let factory = std::sync::Arc::new(datafusion_kafka::KafkaTableFactory::default());
     let state = ctx.state_ref();
-    let mut factories = state.write();
-    factories
+    state
+        .write()
         .table_factories_mut()
         .insert("KAFKA".to_owned(), factory);
-    drop(factories);
     let options = [("kafka.bootstrap.servers", broker.servers.as_str())];
     plain_unit(&ctx, &create_table("t", COLUMNS, &topic, &options)).await;
     let insert = "INSERT INTO t WITH w(k, d, e) AS (VALUES ('k', 1.7, 10)) \
