@@ -255,7 +255,7 @@ fn an_insert_that_control_c_ends_says_what_was_acknowledged() {
     broker.produce(&from, &[record(1), record(2)]);
     for (delivery, commit, written, expected) in [
         ("at_least_once", 100, 2, "2 records had been acknowledged"),
-        ("exactly_once", 60_000, 2, "nothing was written"),
+        ("exactly_once", 50_000, 2, "nothing was written"),
         ("exactly_once", 100, 4, "2 records had been committed"),
     ] {
         let setup = format!(
