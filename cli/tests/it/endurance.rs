@@ -282,9 +282,8 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
         })
         .collect();
     for (topic, expected) in [(&counts, &expected_counts), (&kept, &expected_kept)] {
-        broker::wait_until(DEADLINE, "the rows of the output", || {
-            latest(&own, topic) == *expected
-        });
+        let what = format!("the rows of {topic}: {expected:?}");
+        broker::wait_until(DEADLINE * 3, &what, || latest(&own, topic) == *expected);
     }
     let copied = copied();
     assert_eq!(copied.len(), feeds.copied.len(), "copies");
