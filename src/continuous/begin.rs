@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::Result as DataFusionResult;
 
-use crate::client::{Cancel, Client, blocking};
+use crate::client::{Cancel, Client, Topic, blocking};
 use crate::continuous::state::{Begun, QueryState};
 use crate::error::{Error, Result};
 use crate::native::TopicId;
@@ -82,7 +82,7 @@ impl Begin {
                 positions: of_topic(&known.positions),
                 starts: of_topic(&known.starts),
             };
-            let (positions, starts) = self.look_at(input, member, before, cancel)?;
+            let (positions, starts) = self.look_at(input, &output, member, before, cancel)?;
             if !positions.is_empty() {
                 begun.positions.insert(input.topic.clone(), positions);
             }
@@ -96,6 +96,7 @@ impl Begin {
     fn look_at(
         &self,
         input: &TableDefinition,
+        output: &Topic,
         member: &Member,
         before: Before,
         cancel: &Cancel,
@@ -121,7 +122,7 @@ impl Begin {
         }
         let kept = committed.iter();
         starts.extend(kept.filter_map(|(partition, kept)| Some((*partition, kept.mark.start?))));
-        if self.writes_again(&committed, member)? {
+        if self.writes_again(&committed, output, member)? {
             for (partition, offset) in &mut committed {
                 let low = held.get(partition).map_or(0, |held| held.start);
                 offset.offset = offset.mark.start.map_or(low, |start| start.max(low));
@@ -144,13 +145,14 @@ impl Begin {
         let mut options = input.options.clone();
         // All that a topic holds which was created since has come since.
         let has_others = !positions.is_empty() || is_another;
-        options.start = match options.start {
+        let start = match options.start {
             // That of the query itself.
             Bound::Group(otherwise) if options.group_id.as_deref() == Some(member.query()) => {
-                uncommitted(&otherwise, has_others).clone()
+                *otherwise
             }
-            start => uncommitted(&start, has_others).clone(),
+            start => start,
         };
+        options.start = uncommitted(&start, has_others).clone();
         let begin = Snapshot::resolve(&client, topic, &options, &held, cancel)?;
         for partition in partitions {
             if let Some(begin) = begin.extent(partition)
@@ -166,9 +168,13 @@ impl Begin {
     }
 
     /// Whether all is to be written again, since the output is another topic.
-    fn writes_again(&self, committed: &BTreeMap<i32, OwnOffset>, member: &Member) -> Result<bool> {
-        let output = member.output();
-        let is_another = |offset: &OwnOffset| matches!((offset.mark.output, output), (Some(then), Some(now)) if then != now);
+    fn writes_again(
+        &self,
+        committed: &BTreeMap<i32, OwnOffset>,
+        output: &Topic,
+        member: &Member,
+    ) -> Result<bool> {
+        let is_another = |offset: &OwnOffset| output.is_another(offset.mark.output);
         if self.compares || !committed.values().any(is_another) {
             return Ok(false);
         }

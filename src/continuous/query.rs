@@ -20,7 +20,7 @@ use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
 use crate::error::{Error, Result};
 use crate::options::{Bound, KafkaSessionOptions};
 use crate::sink::order::keep_order;
-use crate::sink::stream::check_commit_time;
+use crate::sink::time_limit::check_commit_time;
 use crate::sql;
 use crate::table::{KafkaTable, TableDefinition};
 

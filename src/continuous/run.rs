@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::producer::{Producer, Writer};
+use crate::sink::time_limit::taken_away;
 use crate::table::{TableDefinition, own_error};
 
 /// A query that runs.
@@ -142,14 +143,7 @@ impl Run {
             }
             sleep(FIRST_PAUSE).await;
         }
-        Error::TransactionFailed {
-            refused_row: None,
-            topic: self.sink.topic.clone(),
-            reason: "the brokers ended the transaction, as they do when it is open longer than \
-                     `kafka.producer.transaction.timeout.ms` (default 60000)"
-                .to_owned(),
-        }
-        .into()
+        taken_away(&self.sink.topic, &self.sink.options).map_or(error, Into::into)
     }
 
     /// Runs the query until it is stopped or something fails.

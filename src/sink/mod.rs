@@ -29,5 +29,5 @@ pub(crate) mod report;
 pub(crate) mod sender;
 mod silence;
 pub(crate) mod stream;
-mod time_limit;
+pub(crate) mod time_limit;
 mod transaction;

@@ -76,7 +76,7 @@ impl<'a> From<&'a EncodedRecord> for Sendable<'a> {
 impl Producer {
     /// Makes a producer; a transaction begins with its first record. Without one
     /// it does not wait for the brokers. What they acknowledge is counted in
-    /// `shown` as well, for whoever watches the statement.
+    /// `shown` as well, which the progress line and EXPLAIN ANALYZE read.
     ///
     /// # Errors
     /// [`Error::CreateClient`], [`Error::BeginTransaction`], [`Error::Connect`],

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::client::{Client, blocking};
 use crate::continuous::state::{QueryState, QueryStatus};
-use crate::error::{Error, Result};
-use crate::options::{Deletes, Delivery, TableOptions};
+use crate::error::Error;
+use crate::options::{Deletes, TableOptions};
 use crate::sink::batch::{EncodedRecord, headers};
 use crate::sink::encode::RecordEncoder;
 use crate::sink::known::KnownKeys;
@@ -23,7 +23,7 @@ use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::Sendable;
 use crate::sink::refused::Place;
 use crate::sink::sender::{Sender, arrow_error};
-use crate::sink::time_limit::TimeLimit;
+use crate::sink::time_limit::check_commit_time;
 use crate::table::TableDefinition;
 
 /// The columns that say where the record is that a row was made of,
@@ -377,29 +377,6 @@ fn advance(positions: &mut BTreeMap<i32, i64>, partitions: &ArrayRef, offsets: &
         let position = positions.entry(*partition).or_default();
         *position = (*position).max(offset + 1);
     }
-}
-
-/// Brokers end a transaction that is open for too long.
-///
-/// # Errors
-/// [`Error::InvalidOption`] where it would be before the next commit.
-pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
-    if options.delivery != Delivery::ExactlyOnce {
-        return Ok(());
-    }
-    let time_out = TimeLimit::of_stream(&options.client.producer_config()?).time();
-    if options.commit_time < time_out {
-        return Ok(());
-    }
-    Err(Error::InvalidOption {
-        key: "kafka.commit.ms".to_owned(),
-        reason: format!(
-            "{} is not less than `kafka.producer.transaction.timeout.ms`, {}, after which brokers \
-             end a transaction; commit more often, or raise that one",
-            options.commit_time.as_millis(),
-            time_out.as_millis()
-        ),
-    })
 }
 
 /// # Errors

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use crate::client::{Client, blocking};
-use crate::error::Result;
-use crate::options::{TRANSACTION_TIMEOUT, TableOptions};
+use crate::error::{Error, Result};
+use crate::options::{Delivery, TRANSACTION_TIMEOUT, TableOptions};
 use crate::table::own_error;
 
 /// How long the brokers let a transaction be open before they end it.
@@ -16,7 +16,7 @@ use crate::table::own_error;
 /// readers of committed records up for so long, since no later statement has its
 /// `transactional.id`. What does not end commits all the time, and needs no long one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TimeLimit {
+pub(crate) enum TimeLimit {
     /// By an option.
     Given(Duration),
     /// The longest that the brokers allow.
@@ -41,7 +41,7 @@ impl TimeLimit {
     /// That of a statement. Asks the brokers.
     ///
     /// # Errors
-    /// [`Error::Connect`](crate::Error::Connect), [`Error::Login`](crate::Error::Login)
+    /// [`Error::Connect`], [`Error::Login`]
     pub(super) async fn of_statement(
         config: &ClientConfig,
         topic: &str,
@@ -104,6 +104,42 @@ impl TimeLimit {
              {time:?}{most}; {remedy}"
         )
     }
+}
+
+/// Brokers end a transaction that is open for too long.
+///
+/// # Errors
+/// [`Error::InvalidOption`] where it would be before the next commit.
+pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
+    if options.delivery != Delivery::ExactlyOnce {
+        return Ok(());
+    }
+    let time_out = TimeLimit::of_stream(&options.client.producer_config()?).time();
+    if options.commit_time < time_out {
+        return Ok(());
+    }
+    Err(Error::InvalidOption {
+        key: "kafka.commit.ms".to_owned(),
+        reason: format!(
+            "{} is not less than `kafka.producer.transaction.timeout.ms`, {}, after which brokers \
+             end a transaction; commit more often, or raise that one",
+            options.commit_time.as_millis(),
+            time_out.as_millis()
+        ),
+    })
+}
+
+/// The error of what never ends, whose transaction the brokers have ended.
+///
+/// # Errors
+/// Those of the producer's configuration.
+pub(crate) fn taken_away(topic: &str, options: &TableOptions) -> Result<Error> {
+    let limit = TimeLimit::of_stream(&options.client.producer_config()?);
+    Ok(Error::TransactionFailed {
+        topic: topic.to_owned(),
+        reason: limit.help(),
+        refused_row: None,
+    })
 }
 
 #[cfg(test)]
