@@ -7,6 +7,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion::sql::parser::Statement;
+use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::advice::{advise, is_about_columns};
@@ -177,20 +178,8 @@ async fn insert_into_topic<'a>(
     let TableObject::TableName(name) = &insert.table else {
         return Ok(None);
     };
-    let mut parts = Vec::with_capacity(name.0.len());
-    for part in &name.0 {
-        match part.as_ident() {
-            Some(ident) => parts.push(ident.value.clone()),
-            None => return Ok(None),
-        }
-    }
-    let target = match parts.as_slice() {
-        [table] => TableReference::bare(table.as_str()),
-        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
-        [catalog, schema, table] => {
-            TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())
-        }
-        _ => return Ok(None),
+    let Ok(target) = object_name_to_table_reference(name.clone(), false) else {
+        return Ok(None);
     };
     let Ok(schema) = state.schema_for_ref(target.clone()) else {
         return Ok(None);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::common::TableReference;
 use datafusion::common::instant::Instant;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::{CopyToStatement, Statement};
+use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::{GenericDialect, dialect_from_str};
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -105,16 +105,8 @@ pub(crate) async fn inserts_into_topic(session: &Session, text: &str) -> Result<
     if insert.overwrite {
         return Ok(false);
     }
-    let parts: Vec<&str> = name
-        .0
-        .iter()
-        .filter_map(|part| Some(part.as_ident()?.value.as_str()))
-        .collect();
-    let table = match parts.as_slice() {
-        [table] => TableReference::bare(*table),
-        [schema, table] => TableReference::partial(*schema, *table),
-        [catalog, schema, table] => TableReference::full(*catalog, *schema, *table),
-        _ => return Ok(false),
+    let Ok(table) = object_name_to_table_reference(name.clone(), false) else {
+        return Ok(false);
     };
     let provider = session.ctx.table_provider(table).await;
     // One that is not there may be a topic to be created.
