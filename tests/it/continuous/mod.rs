@@ -86,6 +86,20 @@ async fn start(declared: &Declared, name: &str, sql: &str) -> ContinuousQuery {
         .unwrap()
 }
 
+/// Topic `feed` as table `t`, with these options, and topic `out` as the table of that name.
+async fn feed_and_out(
+    broker: &Broker,
+    [feed, out]: [&str; 2],
+    columns: &str,
+    delivery: &str,
+    options: &[(&str, &str)],
+) -> Declared {
+    let declared = Declared::new(broker, feed, columns, options).await;
+    let options = [("kafka.delivery", delivery)];
+    declared.add("out", out, columns, &options).await.unwrap();
+    declared
+}
+
 /// Waits until the query has come so far.
 async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&QueryProgress) -> bool) {
     let waited = tokio::time::timeout(DEADLINE, async {

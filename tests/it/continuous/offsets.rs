@@ -4,25 +4,12 @@ use std::time::Duration;
 
 use datafusion_kafka::Error;
 
-use super::{DEADLINE, caught_up, log, running, start, value, written};
+use super::{DEADLINE, caught_up, feed_and_out, log, running, start, value, written};
 use crate::broker::{self, Broker, End, topic_name};
-use crate::declared::{APPEND, Declared, in_time};
+use crate::declared::{APPEND, in_time};
 
 const COPY: &str = "INSERT INTO out SELECT _key, v FROM t";
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
-
-async fn declared(
-    broker: &Broker,
-    feed: &str,
-    out: &str,
-    delivery: &str,
-    options: &[(&str, &str)],
-) -> Declared {
-    let declared = Declared::new(broker, feed, COLUMNS, options).await;
-    let options = [("kafka.delivery", delivery)];
-    declared.add("out", out, COLUMNS, &options).await.unwrap();
-    declared
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_retention_deleted_unread_is_named_and_can_be_passed() {
@@ -35,7 +22,7 @@ async fn what_retention_deleted_unread_is_named_and_can_be_passed() {
         let out = broker.new_topic("out", 1, &[]);
         let name = topic_name("query");
         broker.produce(&feed, &[value("a", 1), value("b", 2)]);
-        let query_of = declared(broker, &feed, &out, delivery, &[]).await;
+        let query_of = feed_and_out(broker, [&feed, &out], COLUMNS, delivery, &[]).await;
         let query = start(&query_of, &name, COPY).await;
         caught_up(broker, &query, &[&feed]).await;
         query.stop().await.unwrap();
@@ -58,7 +45,7 @@ async fn what_retention_deleted_unread_is_named_and_can_be_passed() {
         assert_eq!(log(broker, &out).len(), 2);
         // As the error says.
         let options = [("kafka.on_lost_offsets", "earliest")];
-        let query_of = declared(broker, &feed, &out, delivery, &options).await;
+        let query_of = feed_and_out(broker, [&feed, &out], COLUMNS, delivery, &options).await;
         let query = start(&query_of, &name, COPY).await;
         let found = written(broker, &out, 3).await;
         assert_eq!(found.last().unwrap(), r#"e={"v":5}"#, "{delivery}");
@@ -78,7 +65,7 @@ async fn nothing_is_lost_with_records_that_are_no_rows() {
     broker.produce(&feed, &[value("a", 1)]);
     broker.transaction(&feed, &[value("b", 2)], End::Abort);
     broker.produce(&feed, &[broker::Rec::tombstone("a")]);
-    let query_of = declared(broker, &feed, &out, "exactly_once", &[APPEND]).await;
+    let query_of = feed_and_out(broker, [&feed, &out], COLUMNS, "exactly_once", &[APPEND]).await;
     let query = start(&query_of, &name, COPY).await;
     super::until("the end", &query, |p| p.upserts == 1 && p.lag() == 0).await;
     query.stop().await.unwrap();
@@ -119,7 +106,7 @@ async fn an_idle_query_keeps_its_place_beyond_the_retention_of_offsets() {
             let out = own.new_topic("out", 1, &[]);
             let name = topic_name("query");
             own.produce(&feed, &[value("old", 1)]);
-            let declared = declared(own, &feed, &out, delivery, &latest).await;
+            let declared = feed_and_out(own, [&feed, &out], COLUMNS, delivery, &latest).await;
             let query = start(&declared, &name, sql).await;
             running(&query).await;
             own.produce(&feed, &[value("a", 2)]);
@@ -164,7 +151,7 @@ async fn a_query_goes_on_where_it_was_though_its_offsets_are_gone() {
     let name = topic_name("query");
     let records: Vec<_> = (0..3).map(|n| value(&format!("k{n}"), n)).collect();
     broker.produce(&feed, &records);
-    let declared = declared(broker, &feed, &out, "exactly_once", &[]).await;
+    let declared = feed_and_out(broker, [&feed, &out], COLUMNS, "exactly_once", &[]).await;
     let query = start(&declared, &name, COPY).await;
     caught_up(broker, &query, &[&feed]).await;
     broker.delete_group(&name);

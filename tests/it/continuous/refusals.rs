@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryStatus};
 
-use super::{log, running, start, until, written};
-use crate::broker::{self, Broker, Rec, Right, USER_PASSWORD, topic_name};
+use super::{feed_and_out, log, running, start, until, written};
+use crate::broker::{self, Rec, Right, USER_PASSWORD, topic_name};
 use crate::declared::{Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v VARCHAR";
@@ -14,19 +14,6 @@ const SMALL: &[(&str, &str)] = &[("max.message.bytes", "2000")];
 
 fn text(key: &str, length: usize) -> Rec {
     Rec::new(key, format!("{{\"v\":\"{}\"}}", "x".repeat(length)))
-}
-
-async fn declared(
-    broker: &Broker,
-    feed: &str,
-    out: &str,
-    delivery: &str,
-    options: &[(&str, &str)],
-) -> Declared {
-    let declared = Declared::new(broker, feed, COLUMNS, options).await;
-    let options = [("kafka.delivery", delivery)];
-    declared.add("out", out, COLUMNS, &options).await.unwrap();
-    declared
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,7 +28,7 @@ async fn a_record_that_the_output_does_not_take_ends_it() {
             let feed = broker.new_topic("feed", 1, &[]);
             let out = broker.new_topic("out", 1, SMALL);
             broker.produce(&feed, &[text("large", 5_000)]);
-            let declared = declared(broker, &feed, &out, delivery, &[]).await;
+            let declared = feed_and_out(broker, [&feed, &out], COLUMNS, delivery, &[]).await;
             let query = start(&declared, &topic_name("query"), sql).await;
             let error = in_time("the error", query.wait()).await.unwrap_err();
             match &error {
@@ -85,7 +72,7 @@ async fn a_record_that_the_output_does_not_take_is_a_dead_letter() {
                 text("d", 10),
             ],
         );
-        let declared = declared(broker, &feed, &out, delivery, &letters).await;
+        let declared = feed_and_out(broker, [&feed, &out], COLUMNS, delivery, &letters).await;
         let query = start(&declared, &topic_name("query"), COPY).await;
         until(delivery, &query, |p| {
             p.inputs.len() == 1 && p.lag() == 0 && p.dead_letters == 3
@@ -152,7 +139,7 @@ async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
         ("kafka.on_bad_record", "dead_letter"),
         ("kafka.dead_letter.topic", dead.as_str()),
     ];
-    let declared = declared(broker, &feed, &out, "exactly_once", &letters).await;
+    let declared = feed_and_out(broker, [&feed, &out], COLUMNS, "exactly_once", &letters).await;
     let query = start(&declared, &topic_name("query"), COPY).await;
     let records: Vec<Rec> = (0..400).map(|n| text(&format!("k{n}"), 100)).collect();
     let mut ended = None;
@@ -255,7 +242,7 @@ async fn dead_letters_are_no_rows() {
         ("kafka.dead_letter.topic", dead.as_str()),
         ("kafka.batch.rows", "4"),
     ];
-    let declared = declared(broker, &feed, &out, "at_least_once", &letters).await;
+    let declared = feed_and_out(broker, [&feed, &out], COLUMNS, "at_least_once", &letters).await;
     declared
         .add_unbounded("t", &feed, COLUMNS, &letters)
         .await
