@@ -198,7 +198,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         let state = Arc::downgrade(&state);
         move || {
             state.upgrade().is_some_and(|state| {
-                // Whoever plans may hold the lock for reading already.
+                // A plan that is being made may hold the lock for reading already.
                 let state = state.read_recursive();
                 state.config_options().execution.time_zone.is_some()
             })

@@ -116,7 +116,7 @@ async fn answer(stream: TcpStream, pages: Arc<Pages>) {
         std::future::ready(Ok::<_, Infallible>(response(&request, &*pages)))
     });
     let served = http1::Builder::new()
-        // So that a connection is over soon, whoever made it.
+        // So that no client holds a connection open.
         .keep_alive(false)
         .max_buf_size(REQUEST_BYTES)
         .serve_connection(TokioIo::new(stream), service);

@@ -53,7 +53,7 @@ enum Kind {
     },
     /// Every record.
     Events(Box<TableDefinition>),
-    /// Anew each time, by the query itself: a table with an end, or of records that are
+    /// As a whole each time, by the query itself: a table with an end, or of records that are
     /// not committed yet.
     Again,
 }

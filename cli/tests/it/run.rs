@@ -108,7 +108,7 @@ fn only_one_insert_into_a_topic_goes_on() {
     assert!(error.contains("more than one INSERT"), "{error}");
     assert!(error.contains("UNION ALL"), "{error}");
     assert!(broker.read_all(&out).is_empty());
-    // Into a table of the session, which each start makes anew, any number may be.
+    // INSERTs into a table of the session are allowed: each start creates the table again.
     let memory = "CREATE TABLE known (k VARCHAR); INSERT INTO known VALUES ('a'), ('b');";
     let statements = file(".sql", &format!("{memory} {copied}"));
     let running = Running::start(broker, statements.path().to_str().unwrap(), &name);

@@ -84,7 +84,7 @@ fn the_encoding_says_what_a_value_is_read_as() {
         let field = marked(encoding, DataType::Utf8View);
         assert_eq!(text_of(&field, "null"), None);
         assert_eq!(written(&field, None).as_deref(), Ok("null"));
-        // White space around a value is none of it.
+        // White space around a value is no part of the value.
         assert_eq!(
             written(&field, Some(" {\"a\": 1}\n")).as_deref(),
             Ok("{\"a\": 1}")

@@ -278,7 +278,7 @@ impl Broker {
         deleted.into_iter().for_each(|group| drop(group.unwrap()));
     }
 
-    /// Takes the transactions of this id from whoever has them, as brokers do from producers
+    /// Takes the transactions of this id from the producer that has them, as brokers do from one
     /// whose transaction is open for too long.
     pub fn fence(&self, transactional_id: &str) {
         let mut config = self.config();
