@@ -82,7 +82,9 @@ impl Cluster {
         let consumer = self.broker.consumer("read_committed");
         let mut leader = None;
         wait_until(PATIENCE, "a leader", || {
-            let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+            let Ok(metadata) = consumer.fetch_metadata(Some(topic), PATIENCE / 10) else {
+                return false;
+            };
             let partitions = metadata.topics()[0].partitions().iter();
             let mut partitions = partitions.filter(|p| p.id() == partition);
             leader = partitions.next().map(|p| p.leader()).filter(|id| *id > 0);

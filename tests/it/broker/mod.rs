@@ -30,6 +30,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode;
 
 #[allow(unused_imports, reason = "not every binary needs it")]
 pub use acls::Right;
@@ -504,6 +505,10 @@ impl Broker {
                     }),
                 }),
                 Some(Err(KafkaError::PartitionEOF(_))) => ends -= 1,
+                // The client goes on when another broker leads, or the same one is back.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => {}
                 Some(Err(error)) => panic!("reading {topic}: {error}"),
                 None => panic!("reading {topic}: nothing for {PATIENCE:?}"),
             }
