@@ -14,6 +14,7 @@ mod last_error;
 mod listing;
 mod measured;
 mod statistics;
+pub(crate) mod threads;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -47,7 +48,6 @@ use crate::options::{
     DEFAULT_QUEUED_KBYTES, NewTopic, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions,
 };
 use crate::record::OffsetRange;
-use crate::threads;
 
 /// What librdkafka fetches of a partition at once, and what it is not made less than.
 /// About as much is fetched behind the end of each chunk and thrown away, so this is

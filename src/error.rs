@@ -562,3 +562,12 @@ impl From<Error> for DataFusionError {
         DataFusionError::External(Box::new(error))
     }
 }
+
+/// An error that can only come from this crate's own work, whatever DataFusion
+/// made of it.
+pub(crate) fn own_error(error: DataFusionError) -> Error {
+    match Error::find(&error) {
+        Some(own) => own.clone(),
+        None => Error::Unsupported(error.to_string()),
+    }
+}

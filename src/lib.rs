@@ -87,57 +87,43 @@ pub mod error;
 pub mod json;
 pub mod options;
 
-mod advice;
 mod catalog;
 mod client;
-mod codec;
-mod column_options;
 mod continuous;
-mod copy;
-mod data_frame;
+mod definition;
 mod dml;
 mod embedded;
-mod factory;
+mod extensions;
 mod functions;
-mod infer;
-mod list_casts;
-mod literals;
-mod location;
-mod names;
 mod native;
-mod never_ends;
+mod planning;
 mod record;
-mod schema;
 mod session;
 mod sink;
 mod source;
-mod sql;
 mod sql_type;
 mod table;
-mod threads;
-mod values;
-mod zoned;
 
+pub use catalog::factory::KafkaTableFactory;
 pub use catalog::{KafkaTopics, SinkOptions, SourceOptions};
+pub use client::threads::wait_for_clients;
 pub use client::{ClientKind, RoundTrips};
-pub use codec::{Codec, CodecError};
 pub use continuous::query::{ContinuousOptions, ContinuousQuery};
 pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};
-pub use data_frame::KafkaDataFrame;
+pub use definition::metadata::{KEY_COLUMN, VALUE_COLUMN};
 pub use embedded::EmbeddedKafka;
 pub use error::{Error, Result};
-pub use factory::KafkaTableFactory;
+pub use extensions::codec::{Codec, CodecError};
+pub use extensions::hook::{OutgoingRecord, WriteHook};
 pub use options::Options;
-pub use schema::{KEY_COLUMN, VALUE_COLUMN};
+pub use planning::data_frame::KafkaDataFrame;
+pub use planning::sql::sql;
 pub use session::{KafkaConfig, register_kafka};
-pub use sink::hook::{OutgoingRecord, WriteHook};
 pub use sink::report::{WriteReport, WrittenOffsets};
 pub use source::exec::KafkaScanExec;
 #[doc(hidden)]
 pub use source::fold::SeenKeys;
-pub use sql::sql;
 pub use table::{KafkaTable, KafkaTableBuilder};
-pub use threads::wait_for_clients;
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

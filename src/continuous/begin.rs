@@ -7,13 +7,13 @@ use datafusion::common::Result as DataFusionResult;
 
 use crate::client::{Cancel, Client, Topic, blocking};
 use crate::continuous::state::{Begun, QueryState};
+use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::{Bound, OnRecreatedOutput};
 use crate::sink::member::{Member, OwnOffset, Positions};
 use crate::sink::producer::Producer;
 use crate::source::offsets::{Snapshot, going_on, uncommitted};
-use crate::table::TableDefinition;
 
 /// What a query reads, and what its offsets mean.
 pub(super) struct Begin {

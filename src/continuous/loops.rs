@@ -1,7 +1,7 @@
 //! Queries that would read what they write.
 
+use crate::definition::TableDefinition;
 use crate::options::OnBadRecord;
-use crate::table::TableDefinition;
 
 /// Why rows of this table cannot be written to that topic without an end: what is written
 /// would be read again. `None` where they can.

@@ -6,16 +6,11 @@
 //! ```
 
 mod begin;
-mod events;
-mod input;
-pub(crate) mod insert;
 mod loops;
-mod output;
 pub(crate) mod query;
 mod reads;
-mod refresh;
-mod row_by_row;
+pub(crate) mod record_by_record;
+mod refreshed;
 mod run;
-mod snapshot;
 pub(crate) mod state;
 mod watch;

@@ -11,18 +11,19 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 use tokio::task::AbortHandle;
 
-use crate::continuous::insert;
 use crate::continuous::loops::{feeds_itself, servers};
-use crate::continuous::refresh::Refresh;
-use crate::continuous::row_by_row::RowByRow;
+use crate::continuous::record_by_record::insert;
+use crate::continuous::record_by_record::plan::RowByRow;
+use crate::continuous::refreshed::Refresh;
 use crate::continuous::run::{Run, Work};
 use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
+use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::options::{Bound, KafkaSessionOptions};
-use crate::sink::order::keep_order;
+use crate::planning::insert_order::keep_order;
+use crate::planning::sql;
 use crate::sink::time_limit::check_commit_time;
-use crate::sql;
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::KafkaTable;
 
 /// Keeps a topic equal to a query over others, until it is stopped.
 ///
@@ -145,7 +146,7 @@ impl ContinuousOptions {
 impl ContinuousQuery {
     /// Plans the statement and starts it on the current Tokio runtime.
     ///
-    /// Names are taken as they are written, as [`sql`](crate::sql()) does.
+    /// Names are taken as they are written, as [`sql`](crate::planning::sql()) does.
     ///
     /// # Errors
     /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no
@@ -267,10 +268,10 @@ fn work(
     refresh_interval: Duration,
 ) -> DataFusionResult<Work> {
     let read = |table: &TableDefinition| followed(table, state);
-    if let Some(rows) = RowByRow::of(&statement.input, sink, read)? {
+    if let Some(rows) = RowByRow::of(&statement.input, sink, read, Some(state.passed()))? {
         let source = Arc::clone(&rows.source);
         check_source(state.name(), &source, sink)?;
-        let plan = insert::write(statement, sink, rows, Some(Arc::clone(state)));
+        let plan = insert::write(statement, sink, rows, Some(Arc::clone(state) as _));
         return Ok(Work::RowByRow(Box::new(plan), source));
     }
     let refresh = Refresh::of(state, session, &statement.input, sink, refresh_interval)?;
@@ -300,7 +301,6 @@ fn followed(
         start => Bound::Group(Box::new(start)),
     };
     table.options.group_id = Some(query.name().to_owned());
-    table.passed = Some(Arc::clone(query.passed()));
     Ok(Some(table))
 }
 

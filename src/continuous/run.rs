@@ -11,15 +11,15 @@ use tokio::time::sleep;
 
 use crate::client::{RECREATED, blocking};
 use crate::continuous::begin::Begin;
-use crate::continuous::refresh::Refresh;
+use crate::continuous::refreshed::Refresh;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::continuous::watch::watch;
-use crate::error::Error;
+use crate::definition::TableDefinition;
+use crate::error::{Error, own_error};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::producer::{Producer, Writer};
 use crate::sink::time_limit::taken_away;
-use crate::table::{TableDefinition, own_error};
 
 /// A query that runs.
 pub(super) struct Run {

@@ -15,6 +15,7 @@ use crate::native::TopicId;
 use crate::options::TableOptions;
 use crate::record::OffsetRange;
 use crate::sink::member::{Member, Positions, random_id};
+use crate::sink::observer::StreamingQuery;
 use crate::sink::producer::Producer;
 use crate::sink::refused::Refused;
 use crate::sink::report::WriteReport;
@@ -250,16 +251,6 @@ impl QueryState {
         self.counts().begun = begun;
     }
 
-    /// What is committed, by topic.
-    pub(crate) fn positions(&self) -> Positions {
-        self.counts().begun.positions.clone()
-    }
-
-    /// Takes that.
-    pub(crate) fn take_producer(&self) -> Option<Producer> {
-        self.producer().take()
-    }
-
     fn producer(&self) -> MutexGuard<'_, Option<Producer>> {
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -405,6 +396,48 @@ impl QueryState {
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StreamingQuery for QueryState {
+    fn take_producer(&self) -> Option<Producer> {
+        self.producer().take()
+    }
+
+    fn positions(&self) -> Positions {
+        self.counts().begun.positions.clone()
+    }
+
+    fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped()
+    }
+
+    fn passed(&self) -> &Arc<Passed> {
+        &self.passed
+    }
+
+    fn refused(&self) -> &Refused {
+        self.refused()
+    }
+
+    fn running(&self) {
+        self.set_status(QueryStatus::Running);
+    }
+
+    fn batch(&self) {
+        self.batch();
+    }
+
+    fn keeps(&self, bytes: usize) {
+        self.keeps(bytes);
+    }
+
+    fn committed(&self, read: &Positions, report: &WriteReport) {
+        self.committed(read, report);
+    }
+
+    fn renewed(&self) {
+        self.renewed();
     }
 }
 

@@ -7,9 +7,9 @@ use datafusion::common::DataFusionError;
 
 use crate::client::{Client, ClientKind, blocking};
 use crate::continuous::state::QueryState;
+use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::sink::member::Member;
-use crate::table::TableDefinition;
 
 /// How often brokers are asked where topics end.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -11,9 +11,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use crate::definition::metadata::{KEY_COLUMN, Metadata};
 use crate::dml::target::{Target, record_columns, row_number, unqualified};
 use crate::dml::update::assigned;
-use crate::schema::{KEY_COLUMN, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 
 /// True in rows of the source.

@@ -5,10 +5,11 @@ use datafusion::logical_expr::{
     Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast, lit, when,
 };
 
+use crate::definition::metadata::{KEY_COLUMN, Metadata};
+use crate::definition::schema::Column as Kind;
 use crate::dml::target::{Target, record_columns, row_number};
-use crate::schema::{Column as Kind, KEY_COLUMN, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
-use crate::sink::query::aligned;
+use crate::table::write_query::aligned;
 
 /// What a row can be; the numbers are its positions.
 const CHANGES: [Change; 3] = [Change::Upsert, Change::Delete, Change::Keep];

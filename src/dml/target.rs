@@ -12,11 +12,13 @@ use datafusion::logical_expr::{
     DmlStatement, Expr, JoinType, LogicalPlan, LogicalPlanBuilder, TableScan, WriteOp, col, lit,
 };
 
-use crate::dml::changes::KafkaChanges;
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::options::{Bound, Delivery, Isolation, Mode, OnBadRecord};
-use crate::schema::{Column, Metadata};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
-use crate::table::{KafkaTable, TableDefinition};
+use crate::sink::changes_table::KafkaChanges;
+use crate::table::KafkaTable;
 
 /// The table of a statement that changes a topic.
 pub(super) struct Target {
@@ -87,7 +89,6 @@ impl Target {
                 endless: false,
                 is_change_log: false,
                 keyless: false,
-                passed: None,
             })
         };
         let reading = definition(

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use datafusion::common::{Result as DataFusionResult, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
+use crate::definition::metadata::{KEY_COLUMN, Metadata, VALUE_COLUMN};
+use crate::definition::schema::Column;
 use crate::dml::target::{Target, only_change, record_columns};
-use crate::schema::{Column, KEY_COLUMN, Metadata, VALUE_COLUMN};
 use crate::sink::change::Change;
 
 /// What a tombstone needs of the record that it deletes.

@@ -3,7 +3,7 @@
 //! In this order: a Kafka table of the session, a topic that a source pattern
 //! matches, any other topic with the session's options. The last two may need
 //! the brokers, for the columns, and a call is planned without waiting. So
-//! [`sql`](crate::sql) plans a statement, looks up what a call missed, and
+//! [`sql`](crate::planning::sql) plans a statement, looks up what a call missed, and
 //! plans again; in a plain `SessionContext::sql` a call finds what is known.
 
 use std::cell::RefCell;
@@ -20,11 +20,12 @@ use datafusion::sql::parser::Statement;
 use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
+use crate::catalog::names::not_read;
+use crate::definition::TableDefinition;
 use crate::functions::arguments::Arguments;
-use crate::location::bad_topic_name;
-use crate::names::not_read;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::KafkaTable;
+use crate::table::location::bad_topic_name;
 
 tokio::task_local! {
     /// What the calls in the statement that is being planned stand for.

@@ -27,18 +27,11 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
 };
 
+use crate::catalog::function_names::{NAMES, find};
 use crate::options::Options;
 use offsets::Offsets;
 use records::{Changes, Log, Snapshot};
 use topics::Topics;
-
-const NAMES: [&str; 5] = [
-    "kafka_topics",
-    "kafka_offsets",
-    "kafka_log",
-    "kafka_snapshot",
-    "kafka_changes",
-];
 
 /// Adds the functions to a session. `defaults` are the options of topics that
 /// are no tables of the session, below what `SET` says.
@@ -57,17 +50,6 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusi
 }
 
 /// The function of this name, in any case.
-fn find(name: &str) -> Option<&'static str> {
-    let mut names = NAMES.into_iter();
-    names.find(|function| function.eq_ignore_ascii_case(name))
-}
-
-/// Whether a name is one of the functions': DataFusion looks the functions of a
-/// statement up as if they were tables too.
-pub(crate) fn is_function(name: &str) -> bool {
-    find(name).is_some()
-}
-
 /// Finds the functions in any case, as DataFusion finds all but table functions,
 /// and names what they read by their arguments: DataFusion takes scans of one
 /// name for the same, and one subquery's result for that of another.

@@ -7,11 +7,12 @@ use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result as DataFusionResult;
 
+use crate::definition::TableDefinition;
 use crate::error::Result;
 use crate::functions::arguments::Arguments;
 use crate::functions::lookup;
 use crate::options::{Bound, Mode, Options};
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::KafkaTable;
 
 /// Every record of a topic.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use arrow::array::{
 };
 
 use crate::error::{Error, Result};
+use crate::extensions::hook::OutgoingRecord;
 use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
 use crate::sink::change::UpdateEncoder;
 use crate::sink::encode::{BatchColumns, value};
@@ -115,6 +116,34 @@ impl EncodedRecord {
         self.unchanged = false;
         self.partition = None;
         self.timestamp = None;
+    }
+}
+
+impl From<EncodedRecord> for OutgoingRecord {
+    fn from(record: EncodedRecord) -> Self {
+        OutgoingRecord {
+            key: (!record.keyless).then_some(record.key),
+            payload: (!record.tombstone).then_some(record.payload),
+            partition: record.partition,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        }
+    }
+}
+
+impl From<OutgoingRecord> for EncodedRecord {
+    fn from(record: OutgoingRecord) -> Self {
+        EncodedRecord {
+            keyless: record.key.is_none(),
+            key: record.key.unwrap_or_default(),
+            tombstone: record.payload.is_none(),
+            payload: record.payload.unwrap_or_default(),
+            unchanged: false,
+            retracts: false,
+            partition: record.partition,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        }
     }
 }
 

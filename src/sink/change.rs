@@ -4,12 +4,13 @@ use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, ListAr
 use arrow::datatypes::{Fields, Int32Type, UInt64Type};
 use arrow::error::ArrowError;
 
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::error::Result;
 use crate::json::{ObjectPatch, PatchWriter};
 use crate::options::ValueFormat;
-use crate::schema::{Column, Metadata};
 use crate::sink::encode::{unsupported, value};
-use crate::table::TableDefinition;
 
 /// The column that says by its position in a list which [`Change`] a row is;
 /// without it every row is an upsert.

@@ -17,14 +17,15 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result as DataFusionResult;
 
-use crate::codec::{self, Codec, CodecError};
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::error::{Error, Result};
+use crate::extensions::codec::{self, Codec, CodecError};
 use crate::json::{RowEncoder, ValueEncoder};
 use crate::options::{KeyFormat, ValueFormat};
-use crate::schema::{Column, Metadata};
 use crate::sink::batch::{BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowChange, RowUpdate};
 use crate::sink::change::{BehindRows, Change, UpdateEncoder};
-use crate::table::TableDefinition;
 
 /// What to do with the rows of a table: made once per statement.
 pub(crate) struct RecordEncoder {

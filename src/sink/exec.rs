@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::common::plan_err;
-use datafusion::datasource::sink::DataSink;
+use datafusion::datasource::sink::{DataSink, DataSinkExec};
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -18,18 +18,18 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
-use crate::list_casts::plain_items;
+use crate::definition::TableDefinition;
+use crate::definition::metadata::KEY_COLUMN;
 use crate::options::{Delivery, KafkaSessionOptions};
-use crate::schema::KEY_COLUMN;
 use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::RecordEncoder;
 use crate::sink::held::{ChangedKeys, Held};
+use crate::sink::list_casts::plain_items;
 use crate::sink::report::WriteReport;
 use crate::sink::sender::{Sender, arrow_error};
 use crate::sink::stream::{StreamWrite, StreamWriter};
-use crate::table::TableDefinition;
 
 /// Writes rows to a topic as keyed records.
 ///
@@ -150,6 +150,19 @@ impl KafkaSink {
             expressions.push((expression, name));
         }
         Ok(Arc::new(ProjectionExec::try_new(expressions, input)?))
+    }
+}
+
+impl WriteReport {
+    /// The report of a plan that writes to a topic, once it ran to its end;
+    /// `None` before that, after a failure, and for other plans.
+    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<WriteReport> {
+        let sink = plan.downcast_ref::<DataSinkExec>();
+        let sink = sink.and_then(|exec| exec.sink().downcast_ref::<KafkaSink>());
+        match sink {
+            Some(sink) => sink.report(),
+            None => plan.children().into_iter().find_map(WriteReport::of),
+        }
     }
 }
 

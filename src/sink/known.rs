@@ -11,13 +11,13 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::record::OffsetRange;
-use crate::schema::Metadata;
 use crate::source::connected::{Connected, held};
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;
-use crate::table::TableDefinition;
 
 /// The keys that a topic holds while it is written, each with a value.
 pub(crate) struct KnownKeys<V> {
@@ -142,6 +142,7 @@ pub(crate) fn scan_held(
         primary_key: false,
         held,
         connected,
+        passed: None,
     };
     Ok(Arc::new(KafkaScanExec::try_new(spec)?))
 }

@@ -12,7 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 
 use crate::client::{self, ClientKind, DropElsewhere, PATIENCE, create, tell_of_itself};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, own_error};
 use crate::native::find_brokers;
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
@@ -22,7 +22,6 @@ use crate::sink::report::WrittenOffsets;
 use crate::sink::silence::Silence;
 use crate::sink::time_limit::{TimeLimit, USUAL};
 use crate::sink::transaction::{self, Limits, Native, Transaction, TransactionalId};
-use crate::table::own_error;
 
 /// Sends records of one statement to one topic.
 ///

@@ -1,13 +1,8 @@
 //! [`WriteReport`]: what a statement did to a topic.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use datafusion::datasource::sink::DataSinkExec;
-use datafusion::physical_plan::ExecutionPlan;
 
 use crate::options::Bound;
-use crate::sink::exec::KafkaSink;
 
 /// What a statement wrote to a topic.
 ///
@@ -70,17 +65,6 @@ pub struct WrittenOffsets {
 }
 
 impl WriteReport {
-    /// The report of a plan that writes to a topic, once it ran to its end;
-    /// `None` before that, after a failure, and for other plans.
-    pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<WriteReport> {
-        let sink = plan.downcast_ref::<DataSinkExec>();
-        let sink = sink.and_then(|exec| exec.sink().downcast_ref::<KafkaSink>());
-        match sink {
-            Some(sink) => sink.report(),
-            None => plan.children().into_iter().find_map(WriteReport::of),
-        }
-    }
-
     /// The ends behind the last record of each partition, as a value of
     /// `kafka.wait_for`: always [`Bound::Offsets`].
     pub fn end_offsets(&self) -> Bound {

@@ -6,15 +6,15 @@ use std::time::Duration;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 
+use crate::definition::TableDefinition;
 use crate::error::Error;
+use crate::extensions::hook::OutgoingRecord;
 use crate::options::Delivery;
 use crate::sink::acknowledgements::Shown;
 use crate::sink::batch::EncodedRecord;
-use crate::sink::hook::OutgoingRecord;
 use crate::sink::member::Positions;
 use crate::sink::producer::{Producer, Sendable, Writer};
 use crate::sink::report::WriteReport;
-use crate::table::TableDefinition;
 
 /// Sends the records of a statement and counts them.
 pub(crate) struct Sender {

@@ -13,18 +13,18 @@ use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::client::{Client, blocking};
-use crate::continuous::state::{QueryState, QueryStatus};
+use crate::definition::TableDefinition;
 use crate::error::Error;
 use crate::options::{Deletes, TableOptions};
 use crate::sink::batch::{EncodedRecord, headers};
 use crate::sink::encode::RecordEncoder;
 use crate::sink::known::KnownKeys;
 use crate::sink::member::{Positions, RENEWED};
+use crate::sink::observer::StreamingQuery;
 use crate::sink::producer::Sendable;
 use crate::sink::refused::Place;
 use crate::sink::sender::{Sender, arrow_error};
 use crate::sink::time_limit::check_commit_time;
-use crate::table::TableDefinition;
 
 /// The columns that say where the record is that a row was made of,
 pub(crate) const SOURCE_PARTITION: &str = "__source_partition";
@@ -45,7 +45,7 @@ pub(crate) struct StreamWrite {
     /// Rows take back what may never have been written.
     pub(crate) retracts: bool,
     /// The continuous query that the statement is of.
-    pub(crate) query: Option<Arc<QueryState>>,
+    pub(crate) query: Option<Arc<dyn StreamingQuery>>,
 }
 
 /// Writes one stream.
@@ -122,7 +122,7 @@ impl<'a> StreamWriter<'a> {
         if let Some(query) = &self.stream.query {
             self.read = query.positions();
             self.committed = self.read.clone();
-            query.set_status(QueryStatus::Running);
+            query.running();
         }
         let mut stopped = self.stream.query.as_ref().map(|query| query.stopped());
         // When rows are to be committed.
@@ -239,7 +239,7 @@ impl<'a> StreamWriter<'a> {
     }
 
     /// Whether records that the brokers refuse are dead letters.
-    fn refused_are_dead_letters(&self) -> Option<&QueryState> {
+    fn refused_are_dead_letters(&self) -> Option<&dyn StreamingQuery> {
         let is_known = self.stream.dead_letters.is_some() && self.table.extensions.hook.is_none();
         self.stream.query.as_deref().filter(|_| is_known)
     }

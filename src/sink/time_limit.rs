@@ -5,9 +5,8 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 
 use crate::client::{Client, blocking};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, own_error};
 use crate::options::{Delivery, TRANSACTION_TIMEOUT, TableOptions};
-use crate::table::own_error;
 
 /// How long the brokers let a transaction be open before they end it.
 ///

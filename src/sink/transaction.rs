@@ -9,14 +9,13 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::client::{DropElsewhere, PATIENCE, Pattern};
+use crate::client::{DropElsewhere, PATIENCE, Pattern, threads};
 use crate::error::{Error, Result};
 use crate::native::{find_brokers, transaction_error};
 use crate::options::TableOptions;
 use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::producer::blocking;
-use crate::threads;
 
 pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
 

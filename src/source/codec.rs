@@ -7,11 +7,11 @@ use arrow::compute::concat;
 use arrow::datatypes::{FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use crate::codec::{self, Codec};
+use crate::definition::TableDefinition;
 use crate::error::Error;
+use crate::extensions::codec::{self, Codec};
 use crate::json::{DecodeError, DecodeErrorKind};
 use crate::options::OnBadRecord;
-use crate::table::TableDefinition;
 
 /// Records in a format of the user's, decoded a batch at a time.
 pub(super) struct CodecBuilder {

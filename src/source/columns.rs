@@ -13,13 +13,14 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
+use crate::definition::TableDefinition;
+use crate::definition::kinds::is_text;
+use crate::definition::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::record::Record;
-use crate::schema::{Metadata, is_text};
 use crate::source::codec::CodecBuilder;
-use crate::table::TableDefinition;
 
 /// The `_key` column, by `kafka.key.format`.
 pub(super) enum KeyBuilder {

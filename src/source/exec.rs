@@ -34,8 +34,8 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
+use crate::definition::metadata::Metadata;
 use crate::options::{Bound, Mode};
-use crate::schema::Metadata;
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::Candidates;
 use crate::source::reading::{Reading, ScanTask};

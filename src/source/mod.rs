@@ -5,7 +5,6 @@
 //! predicate ── which of them a filter can want ──┤
 //! fetch     ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
 //! exec      ── the plan node;   reading ── its threads;   run ── what they share
-//! one_instant ── scans of a plan that agree
 //! connected ── the client of both planning and reading
 //! ```
 //!
@@ -24,7 +23,6 @@ pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod offsets;
 mod once;
-pub(crate) mod one_instant;
 pub(crate) mod passed;
 pub(crate) mod predicate;
 mod reading;
@@ -32,4 +30,3 @@ pub(crate) mod rows;
 pub(crate) mod run;
 pub(crate) mod same_topic;
 pub(crate) mod scan;
-mod unbounded;

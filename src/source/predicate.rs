@@ -21,10 +21,12 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
+use crate::definition::TableDefinition;
+use crate::definition::kinds::is_text;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::options::{KeyFormat, Mode};
-use crate::schema::{Column, Metadata, is_text};
 use crate::source::keys::WantedKeys;
-use crate::table::TableDefinition;
 
 /// The records of one partition for which a filter may be true.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,8 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
-use crate::client::Cancel;
+use crate::client::{Cancel, threads};
+use crate::error::own_error;
 use crate::record::OffsetRange;
 use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
@@ -20,8 +21,6 @@ use crate::source::passed::{Passed, Reach};
 use crate::source::run::Run;
 use crate::source::same_topic::SameTopic;
 use crate::source::scan::{ChunkSizes, Output, Scan};
-use crate::table::own_error;
-use crate::threads;
 
 /// One stream: first waiting to be polled, then reading on its thread.
 pub(crate) enum Reading {
@@ -186,7 +185,7 @@ impl ScanTask {
             })),
             output: ChannelOutput {
                 same_topic: &same_topic,
-                passed: table.passed.as_deref(),
+                passed: spec.passed.as_deref(),
                 sender,
                 schema: Arc::clone(&self.schema),
             },

@@ -9,12 +9,13 @@ use arrow::datatypes::{Field, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::error::{Error, Result};
 use crate::options::OnBadRecord;
 use crate::record::Record;
-use crate::schema::{Column, Metadata};
 use crate::source::columns::{KeyBuilder, MetadataBuilder, PayloadDecoder};
-use crate::table::TableDefinition;
 
 /// What became of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilterTracking};
 
+use crate::definition::TableDefinition;
 use crate::native::partition_of;
 use crate::options::Mode;
 use crate::record::{OffsetRange, Record};
@@ -22,9 +23,9 @@ use crate::source::fetch::{Chunk, Fetch, Progress, RECORD_OVERHEAD};
 use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Extent;
+use crate::source::passed::Passed;
 use crate::source::predicate::{Candidates, Pruner};
 use crate::source::rows::Rows;
-use crate::table::TableDefinition;
 use batches::Batches;
 
 /// What a scan reads and returns, the same for all its partitions.
@@ -46,6 +47,8 @@ pub(crate) struct ScanSpec {
     pub(crate) held: BTreeMap<i32, OffsetRange>,
     /// Whoever asked for that.
     pub(crate) connected: Connected,
+    /// Where a scan without an end says how far it has read.
+    pub(crate) passed: Option<Arc<Passed>>,
 }
 
 impl ScanSpec {

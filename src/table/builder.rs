@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
 
-use super::{KafkaTable, TableDefinition};
-use crate::codec::{Codec, Extensions};
+use super::KafkaTable;
+use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
-use crate::infer;
+use crate::extensions::Extensions;
+use crate::extensions::codec::Codec;
+use crate::extensions::hook::WriteHook;
 use crate::options::{Options, Origin, TableOptions};
-use crate::sink::hook::WriteHook;
+use crate::table::infer;
 
 /// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
 #[derive(Debug, Clone)]

@@ -135,7 +135,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         Field::new("_partition", DataType::Int32, true),
         Field::new(
             "_timestamp",
-            crate::schema::Metadata::Timestamp.data_type(),
+            crate::definition::metadata::Metadata::Timestamp.data_type(),
             true,
         ),
     ]);
@@ -150,6 +150,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         primary_key: false,
         held: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
         connected: Connected::default(),
+        passed: None,
     }
 }
 

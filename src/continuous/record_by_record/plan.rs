@@ -7,14 +7,17 @@ use datafusion::common::{Column, Result as DataFusionResult};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, col, lit, when};
 
-use crate::continuous::state::QueryState;
+use crate::definition::TableDefinition;
+use crate::definition::kinds::is_text;
+use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX};
 use crate::dml::target::unqualified;
 use crate::options::{Mode, OnBadRecord};
-use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, is_text};
 use crate::sink::change::{CHANGE_COLUMN, Change};
-use crate::sink::query::aligned;
+use crate::sink::observer::StreamingQuery;
 use crate::sink::stream::{self, StreamWrite};
-use crate::table::{KafkaTable, TableDefinition, needs_another_plan};
+use crate::source::passed::Passed;
+use crate::table::write_query::aligned;
+use crate::table::{KafkaTable, needs_another_plan};
 
 /// The change that a row's number in [`CHANGE_COLUMN`] stands for.
 pub(crate) const CHANGES: [Change; 4] = [
@@ -76,14 +79,17 @@ impl RowByRow {
     /// more than one record at a time, or gives rows another key than their
     /// records have, so that a tombstone does not say which row is gone.
     ///
-    /// `read` says how the one table of the query is read.
+    /// `read` says how the one table of the query is read, and its scan says in `passed` how
+    /// far that is.
     pub(crate) fn of(
         query: &LogicalPlan,
         target: &TableDefinition,
         read: impl Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>,
+        passed: Option<&Arc<Passed>>,
     ) -> DataFusionResult<Option<Self>> {
         let mut walk = Walk {
             read: &read,
+            passed,
             sees_tombstones: reads_tombstones(query)?,
             source: None,
             keys: Vec::new(),
@@ -143,7 +149,7 @@ impl RowByRow {
 
 impl RowByRow {
     /// How the rows are written, in a continuous query or by themselves.
-    pub(crate) fn stream(&self, query: Option<Arc<QueryState>>) -> StreamWrite {
+    pub(crate) fn stream(&self, query: Option<Arc<dyn StreamingQuery>>) -> StreamWrite {
         let dead_letters = self.source.options.dead_letter_topic.clone();
         StreamWrite {
             source: Some(self.source.topic.clone()),
@@ -189,6 +195,7 @@ fn hands_tombstone_on(expression: &Expr) -> bool {
 
 struct Walk<'a, F> {
     read: &'a F,
+    passed: Option<&'a Arc<Passed>>,
     sees_tombstones: bool,
     source: Option<Arc<TableDefinition>>,
     /// The columns that hold the record's key.
@@ -246,6 +253,7 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
         }
         let source = Arc::new(read.with_record(&record)?);
         let table = KafkaTable::new(Some(Arc::clone(&source)), None);
+        let table = table.with_passed(self.passed.map(Arc::clone));
         let rows = LogicalPlanBuilder::scan(
             scan.table_name.clone(),
             provider_as_source(Arc::new(table)),

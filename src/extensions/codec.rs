@@ -1,7 +1,6 @@
 //! Formats of keys and payloads that the library does not have.
 
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BinaryViewArray};
 use arrow::datatypes::Fields;
@@ -185,12 +184,4 @@ pub(crate) fn encode(
         )));
     }
     Ok(bytes)
-}
-
-/// What a table has in place of, or beside, what options can say.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Extensions {
-    pub(crate) key_codec: Option<Arc<dyn Codec>>,
-    pub(crate) value_codec: Option<Arc<dyn Codec>>,
-    pub(crate) hook: Option<Arc<dyn crate::sink::hook::WriteHook>>,
 }

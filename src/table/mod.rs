@@ -1,6 +1,14 @@
-//! [`KafkaTable`]: a topic as a DataFusion table.
+//! [`KafkaTable`]: a topic as a DataFusion table, above what reads and what writes it.
+//!
+//! ```text
+//! builder ── a table from options and columns;   infer ── columns from a sample
+//! location ── `kafka://host/topic`;   write_query ── a query's rows for a topic with its columns
+//! ```
 
 mod builder;
+pub(crate) mod infer;
+pub(crate) mod location;
+pub(crate) mod write_query;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,10 +30,10 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::client::{Client, blocking};
-use crate::codec::Extensions;
-use crate::error::{Error, Result};
-use crate::options::{Bound, Mode, OnBadRecord, TableOptions};
-use crate::schema::{KafkaSchema, Metadata};
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::error::{Error, Result, own_error};
+use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
 use crate::source::connected::held;
@@ -34,27 +42,6 @@ use crate::source::passed::Passed;
 use crate::source::scan::ScanSpec;
 
 pub use builder::KafkaTableBuilder;
-
-/// A topic with its options and columns: what reading and writing work from.
-#[derive(Debug, Clone)]
-pub(crate) struct TableDefinition {
-    pub(crate) topic: String,
-    pub(crate) options: TableOptions,
-    pub(crate) schema: KafkaSchema,
-    pub(crate) extensions: Extensions,
-    /// The columns are those that a sample of the topic shows.
-    pub(crate) is_inferred: bool,
-    /// Reading never ends.
-    pub(crate) endless: bool,
-    /// All records of a table in upsert mode are read, as the changes that they
-    /// are; `options.mode` is append then.
-    pub(crate) is_change_log: bool,
-    /// The mode is append because no sampled record has a key: one that is met all the
-    /// same is an error, since other rows might be meant.
-    pub(crate) keyless: bool,
-    /// Of a continuous query that wants to know how far it has come.
-    pub(crate) passed: Option<Arc<Passed>>,
-}
 
 /// A Kafka topic as a table.
 ///
@@ -122,6 +109,8 @@ pub struct KafkaTable {
     may_be_missing: bool,
     /// Its columns were made for the query that is written.
     of_query: bool,
+    /// Where scans say how far they have read.
+    passed: Option<Arc<Passed>>,
 }
 
 impl KafkaTable {
@@ -148,6 +137,7 @@ impl KafkaTable {
             definition: None,
             may_be_missing: false,
             of_query: false,
+            passed: None,
         }
     }
 
@@ -169,6 +159,12 @@ impl KafkaTable {
     /// The same table, whose columns are those of the query that is written.
     pub(crate) fn of_query(mut self) -> Self {
         self.of_query = true;
+        self
+    }
+
+    /// The same table, whose scans say there how far they have read.
+    pub(crate) fn with_passed(mut self, passed: Option<Arc<Passed>>) -> Self {
+        self.passed = passed;
         self
     }
 
@@ -387,6 +383,7 @@ impl TableProvider for KafkaTable {
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
             held,
             connected,
+            passed: self.passed.clone(),
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec)?))
     }
@@ -477,42 +474,4 @@ pub(crate) fn needs_another_plan(expression: &Expr) -> bool {
 
 fn is_awaited(expression: &Expr) -> bool {
     matches!(expression, Expr::ScalarFunction(call) if call.func.as_async().is_some())
-}
-
-impl TableDefinition {
-    /// Whether a row without a key can be written: as one more record, where it
-    /// replaces none.
-    pub(crate) fn takes_null_keys(&self) -> bool {
-        self.options.mode == Some(Mode::Append)
-    }
-
-    pub(crate) fn try_new(
-        topic: String,
-        options: TableOptions,
-        schema: &Schema,
-        extensions: Extensions,
-    ) -> Result<Self> {
-        options.client.bootstrap_servers()?;
-        let schema = KafkaSchema::try_new(schema, &options, &extensions)?;
-        Ok(TableDefinition {
-            topic,
-            options,
-            schema,
-            extensions,
-            is_inferred: false,
-            endless: false,
-            is_change_log: false,
-            keyless: false,
-            passed: None,
-        })
-    }
-}
-
-/// An error that can only come from this crate's own work, whatever DataFusion
-/// made of it.
-pub(crate) fn own_error(error: datafusion::error::DataFusionError) -> Error {
-    match Error::find(&error) {
-        Some(own) => own.clone(),
-        None => Error::Unsupported(error.to_string()),
-    }
 }

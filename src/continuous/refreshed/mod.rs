@@ -1,5 +1,10 @@
 //! Queries that run again when their topics have new records.
 
+mod events;
+mod input;
+mod output;
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,17 +21,18 @@ use futures::StreamExt;
 
 use crate::client::blocking;
 use crate::continuous::begin::Begin;
-use crate::continuous::input::{Input, SnapshotTable};
-use crate::continuous::output::Output;
+use crate::continuous::refreshed::input::{Input, SnapshotTable};
+use crate::continuous::refreshed::output::Output;
 use crate::continuous::state::{QueryState, QueryStatus};
+use crate::definition::TableDefinition;
 use crate::error::Error;
 use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::member::{Positions, RENEWED};
 use crate::sink::producer::{Producer, Writer};
-use crate::sink::query::aligned;
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::KafkaTable;
+use crate::table::write_query::aligned;
 
 /// A query whose rows are compared with those that the output holds.
 pub(super) struct Refresh {

@@ -10,10 +10,11 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Visit as _, Visitor,
 };
 
+use crate::catalog::names::last_part;
+use crate::definition::TableDefinition;
+use crate::definition::kinds::is_text;
+use crate::definition::schema::is_reserved;
 use crate::error::Error;
-use crate::names::last_part;
-use crate::schema::{is_reserved, is_text};
-use crate::table::TableDefinition;
 
 const NO_FUNCTION: &str = "No function matches the given name and argument types '";
 

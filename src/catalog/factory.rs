@@ -7,13 +7,13 @@ use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
 use datafusion::logical_expr::CreateExternalTable;
 
-use crate::column_options;
+use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result};
-use crate::location::Location;
 use crate::options::{Mode, Options, Origin, ValueFormat};
-use crate::schema::KEY_COLUMN;
 use crate::sql_type::{quoted, sql_type};
-use crate::table::{KafkaTable, TableDefinition};
+use crate::table::KafkaTable;
+use crate::table::location::Location;
 
 /// Makes Kafka tables for `CREATE EXTERNAL TABLE .. STORED AS KAFKA`.
 ///

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 
 use crate::client::{Cancel, Client, blocking};
-use crate::codec::Extensions;
-use crate::error::{Error, Result};
+use crate::definition::TableDefinition;
+use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::schema::is_reserved;
+use crate::error::{Error, Result, own_error};
+use crate::extensions::Extensions;
 use crate::json::{DecodeError, SchemaInference, ValueInference, is_null};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::record::{OffsetRange, Record};
-use crate::schema::{KEY_COLUMN, is_reserved};
 use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
-use crate::table::{TableDefinition, own_error};
 
 /// Samples the topic and declares what it shows.
 pub(crate) async fn table(

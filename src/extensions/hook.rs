@@ -5,8 +5,6 @@ use std::fmt;
 use async_trait::async_trait;
 use datafusion::error::Result as DataFusionResult;
 
-use crate::sink::batch::EncodedRecord;
-
 /// Inspects, changes, drops or adds the records of a statement before they are
 /// sent.
 ///
@@ -94,32 +92,4 @@ pub struct OutgoingRecord {
     pub timestamp: Option<i64>,
     /// The headers, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
-}
-
-impl From<EncodedRecord> for OutgoingRecord {
-    fn from(record: EncodedRecord) -> Self {
-        OutgoingRecord {
-            key: (!record.keyless).then_some(record.key),
-            payload: (!record.tombstone).then_some(record.payload),
-            partition: record.partition,
-            timestamp: record.timestamp,
-            headers: record.headers,
-        }
-    }
-}
-
-impl From<OutgoingRecord> for EncodedRecord {
-    fn from(record: OutgoingRecord) -> Self {
-        EncodedRecord {
-            keyless: record.key.is_none(),
-            key: record.key.unwrap_or_default(),
-            tombstone: record.payload.is_none(),
-            payload: record.payload.unwrap_or_default(),
-            unchanged: false,
-            retracts: false,
-            partition: record.partition,
-            timestamp: record.timestamp,
-            headers: record.headers,
-        }
-    }
 }

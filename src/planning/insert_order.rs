@@ -12,7 +12,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{LogicalPlan, WriteOp};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::dml::changes::KafkaChanges;
+use crate::sink::changes_table::KafkaChanges;
 use crate::table::KafkaTable;
 
 /// Plans INSERTs into topics without dealing rows out to several partitions: the

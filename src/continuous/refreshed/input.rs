@@ -18,18 +18,18 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 
 use crate::client::{Cancel, Client, RECREATED, blocking};
-use crate::continuous::events::EventRows;
-use crate::continuous::snapshot::SnapshotRows;
+use crate::continuous::refreshed::events::EventRows;
+use crate::continuous::refreshed::snapshot::SnapshotRows;
 use crate::continuous::state::QueryState;
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::native::TopicId;
 use crate::options::{Bound, Isolation, Mode};
 use crate::record::OffsetRange;
-use crate::schema::Metadata;
 use crate::sink::known::scan_held;
 use crate::source::connected::Connected;
 use crate::source::scan::ChunkSizes;
-use crate::table::TableDefinition;
 
 /// A topic that a query reads.
 pub(super) struct Input {

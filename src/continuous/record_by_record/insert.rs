@@ -9,11 +9,12 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 
 use crate::continuous::loops::feeds_itself;
-use crate::continuous::row_by_row::{CHANGES, RowByRow, mentions_tombstones};
-use crate::continuous::state::QueryState;
-use crate::dml::changes::KafkaChanges;
+use crate::continuous::record_by_record::plan::{CHANGES, RowByRow, mentions_tombstones};
+use crate::definition::TableDefinition;
 use crate::options::OnBadRecord;
-use crate::table::{KafkaTable, TableDefinition};
+use crate::sink::changes_table::KafkaChanges;
+use crate::sink::observer::StreamingQuery;
+use crate::table::KafkaTable;
 
 /// Makes an INSERT from a stream of changes carry the deletes through.
 pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
@@ -39,7 +40,7 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
         return unchanged(statement);
     }
     let read = |table: &TableDefinition| Ok(table.endless.then(|| table.clone()));
-    match RowByRow::of(&statement.input, sink, read)? {
+    match RowByRow::of(&statement.input, sink, read, None)? {
         Some(rows) => Ok(Transformed::yes(write(&statement, sink, rows, None))),
         None if mentions_tombstones(&statement.input)? && !dead_letters => unchanged(statement),
         None => plan_err!(
@@ -55,7 +56,7 @@ pub(crate) fn write(
     statement: &DmlStatement,
     sink: &Arc<TableDefinition>,
     rows: RowByRow,
-    query: Option<Arc<QueryState>>,
+    query: Option<Arc<dyn StreamingQuery>>,
 ) -> LogicalPlan {
     let stream = rows.stream(query);
     let changes = KafkaChanges::new(

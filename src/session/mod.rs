@@ -1,5 +1,7 @@
 //! [`register_kafka`]: everything that a session needs, in one call.
 
+mod rewrite;
+
 use std::sync::Arc;
 
 use datafusion::common::plan_datafusion_err;
@@ -7,18 +9,18 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::catalog::factory::KafkaTableFactory;
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
-use crate::copy::{HideCopy, KafkaFormat, RewriteCopy};
-use crate::dml::RewriteDml;
 use crate::error::{Error, Result};
-use crate::factory::KafkaTableFactory;
 use crate::functions;
-use crate::never_ends::RefuseEndless;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
-use crate::sink::order::KeepOrder;
-use crate::source::one_instant::OneInstant;
-use crate::values::OwnTypes;
-use crate::zoned::Zoned;
+use crate::planning::copy::{HideCopy, KafkaFormat, RewriteCopy};
+use crate::planning::insert_order::KeepOrder;
+use crate::planning::share_snapshot::OneInstant;
+use crate::planning::unbounded::RefuseEndless;
+use crate::planning::values::OwnTypes;
+use crate::planning::zoned::Zoned;
+use crate::session::rewrite::RewriteDml;
 
 /// What [`register_kafka`] puts into a session.
 #[derive(Debug, Clone, Default)]
@@ -104,7 +106,7 @@ impl KafkaConfig {
 ///
 /// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
 /// holds the options as they were given, passwords too; one of
-/// [`sql`](crate::sql) does not.
+/// [`sql`](crate::planning::sql) does not.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -144,7 +146,7 @@ impl KafkaConfig {
 /// They are fixed when a statement is planned: `now()` in a view or a prepared
 /// statement is the time when that was made.
 ///
-/// [`sql`](crate::sql) looks at a topic that is no table yet for its columns;
+/// [`sql`](crate::planning::sql) looks at a topic that is no table yet for its columns;
 /// `SessionContext::sql` cannot wait for that and says so. `kafka_topics` and
 /// `kafka_offsets` ask the brokers when the query runs.
 ///

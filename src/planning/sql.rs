@@ -10,16 +10,14 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
-use crate::advice::{advise, is_about_columns};
 use crate::catalog::TopicSchemaProvider;
-use crate::copy;
+use crate::catalog::names::{NOT_READ, last_part, not_read};
+use crate::definition::metadata::KEY_COLUMN;
 use crate::functions::lookup;
-use crate::literals;
-use crate::names::{NOT_READ, last_part, not_read};
-use crate::never_ends;
-use crate::schema::KEY_COLUMN;
-use crate::sink::query::{QueriedTopic, analyzed, write_query};
-use crate::values::{self, OwnTypes};
+use crate::planning::advice::{advise, is_about_columns};
+use crate::planning::values::{self, OwnTypes};
+use crate::planning::{copy, literals, unbounded};
+use crate::table::write_query::{QueriedTopic, analyzed, write_query};
 
 /// Plans a statement, as [`SessionContext::sql`] does, with six differences.
 ///
@@ -75,7 +73,7 @@ use crate::values::{self, OwnTypes};
 pub async fn sql(ctx: &SessionContext, text: &str) -> DataFusionResult<DataFrame> {
     let state = ctx.state();
     let plan = plan_text(&state, text).await?;
-    never_ends::refuse_to_collect(&state, &plan).await?;
+    unbounded::refuse_to_collect(&state, &plan).await?;
     ctx.execute_logical_plan(plan).await
 }
 

@@ -12,10 +12,12 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::optimizer::Analyzer;
 use datafusion::scalar::ScalarValue;
 
+use crate::definition::TableDefinition;
+use crate::definition::kinds::is_binary;
+use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
 use crate::options::Mode;
-use crate::schema::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN, is_binary};
 use crate::sql_type::sql_type;
-use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
+use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// The query with the types that its rows will have: before it is analyzed, a
 /// UNION has those of its first query, and the others would be cut to them.

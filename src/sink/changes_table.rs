@@ -13,10 +13,10 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::ExecutionPlan;
 
+use crate::definition::TableDefinition;
 use crate::sink::change::Change;
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
-use crate::table::TableDefinition;
 
 /// Takes rows that say what they change; in no catalog.
 pub(crate) struct KafkaChanges {

@@ -1,5 +1,9 @@
 //! [`KafkaTopics`]: every topic whose name matches a pattern is a table.
 
+pub(crate) mod factory;
+pub(crate) mod function_names;
+pub(crate) mod names;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,15 +15,17 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::datasource::TableType;
 use regex::Regex;
 
-use crate::codec::{Codec, Extensions};
+use crate::catalog::function_names::is_function;
+use crate::catalog::names::NOT_READ;
+use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
-use crate::functions::is_function;
+use crate::extensions::Extensions;
+use crate::extensions::codec::Codec;
+use crate::extensions::hook::WriteHook;
 use crate::json::unit_name;
-use crate::names::NOT_READ;
 use crate::options::{Options, TableOptions, ValueFormat};
-use crate::sink::hook::WriteHook;
-use crate::sink::query::QueriedTopic;
-use crate::table::{KafkaTable, KafkaTableBuilder, TableDefinition};
+use crate::table::write_query::QueriedTopic;
+use crate::table::{KafkaTable, KafkaTableBuilder};
 
 /// Patterns of topics: a table whose name matches is the topic of that name.
 ///
@@ -126,7 +132,7 @@ impl SourceOptions {
 }
 
 impl SinkOptions {
-    /// No options; the columns are those of the query that [`sql`](crate::sql)
+    /// No options; the columns are those of the query that [`sql`](crate::planning::sql)
     /// inserts, where that names a `_key`, else those that the topic is read with.
     pub fn new() -> Self {
         Self::default()

@@ -14,9 +14,11 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use foldhash::quality::RandomState;
 use futures::StreamExt;
 
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::Column;
 use crate::error::Error;
 use crate::options::{Delivery, OnBadRecord};
-use crate::schema::{Column, Metadata};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::encode::RecordEncoder;
@@ -26,7 +28,6 @@ use crate::sink::member::Positions;
 use crate::sink::producer::Producer;
 use crate::sink::report::WriteReport;
 use crate::sink::sender::{Sender, arrow_error};
-use crate::table::TableDefinition;
 
 /// The topic that is kept equal to a query.
 pub(super) struct Output {

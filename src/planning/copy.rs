@@ -24,9 +24,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement;
 
 use crate::error::Error;
-use crate::location::{Location, SCHEME};
 use crate::options::{Options, Origin};
-use crate::sink::query::{analyzed, write_query};
+use crate::table::location::{Location, SCHEME};
+use crate::table::write_query::{analyzed, write_query};
 
 /// What `STORED AS` calls a topic.
 const FORMAT: &str = "kafka";

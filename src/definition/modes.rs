@@ -1,9 +1,10 @@
 //! Tables whose rows are records one by one, and tables that never end.
 
+use crate::definition::TableDefinition;
+use crate::definition::metadata::Metadata;
+use crate::definition::schema::KafkaSchema;
 use crate::error::{Error, Result};
 use crate::options::{Bound, CheckKeys, Mode};
-use crate::schema::{KafkaSchema, Metadata};
-use crate::table::TableDefinition;
 
 impl TableDefinition {
     /// The same table read record by record: in upsert mode its changes.

@@ -8,12 +8,12 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::dml::InsertOp;
 use datafusion::physical_plan::collect;
 
-use crate::copy::KafkaFormat;
-use crate::location::Location;
 use crate::options::{Options, Origin};
-use crate::sink::order::keep_order;
-use crate::sink::query::{analyzed, write_query};
+use crate::planning::copy::KafkaFormat;
+use crate::planning::insert_order::keep_order;
 use crate::sink::report::WriteReport;
+use crate::table::location::Location;
+use crate::table::write_query::{analyzed, write_query};
 
 /// Writes a [`DataFrame`] to a topic, as [`DataFrame::write_json`] does to a file.
 pub trait KafkaDataFrame {
