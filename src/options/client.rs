@@ -7,8 +7,7 @@ use std::fmt;
 use rdkafka::ClientConfig;
 
 use super::origin::{ALLOW, Origin};
-use super::property::{self, Refusal, SERVERS, Side};
-use super::secret::HIDDEN;
+use super::property::{self, HIDDEN, Refusal, SERVERS, Side};
 use super::table::Isolation;
 use crate::error::{Error, Result};
 

@@ -1,7 +1,7 @@
 //! Properties of Kafka's Java client in librdkafka's terms.
 
 use super::jaas;
-use super::properties_file::Line;
+use super::property_lines::Line;
 
 /// A line that cannot be translated, and why.
 pub(super) struct Refused {

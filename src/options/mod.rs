@@ -81,6 +81,7 @@
 
 mod bound;
 mod client;
+mod draft;
 mod jaas;
 mod java;
 mod layers;
@@ -88,6 +89,8 @@ mod origin;
 mod parse;
 mod properties_file;
 mod property;
+mod property_lines;
+mod references;
 mod secret;
 mod session;
 mod spec;

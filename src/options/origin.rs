@@ -1,9 +1,5 @@
 //! Who gave an option, and what a statement may not set.
 
-use super::property;
-use super::spec::{Kind, OptionSpec};
-use crate::error::{Error, Result};
-
 /// What the owner of a program can do where a statement may not refer to something.
 pub(super) const ALLOW: &str =
     "the program can allow that with `KafkaConfig::allow_references_in_sql(true)`";
@@ -38,39 +34,5 @@ impl Origin {
     /// Whether values may stand for files and for the environment of the program.
     pub(super) fn may_refer(self) -> bool {
         self != Origin::Statement
-    }
-
-    /// Whether an option may be set at all, whatever its value.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`] for what makes librdkafka run commands and load code, and
-    /// without references for what makes it or this library read a file.
-    pub(super) fn check(self, option: &OptionSpec, rest: &str, key: &str) -> Result<()> {
-        let refused = |reason: String| {
-            Err(Error::InvalidOption {
-                key: key.to_owned(),
-                reason,
-            })
-        };
-        let property = match option.kind {
-            Kind::Property(_) => Some(rest),
-            _ => None,
-        };
-        if self != Origin::Program && property.is_some_and(property::runs_code) {
-            return refused(CODE.to_owned());
-        }
-        if self.may_refer() {
-            return Ok(());
-        }
-        if matches!(option.kind, Kind::PropertiesFile) || property.is_some_and(property::reads_file)
-        {
-            return refused(format!("statements may not name files here; {ALLOW}"));
-        }
-        if property.is_some_and(property::uses_identity) {
-            return refused(format!(
-                "statements may not log in as the machine here; {ALLOW}"
-            ));
-        }
-        Ok(())
     }
 }

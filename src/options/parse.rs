@@ -1,15 +1,16 @@
 //! From options as given to the options of a table.
 
-use std::collections::BTreeMap;
-
 use super::client::{ClientOptions, Property, check_servers};
+use super::draft::Draft;
 use super::layers::Options;
+use super::origin::{ALLOW, CODE, Origin};
 use super::properties_file;
 use super::property::{self, SERVERS, Side};
+use super::references;
 use super::secret;
-use super::spec::{self, Kind};
+use super::spec::{self, Kind, OptionSpec};
 use super::suggest;
-use super::table::{Bound, KeyFormat, Mode, NewTopic, OnBadRecord, TableOptions, ValueFormat};
+use super::table::{Bound, KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::error::{Error, Result};
 
 impl TableOptions {
@@ -27,28 +28,6 @@ impl TableOptions {
     }
 }
 
-/// The options of a table while they are put together.
-#[derive(Debug)]
-pub(super) struct Draft {
-    pub(super) table: TableOptions,
-    pub(super) create_topic: bool,
-    pub(super) topic: NewTopic,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        Draft {
-            table: TableOptions::default(),
-            create_topic: false,
-            topic: NewTopic {
-                partitions: None,
-                replication: None,
-                config: BTreeMap::new(),
-            },
-        }
-    }
-}
-
 impl Draft {
     /// Takes the options of one layer over those of the layers below.
     pub(super) fn apply(&mut self, layer: &Options) -> Result<()> {
@@ -58,11 +37,11 @@ impl Draft {
             let Some((option, rest)) = spec::find(key) else {
                 return Err(unknown(key));
             };
-            origin.check(option, rest, key)?;
+            check_origin(origin, option, rest, key)?;
             // Messages show servers.
             let value = match secret::names_servers(key) {
                 true => given.to_owned(),
-                false => secret::resolve(key, given, origin)?,
+                false => references::resolve(key, given, origin)?,
             };
             // What a reference stands for may be a secret under any key.
             let safe = value == given && secret::is_safe(key);
@@ -167,6 +146,44 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// Whether this author may set an option at all, whatever its value.
+///
+/// # Errors
+/// [`Error::InvalidOption`] for what makes librdkafka run commands and load code, and
+/// without references for what makes it or this library read a file.
+pub(super) fn check_origin(
+    origin: Origin,
+    option: &OptionSpec,
+    rest: &str,
+    key: &str,
+) -> Result<()> {
+    let refused = |reason: String| {
+        Err(Error::InvalidOption {
+            key: key.to_owned(),
+            reason,
+        })
+    };
+    let property = match option.kind {
+        Kind::Property(_) => Some(rest),
+        _ => None,
+    };
+    if origin != Origin::Program && property.is_some_and(property::runs_code) {
+        return refused(CODE.to_owned());
+    }
+    if origin.may_refer() {
+        return Ok(());
+    }
+    if matches!(option.kind, Kind::PropertiesFile) || property.is_some_and(property::reads_file) {
+        return refused(format!("statements may not name files here; {ALLOW}"));
+    }
+    if property.is_some_and(property::uses_identity) {
+        return refused(format!(
+            "statements may not log in as the machine here; {ALLOW}"
+        ));
+    }
+    Ok(())
 }
 
 /// Adds a property that an option gives.

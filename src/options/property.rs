@@ -6,6 +6,9 @@ use rdkafka::config::{ClientConfig, NativeClientConfig};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
+/// What stands in place of a value that may be secret.
+pub(super) const HIDDEN: &str = "***";
+
 /// Which of the two kinds of client a property is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {

@@ -5,10 +5,12 @@ use std::any::Any;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::Result as DataFusionResult;
 
+use super::draft::Draft;
 use super::layers::Options;
 use super::origin::Origin;
-use super::parse::{self, Draft};
+use super::parse;
 use super::property::Side;
+use super::references;
 use super::secret;
 use super::spec::{self, Kind};
 use super::value::boolean;
@@ -68,7 +70,7 @@ impl KafkaSessionOptions {
         let mut set = session.given().filter(|(key, ..)| *key == "kafka.dry_run");
         // What cannot be read must not write.
         set.any(
-            |(key, value, origin)| match secret::resolve(key, value, origin) {
+            |(key, value, origin)| match references::resolve(key, value, origin) {
                 Ok(value) => boolean(&value) != Ok(false),
                 Err(_) => true,
             },
@@ -80,7 +82,7 @@ impl KafkaSessionOptions {
             return Err(parse::unknown(key));
         };
         let origin = Origin::statement(self.allows_references);
-        origin.check(option, rest, key)?;
+        parse::check_origin(origin, option, rest, key)?;
         if !secret::is_safe(key) {
             let instead = match self.allows_references {
                 true => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arrow::datatypes::TimeUnit;
 
 use super::bound::bound;
-use super::parse::Draft;
+use super::draft::Draft;
 use super::property::Side;
 use super::table::{
     Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,

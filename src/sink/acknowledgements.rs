@@ -18,7 +18,7 @@ use crate::client::{LastError, Needs};
 use crate::error::Error;
 use crate::sink::report::WrittenOffsets;
 use crate::sink::time_limit::TimeLimit;
-use crate::sink::transaction::TransactionalId;
+use crate::sink::transactional_id::TransactionalId;
 
 /// What became of the records that were sent.
 pub(crate) struct Acknowledgements {

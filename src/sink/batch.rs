@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::extensions::hook::OutgoingRecord;
 use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
 use crate::sink::change::UpdateEncoder;
-use crate::sink::encode::{BatchColumns, value};
+use crate::sink::columns::{BatchColumns, value};
 
 /// The rows of one batch, to be encoded one by one.
 pub(crate) struct BatchEncoder<'a> {

@@ -1,16 +1,15 @@
 //! What the rows of a statement do to the topic.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, ListArray, UInt64Array};
-use arrow::datatypes::{Fields, Int32Type, UInt64Type};
+use arrow::array::ArrayRef;
+use arrow::datatypes::Fields;
 use arrow::error::ArrowError;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::definition::schema::Column;
-use crate::error::Result;
-use crate::json::{ObjectPatch, PatchWriter};
+use crate::error::{Error, Result};
+use crate::json::{ObjectPatch, PatchWriter, UnsupportedType};
 use crate::options::ValueFormat;
-use crate::sink::encode::{unsupported, value};
 
 /// The column that says by its position in a list which [`Change`] a row is;
 /// without it every row is an upsert.
@@ -123,74 +122,10 @@ impl UpdateEncoder {
     }
 }
 
-/// The records behind the rows of a batch.
-#[derive(Default)]
-pub(super) struct BehindRows {
-    change: Option<Int32Array>,
-    row: Option<UInt64Array>,
-    partition: Option<Int32Array>,
-    key: Option<BinaryViewArray>,
-    payload: Option<BinaryViewArray>,
-    headers: Option<ListArray>,
-}
-
-impl BehindRows {
-    /// Takes a column by its name; `false` when it is none of these.
-    pub(super) fn set(&mut self, name: &str, array: &ArrayRef) -> bool {
-        let is = |metadata: Metadata| name == metadata.name();
-        if name == CHANGE_COLUMN {
-            self.change = array.as_primitive_opt::<Int32Type>().cloned();
-        } else if name == ROW_COLUMN {
-            self.row = array.as_primitive_opt::<UInt64Type>().cloned();
-        } else if is(Metadata::RecordPartition) {
-            self.partition = array.as_primitive_opt::<Int32Type>().cloned();
-        } else if is(Metadata::RecordKey) {
-            self.key = array.as_binary_view_opt().cloned();
-        } else if is(Metadata::RecordPayload) {
-            self.payload = array.as_binary_view_opt().cloned();
-        } else if is(Metadata::RecordHeaders) {
-            self.headers = array.as_list_opt().cloned();
-        } else {
-            return false;
-        }
-        true
+/// The error for a column of a type that has no form in JSON.
+pub(super) fn unsupported(column: &str, error: &UnsupportedType) -> Error {
+    Error::InvalidColumn {
+        column: column.to_owned(),
+        reason: error.to_string(),
     }
-
-    /// Which change a row is.
-    pub(super) fn change(&self, index: usize) -> usize {
-        let Some(changes) = &self.change else {
-            return 0;
-        };
-        let change = value(Some(changes), index, Int32Array::value);
-        change.map_or(usize::MAX, |change| {
-            usize::try_from(change).unwrap_or(usize::MAX)
-        })
-    }
-
-    /// The row that it was made of, from 0.
-    pub(super) fn given_row(&self, index: usize) -> Option<u64> {
-        let number = value(self.row.as_ref(), index, UInt64Array::value);
-        number.and_then(|number| number.checked_sub(1))
-    }
-
-    pub(super) fn partition(&self, index: usize) -> Option<i32> {
-        value(self.partition.as_ref(), index, Int32Array::value)
-    }
-
-    pub(super) fn key(&self, index: usize) -> Option<&[u8]> {
-        bytes(self.key.as_ref(), index)
-    }
-
-    pub(super) fn payload(&self, index: usize) -> Option<&[u8]> {
-        bytes(self.payload.as_ref(), index)
-    }
-
-    pub(super) fn headers(&self) -> Option<&ListArray> {
-        self.headers.as_ref()
-    }
-}
-
-fn bytes(array: Option<&BinaryViewArray>, index: usize) -> Option<&[u8]> {
-    let array = array?;
-    array.is_valid(index).then(|| array.value(index))
 }

@@ -7,25 +7,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Int32Array, ListArray,
-    StringViewArray, TimestampMillisecondArray, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, UInt64Array};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, FieldRef, Fields, Int32Type, Schema, TimestampMillisecondType};
+use arrow::datatypes::{DataType, FieldRef, Fields, Schema};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::Result as DataFusionResult;
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
 use crate::definition::schema::Column;
 use crate::error::{Error, Result};
 use crate::extensions::codec::{self, Codec, CodecError};
 use crate::json::{RowEncoder, ValueEncoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::sink::batch::{BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowChange, RowUpdate};
-use crate::sink::change::{BehindRows, Change, UpdateEncoder};
+use crate::sink::change::{Change, UpdateEncoder, unsupported};
+use crate::sink::columns::{BatchColumns, value};
 
 /// What to do with the rows of a table: made once per statement.
 pub(crate) struct RecordEncoder {
@@ -341,74 +338,5 @@ impl RecordEncoder {
             .filter(|(field, array)| !field.is_nullable() && array.null_count() > 0)
             .map(|(field, array)| (field.name().as_str(), array))
             .collect()
-    }
-}
-
-/// The columns of a batch in the types that the encoders read.
-#[derive(Default)]
-pub(crate) struct BatchColumns {
-    pub(super) key: Option<ArrayRef>,
-    pub(super) payload: Vec<ArrayRef>,
-    pub(super) topic: Option<StringViewArray>,
-    pub(super) partition: Option<Int32Array>,
-    pub(super) offset: Option<ArrayRef>,
-    pub(super) timestamp: Option<TimestampMillisecondArray>,
-    pub(super) headers: Option<ListArray>,
-    pub(super) tombstone: Option<BooleanArray>,
-    pub(super) error: Option<ArrayRef>,
-    pub(super) value: Option<ArrayRef>,
-    pub(super) behind: BehindRows,
-    /// The payload columns that each update sets.
-    pub(super) set: Vec<Vec<ArrayRef>>,
-    /// The payloads that a codec made of the columns.
-    pub(super) encoded: Option<BinaryViewArray>,
-}
-
-impl BatchColumns {
-    /// The row of the statement's query or source that a row was made of.
-    pub(super) fn given_row(&self, index: usize) -> Option<u64> {
-        self.behind.given_row(index)
-    }
-
-    fn set(&mut self, metadata: Metadata, array: &ArrayRef) {
-        match metadata {
-            Metadata::Topic => self.topic = array.as_string_view_opt().cloned(),
-            Metadata::Partition => self.partition = array.as_primitive_opt::<Int32Type>().cloned(),
-            Metadata::Offset => self.offset = Some(Arc::clone(array)),
-            Metadata::Timestamp => {
-                self.timestamp = array
-                    .as_primitive_opt::<TimestampMillisecondType>()
-                    .cloned();
-            }
-            Metadata::Headers => self.headers = array.as_list_opt().cloned(),
-            Metadata::Tombstone => self.tombstone = array.as_boolean_opt().cloned(),
-            Metadata::Error => self.error = Some(Arc::clone(array)),
-            Metadata::Value => self.value = Some(Arc::clone(array)),
-            // No columns of a table that is written.
-            Metadata::RecordPartition
-            | Metadata::RecordOffset
-            | Metadata::RecordKey
-            | Metadata::RecordPayload
-            | Metadata::RecordHeaders
-            | Metadata::RecordTombstone
-            | Metadata::RecordError => {}
-        }
-    }
-}
-
-/// The value at `index`, where there is a column and it is not NULL.
-pub(super) fn value<A: Array, T>(
-    array: Option<&A>,
-    index: usize,
-    get: impl Fn(&A, usize) -> T,
-) -> Option<T> {
-    let array = array?;
-    array.is_valid(index).then(|| get(array, index))
-}
-
-pub(super) fn unsupported(column: &str, error: &crate::json::UnsupportedType) -> Error {
-    Error::InvalidColumn {
-        column: column.to_owned(),
-        reason: error.to_string(),
     }
 }

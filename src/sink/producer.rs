@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use datafusion::error::DataFusionError;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -21,7 +20,8 @@ use crate::sink::member::{Member, Positions};
 use crate::sink::report::WrittenOffsets;
 use crate::sink::silence::Silence;
 use crate::sink::time_limit::{TimeLimit, USUAL};
-use crate::sink::transaction::{self, Limits, Native, Transaction, TransactionalId};
+use crate::sink::transaction::{self, Limits, Native, Transaction, blocking};
+use crate::sink::transactional_id::TransactionalId;
 
 /// Sends records of one statement to one topic.
 ///
@@ -499,14 +499,6 @@ fn hurry(native: &Native, topic: &str) {
 
 /// How often an idempotent producer without an id asks for one by itself.
 const SELF_HELP: Duration = Duration::from_millis(500);
-
-/// Runs blocking work off the runtime's workers.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| own_error(DataFusionError::External(Box::new(error))))
-}
 
 #[cfg(test)]
 mod tests {

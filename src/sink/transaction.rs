@@ -9,13 +9,12 @@ use rdkafka::producer::{Producer as _, ThreadedProducer};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::client::{DropElsewhere, PATIENCE, Pattern, threads};
-use crate::error::{Error, Result};
+use crate::client::{DropElsewhere, PATIENCE, threads};
+use crate::error::{Error, Result, own_error};
 use crate::native::{find_brokers, transaction_error};
 use crate::options::TableOptions;
 use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
-use crate::sink::member::{Member, Positions, random_id};
-use crate::sink::producer::blocking;
+use crate::sink::member::{Member, Positions};
 
 pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
 
@@ -38,43 +37,6 @@ impl Limits {
         Limits {
             timeout: options.timeout,
             retry_timeout: options.retry_timeout,
-        }
-    }
-}
-
-/// A `transactional.id`. Its beginning can be named in an ACL.
-#[derive(Debug, Clone)]
-pub(super) enum TransactionalId {
-    /// That no other statement has: two statements at the same time must not fence
-    /// each other.
-    Statement { prefix: String, name: String },
-    /// The same for all instances of a continuous query.
-    Query(String),
-}
-
-impl TransactionalId {
-    pub(super) fn of_statement(options: &TableOptions) -> Self {
-        let prefix = options.transactional_id_prefix.clone();
-        let name = format!("{prefix}{}", random_id());
-        TransactionalId::Statement { prefix, name }
-    }
-
-    pub(super) fn of_query(query: &str, options: &TableOptions) -> Self {
-        let prefix = &options.transactional_id_prefix;
-        TransactionalId::Query(format!("{prefix}{query}"))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        match self {
-            TransactionalId::Statement { name, .. } | TransactionalId::Query(name) => name,
-        }
-    }
-
-    /// The ids that rights are needed on.
-    pub(super) fn pattern(&self) -> Pattern<'_> {
-        match self {
-            TransactionalId::Statement { prefix, .. } => Pattern::Prefixed(prefix),
-            TransactionalId::Query(name) => Pattern::Literal(name),
         }
     }
 }
@@ -305,4 +267,16 @@ async fn asked(
             Err(_) => return Err(Failure::Silent(asked_at.elapsed())),
         }
     }
+}
+
+/// Runs blocking work off the runtime's workers.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| {
+        own_error(datafusion::error::DataFusionError::External(Box::new(
+            error,
+        )))
+    })
 }

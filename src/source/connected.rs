@@ -9,7 +9,7 @@ use datafusion::common::Result as DataFusionResult;
 use crate::client::{Client, blocking};
 use crate::definition::TableDefinition;
 use crate::record::OffsetRange;
-use crate::source::scan::ChunkSizes;
+use crate::source::chunk_sizes::ChunkSizes;
 
 /// A client that is connected already, while nobody has taken it.
 ///

@@ -13,6 +13,7 @@
 //! are ever decoded, and rows leave while reading goes on. Each partition has
 //! a thread of its own, since librdkafka's calls block.
 
+pub(crate) mod chunk_sizes;
 mod codec;
 mod columns;
 pub(crate) mod connected;

@@ -14,13 +14,14 @@ use tokio::sync::mpsc;
 use crate::client::{Cancel, threads};
 use crate::error::own_error;
 use crate::record::OffsetRange;
+use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Extent;
 use crate::source::passed::{Passed, Reach};
 use crate::source::run::Run;
 use crate::source::same_topic::SameTopic;
-use crate::source::scan::{ChunkSizes, Output, Scan};
+use crate::source::scan::{Output, Scan};
 
 /// One stream: first waiting to be polled, then reading on its thread.
 pub(crate) enum Reading {

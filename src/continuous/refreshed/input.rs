@@ -28,8 +28,8 @@ use crate::native::TopicId;
 use crate::options::{Bound, Isolation, Mode};
 use crate::record::OffsetRange;
 use crate::sink::known::scan_held;
+use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::connected::Connected;
-use crate::source::scan::ChunkSizes;
 
 /// A topic that a query reads.
 pub(super) struct Input {

@@ -85,7 +85,7 @@ fn a_file_may_be_in_javas_spelling() {
 fn java_stores_are_mapped_where_librdkafka_can_read_them() {
     // librdkafka refuses `ssl.*` without TLS, so this looks at the names only.
     let translated = |text: &str| -> Vec<(String, String)> {
-        let lines = properties_file::split(text).unwrap();
+        let lines = property_lines::split(text).unwrap();
         let lines = java::translate(lines)
             .map_err(|refused| refused.reason)
             .unwrap();
@@ -160,7 +160,7 @@ fn lines_of_a_file_are_split_as_java_splits_them() {
         ("a=b\\", "a", "b"),
         ("a=b\\\\\nignored", "a", "b\\"),
     ] {
-        let lines = properties_file::split(line).unwrap();
+        let lines = property_lines::split(line).unwrap();
         assert_eq!(
             (lines[0].name.as_str(), lines[0].value.as_str()),
             (name, value),
@@ -168,7 +168,7 @@ fn lines_of_a_file_are_split_as_java_splits_them() {
         );
     }
     for bad in ["a=\\u12", "a=\\uzzzz", "a=\\ud83d", "a=1\nb=\\u+123"] {
-        assert!(properties_file::split(bad).is_err(), "{bad}");
+        assert!(property_lines::split(bad).is_err(), "{bad}");
     }
 }
 

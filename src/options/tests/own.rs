@@ -8,7 +8,7 @@ use arrow::datatypes::TimeUnit;
 use super::*;
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 use crate::options::Deletes;
-use crate::options::parse::Draft;
+use crate::options::draft::Draft;
 use crate::options::spec::Kind;
 
 #[test]

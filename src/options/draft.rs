@@ -1,0 +1,27 @@
+//! What the list of options fills.
+
+use std::collections::BTreeMap;
+
+use super::table::{NewTopic, TableOptions};
+
+/// The options of a table while they are put together.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) table: TableOptions,
+    pub(super) create_topic: bool,
+    pub(super) topic: NewTopic,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Draft {
+            table: TableOptions::default(),
+            create_topic: false,
+            topic: NewTopic {
+                partitions: None,
+                replication: None,
+                config: BTreeMap::new(),
+            },
+        }
+    }
+}
