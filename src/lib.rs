@@ -129,3 +129,13 @@ pub use table::{KafkaTable, KafkaTableBuilder};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of the guide's page on continuous queries, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/src/continuous.md")]
+struct ContinuousPage;
+
+/// The examples of the guide's page on codecs and hooks, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/src/extensions.md")]
+struct ExtensionsPage;

@@ -2,8 +2,8 @@
 
 mod client;
 mod file;
+mod guide;
 mod own;
-mod readme;
 mod secret;
 mod session;
 mod sql;

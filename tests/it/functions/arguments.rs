@@ -140,7 +140,7 @@ async fn calls_stand_wherever_a_table_may() {
     ] {
         assert_eq!(lines(&ctx, &sql).await.join(" "), expected, "{sql}");
     }
-    // The README's.
+    // The guide's.
     let since = format!(
         "SELECT _key, now.v, old.v FROM kafka_log('{left}') now \
          JOIN kafka_snapshot('{left}', now() - INTERVAL '1 day') old USING (_key) \
