@@ -24,8 +24,8 @@ mod programs;
 #[path = "../support/mod.rs"]
 mod support;
 
+use kafka_test_broker::Broker;
 use programs::{Program, Run};
-use support::broker::Broker;
 use support::process::megabytes;
 use support::rounds::{median, median_ratio};
 use support::topic::{Content, Topic};

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::broker;
 use crate::support::process::memory_kb;
 use crate::support::topic::Topic;
+use kafka_test_broker as broker;
 
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare");
 

@@ -6,9 +6,9 @@ use datafusion_kafka::ContinuousQuery;
 use tokio::runtime::Runtime;
 
 use crate::query::{PARTITIONS, session, start};
-use crate::support::broker::Broker;
 use crate::support::topic::{self, Content};
 use crate::support::{from_env, orders, process};
+use kafka_test_broker::Broker;
 
 /// A steady load on a query that goes row by row and one that is refreshed.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {

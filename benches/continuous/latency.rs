@@ -12,8 +12,8 @@ use rdkafka::message::Message as _;
 use tokio::runtime::Runtime;
 
 use crate::query::{PARTITIONS, consumer, start};
-use crate::support::broker::Broker;
 use crate::support::from_env;
+use kafka_test_broker::Broker;
 
 /// From when a record of the input was acknowledged to when a reader has the committed one of the
 /// output, at 1000 records a second.

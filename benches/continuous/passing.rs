@@ -8,10 +8,10 @@ use rdkafka::producer::Producer as _;
 use tokio::runtime::Runtime;
 
 use crate::query::{PARTITIONS, consumer, session, start, until};
-use crate::support::broker::Broker;
 use crate::support::from_env;
 use crate::support::rounds::{median, median_ratio};
 use crate::support::topic::{self, Content, Topic};
+use kafka_test_broker::Broker;
 
 /// Changes that wait already, against a loop that reads the records and writes them on.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {

@@ -12,8 +12,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::support::broker::topic_name;
 use crate::support::orders;
+use kafka_test_broker::topic_name;
 
 /// Of every topic.
 pub const PARTITIONS: i32 = 4;

@@ -6,10 +6,10 @@ use rdkafka::producer::Producer as _;
 use tokio::runtime::Runtime;
 
 use crate::query::{PARTITIONS, session, start, until};
-use crate::support::broker::Broker;
 use crate::support::rounds::median;
 use crate::support::topic::{self, Content, Topic};
 use crate::support::{from_env, orders};
+use kafka_test_broker::Broker;
 
 /// A query over a million keys, first as a whole and then after a thousand changes.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {

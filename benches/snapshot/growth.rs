@@ -1,11 +1,11 @@
 //! Topics from small to large: what a record costs, relative to the smallest.
 
 use crate::query::{ALL, COUNT, LIMIT, bare_consume, query};
-use crate::support::broker::Broker;
 use crate::support::from_env;
 use crate::support::process::{Figures, megabytes};
 use crate::support::rounds::{median, median_ratio};
 use crate::support::topic::{Content, Topic};
+use kafka_test_broker::Broker;
 
 pub fn print(broker: &'static Broker, rounds: usize) {
     let largest: u64 = from_env("SNAPSHOT_RECORDS", 8_000_000);

@@ -2,11 +2,11 @@
 
 use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::Ratios;
-use crate::support::broker::Broker;
 use crate::support::from_env;
 use crate::support::orders::Shape;
 use crate::support::process::megabytes;
 use crate::support::topic::Content;
+use kafka_test_broker::Broker;
 
 /// A dimension, and what there is besides the first topic along it.
 type Dimension = (&'static str, Vec<(&'static str, Content)>);

@@ -2,10 +2,10 @@
 
 use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::{Ratios, Row};
-use crate::support::broker::Broker;
 use crate::support::from_env;
 use crate::support::process::megabytes;
 use crate::support::topic::{Content, key};
+use kafka_test_broker::Broker;
 
 pub fn print(broker: &'static Broker, rounds: usize) {
     let records = from_env("SNAPSHOT_RECORDS", 2_000_000);

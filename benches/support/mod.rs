@@ -4,8 +4,6 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod bare;
-#[path = "../../tests/it/broker/mod.rs"]
-pub mod broker;
 pub mod orders;
 pub mod process;
 pub mod rounds;
@@ -13,7 +11,7 @@ pub mod topic;
 
 use std::str::FromStr;
 
-use broker::Broker;
+use kafka_test_broker::Broker;
 
 /// The words after `cargo bench --bench NAME --`, or nothing if this is no bench: `cargo test
 /// --benches` only wants to know that it starts.
@@ -26,7 +24,7 @@ pub fn words() -> Option<Vec<String>> {
 
 /// The broker as the tests find it, or nothing, aloud.
 pub fn broker() -> Option<&'static Broker> {
-    broker::broker()
+    kafka_test_broker::broker()
         .inspect_err(|why| println!("left out: no Kafka broker: {why}"))
         .ok()
 }

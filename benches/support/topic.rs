@@ -6,8 +6,8 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer as _, ThreadedProducer};
 
-use super::broker::Broker;
 use super::orders::Shape;
+use kafka_test_broker::Broker;
 
 pub type Producer = ThreadedProducer<DefaultProducerContext>;
 

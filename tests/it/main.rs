@@ -10,8 +10,10 @@
     unreachable_pub
 )]
 
+use kafka_test_broker as broker;
+use kafka_test_broker::listeners;
+
 mod advice;
-mod broker;
 mod broker_works;
 mod brokerless;
 mod changing_topics;
@@ -29,8 +31,6 @@ mod end_to_end;
 mod extensions;
 mod functions;
 mod inference;
-#[allow(dead_code, reason = "most of them are for the program's tests")]
-mod listeners;
 mod log_shapes;
 mod logins;
 mod patterns;

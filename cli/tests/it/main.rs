@@ -10,11 +10,11 @@
     unreachable_pub
 )]
 
+use kafka_test_broker as broker;
+#[cfg(target_os = "linux")]
+use kafka_test_broker::listeners;
+
 mod advice;
-// Some of what the library's tests do to a broker is not done here.
-#[allow(dead_code)]
-#[path = "../../../tests/it/broker/mod.rs"]
-mod broker;
 mod columns;
 #[cfg(target_os = "linux")]
 mod connecting;
@@ -23,9 +23,6 @@ mod endurance;
 mod exit;
 mod guide;
 mod information_schema;
-#[allow(dead_code)]
-#[path = "../../../tests/it/listeners.rs"]
-mod listeners;
 #[cfg(unix)]
 mod log_format;
 mod login;

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
 
-use super::start::{cluster_id, jars, shell};
-use super::{Broker, PATIENCE, wait_until};
+use crate::start::{cluster_id, jars, shell};
+use crate::{Broker, PATIENCE, wait_until};
 
 /// Three brokers with every topic on all of them, unless a topic says otherwise. Acknowledged
 /// records are on two at least, so that one may be killed at any time.

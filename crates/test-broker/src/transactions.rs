@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Broker;
+use crate::Broker;
 
 const DESCRIBE_TRANSACTIONS: i16 = 65;
 const LIST_TRANSACTIONS: i16 = 66;

@@ -3,8 +3,19 @@
 //! Everything here talks to the broker through rdkafka or `kcat` alone, never through the crate
 //! under test, so that it can judge it.
 
+// Test code says that something is wrong by panicking.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    missing_docs,
+    unreachable_pub
+)]
+
 mod acls;
 mod cluster;
+pub mod listeners;
 mod quotas;
 mod records;
 mod requests;
@@ -32,16 +43,12 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 
-#[allow(unused_imports, reason = "not every binary needs it")]
 pub use acls::Right;
-#[allow(unused_imports, reason = "not every binary needs it")]
 pub use cluster::Cluster;
-#[allow(unused_imports, reason = "not every binary needs it")]
 pub use quotas::Rate;
 use records::{Acks, send};
 pub use records::{End, Place, Rec, Stored, Transaction};
 use start::start;
-#[allow(unused_imports, reason = "not every binary needs all of them")]
 pub use start::{
     KEYSTORE_PASSWORD, SASL_PASSWORD, SASL_USER, USER_PASSWORD, certificate, jars, own, own_with,
 };
@@ -66,7 +73,6 @@ pub struct Broker {
 
 /// Listeners that show a certificate.
 #[derive(Debug)]
-#[allow(dead_code, reason = "not every binary needs all of them")]
 pub struct Tls {
     /// With a login.
     pub servers: String,
@@ -238,7 +244,6 @@ impl Broker {
     }
 
     /// Whether it answers.
-    #[allow(dead_code, reason = "not every binary needs it")]
     pub fn is_there(&self) -> bool {
         let consumer = self.consumer("read_committed");
         consumer.fetch_metadata(None, PATIENCE / 60).is_ok()

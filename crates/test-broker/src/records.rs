@@ -10,7 +10,7 @@ use rdkafka::message::{Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::{Broker, PATIENCE};
+use crate::{Broker, PATIENCE};
 
 /// A record to write. Without a partition its key decides, as in Kafka's own producer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

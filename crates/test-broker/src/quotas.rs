@@ -1,7 +1,7 @@
 //! Quotas, as `kafka-configs.sh` sets them.
 
-use super::requests::string;
-use super::{Broker, PATIENCE, wait_until};
+use crate::requests::string;
+use crate::{Broker, PATIENCE, wait_until};
 
 const DESCRIBE_CLIENT_QUOTAS: i16 = 48;
 const ALTER_CLIENT_QUOTAS: i16 = 49;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use super::{Broker, PATIENCE};
+use crate::{Broker, PATIENCE};
 
 impl Broker {
     /// What the broker answers behind its header, to a request without compact encodings.

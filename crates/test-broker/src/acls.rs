@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::requests::string;
-use super::start::USERS;
-use super::{Broker, PATIENCE, wait_until};
+use crate::requests::string;
+use crate::start::USERS;
+use crate::{Broker, PATIENCE, wait_until};
 
 const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;

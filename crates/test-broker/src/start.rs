@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Broker, PATIENCE, Tls, nanos, say};
+use crate::{Broker, PATIENCE, Tls, nanos, say};
 
 /// The user of the listeners with SASL who may do everything.
 pub const SASL_USER: &str = "alice";
@@ -20,7 +20,7 @@ pub const SASL_PASSWORD: &str = "alice-secret";
 pub const USER_PASSWORD: &str = "user-secret";
 pub const USERS: usize = 64;
 
-const POM: &str = include_str!("../../broker/pom.xml");
+const POM: &str = include_str!("../pom.xml");
 
 /// The directory that holds Kafka's jars, filled by Maven the first time.
 pub fn jars() -> Result<PathBuf, String> {
@@ -30,7 +30,7 @@ pub fn jars() -> Result<PathBuf, String> {
         .split_once("<version>")
         .and_then(|(_, rest)| rest.split_once("</version>"))
         .map(|(version, _)| version)
-        .ok_or("tests/broker/pom.xml has no version")?;
+        .ok_or("pom.xml has no version")?;
     let cache = match env::var_os("XDG_CACHE_HOME") {
         Some(cache) => PathBuf::from(cache),
         None => env::home_dir()
