@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::broker::Broker;
 use crate::requests::string;
-use crate::start::USERS;
-use crate::{Broker, PATIENCE, wait_until};
+use crate::users::USERS;
+use crate::wait::{PATIENCE, wait_until};
 
 const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;
@@ -15,14 +16,18 @@ const VERSION: i16 = 1;
 /// A right as the broker's errors name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
+    /// `READ`, `WRITE`, `CREATE` or `DESCRIBE`.
     pub operation: String,
+    /// `topic`, `group` or `transactional id`.
     pub resource: String,
+    /// Of the resource.
     pub name: String,
-    /// Whether it is for all names that begin so.
+    /// Whether the right is for all names that begin so.
     pub prefixed: bool,
 }
 
 impl Right {
+    /// On the resource of this name.
     pub fn new(operation: &str, resource: &str, name: &str) -> Self {
         Right {
             operation: operation.to_owned(),

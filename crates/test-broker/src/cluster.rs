@@ -1,41 +1,40 @@
 //! Three brokers, of which one at a time is killed.
 
 use std::fs;
-use std::io::Write as _;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io;
 use std::path::Path;
-use std::process::Child;
 use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
 
-use crate::start::{cluster_id, jars, shell};
-use crate::{Broker, PATIENCE, wait_until};
+use crate::broker::Broker;
+use crate::jars::jars;
+use crate::ports::free_ports;
+use crate::process::{Process, cluster_id};
+use crate::wait::{PATIENCE, wait_until};
 
 /// Three brokers with every topic on all of them, unless a topic says otherwise. Acknowledged
 /// records are on two at least, so that one may be killed at any time.
+#[derive(Debug)]
 pub struct Cluster {
     /// All of them, for what tests do to a broker.
     pub broker: Broker,
-    nodes: Vec<Child>,
+    nodes: Vec<Process>,
 }
 
 /// Enough for the topics of a test.
 const HEAP: &str = "-Xms96m -Xmx256m";
 
 impl Cluster {
-    /// Starts them, where they can be started.
+    /// Starts them and waits until all three answer.
+    ///
+    /// # Errors
+    ///
+    /// Why they cannot be started here, such as a missing Java.
     pub fn start() -> Result<Self, String> {
         let jars = jars()?;
-        let io = |error: std::io::Error| format!("cannot start three brokers: {error}");
-        let hold = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let held = (0..6)
-            .map(hold)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(io)?;
-        let ports = held.iter().map(|held| held.local_addr().map(|a| a.port()));
-        let ports: Vec<u16> = ports.collect::<Result<_, _>>().map_err(io)?;
-        drop(held);
+        let io = |error: io::Error| format!("cannot start three brokers: {error}");
+        let ports = free_ports().map_err(io)?;
         let (clients, controllers) = ports.split_at(3);
         let voters = (1..)
             .zip(controllers)
@@ -50,9 +49,7 @@ impl Cluster {
                 .map_err(io)?;
             let properties = properties(dir.path(), number, *client, *controller, &voters);
             fs::write(dir.path().join("server.properties"), properties).map_err(io)?;
-            let mut shell = shell(dir.path(), &jars, &id, HEAP);
-            nodes.push(shell.spawn().map_err(io)?);
-            let _removed_by_the_shell = dir.keep();
+            nodes.push(Process::start(dir, &jars, &id, HEAP).map_err(io)?);
         }
         let servers = clients.iter().map(|port| format!("127.0.0.1:{port}"));
         let servers = servers.collect::<Vec<_>>().join(",");
@@ -91,12 +88,7 @@ impl Cluster {
             leader.is_some()
         });
         let node = usize::try_from(leader.unwrap() - 1).unwrap();
-        self.nodes[node]
-            .stdin
-            .as_mut()
-            .unwrap()
-            .write_all(b"\n")
-            .unwrap();
+        self.nodes[node].restart();
     }
 
     /// Waits until all brokers are there, and all partitions of a topic on each of them.

@@ -1,9 +1,13 @@
-//! Ports that are no listeners of Kafka's, or those of a broker that is in trouble.
+//! Servers that a client may meet in place of a broker, or of a broker that is in trouble.
+//!
+//! Each listens on a port of its own at 127.0.0.1 until the process ends, and its address is
+//! returned.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
+/// The kind of request that asks for brokers and topics.
 pub const METADATA: i16 = 3;
 const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
@@ -15,20 +19,21 @@ pub fn nobody() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-/// Takes connections and does this with each; ends with the process.
+/// Takes connections and does this with each.
 pub fn serve(with: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let with = with.clone();
-            // Whoever leaves has what it wanted.
+            // A client that leaves has what it wanted.
             thread::spawn(move || with(stream).ok());
         }
     });
     address
 }
 
+/// Answers as an HTTP server does.
 pub fn http() -> String {
     serve(|mut stream| {
         let mut request = [0; 1024];
@@ -45,10 +50,12 @@ pub fn ssh() -> String {
     })
 }
 
+/// Closes each connection at once.
 pub fn closing() -> String {
     serve(|_| Ok(()))
 }
 
+/// Reads and answers nothing.
 pub fn silent() -> String {
     serve(|mut stream| io::copy(&mut stream, &mut io::sink()).map(drop))
 }
@@ -70,12 +77,20 @@ pub fn closing_at_login() -> String {
 
 /// What a broker does with a request.
 pub enum Answer {
+    /// Sends this, behind the header of an answer.
     Is(Vec<u8>),
+    /// Does not answer the request.
     Never,
+    /// Closes the connection.
     Close,
 }
 
-/// Answers what each client asks first, and then as it is told to.
+/// Answers the version request, which each client sends first, and the others as `answer` says:
+/// it gets the kind of request and the request.
+///
+/// # Errors
+///
+/// Where the client has left.
 pub fn kafka(mut stream: TcpStream, answer: impl Fn(i16, &[u8]) -> Answer) -> io::Result<()> {
     loop {
         let mut size = [0; 4];
@@ -112,7 +127,7 @@ fn versions(error: i16) -> Vec<u8> {
     answer
 }
 
-/// In version 1: the broker at this address, which leads these topics of one partition.
+/// An answer to [`METADATA`] in version 1: the broker at this address, which leads these topics of one partition.
 pub fn metadata(broker: Option<(&str, u16)>, topics: &[impl AsRef<str>]) -> Vec<u8> {
     let text = |text: &str| {
         let size = i16::try_from(text.len()).unwrap().to_be_bytes();

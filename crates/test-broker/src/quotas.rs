@@ -1,7 +1,8 @@
 //! Quotas, as `kafka-configs.sh` sets them.
 
+use crate::broker::Broker;
 use crate::requests::string;
-use crate::{Broker, PATIENCE, wait_until};
+use crate::wait::{PATIENCE, wait_until};
 
 const DESCRIBE_CLIENT_QUOTAS: i16 = 48;
 const ALTER_CLIENT_QUOTAS: i16 = 49;
@@ -11,7 +12,9 @@ const VERSION: i16 = 0;
 /// What a quota is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
+    /// What producers write.
     Producer,
+    /// What consumers read.
     Consumer,
 }
 

@@ -1,29 +1,35 @@
-//! Records and transactions, written and as they are in the log.
+//! Records, written and as they are in the log.
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, Message as _, OwnedHeaders};
+use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::{Broker, PATIENCE};
+use crate::broker::Broker;
+use crate::wait::{PATIENCE, nanos, wait_until};
 
 /// A record to write. Without a partition its key decides, as in Kafka's own producer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rec {
+    /// Its partition.
     pub partition: Option<i32>,
+    /// Its key.
     pub key: Option<Vec<u8>>,
+    /// Its payload; a record without one is a tombstone.
     pub payload: Option<Vec<u8>>,
     /// Milliseconds since 1970; now, if there is none.
     pub timestamp: Option<i64>,
+    /// Names and values, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Rec {
+    /// A record with a key and a payload.
     pub fn new(key: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> Self {
         Self {
             payload: Some(payload.as_ref().to_vec()),
@@ -31,6 +37,7 @@ impl Rec {
         }
     }
 
+    /// A record with a key and no payload.
     pub fn tombstone(key: impl AsRef<[u8]>) -> Self {
         Self {
             key: Some(key.as_ref().to_vec()),
@@ -38,6 +45,7 @@ impl Rec {
         }
     }
 
+    /// The same for this partition.
     pub fn partition(self, partition: i32) -> Self {
         Self {
             partition: Some(partition),
@@ -45,6 +53,7 @@ impl Rec {
         }
     }
 
+    /// The same at this time, in milliseconds since 1970.
     pub fn timestamp(self, millis: i64) -> Self {
         Self {
             timestamp: Some(millis),
@@ -52,6 +61,7 @@ impl Rec {
         }
     }
 
+    /// The same with one more header.
     pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
         self.headers
             .push((name.to_owned(), value.map(<[u8]>::to_vec)));
@@ -62,59 +72,140 @@ impl Rec {
 /// A record as it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
+    /// Its partition.
     pub partition: i32,
+    /// Its offset there.
     pub offset: i64,
+    /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
+    /// Its key.
     pub key: Option<Vec<u8>>,
+    /// Its payload; a tombstone has none.
     pub payload: Option<Vec<u8>>,
+    /// Names and values, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// Where a record went: partition and offset.
 pub type Place = (i32, i64);
 
-/// How a transaction ends. One that does not is [`Broker::begin`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    Commit,
-    Abort,
-}
-
-/// An open transaction, and the producer that holds it. Dropped, it stays open, as that of a
-/// crashed producer does, until it times out (after five minutes).
-pub struct Transaction {
-    pub(super) producer: BaseProducer<Acks>,
-    /// Where its records went, in the order they were given.
-    pub places: Vec<Place>,
-}
-
-impl Transaction {
-    /// Commits an offset of partition 0 of a topic with it, for a consumer group.
-    pub fn send_offset(&self, broker: &Broker, group: &str, topic: &str, offset: i64) {
-        let consumer: BaseConsumer = broker.config().set("group.id", group).create().unwrap();
-        let mut offsets = TopicPartitionList::new();
-        let offset = Offset::Offset(offset);
-        offsets.add_partition_offset(topic, 0, offset).unwrap();
-        let group = consumer.group_metadata().unwrap();
-        let producer = &self.producer;
-        producer
-            .send_offsets_to_transaction(&offsets, &group, PATIENCE)
-            .unwrap();
+impl Broker {
+    /// Writes records and waits for their acknowledgements: where they went, in the same order.
+    pub fn produce(&self, topic: &str, records: &[Rec]) -> Vec<Place> {
+        self.produce_with(topic, records, &[])
     }
 
-    pub fn commit(self) {
-        self.producer.commit_transaction(PATIENCE).unwrap();
+    /// As [`produce`](Self::produce), with more client settings, such as `compression.type`.
+    pub fn produce_with(
+        &self,
+        topic: &str,
+        records: &[Rec],
+        configs: &[(&str, &str)],
+    ) -> Vec<Place> {
+        send(&self.producer(configs), topic, records)
     }
 
-    pub fn abort(self) {
-        self.producer.abort_transaction(PATIENCE).unwrap();
+    /// Every committed record of a topic, by partition and offset.
+    pub fn read_all(&self, topic: &str) -> Vec<Stored> {
+        self.read(topic, "read_committed")
+    }
+
+    /// Every record of a topic, by partition and offset, committed or not.
+    pub fn read_uncommitted(&self, topic: &str) -> Vec<Stored> {
+        self.read(topic, "read_uncommitted")
+    }
+
+    /// Waits until compaction has removed the records at these places.
+    ///
+    /// The topic must be of [`COMPACTED`]. Kafka never compacts the segment it writes to, and
+    /// closes it only when a later record arrives: so this adds a tombstone, of a key that no
+    /// other record has, to every partition concerned.
+    pub fn wait_compacted(&self, topic: &str, gone: &[Place]) {
+        let mut partitions: Vec<i32> = gone.iter().map(|&(partition, _)| partition).collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        // "Later" is by the records' own timestamps.
+        let latest = self
+            .read_uncommitted(topic)
+            .iter()
+            .filter_map(|r| r.timestamp)
+            .max();
+        let now = i64::try_from(nanos() / 1_000_000).unwrap();
+        let later = now.max(latest.unwrap_or(0)) + 1_000;
+        let close = |p| {
+            Rec::tombstone("closes the segment")
+                .partition(p)
+                .timestamp(later)
+        };
+        self.produce(
+            topic,
+            &partitions.into_iter().map(close).collect::<Vec<_>>(),
+        );
+
+        wait_until(PATIENCE, &format!("compaction of {topic}"), || {
+            let left = self.read_uncommitted(topic);
+            left.iter()
+                .all(|r| !gone.contains(&(r.partition, r.offset)))
+        });
+    }
+
+    pub(crate) fn producer(&self, configs: &[(&str, &str)]) -> BaseProducer<Acks> {
+        let mut config = self.config();
+        config
+            // As Kafka's Java client does, so that tests see what other producers write.
+            .set("partitioner", "murmur2_random")
+            .set("message.max.bytes", "16777216");
+        for &(name, value) in configs {
+            config.set(name, value);
+        }
+        config.create_with_context(Acks::default()).unwrap()
+    }
+
+    fn read(&self, topic: &str, isolation: &str) -> Vec<Stored> {
+        let consumer = self.consumer(isolation);
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let mut unfinished = TopicPartitionList::new();
+        for partition in metadata.topics()[0].partitions() {
+            unfinished
+                .add_partition_offset(topic, partition.id(), Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&unfinished).unwrap();
+
+        let mut ends = unfinished.count();
+        let mut records = Vec::new();
+        while ends > 0 {
+            match consumer.poll(PATIENCE) {
+                Some(Ok(message)) => records.push(Stored {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    timestamp: message.timestamp().to_millis(),
+                    key: message.key().map(<[u8]>::to_vec),
+                    payload: message.payload().map(<[u8]>::to_vec),
+                    headers: message.headers().map_or_else(Vec::new, |headers| {
+                        let owned =
+                            |h: Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
+                        headers.iter().map(owned).collect()
+                    }),
+                }),
+                Some(Err(KafkaError::PartitionEOF(_))) => ends -= 1,
+                // The client goes on when another broker leads, or the same one is back.
+                Some(Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
+                ))) => {}
+                Some(Err(error)) => panic!("reading {topic}: {error}"),
+                None => panic!("reading {topic}: nothing for {PATIENCE:?}"),
+            }
+        }
+        records.sort_by_key(|r| (r.partition, r.offset));
+        records
     }
 }
 
 /// Delivery reports, by the number of the record sent. Kept, not judged, in the callback: a panic
 /// must not cross librdkafka.
 #[derive(Default)]
-pub(super) struct Acks(Mutex<Vec<Option<Result<Place, KafkaError>>>>);
+pub(crate) struct Acks(Mutex<Vec<Option<Result<Place, KafkaError>>>>);
 
 impl ClientContext for Acks {}
 
@@ -135,7 +226,7 @@ impl ProducerContext for Acks {
     }
 }
 
-pub(super) fn send(producer: &BaseProducer<Acks>, topic: &str, records: &[Rec]) -> Vec<Place> {
+pub(crate) fn send(producer: &BaseProducer<Acks>, topic: &str, records: &[Rec]) -> Vec<Place> {
     *producer.context().0.lock().unwrap() = vec![None; records.len()];
     for (nth, record) in records.iter().enumerate() {
         let mut message = BaseRecord::with_opaque_to(topic, nth);

@@ -3,16 +3,17 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use crate::{Broker, PATIENCE};
+use crate::broker::Broker;
+use crate::wait::PATIENCE;
 
 impl Broker {
     /// What the broker answers behind its header, to a request without compact encodings.
-    pub(super) fn ask(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
+    pub(crate) fn ask(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
         self.send_request(api, version, &[], request)
     }
 
     /// The same of a request with compact encodings.
-    pub(super) fn ask_compact(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
+    pub(crate) fn ask_compact(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
         const NO_TAGS: u8 = 0;
         let mut answer = self.send_request(api, version, &[NO_TAGS], request);
         assert_eq!(answer.remove(0), NO_TAGS);
@@ -36,7 +37,7 @@ impl Broker {
     }
 }
 
-pub(super) fn string(text: &str) -> Vec<u8> {
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let size = i16::try_from(text.len()).unwrap().to_be_bytes();
     [&size, text.as_bytes()].concat()
 }

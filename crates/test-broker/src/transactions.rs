@@ -1,15 +1,99 @@
-//! Transactional ids as `kafka-transactions.sh` shows them.
+//! Transactions, and transactional ids as `kafka-transactions.sh` shows them.
 
 use std::time::Duration;
 
-use crate::Broker;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::broker::Broker;
+use crate::records::{Acks, Place, Rec, send};
+use crate::topics::topic_name;
+use crate::wait::PATIENCE;
 
 const DESCRIBE_TRANSACTIONS: i16 = 65;
 const LIST_TRANSACTIONS: i16 = 66;
 const VERSION: i16 = 0;
 const NO_TAGS: u8 = 0;
 
+/// How a transaction ends. One that does not is [`Broker::begin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its records are there.
+    Commit,
+    /// Readers of committed records do not see its records.
+    Abort,
+}
+
+/// An open transaction, and the producer that holds it. Dropped, the transaction stays open, as that of a
+/// crashed producer does, until it times out (after five minutes).
+pub struct Transaction {
+    producer: BaseProducer<Acks>,
+    /// Where its records went, in the order they were given.
+    pub places: Vec<Place>,
+}
+
+impl Transaction {
+    /// Commits an offset of partition 0 of a topic with it, for a consumer group.
+    pub fn send_offset(&self, broker: &Broker, group: &str, topic: &str, offset: i64) {
+        let consumer: BaseConsumer = broker.config().set("group.id", group).create().unwrap();
+        let mut offsets = TopicPartitionList::new();
+        let offset = Offset::Offset(offset);
+        offsets.add_partition_offset(topic, 0, offset).unwrap();
+        let group = consumer.group_metadata().unwrap();
+        let producer = &self.producer;
+        producer
+            .send_offsets_to_transaction(&offsets, &group, PATIENCE)
+            .unwrap();
+    }
+
+    /// Commits the transaction.
+    pub fn commit(self) {
+        self.producer.commit_transaction(PATIENCE).unwrap();
+    }
+
+    /// Aborts the transaction.
+    pub fn abort(self) {
+        self.producer.abort_transaction(PATIENCE).unwrap();
+    }
+}
+
 impl Broker {
+    /// Writes records in a transaction of its own. The records have reached the broker when this
+    /// returns, even if the transaction is still open.
+    pub fn transaction(&self, topic: &str, records: &[Rec], end: End) -> Vec<Place> {
+        let open = self.begin(topic, records);
+        let places = open.places.clone();
+        match end {
+            End::Commit => open.commit(),
+            End::Abort => open.abort(),
+        }
+        places
+    }
+
+    /// Writes records in a transaction and leaves it open. They have reached the broker, which
+    /// does not show them to a read-committed consumer, nor anything after them.
+    pub fn begin(&self, topic: &str, records: &[Rec]) -> Transaction {
+        let id = topic_name("transaction");
+        let producer = self.producer(&[
+            ("transactional.id", &id),
+            ("transaction.timeout.ms", "300000"),
+        ]);
+        producer.init_transactions(PATIENCE).unwrap();
+        producer.begin_transaction().unwrap();
+        let places = send(&producer, topic, records);
+        Transaction { producer, places }
+    }
+
+    /// Takes the transactions of this id from the producer that has them, as brokers do from one
+    /// whose transaction is open for too long.
+    pub fn fence(&self, transactional_id: &str) {
+        let mut config = self.config();
+        config.set("transactional.id", transactional_id);
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(PATIENCE).unwrap();
+    }
+
     /// The ids that begin so, and how long each lets a transaction be open.
     pub fn transactional_ids(&self, prefix: &str) -> Vec<(String, Duration)> {
         let no_filters = [1, 1, NO_TAGS];

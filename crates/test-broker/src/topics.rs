@@ -1,0 +1,92 @@
+//! Topics, as `kafka-topics.sh` makes and changes them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::consumer::Consumer as _;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::broker::Broker;
+use crate::wait::{PATIENCE, block_on, nanos, wait_until};
+
+/// Configuration of a topic that Kafka compacts as soon and as thoroughly as it can.
+pub const COMPACTED: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "100"),
+    ("min.cleanable.dirty.ratio", "0.01"),
+    ("max.compaction.lag.ms", "1"),
+    // Tombstones go as soon as what they delete is gone.
+    ("delete.retention.ms", "0"),
+];
+
+/// A name that no other test and no other run has.
+pub fn topic_name(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("{prefix}-{}-{count}-{:x}", std::process::id(), nanos())
+}
+
+impl Broker {
+    /// Creates a topic and waits until every partition has a leader.
+    pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        // As many replicas as the broker likes.
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
+        for &(config, value) in configs {
+            topic = topic.set(config, value);
+        }
+        let done = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).unwrap();
+        done.into_iter().for_each(|topic| drop(topic.unwrap()));
+
+        let consumer = self.consumer("read_committed");
+        wait_until(
+            PATIENCE,
+            &format!("a leader for every partition of {name}"),
+            || {
+                let metadata = consumer.fetch_metadata(Some(name), PATIENCE).unwrap();
+                let parts = metadata.topics()[0].partitions();
+                parts.len() == usize::try_from(partitions).unwrap()
+                    && parts.iter().all(|p| p.error().is_none() && p.leader() >= 0)
+            },
+        );
+    }
+
+    /// Creates a topic of a random name that starts with `prefix`.
+    pub fn new_topic(&self, prefix: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
+        let name = topic_name(prefix);
+        self.create_topic(&name, partitions, configs);
+        name
+    }
+
+    /// The offset behind the last one of each partition, by partition. Markers of transactions
+    /// have offsets, too.
+    pub fn ends(&self, topic: &str) -> Vec<(i32, i64)> {
+        let consumer = self.consumer("read_committed");
+        let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+        let partitions = metadata.topics()[0].partitions().iter();
+        let end = |p| consumer.fetch_watermarks(topic, p, PATIENCE).unwrap().1;
+        partitions.map(|p| (p.id(), end(p.id()))).collect()
+    }
+
+    /// Deletes a topic and waits until the broker denies it.
+    pub fn delete_topic(&self, name: &str) {
+        let done = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).unwrap();
+        done.into_iter().for_each(|topic| drop(topic.unwrap()));
+
+        let consumer = self.consumer("read_committed");
+        wait_until(PATIENCE, &format!("topic {name} is gone"), || {
+            let metadata = consumer.fetch_metadata(None, PATIENCE).unwrap();
+            metadata.topics().iter().all(|topic| topic.name() != name)
+        });
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before_offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before_offset))
+            .unwrap();
+        let done = block_on(self.admin().delete_records(&list, &AdminOptions::new())).unwrap();
+        done.elements()
+            .iter()
+            .for_each(|partition| partition.error().unwrap());
+    }
+}

@@ -1,0 +1,40 @@
+//! Deadlines.
+
+use std::future::Future;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How long anything may take before a test gives up on it. Generous: a busy machine is not a bug.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Polls until the condition holds.
+///
+/// # Panics
+///
+/// After the deadline, saying `what` did not happen.
+pub fn wait_until(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + deadline;
+    while !holds() {
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits for a future on a thread of its own, because the test may itself be on a runtime.
+pub(crate) fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
+    let wait = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    };
+    thread::scope(|scope| scope.spawn(wait).join().unwrap())
+}
+
+/// Nanoseconds since 1970, which make names unique.
+pub(crate) fn nanos() -> u128 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos()
+}
