@@ -13,6 +13,7 @@ mod group;
 mod last_error;
 mod listing;
 mod measured;
+mod offset_range;
 mod statistics;
 pub(crate) mod threads;
 mod topic;
@@ -29,6 +30,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+use rdkafka_extra::{Refused, TopicHandle, TopicId, find_brokers};
 
 pub(crate) use self::ask::PATIENCE;
 use self::ask::{SLICE, ask, serve_waiting};
@@ -41,13 +43,12 @@ pub(crate) use self::last_error::LastError;
 pub(crate) use self::listing::topics;
 pub use self::measured::{ClientKind, RoundTrips};
 pub(crate) use self::measured::{Measure, Measurements};
+pub(crate) use self::offset_range::OffsetRange;
 pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
-use crate::native::{Refused, TopicHandle, TopicId, find_brokers};
 use crate::options::{
     DEFAULT_QUEUED_KBYTES, NewTopic, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions,
 };
-use crate::record::OffsetRange;
 
 /// What librdkafka fetches of a partition at once, and what it is not made less than.
 /// About as much is fetched behind the end of each chunk and thrown away, so this is

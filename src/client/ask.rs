@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka_extra::find_brokers;
 
 use super::{Cancel, Failure, LastError, is_transient};
-use crate::native::find_brokers;
 
 /// How long a single request may hold the thread before cancellation is looked at.
 pub(super) const SLICE: Duration = Duration::from_millis(700);

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use rdkafka_extra::{group_members, group_offsets};
 
 use super::{Cancel, DropElsewhere, Failure, LastError, Needs, SLICE, ask, consumer};
 use crate::error::{Error, Result};
-use crate::native::{group_members, group_offsets};
 use crate::options::{Isolation, TableOptions};
 
 /// A consumer group by its name: where it has come to in the topics that it reads.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::native::TopicId;
+use rdkafka_extra::TopicId;
 
 /// What brokers say of the topic that bears a name.
 #[derive(Clone)]

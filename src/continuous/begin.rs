@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::Result as DataFusionResult;
+use rdkafka_extra::TopicId;
 
 use crate::client::{Cancel, Client, Topic, blocking};
 use crate::continuous::state::{Begun, QueryState};
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
-use crate::native::TopicId;
 use crate::options::{Bound, OnRecreatedOutput};
 use crate::sink::member::{Member, OwnOffset, Positions};
 use crate::sink::producer::Producer;

@@ -6,14 +6,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rdkafka_extra::TopicId;
 use tokio::sync::watch;
 
-use crate::client::{Measurements, RoundTrips};
+use crate::client::{Measurements, OffsetRange, RoundTrips};
 use crate::continuous::reads::Reads;
 use crate::error::{Error, Result};
-use crate::native::TopicId;
 use crate::options::TableOptions;
-use crate::record::OffsetRange;
 use crate::sink::member::{Member, Positions, random_id};
 use crate::sink::observer::StreamingQuery;
 use crate::sink::producer::Producer;

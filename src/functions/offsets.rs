@@ -7,14 +7,14 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMillisecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result as DataFusionResult;
+use rdkafka_extra::Record;
 
-use crate::client::{Cancel, Client};
+use crate::client::{Cancel, Client, OffsetRange};
 use crate::error::Result;
 use crate::functions::arguments::Arguments;
 use crate::functions::listing::{Ask, Listing};
 use crate::functions::lookup;
 use crate::options::{Options, TableOptions};
-use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
 
 /// The partitions of a topic.

@@ -11,10 +11,10 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
+use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
-use crate::record::OffsetRange;
 use crate::source::connected::{Connected, held};
 use crate::source::exec::KafkaScanExec;
 use crate::source::scan::ScanSpec;

@@ -1,6 +1,6 @@
 //! What stands beside an offset that a continuous query commits.
 
-use crate::native::TopicId;
+use rdkafka_extra::TopicId;
 
 /// What stands beside a committed offset, in the metadata that Kafka keeps with it.
 ///

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::{Offset, TopicPartitionList};
+use rdkafka_extra::TopicId;
 
 use crate::client::{Cancel, Group, Measurements};
 use crate::error::{Error, Result};
-use crate::native::TopicId;
 use crate::options::TableOptions;
 use crate::sink::mark::Mark;
 

@@ -9,10 +9,10 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
+use rdkafka_extra::find_brokers;
 
 use crate::client::{self, ClientKind, DropElsewhere, PATIENCE, create, tell_of_itself};
 use crate::error::{Error, Result, own_error};
-use crate::native::find_brokers;
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
 use crate::sink::batch::EncodedRecord;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
+use rdkafka_extra::{find_brokers, transaction_error};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
 use crate::client::{DropElsewhere, PATIENCE, threads};
 use crate::error::{Error, Result, own_error};
-use crate::native::{find_brokers, transaction_error};
 use crate::options::TableOptions;
 use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
 use crate::sink::member::{Member, Positions};

@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
+use rdkafka_extra::Record;
 
 use crate::definition::TableDefinition;
 use crate::definition::kinds::is_text;
@@ -19,7 +20,6 @@ use crate::definition::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
 use crate::options::{KeyFormat, ValueFormat};
-use crate::record::Record;
 use crate::source::codec::CodecBuilder;
 
 /// The `_key` column, by `kafka.key.format`.

@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::common::Result as DataFusionResult;
 
-use crate::client::{Client, blocking};
+use crate::client::{Client, OffsetRange, blocking};
 use crate::definition::TableDefinition;
-use crate::record::OffsetRange;
 use crate::source::chunk_sizes::ChunkSizes;
 
 /// A client that is connected already, while nobody has taken it.

@@ -5,11 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_extra::{Message, Messages, PartitionReader, Record, TopicId};
 
 use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
 use crate::error::{Error, Result};
-use crate::native::{Message, Messages, PartitionReader, TopicId};
-use crate::record::Record;
 
 /// Records that were fetched together, oldest first.
 pub(crate) trait Chunk {

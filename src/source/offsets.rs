@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::client::{Cancel, Client, Group};
+use crate::client::{Cancel, Client, Group, OffsetRange};
 use crate::error::{Error, Result};
 use crate::options::{Bound, OnLostOffsets, TableOptions};
-use crate::record::OffsetRange;
 
 /// The offsets that a query reads, taken once: the topic at one instant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,8 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
-use crate::client::{Cancel, threads};
+use crate::client::{Cancel, OffsetRange, threads};
 use crate::error::own_error;
-use crate::record::OffsetRange;
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;

@@ -8,13 +8,13 @@ use arrow::compute::{filter_record_batch, nullif};
 use arrow::datatypes::{Field, FieldRef, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use rdkafka_extra::Record;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::definition::schema::Column;
 use crate::error::{Error, Result};
 use crate::options::OnBadRecord;
-use crate::record::Record;
 use crate::source::columns::{KeyBuilder, MetadataBuilder, PayloadDecoder};
 
 /// What became of a record.

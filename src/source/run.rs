@@ -6,12 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::MemoryConsumer;
+use rdkafka_extra::TopicId;
 
-use crate::client::{Cancel, Client, Topic};
+use crate::client::{Cancel, Client, OffsetRange, Topic};
 use crate::error::{Error, Result};
-use crate::native::TopicId;
 use crate::options::CheckKeys;
-use crate::record::OffsetRange;
 use crate::source::keys::{KeyHomes, MetKeys};
 use crate::source::offsets::Snapshot;
 use crate::source::once::Once;

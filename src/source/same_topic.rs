@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use rdkafka_extra::TopicId;
+
 use crate::client::{Cancel, Client, RECREATED};
 use crate::error::{Error, Result};
-use crate::native::TopicId;
 
 /// What the streams of a scan know together.
 #[derive(Default)]

@@ -13,11 +13,11 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilterTracking};
+use rdkafka_extra::{Record, crc32_partition, murmur2_partition};
 
+use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
-use crate::native::partition_of;
-use crate::options::Mode;
-use crate::record::{OffsetRange, Record};
+use crate::options::{Mode, Partitioner};
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::connected::Connected;
 use crate::source::fetch::{Chunk, Fetch, Progress, RECORD_OVERHEAD};
@@ -62,9 +62,12 @@ impl ScanSpec {
         let partitioner = partitioner.filter(|_| !self.table.endless);
         if let (Some(partitioner), Some(keys)) = (partitioner, keys) {
             let count = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
-            let lives_here = |key: &Vec<u8>| {
-                partition_of(partitioner, key, count).is_none_or(|home| home == partition)
+            let partition_of = match partitioner {
+                Partitioner::Murmur2 => murmur2_partition,
+                Partitioner::Crc32 => crc32_partition,
             };
+            let lives_here =
+                |key: &Vec<u8>| partition_of(key, count).is_none_or(|home| home == partition);
             if !keys.iter().any(lives_here) {
                 return Candidates::NONE;
             }

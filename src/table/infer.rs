@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use rdkafka_extra::Record;
 
-use crate::client::{Cancel, Client, blocking};
+use crate::client::{Cancel, Client, OffsetRange, blocking};
 use crate::definition::TableDefinition;
 use crate::definition::metadata::KEY_COLUMN;
 use crate::definition::schema::is_reserved;
@@ -12,7 +13,6 @@ use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::json::{DecodeError, SchemaInference, ValueInference, is_null};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
-use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
 
 /// Samples the topic and declares what it shows.

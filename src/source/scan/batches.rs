@@ -3,9 +3,9 @@
 use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::filter::batch_filter;
+use rdkafka_extra::Record;
 
 use super::{Output, ScanSpec};
-use crate::record::Record;
 use crate::source::metrics::ScanMetrics;
 use crate::source::rows::{Outcome, Rows};
 

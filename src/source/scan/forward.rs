@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use datafusion::error::Result as DataFusionResult;
+use rdkafka_extra::Record;
 
 use super::batches::Batches;
 use super::{Bounds, Output, Scan};
+use crate::client::OffsetRange;
 use crate::error::Error;
-use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch, Progress};
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {

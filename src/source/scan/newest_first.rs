@@ -4,12 +4,13 @@
 use std::ops::Range;
 
 use datafusion::error::Result as DataFusionResult;
+use rdkafka_extra::Record;
 
 use super::batches::Batches;
 use super::{Bounds, Output, Scan};
+use crate::client::OffsetRange;
 use crate::error::Error;
 use crate::options::{NullKey, OnBadRecord};
-use crate::record::{OffsetRange, Record};
 use crate::source::fetch::{Chunk, Fetch};
 use crate::source::fold::{SeenKeys, Share};
 use crate::source::rows::Outcome;

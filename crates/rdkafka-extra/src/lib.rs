@@ -1,5 +1,5 @@
-//! The one module with `unsafe`: reading a partition through librdkafka's own
-//! calls, and what else rdkafka has no call for.
+//! What librdkafka can do and rdkafka has no call for: reading a partition through
+//! librdkafka's own calls, and some requests.
 //!
 //! rdkafka's consumers hand out one event, one `Arc` and one wake-up per
 //! record. A snapshot reads millions of records only to throw most of them
@@ -11,6 +11,7 @@ mod admin;
 mod broker_config;
 mod group;
 mod new_topic;
+mod record;
 mod topic_id;
 
 use std::ffi::{CStr, CString, c_void};
@@ -23,15 +24,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use crate::options::Partitioner;
-use crate::record::Record;
-
-pub(crate) use group::{group_members, group_offsets};
-pub(crate) use new_topic::Refused;
-pub(crate) use topic_id::TopicId;
+pub use group::{group_members, group_offsets};
+pub use new_topic::Refused;
+pub use record::{Record, VisitHeader};
+pub use topic_id::TopicId;
 
 /// A topic of one client: what partitions are read from.
-pub(crate) struct TopicHandle<C: ConsumerContext> {
+pub struct TopicHandle<C: ConsumerContext> {
     // Fields drop in this order: librdkafka wants its topics gone before the client.
     topic: NativeTopic,
     consumer: Arc<BaseConsumer<C>>,
@@ -54,7 +53,7 @@ impl Drop for NativeTopic {
 
 impl<C: ConsumerContext> TopicHandle<C> {
     /// `None` when the name has a zero byte or librdkafka refuses it.
-    pub(crate) fn new(consumer: Arc<BaseConsumer<C>>, topic: &str) -> Option<Self> {
+    pub fn new(consumer: Arc<BaseConsumer<C>>, topic: &str) -> Option<Self> {
         let name = CString::new(topic).ok()?;
         // SAFETY: the client is alive, the name is a C string that librdkafka
         // copies, and a null configuration means the client's defaults.
@@ -71,7 +70,8 @@ impl<C: ConsumerContext> TopicHandle<C> {
         })
     }
 
-    pub(crate) fn consumer(&self) -> &BaseConsumer<C> {
+    /// The client.
+    pub fn consumer(&self) -> &BaseConsumer<C> {
         &self.consumer
     }
 
@@ -83,14 +83,14 @@ impl<C: ConsumerContext> TopicHandle<C> {
 /// One partition that is being fetched; stops fetching when dropped.
 ///
 /// A partition of a [`TopicHandle`] must have at most one reader at a time.
-pub(crate) struct PartitionReader<C: ConsumerContext> {
+pub struct PartitionReader<C: ConsumerContext> {
     topic: Arc<TopicHandle<C>>,
     partition: i32,
 }
 
 impl<C: ConsumerContext> PartitionReader<C> {
     /// Starts fetching at `offset`.
-    pub(crate) fn start(
+    pub fn start(
         topic: Arc<TopicHandle<C>>,
         partition: i32,
         offset: i64,
@@ -105,7 +105,7 @@ impl<C: ConsumerContext> PartitionReader<C> {
     }
 
     /// Goes on at `offset`; what was fetched before is thrown away. Does not wait.
-    pub(crate) fn seek(&self, offset: i64) -> Result<(), RDKafkaErrorCode> {
+    pub fn seek(&self, offset: i64) -> Result<(), RDKafkaErrorCode> {
         // SAFETY: the topic is alive; a timeout of 0 only queues the request.
         let code = unsafe { sys::rd_kafka_seek(self.topic.as_ptr(), self.partition, offset, 0) };
         match code {
@@ -116,7 +116,7 @@ impl<C: ConsumerContext> PartitionReader<C> {
 
     /// Appends up to `max` messages to `messages`. Waits up to `timeout` for
     /// the first one and not at all for the others.
-    pub(crate) fn poll(&self, timeout: Duration, max: usize, messages: &mut Messages<C>) {
+    pub fn poll(&self, timeout: Duration, max: usize, messages: &mut Messages<C>) {
         if max == 0 {
             return;
         }
@@ -156,7 +156,7 @@ impl<C: ConsumerContext> Drop for PartitionReader<C> {
 }
 
 /// Messages as librdkafka owns them; given back when cleared or dropped.
-pub(crate) struct Messages<C: ConsumerContext> {
+pub struct Messages<C: ConsumerContext> {
     pointers: Vec<NonNull<sys::rd_kafka_message_t>>,
     // Messages must be given back while their client is alive.
     _topic: Arc<TopicHandle<C>>,
@@ -167,18 +167,26 @@ pub(crate) struct Messages<C: ConsumerContext> {
 unsafe impl<C: ConsumerContext> Send for Messages<C> {}
 
 impl<C: ConsumerContext> Messages<C> {
-    pub(crate) fn new(topic: Arc<TopicHandle<C>>) -> Self {
+    /// An empty list.
+    pub fn new(topic: Arc<TopicHandle<C>>) -> Self {
         Messages {
             pointers: Vec::new(),
             _topic: topic,
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
         self.pointers.len()
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<Message<'_>> {
+    /// Whether there is no message.
+    pub fn is_empty(&self) -> bool {
+        self.pointers.is_empty()
+    }
+
+    /// The message at a place of the list.
+    pub fn get(&self, index: usize) -> Option<Message<'_>> {
         self.pointers.get(index).map(|pointer| {
             // SAFETY: the pointer came from librdkafka, was not given back, and
             // the borrow of `self` keeps it so.
@@ -187,7 +195,7 @@ impl<C: ConsumerContext> Messages<C> {
     }
 
     /// Gives one message back.
-    pub(crate) fn remove(&mut self, index: usize) {
+    pub fn remove(&mut self, index: usize) {
         if index < self.pointers.len() {
             let pointer = self.pointers.remove(index);
             // SAFETY: the pointer is taken out of the list and given back once.
@@ -196,7 +204,7 @@ impl<C: ConsumerContext> Messages<C> {
     }
 
     /// Gives the messages from `length` on back.
-    pub(crate) fn truncate(&mut self, length: usize) {
+    pub fn truncate(&mut self, length: usize) {
         for pointer in self.pointers.drain(length.min(self.pointers.len())..) {
             // SAFETY: each pointer is taken out of the list and given back once.
             unsafe { sys::rd_kafka_message_destroy(pointer.as_ptr()) }
@@ -211,11 +219,11 @@ impl<C: ConsumerContext> Drop for Messages<C> {
 }
 
 /// A message of a partition: a record, or something that happened to the partition.
-pub(crate) struct Message<'a>(&'a sys::rd_kafka_message_t);
+pub struct Message<'a>(&'a sys::rd_kafka_message_t);
 
 impl Message<'_> {
     /// `None` for a record, otherwise what happened.
-    pub(crate) fn error(&self) -> Option<RDKafkaErrorCode> {
+    pub fn error(&self) -> Option<RDKafkaErrorCode> {
         match self.0.err {
             sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
             code => Some(code.into()),
@@ -223,7 +231,7 @@ impl Message<'_> {
     }
 
     /// What librdkafka says about [`error`](Self::error).
-    pub(crate) fn error_text(&self) -> String {
+    pub fn error_text(&self) -> String {
         // SAFETY: the message is alive; the result is null or a C string that
         // lives as long as the message.
         unsafe { admin::text(sys::rd_kafka_message_errstr(self.0)) }.unwrap_or_default()
@@ -282,7 +290,7 @@ impl Record for Message<'_> {
 /// A broker that the controller has lost sight of, as after a pause of its process,
 /// tells for a moment that there are none. librdkafka then forgets all of them, this
 /// one too, and may never ask anybody again. Does not wait.
-pub(crate) fn find_brokers<C: ClientContext>(client: &Client<C>) {
+pub fn find_brokers<C: ClientContext>(client: &Client<C>) {
     let client = client.native_ptr();
     // Who tells of brokers tells of a controller, too.
     // SAFETY: the client is alive; with a timeout of 0 the call looks at what it knows.
@@ -315,7 +323,7 @@ pub(crate) fn find_brokers<C: ClientContext>(client: &Client<C>) {
 ///
 /// librdkafka only says so to who commits. That is refused before anything else is done,
 /// which rdkafka's call is not: it first waits for records that were thrown away.
-pub(crate) fn transaction_error<C: ClientContext>(
+pub fn transaction_error<C: ClientContext>(
     client: &Client<C>,
     timeout: Duration,
 ) -> Option<(RDKafkaErrorCode, String)> {
@@ -331,16 +339,30 @@ pub(crate) fn transaction_error<C: ClientContext>(
     }
 }
 
-/// The partition of `count` in which writers put a key; `None` where they do
-/// not agree.
-pub(crate) fn partition_of(partitioner: Partitioner, key: &[u8], count: i32) -> Option<i32> {
+/// The partition of `count` in which writers put a key by its Murmur2 hash, as Java's
+/// clients do; `None` where they do not agree.
+pub fn murmur2_partition(key: &[u8], count: i32) -> Option<i32> {
+    partition(sys::rd_kafka_msg_partitioner_murmur2, key, count)
+}
+
+/// The same by its CRC-32, as librdkafka's clients do unless told otherwise.
+pub fn crc32_partition(key: &[u8], count: i32) -> Option<i32> {
+    partition(sys::rd_kafka_msg_partitioner_consistent, key, count)
+}
+
+type NativePartitioner = unsafe extern "C" fn(
+    *const sys::rd_kafka_topic_t,
+    *const c_void,
+    usize,
+    i32,
+    *mut c_void,
+    *mut c_void,
+) -> i32;
+
+fn partition(place: NativePartitioner, key: &[u8], count: i32) -> Option<i32> {
     if key.is_empty() || count < 1 {
         return None;
     }
-    let place = match partitioner {
-        Partitioner::Murmur2 => sys::rd_kafka_msg_partitioner_murmur2,
-        Partitioner::Crc32 => sys::rd_kafka_msg_partitioner_consistent,
-    };
     // SAFETY: the key is `len` bytes, `count` is positive, and these two
     // functions look at nothing else.
     Some(unsafe {

@@ -8,11 +8,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use super::TopicHandle;
+use crate::TopicHandle;
 
 impl<C: ConsumerContext> TopicHandle<C> {
     /// [`request`] of the topic's client.
-    pub(super) fn request(
+    pub(crate) fn request(
         &self,
         operation: sys::rd_kafka_admin_op_t,
         timeout: Duration,
@@ -30,7 +30,7 @@ impl<C: ConsumerContext> TopicHandle<C> {
 ///
 /// `make` is called with the client, the options and the queue for the answer, which
 /// live as long as the call.
-pub(super) fn request<C: ConsumerContext>(
+pub(crate) fn request<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     operation: sys::rd_kafka_admin_op_t,
     timeout: Duration,
@@ -62,7 +62,7 @@ pub(super) fn request<C: ConsumerContext>(
     Ok(event)
 }
 
-pub(super) fn no_error(code: sys::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCode> {
+pub(crate) fn no_error(code: sys::rd_kafka_resp_err_t) -> Result<(), RDKafkaErrorCode> {
     match code {
         sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
         code => Err(code.into()),
@@ -71,18 +71,18 @@ pub(super) fn no_error(code: sys::rd_kafka_resp_err_t) -> Result<(), RDKafkaErro
 
 /// # Safety
 /// `text` is null or a C string.
-pub(super) unsafe fn text(text: *const std::os::raw::c_char) -> Option<String> {
+pub(crate) unsafe fn text(text: *const std::os::raw::c_char) -> Option<String> {
     // SAFETY: promised by the caller.
     let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })?;
     Some(text.to_string_lossy().into_owned()).filter(|text| !text.is_empty())
 }
 
 /// Something of librdkafka's that is ours to destroy.
-pub(super) struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
+pub(crate) struct Owned<T>(NonNull<T>, unsafe extern "C" fn(*mut T));
 
 impl<T> Owned<T> {
     /// Nothing came, or could be made, in time.
-    pub(super) fn new(
+    pub(crate) fn new(
         pointer: *mut T,
         destroy: unsafe extern "C" fn(*mut T),
     ) -> Result<Self, RDKafkaErrorCode> {
@@ -90,7 +90,7 @@ impl<T> Owned<T> {
         Ok(Owned(pointer, destroy))
     }
 
-    pub(super) fn as_ptr(&self) -> *mut T {
+    pub(crate) fn as_ptr(&self) -> *mut T {
         self.0.as_ptr()
     }
 }

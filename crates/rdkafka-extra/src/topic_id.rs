@@ -7,16 +7,16 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use super::TopicHandle;
-use super::admin::{Owned, no_error};
+use crate::TopicHandle;
+use crate::admin::{Owned, no_error};
 
 /// What Kafka gives each topic it creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TopicId(i64, i64);
+pub struct TopicId(i64, i64);
 
 impl TopicId {
     /// The id that a text of 32 hexadecimal digits stands for, which is how ids show.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let bits = u128::from_str_radix(text, 16).ok()?;
         let [high, low] = [bits >> 64, bits].map(|bits| bits as u64 as i64);
         (text.len() == 32).then_some(TopicId(high, low))
@@ -32,11 +32,7 @@ impl fmt::Display for TopicId {
 impl<C: ConsumerContext> TopicHandle<C> {
     /// Asks a broker for the topic's id; `None` where it gives none, as those
     /// before Kafka 2.8.
-    pub(crate) fn id(
-        &self,
-        broker: i32,
-        timeout: Duration,
-    ) -> Result<Option<TopicId>, RDKafkaErrorCode> {
+    pub fn id(&self, broker: i32, timeout: Duration) -> Result<Option<TopicId>, RDKafkaErrorCode> {
         // SAFETY: the topic is alive; its name lives as long.
         let mut name = unsafe { sys::rd_kafka_topic_name(self.as_ptr()) };
         // SAFETY: one name, which is copied.

@@ -9,14 +9,15 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use super::TopicHandle;
-use super::admin::{Owned, no_error, text};
+use crate::TopicHandle;
+use crate::admin::{Owned, no_error, text};
 
 /// Why a broker does not create a topic.
-pub(crate) struct Refused {
-    pub(crate) code: RDKafkaErrorCode,
+pub struct Refused {
+    /// The broker's code.
+    pub code: RDKafkaErrorCode,
     /// In the broker's words.
-    pub(crate) text: Option<String>,
+    pub text: Option<String>,
 }
 
 impl From<RDKafkaErrorCode> for Refused {
@@ -27,7 +28,7 @@ impl From<RDKafkaErrorCode> for Refused {
 
 impl<C: ConsumerContext> TopicHandle<C> {
     /// Creates the topic; -1 is the broker's default number of partitions or replicas.
-    pub(crate) fn create(
+    pub fn create(
         &self,
         partitions: i32,
         replication: i32,

@@ -8,16 +8,18 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use super::admin::{Owned, no_error, request, text};
+use crate::admin::{Owned, no_error, request, text};
 
 /// An offset that a group has committed, of any topic.
-pub(crate) struct GroupOffset {
-    pub(crate) topic: String,
-    pub(crate) metadata: String,
+pub struct GroupOffset {
+    /// The topic.
+    pub topic: String,
+    /// What was committed with it.
+    pub metadata: String,
 }
 
 /// How many members a group has; none where brokers do not know the group.
-pub(crate) fn group_members<C: ConsumerContext>(
+pub fn group_members<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     group: &str,
     timeout: Duration,
@@ -55,7 +57,7 @@ pub(crate) fn group_members<C: ConsumerContext>(
 }
 
 /// All offsets that a group has committed.
-pub(crate) fn group_offsets<C: ConsumerContext>(
+pub fn group_offsets<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     group: &str,
     timeout: Duration,

@@ -7,12 +7,12 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use super::TopicHandle;
-use super::admin::{Owned, no_error, text};
+use crate::TopicHandle;
+use crate::admin::{Owned, no_error, text};
 
 impl<C: ConsumerContext> TopicHandle<C> {
     /// Asks a broker for the value of one of its settings; `None` where it has none.
-    pub(crate) fn broker_config(
+    pub fn broker_config(
         &self,
         broker: i32,
         name: &str,

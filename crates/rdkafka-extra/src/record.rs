@@ -1,7 +1,7 @@
-//! A record as the rest of the crate sees it; nothing of librdkafka above this line.
+//! A record, wherever it lies.
 
 /// One record of a Kafka partition, borrowed from wherever it lies.
-pub(crate) trait Record {
+pub trait Record {
     /// The record's offset in its Kafka partition.
     fn offset(&self) -> i64;
     /// The key's bytes; `None` is a record without a key.
@@ -27,17 +27,4 @@ pub(crate) trait Record {
 }
 
 /// Takes a header's name and its value.
-pub(crate) type VisitHeader<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
-
-/// Offsets of one Kafka partition, from `start` up to but not including `end`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct OffsetRange {
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-}
-
-impl OffsetRange {
-    pub(crate) fn is_empty(self) -> bool {
-        self.start >= self.end
-    }
-}
+pub type VisitHeader<'a> = &'a mut dyn FnMut(&[u8], Option<&[u8]>);
