@@ -30,7 +30,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
-use rdkafka_extra::{Refused, TopicHandle, TopicId, find_brokers};
+use rdkafka_extra::{TopicHandle, TopicId, rebootstrap};
 
 pub(crate) use self::ask::PATIENCE;
 use self::ask::{SLICE, ask, serve_waiting};
@@ -97,8 +97,7 @@ impl Client {
         let config = config_within(options, bytes)?;
         let context = |heard: LastError| heard.measured_by(measure);
         let consumer: BaseConsumer<_> = create(config, options.timeout, context)?;
-        let consumer = Arc::new(consumer);
-        let handle = TopicHandle::new(consumer, topic).ok_or_else(|| Error::Request {
+        let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
             act: "use the name",
             topic: topic.to_owned(),
             reason: "librdkafka refuses it".to_owned(),
@@ -159,7 +158,7 @@ impl Client {
             Err(error) => match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(DELETED),
                 _ => {
-                    find_brokers(self.consumer().client());
+                    rebootstrap(self.consumer().client());
                     Ok(None)
                 }
             },
@@ -221,19 +220,13 @@ impl Client {
         let reason = match refused {
             Err(failure) => return Err(self.error("ask for the creation", failure)),
             Ok(None) => return Ok(()),
-            Ok(Some(Refused {
-                code: RDKafkaErrorCode::TopicAlreadyExists,
-                ..
-            })) => return Ok(()),
-            Ok(Some(Refused { code, text })) => {
-                if let Some(denied) = self.denied("CREATE", code) {
-                    return Err(denied);
-                }
-                match text {
-                    Some(text) => format!("{text} ({code:?})"),
-                    None => code.to_string(),
-                }
+            Ok(Some(refused)) if refused.code == RDKafkaErrorCode::TopicAlreadyExists => {
+                return Ok(());
             }
+            Ok(Some(refused)) => match self.denied("CREATE", refused.code) {
+                Some(denied) => return Err(denied),
+                None => refused.to_string(),
+            },
         };
         Err(Error::CreateTopic {
             topic: self.name.clone(),

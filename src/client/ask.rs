@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka_extra::find_brokers;
+use rdkafka_extra::rebootstrap;
 
 use super::{Cancel, Failure, LastError, is_transient};
 
@@ -67,7 +67,7 @@ pub(super) fn ask<T>(
         if start.elapsed() < PATIENCE {
             continue;
         }
-        find_brokers(consumer.client());
+        rebootstrap(consumer.client());
         if !noted {
             noted = true;
             let reason = consumer.context().last();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use rdkafka_extra::{group_members, group_offsets};
+use rdkafka_extra::{group_member_count, group_offsets};
 
 use super::{Cancel, DropElsewhere, Failure, LastError, Needs, SLICE, ask, consumer};
 use crate::error::{Error, Result};
@@ -115,7 +115,7 @@ impl Group {
             return Ok(None);
         }
         let members = self.ask(topic, cancel, |wait| {
-            group_members(&self.consumer, &self.name, wait)
+            group_member_count(&self.consumer, &self.name, wait)
         })?;
         if members > 0 {
             return Ok(Some("it has members".to_owned()));

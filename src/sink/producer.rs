@@ -9,7 +9,7 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use rdkafka_extra::find_brokers;
+use rdkafka_extra::rebootstrap;
 
 use crate::client::{self, ClientKind, DropElsewhere, PATIENCE, create, tell_of_itself};
 use crate::error::{Error, Result, own_error};
@@ -299,7 +299,7 @@ impl Producer {
         tokio::select! {
             () = self.acknowledgements().changed.notified() => {}
             () = tokio::time::sleep(PATIENCE.min(self.limits.retry_timeout)) => {
-                find_brokers(self.native.client());
+                rebootstrap(self.native.client());
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
-use rdkafka_extra::{find_brokers, transaction_error};
+use rdkafka_extra::{failed_transaction_error, rebootstrap};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -117,7 +117,7 @@ impl Transaction {
         let native = self.native.clone()?;
         let (code, text) = {
             let (native, wait) = (Arc::clone(&native), self.limits.timeout);
-            blocking(move || transaction_error(native.client(), wait))
+            blocking(move || failed_transaction_error(native.client(), wait))
                 .await
                 .ok()??
         };
@@ -256,7 +256,7 @@ async fn asked(
                 answer = &mut answer => break answer,
                 () = &mut too_late => return Err(Failure::Silent(longest)),
                 // It may have forgotten them.
-                () = sleep(PATIENCE) => find_brokers(native.client()),
+                () = sleep(PATIENCE) => rebootstrap(native.client()),
             }
         };
         match answer {

@@ -293,7 +293,8 @@ impl Fetch for PartitionFetch {
         let poll = endless.map_or(POLL, |endless| endless.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
-            reader.poll(poll, self.at_once, chunk);
+            let polled = reader.poll(poll, self.at_once, chunk);
+            polled.map_err(|code| self.error(code.to_string()))?;
         }
         let mut index = before;
         while let Some(message) = chunk.get(index) {

@@ -1,4 +1,4 @@
-//! Who is in a consumer group, and all the offsets that it has committed.
+//! The members of a consumer group, and all offsets that it has committed.
 
 use std::ffi::CString;
 use std::ptr;
@@ -8,35 +8,50 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use crate::admin::{Owned, no_error, request, text};
+use crate::ffi::{Owned, bytes, check, text};
+use crate::request::request;
 
-/// An offset that a group has committed, of any topic.
+/// An offset that a consumer group has committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupOffset {
-    /// The topic.
+    /// The topic's name.
     pub topic: String,
-    /// What was committed with it.
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the next record to be read.
+    pub offset: i64,
+    /// The text that was committed with it, often empty.
     pub metadata: String,
 }
 
-/// How many members a group has; none where brokers do not know the group.
-pub fn group_members<C: ConsumerContext>(
+/// The number of members of a consumer group; 0 for a group that brokers do not know, or that
+/// is of another kind.
+///
+/// The client need not be in the group, nor have a `group.id`. Needs the right `DESCRIBE` on
+/// the group. Blocks up to `timeout`, and cannot be cancelled.
+///
+/// # Errors
+/// [`RDKafkaErrorCode::OperationTimedOut`] when no answer came,
+/// [`RDKafkaErrorCode::InvalidGroupId`] for a name with a zero byte, otherwise the broker's
+/// code, such as [`RDKafkaErrorCode::GroupAuthorizationFailed`].
+pub fn group_member_count<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     group: &str,
     timeout: Duration,
 ) -> Result<usize, RDKafkaErrorCode> {
     let name = CString::new(group).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
-    let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
-    let event = request(consumer, operation, timeout, |client, options, queue| {
+    let describe = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS;
+    let event = request(consumer, describe, timeout, |client, options, queue| {
         let mut names = [name.as_ptr()];
-        // SAFETY: all are alive; the one name is copied.
+        // SAFETY: all are alive. The one name is copied.
         unsafe {
             sys::rd_kafka_DescribeConsumerGroups(client, names.as_mut_ptr(), 1, options, queue);
         }
     })?;
     let mut count = 0;
-    // SAFETY: the event is alive and the answer to the only request that has this queue: a
-    // list of `count` descriptions, which live as long as the event. The code of no error
-    // is that of success.
+    // SAFETY: the event is alive. Its result is null or a list of `count` descriptions, which
+    // live as long. A null error has the code of no error.
     unsafe {
         let result = sys::rd_kafka_event_DescribeConsumerGroups_result(event.as_ptr());
         if result.is_null() {
@@ -47,38 +62,49 @@ pub fn group_members<C: ConsumerContext>(
             return Ok(0);
         }
         let error = sys::rd_kafka_ConsumerGroupDescription_error(*groups);
-        match no_error(sys::rd_kafka_error_code(error)) {
+        match check(sys::rd_kafka_error_code(error)) {
             Ok(()) => Ok(sys::rd_kafka_ConsumerGroupDescription_member_count(*groups)),
-            // So brokers answer of a group that is not there, or of another kind.
+            // The answers for a group that does not exist, and for one of another kind.
             Err(RDKafkaErrorCode::GroupIdNotFound | RDKafkaErrorCode::InvalidGroupId) => Ok(0),
             Err(code) => Err(code),
         }
     }
 }
 
-/// All offsets that a group has committed.
+/// All offsets that a consumer group has committed, of any topic; empty for a group that
+/// brokers do not know.
+///
+/// The client need not be in the group, nor have a `group.id`. Needs the right `DESCRIBE` on
+/// the group, and on a topic for its offsets. Blocks up to `timeout`, and cannot be cancelled.
+///
+/// # Errors
+/// As [`group_member_count`].
 pub fn group_offsets<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     group: &str,
     timeout: Duration,
 ) -> Result<Vec<GroupOffset>, RDKafkaErrorCode> {
     let name = CString::new(group).map_err(|_| RDKafkaErrorCode::InvalidGroupId)?;
-    // SAFETY: the name is a C string, which is copied; no list of partitions is all of them.
-    let list = unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null()) };
-    let list = Owned::new(list, sys::rd_kafka_ListConsumerGroupOffsets_destroy)?;
-    let operation = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
-    let event = request(consumer, operation, timeout, |client, options, queue| {
-        let mut lists = [list.as_ptr()];
-        // SAFETY: all are alive; the one list is copied.
+    // SAFETY: the name is a C string, which is copied. A null list of partitions asks for all
+    // of them. The request is new, and destroyed by `Owned` alone.
+    let asked = unsafe {
+        let asked = sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
+        Owned::new(asked, sys::rd_kafka_ListConsumerGroupOffsets_destroy)
+    };
+    let asked = asked.ok_or(RDKafkaErrorCode::InvalidGroupId)?;
+    let list = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS;
+    let event = request(consumer, list, timeout, |client, options, queue| {
+        let mut groups = [asked.as_ptr()];
+        // SAFETY: all are alive. The one request is copied.
         unsafe {
-            sys::rd_kafka_ListConsumerGroupOffsets(client, lists.as_mut_ptr(), 1, options, queue);
+            sys::rd_kafka_ListConsumerGroupOffsets(client, groups.as_mut_ptr(), 1, options, queue);
         }
     })?;
     let mut count = 0;
     let mut found = Vec::new();
-    // SAFETY: the event is alive and the answer to the only request that has this queue: a
-    // list of `count` groups with lists of `cnt` offsets, which live as long as the event.
-    // Metadata are so many bytes.
+    // SAFETY: the event is alive. Its result is null or a list of `count` groups, each with a
+    // list of `cnt` offsets, which live as long. An offset's metadata are null or
+    // `metadata_size` bytes. A null error has the code of no error.
     unsafe {
         let result = sys::rd_kafka_event_ListConsumerGroupOffsets_result(event.as_ptr());
         if result.is_null() {
@@ -89,7 +115,7 @@ pub fn group_offsets<C: ConsumerContext>(
             return Ok(found);
         }
         let error = sys::rd_kafka_group_result_error(*groups);
-        match no_error(sys::rd_kafka_error_code(error)) {
+        match check(sys::rd_kafka_error_code(error)) {
             Err(RDKafkaErrorCode::GroupIdNotFound) => return Ok(found),
             other => other?,
         }
@@ -103,14 +129,11 @@ pub fn group_offsets<C: ConsumerContext>(
             if element.offset < 0 {
                 continue;
             }
-            let metadata: &[u8] = match element.metadata.is_null() {
-                true => &[],
-                false => {
-                    std::slice::from_raw_parts(element.metadata.cast::<u8>(), element.metadata_size)
-                }
-            };
+            let metadata = bytes(element.metadata, element.metadata_size).unwrap_or_default();
             found.push(GroupOffset {
                 topic: text(element.topic).unwrap_or_default(),
+                partition: element.partition,
+                offset: element.offset,
                 metadata: String::from_utf8_lossy(metadata).into_owned(),
             });
         }

@@ -7,19 +7,33 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use crate::TopicHandle;
-use crate::admin::{Owned, no_error};
+use crate::ffi::{Owned, check};
+use crate::request::request;
+use crate::topic::TopicHandle;
 
-/// What Kafka gives each topic it creates.
+/// The id that Kafka gives each topic when it creates it.
+///
+/// A topic that was deleted and created again has the same name and another id.
+///
+/// ```
+/// use rdkafka_extra::TopicId;
+///
+/// let id = TopicId::parse("00000000000000070000000000000009").unwrap();
+/// assert_eq!(id.to_string(), "00000000000000070000000000000009");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TopicId(i64, i64);
 
 impl TopicId {
-    /// The id that a text of 32 hexadecimal digits stands for, which is how ids show.
+    /// Reads an id from 32 hexadecimal digits, the format of its [`Display`](fmt::Display).
+    /// `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
         let bits = u128::from_str_radix(text, 16).ok()?;
         let [high, low] = [bits >> 64, bits].map(|bits| bits as u64 as i64);
-        (text.len() == 32).then_some(TopicId(high, low))
+        Some(TopicId(high, low))
     }
 }
 
@@ -30,27 +44,40 @@ impl fmt::Display for TopicId {
 }
 
 impl<C: ConsumerContext> TopicHandle<C> {
-    /// Asks a broker for the topic's id; `None` where it gives none, as those
-    /// before Kafka 2.8.
+    /// Asks a broker for the topic's id; `None` where it has none, as before Kafka 2.8.
+    ///
+    /// Blocks up to `timeout`, and cannot be cancelled.
+    ///
+    /// # Errors
+    /// [`RDKafkaErrorCode::OperationTimedOut`] when no answer came, otherwise the broker's
+    /// code, such as [`RDKafkaErrorCode::UnknownTopicOrPartition`] or
+    /// [`RDKafkaErrorCode::TopicAuthorizationFailed`].
     pub fn id(&self, broker: i32, timeout: Duration) -> Result<Option<TopicId>, RDKafkaErrorCode> {
-        // SAFETY: the topic is alive; its name lives as long.
-        let mut name = unsafe { sys::rd_kafka_topic_name(self.as_ptr()) };
-        // SAFETY: one name, which is copied.
-        let topics = unsafe { sys::rd_kafka_TopicCollection_of_topic_names(&mut name, 1) };
-        let topics = Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)?;
+        // SAFETY: the topic is alive, and its name lives as long. The one name is copied. The
+        // list is new, and destroyed by `Owned` alone.
+        let topics = unsafe {
+            let mut name = sys::rd_kafka_topic_name(self.as_ptr());
+            let topics = sys::rd_kafka_TopicCollection_of_topic_names(&mut name, 1);
+            Owned::new(topics, sys::rd_kafka_TopicCollection_destroy)
+        };
+        let topics = topics.ok_or(RDKafkaErrorCode::InvalidArgument)?;
         let describe = sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
-        let event = self.request(describe, timeout, |client, options, queue| {
-            // SAFETY: all are alive; what is kept of them is copied or counted. The text
-            // of an error is not asked for.
-            unsafe {
-                sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
-                sys::rd_kafka_DescribeTopics(client, topics.as_ptr(), options, queue);
-            }
-        })?;
+        let event = request(
+            self.consumer(),
+            describe,
+            timeout,
+            |client, options, queue| {
+                // SAFETY: all are alive; what librdkafka keeps is copied or counted. No buffer
+                // for an error text is given.
+                unsafe {
+                    sys::rd_kafka_AdminOptions_set_broker(options, broker, ptr::null_mut(), 0);
+                    sys::rd_kafka_DescribeTopics(client, topics.as_ptr(), options, queue);
+                }
+            },
+        )?;
         let mut count = 0;
-        // SAFETY: the event is alive and the answer to the only request that has this
-        // queue: a list of `count` descriptions, which live as long as the event. That
-        // of no error is none.
+        // SAFETY: the event is alive. Its result is null or a list of `count` descriptions,
+        // which live as long. A null error has the code of no error.
         unsafe {
             let result = sys::rd_kafka_event_DescribeTopics_result(event.as_ptr());
             if result.is_null() {
@@ -62,7 +89,7 @@ impl<C: ConsumerContext> TopicHandle<C> {
             }
             let topic = *topics;
             let error = sys::rd_kafka_TopicDescription_error(topic);
-            no_error(sys::rd_kafka_error_code(error))?;
+            check(sys::rd_kafka_error_code(error))?;
             let id = sys::rd_kafka_TopicDescription_topic_id(topic);
             let id = TopicId(
                 sys::rd_kafka_Uuid_most_significant_bits(id),
@@ -82,7 +109,8 @@ mod tests {
         for id in [TopicId(1, -2), TopicId(i64::MIN, 3), TopicId(-1, i64::MAX)] {
             assert_eq!(TopicId::parse(&id.to_string()), Some(id));
         }
-        for text in ["", "12", "zz", &"0".repeat(33)] {
+        let signed = format!("+{}", "0".repeat(31));
+        for text in ["", "12", "zz", &"0".repeat(33), &signed] {
             assert_eq!(TopicId::parse(text), None, "{text}");
         }
     }

@@ -1,0 +1,149 @@
+//! Reading a partition in batches.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+
+use crate::ffi::{check, millis};
+use crate::messages::Messages;
+use crate::topic::{Claim, TopicHandle};
+
+/// A partition that is being fetched.
+///
+/// librdkafka fetches ahead on its own threads, as far as `queued.max.messages.kbytes` and
+/// `queued.min.messages` allow; [`poll`](Self::poll) takes what has come. No consumer group is
+/// joined and no offset is committed.
+///
+/// Dropping it stops fetching and throws away what was fetched and not taken. The drop waits
+/// for librdkafka's own thread, not for the network.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use rdkafka::ClientConfig;
+/// use rdkafka::consumer::BaseConsumer;
+/// use rdkafka::mocking::MockCluster;
+/// use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+/// use rdkafka_extra::{Messages, PartitionReader, Record, TopicHandle};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kafka = MockCluster::new(1)?;
+/// kafka.create_topic("orders", 1, 1)?;
+/// let mut config = ClientConfig::new();
+/// config.set("bootstrap.servers", kafka.bootstrap_servers());
+///
+/// let producer: BaseProducer = config.create()?;
+/// let record = BaseRecord::to("orders").key("order-1").payload("open");
+/// producer.send(record).map_err(|(error, _)| error)?;
+/// producer.flush(Duration::from_secs(10))?;
+///
+/// let consumer: BaseConsumer = config.create()?;
+/// let topic = Arc::new(TopicHandle::new(consumer, "orders")?);
+/// let reader = PartitionReader::start(Arc::clone(&topic), 0, 0)?;
+/// let mut messages = Messages::new(topic);
+/// while messages.is_empty() {
+///     reader.poll(Duration::from_millis(100), 1_000, &mut messages)?;
+/// }
+/// let first = messages.get(0).ok_or("no message")?;
+/// assert_eq!(first.key(), Some(&b"order-1"[..]));
+/// # Ok(()) }
+/// ```
+pub struct PartitionReader<C: ConsumerContext> {
+    claim: Claim<C>,
+}
+
+impl<C: ConsumerContext> PartitionReader<C> {
+    /// Starts to fetch at `offset`, or at librdkafka's logical offsets -2 (the beginning) and
+    /// -1 (the end). Does not wait for brokers: an offset that is out of range becomes a
+    /// [`Message`](crate::Message) with an error later.
+    ///
+    /// # Errors
+    /// [`RDKafkaErrorCode::Conflict`] while another reader of the partition is alive,
+    /// [`RDKafkaErrorCode::UnknownPartition`] for a negative partition,
+    /// [`RDKafkaErrorCode::InvalidArgument`] for any other negative offset, or when the client
+    /// is subscribed to topics.
+    pub fn start(
+        topic: Arc<TopicHandle<C>>,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        let claim = Claim::new(topic, partition).ok_or(RDKafkaErrorCode::Conflict)?;
+        // SAFETY: the topic is alive. librdkafka checks partition and offset.
+        let started =
+            unsafe { sys::rd_kafka_consume_start(claim.topic().as_ptr(), partition, offset) };
+        if started != 0 {
+            // SAFETY: reads librdkafka's thread-local error code.
+            return Err(unsafe { sys::rd_kafka_last_error() }.into());
+        }
+        Ok(PartitionReader { claim })
+    }
+
+    /// Continues at `offset`. What was fetched and not taken is thrown away. Does not block.
+    ///
+    /// # Errors
+    /// The code with which librdkafka refuses.
+    pub fn seek(&self, offset: i64) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: the topic is alive. A timeout of 0 only queues the request.
+        check(unsafe { sys::rd_kafka_seek(self.topic(), self.claim.partition(), offset, 0) })
+    }
+
+    /// Appends up to `max` messages to `messages`, oldest first.
+    ///
+    /// Blocks up to `timeout` for the first message and not at all for the others. Nothing ends
+    /// the wait early: a caller that may be cancelled polls repeatedly with a short timeout.
+    /// That no message came is no error.
+    ///
+    /// # Errors
+    /// [`RDKafkaErrorCode::InvalidArgument`] when `messages` belongs to another handle.
+    pub fn poll(
+        &self,
+        timeout: Duration,
+        max: usize,
+        messages: &mut Messages<C>,
+    ) -> Result<(), RDKafkaErrorCode> {
+        if !messages.belongs_to(self.claim.topic()) {
+            return Err(RDKafkaErrorCode::InvalidArgument);
+        }
+        if max == 0 {
+            return Ok(());
+        }
+        let partition = self.claim.partition();
+        // SAFETY: the topic is alive and this partition was started. The message is given to
+        // `push` and nowhere else.
+        let first = unsafe {
+            let first = sys::rd_kafka_consume(self.topic(), partition, millis(timeout));
+            messages.push(first)
+        };
+        if !first {
+            return Ok(());
+        }
+        // SAFETY: librdkafka fills as many places as it returns, never with null, and never
+        // more than it was given; -1 is a failure, of which nothing was filled.
+        unsafe {
+            messages.extend_with(max - 1, |places, count| {
+                let filled = sys::rd_kafka_consume_batch(self.topic(), partition, 0, places, count);
+                usize::try_from(filled).unwrap_or(0)
+            });
+        }
+        Ok(())
+    }
+
+    fn topic(&self) -> *mut sys::rd_kafka_topic_t {
+        self.claim.topic().as_ptr()
+    }
+}
+
+impl<C: ConsumerContext> Drop for PartitionReader<C> {
+    fn drop(&mut self) {
+        // SAFETY: the topic is alive and this partition was started. The claim is given up
+        // only after this.
+        unsafe { sys::rd_kafka_consume_stop(self.topic(), self.claim.partition()) };
+    }
+}
