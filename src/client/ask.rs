@@ -6,7 +6,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka_extra::rebootstrap;
 
-use super::{Cancel, Failure, LastError, is_transient};
+use super::blocking::Cancel;
+use super::failure::{Failure, is_transient};
+use super::last_error::LastError;
 
 /// How long a single request may hold the thread before cancellation is looked at.
 pub(super) const SLICE: Duration = Duration::from_millis(700);

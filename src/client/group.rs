@@ -8,7 +8,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_extra::{group_member_count, group_offsets};
 
-use super::{Cancel, DropElsewhere, Failure, LastError, Needs, SLICE, ask, consumer};
+use super::ask::{SLICE, ask};
+use super::blocking::Cancel;
+use super::create::consumer;
+use super::denied::Needs;
+use super::drop_elsewhere::DropElsewhere;
+use super::failure::Failure;
+use super::last_error::LastError;
 use crate::error::{Error, Result};
 use crate::options::{Isolation, TableOptions};
 

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use rdkafka::consumer::Consumer as _;
 
-use super::{Cancel, DropElsewhere, ask, consumer};
+use super::ask::ask;
+use super::blocking::Cancel;
+use super::create::consumer;
+use super::drop_elsewhere::DropElsewhere;
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 

@@ -1,0 +1,111 @@
+//! Making clients: what librdkafka is configured with besides the options.
+
+use std::time::Duration;
+
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientConfig, ClientContext};
+
+use super::last_error::LastError;
+use crate::error::{Error, Result};
+use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions};
+
+/// What librdkafka fetches of a partition at once, and what it is not made less than.
+/// About as much is fetched behind the end of each chunk and thrown away, so this is
+/// half of librdkafka's own default.
+const FETCH_BYTES: usize = 512 * 1024;
+const LEAST_FETCH_BYTES: usize = 16 * 1024;
+
+/// The configuration of a client that has so many bytes of memory for a partition.
+pub(super) fn config_within(options: &TableOptions, bytes: usize) -> Result<ClientConfig> {
+    let mut config = options.client.consumer_config(options.isolation)?;
+    if config.get("fetch.message.max.bytes").is_none() {
+        let at_once = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
+        config.set("fetch.message.max.bytes", at_once.to_string());
+    }
+    let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
+    if !options.client.consumer_gives(QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
+        config.set(QUEUED_KBYTES, waiting.to_string());
+    }
+    tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
+    Ok(config)
+}
+
+/// Lets a client tell its statistics so often that they can say within the time why
+/// nothing comes, where no option says how often.
+pub(crate) fn tell_of_itself(config: &mut ClientConfig, time: Duration, longest: Duration) {
+    if config.get(STATISTICS_INTERVAL).is_none() {
+        let interval = (time / 4).clamp(SHORTEST_UNTOLD.min(longest), longest);
+        config.set(STATISTICS_INTERVAL, interval.as_millis().to_string());
+    }
+}
+
+/// Clients that read have many partitions to tell of.
+const LONGEST_UNTOLD: Duration = Duration::from_secs(5);
+const SHORTEST_UNTOLD: Duration = Duration::from_millis(100);
+
+/// Makes a client that reads, without connecting.
+pub(super) fn consumer(config: ClientConfig, timeout: Duration) -> Result<BaseConsumer<LastError>> {
+    create(config, timeout, |heard| heard)
+}
+
+/// How long a connection may take to be made. librdkafka's own time is longer than
+/// `kafka.timeout`, and only at its end it says at which step nothing came.
+const CONNECTION_TIMEOUT: &str = "socket.connection.setup.timeout.ms";
+const CONNECTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(10)];
+
+/// Makes a client without connecting. What librdkafka says of a property's
+/// value is not repeated, since the value may be a secret.
+pub(crate) fn create<C, T>(
+    mut config: ClientConfig,
+    timeout: Duration,
+    context: impl FnOnce(LastError) -> C,
+) -> Result<T>
+where
+    C: ClientContext,
+    T: FromClientConfigAndContext<C>,
+{
+    if config.get(CONNECTION_TIMEOUT).is_none() {
+        let [least, most] = CONNECTION_TIMEOUTS;
+        let time = (timeout * 4 / 5).clamp(least, most);
+        config.set(CONNECTION_TIMEOUT, time.as_millis().to_string());
+    }
+    // Connections that are closed are told at this level, with the step, and only there.
+    let level = match config.log_level {
+        RDKafkaLogLevel::Debug => RDKafkaLogLevel::Debug,
+        _ => RDKafkaLogLevel::Info,
+    };
+    config.set_log_level(level);
+    let context = context(LastError::of(&config));
+    T::from_config_and_context(&config, context).map_err(|error| Error::CreateClient {
+        reason: match error {
+            KafkaError::ClientConfig(_, reason, key, _) => format!("property `{key}`: {reason}"),
+            other => other.to_string(),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Options;
+
+    fn queued(option: Option<&str>, bytes: usize) -> String {
+        let mut own = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        if let Some(kbytes) = option {
+            own = own.set("kafka.consumer.queued.max.messages.kbytes", kbytes);
+        }
+        let config = config_within(&TableOptions::parse(&[&own]).unwrap(), bytes).unwrap();
+        config.get(QUEUED_KBYTES).unwrap().to_owned()
+    }
+
+    #[test]
+    fn what_waits_to_be_taken_is_what_memory_has_room_for_unless_somebody_says_how_much() {
+        assert_eq!(queued(None, usize::MAX), "16384");
+        assert_eq!(queued(None, 4 << 20), "1024");
+        for given in ["16384", "2048"] {
+            assert_eq!(queued(Some(given), 4 << 20), given);
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Clients that are destroyed off the runtime's workers.
+
+use std::ops::Deref;
+
+use super::threads;
+
+/// A librdkafka client that is destroyed on a thread of its own: destroying a client waits for
+/// librdkafka's threads, which a Tokio worker must not do.
+pub(crate) struct DropElsewhere<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> DropElsewhere<T> {
+    pub(crate) fn new(client: T) -> Self {
+        threads::client_was_made();
+        DropElsewhere(Some(client))
+    }
+}
+
+impl<T: Send + 'static> Deref for DropElsewhere<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match &self.0 {
+            Some(client) => client,
+            None => unreachable!("only empty while it is dropped"),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for DropElsewhere<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        let spawned = threads::spawn("kafka-client-drop".to_owned(), move || drop(client));
+        if let Err(error) = spawned {
+            log::warn!("a Kafka client was destroyed in place: {error}");
+        }
+        threads::client_was_dropped();
+    }
+}
