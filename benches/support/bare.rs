@@ -1,14 +1,12 @@
 //! librdkafka's fastest way to read a topic, doing nothing with the records: what reading costs at
 //! least.
 
-#![allow(unsafe_code)]
-
-use std::ffi::CString;
-use std::ptr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka_sys as sys;
+use rdkafka::consumer::BaseConsumer;
+use rdkafka_extra::{Messages, PartitionReader, TopicHandle};
 
 /// Reads a topic from its beginning until it has seen so many records.
 pub fn consume(servers: &str, topic: &str, partitions: i32, records: usize) -> usize {
@@ -20,32 +18,25 @@ pub fn consume(servers: &str, topic: &str, partitions: i32, records: usize) -> u
         .set("fetch.queue.backoff.ms", "0")
         .create()
         .unwrap();
-    let name = CString::new(topic).unwrap();
+    let topic = Arc::new(TopicHandle::new(consumer, topic).unwrap());
+    let start = |partition| PartitionReader::start(Arc::clone(&topic), partition, 0).unwrap();
+    let readers: Vec<_> = (0..partitions).map(start).collect();
+    let mut messages = Messages::new(topic);
     let mut count = 0;
-    // SAFETY: plain calls of librdkafka's C interface, in the order that its documentation asks
-    // for; every message is given back once.
-    unsafe {
-        let client = consumer.client().native_ptr();
-        let topic = sys::rd_kafka_topic_new(client, name.as_ptr(), ptr::null_mut());
-        let queue = sys::rd_kafka_queue_new(client);
-        for partition in 0..partitions {
-            sys::rd_kafka_consume_start_queue(topic, partition, 0, queue);
+    // Waits only after a round in which no partition had anything.
+    let mut wait = Duration::ZERO;
+    while count < records {
+        let before = count;
+        for reader in &readers {
+            reader.poll(wait, BATCH, &mut messages).unwrap();
+            let all = (0..messages.len()).filter_map(|index| messages.get(index));
+            count += all.filter(|message| message.error().is_none()).count();
+            messages.truncate(0);
         }
-        let mut messages: Vec<*mut sys::rd_kafka_message_t> = vec![ptr::null_mut(); BATCH];
-        while count < records {
-            let got = sys::rd_kafka_consume_batch_queue(queue, 5, messages.as_mut_ptr(), BATCH);
-            for message in &messages[..usize::try_from(got).unwrap_or(0)] {
-                if (**message).err == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                    count += 1;
-                }
-                sys::rd_kafka_message_destroy(*message);
-            }
-        }
-        for partition in 0..partitions {
-            sys::rd_kafka_consume_stop(topic, partition);
-        }
-        sys::rd_kafka_queue_destroy(queue);
-        sys::rd_kafka_topic_destroy(topic);
+        wait = match count > before {
+            true => Duration::ZERO,
+            false => Duration::from_millis(1),
+        };
     }
     count
 }
