@@ -56,7 +56,7 @@
 //! # How it works
 //!
 //! ```text
-//! SELECT  topic ──fetch──► records ──fold by key──► winners ──JSON──► RecordBatch ──► rows
+//! SELECT  topic ──fetch──► records ──deduplicate by key──► latest records ──JSON──► RecordBatch ──► rows
 //! INSERT  rows ──► RecordBatch ──JSON──► key and payload, or tombstone ──► producer ──► count
 //! UPDATE, DELETE, MERGE, TRUNCATE, INSERT OVERWRITE
 //!         statement ──rewritten──► SELECT over the topic ──► rows that say what they change ──► INSERT
@@ -118,9 +118,9 @@ pub use planning::data_frame::KafkaDataFrame;
 pub use planning::sql::sql;
 pub use session::{KafkaConfig, register_kafka};
 pub use sink::report::{WriteReport, WrittenOffsets};
-pub use source::exec::KafkaScanExec;
 #[doc(hidden)]
-pub use source::fold::SeenKeys;
+pub use source::deduplicate::SeenKeys;
+pub use source::exec::KafkaScanExec;
 pub use table::{KafkaTable, KafkaTableBuilder};
 
 /// The README's examples, compiled.

@@ -20,7 +20,7 @@ use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use futures::StreamExt as _;
 
 use crate::cells;
-use crate::progress::Progress;
+use crate::progress::ProgressLine;
 
 /// Runs a plan and prints its rows.
 pub(crate) struct Output {
@@ -42,10 +42,10 @@ impl Output {
         mut self,
         plan: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
-        progress: Progress,
+        progress: ProgressLine,
     ) -> Result<()> {
-        let endless = plan.boundedness().is_unbounded();
-        self.print.format = match (self.print.format, endless) {
+        let unbounded = plan.boundedness().is_unbounded();
+        self.print.format = match (self.print.format, unbounded) {
             (PrintFormat::Automatic, false) => PrintFormat::Table,
             // The width of columns is not known before the last row.
             (PrintFormat::Automatic | PrintFormat::Table, true) => PrintFormat::Csv,
@@ -64,7 +64,7 @@ impl Output {
         self,
         mut rows: SendableRecordBatchStream,
         context: &TaskContext,
-        progress: Progress,
+        progress: ProgressLine,
     ) -> Result<()> {
         let memory = MemoryConsumer::new("results to be printed").register(context.memory_pool());
         let shown = match self.print.maxrows {
@@ -96,7 +96,7 @@ impl Output {
         self,
         mut rows: SendableRecordBatchStream,
         context: &TaskContext,
-        progress: Progress,
+        progress: ProgressLine,
     ) -> Result<()> {
         let mut count = 0;
         let format = format_options(context);
@@ -130,7 +130,7 @@ impl Output {
         self,
         mut rows: SendableRecordBatchStream,
         context: &TaskContext,
-        progress: Progress,
+        progress: ProgressLine,
     ) -> Result<()> {
         let mut count = 0;
         let mut progress = Some(progress);
@@ -202,7 +202,7 @@ pub(crate) fn is_reader_gone(error: &DataFusionError) -> bool {
 }
 
 /// Ends the progress line where it would stand among the rows.
-fn give_way(progress: &mut Option<Progress>) {
+fn give_way(progress: &mut Option<ProgressLine>) {
     if io::stdout().is_terminal() {
         *progress = None;
     }

@@ -18,13 +18,13 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// A line on standard error that is there as long as this value.
-pub(crate) struct Progress(Option<(Sender<()>, JoinHandle<()>)>);
+pub(crate) struct ProgressLine(Option<(Sender<()>, JoinHandle<()>)>);
 
-impl Progress {
+impl ProgressLine {
     /// Of a plan that is about to run.
     pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
         if KafkaScanExec::all_in(plan).is_empty() && sink(plan).is_none() {
-            return Progress(None);
+            return ProgressLine(None);
         }
         let plan = Arc::clone(plan);
         let (ended, end) = mpsc::channel();
@@ -49,16 +49,16 @@ impl Progress {
             bar.finish_and_clear();
         });
         // A statement needs no line.
-        Progress(line.ok().map(|line| (ended, line)))
+        ProgressLine(line.ok().map(|line| (ended, line)))
     }
 
     /// None, where nobody wants to see it.
     pub(crate) fn none() -> Self {
-        Progress(None)
+        ProgressLine(None)
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some((ended, line)) = self.0.take() {
             drop(ended);

@@ -8,17 +8,17 @@ use crate::progress;
 
 /// The statement that was begun last, and its plan while that runs.
 #[derive(Default)]
-pub(crate) struct Running(Mutex<Begun>);
+pub(crate) struct Running(Mutex<CurrentStatement>);
 
 #[derive(Default)]
-struct Begun {
+struct CurrentStatement {
     statement: Option<String>,
     plan: Option<Arc<dyn ExecutionPlan>>,
 }
 
 impl Running {
     pub(crate) fn begin(&self, statement: &str) {
-        *self.lock() = Begun {
+        *self.lock() = CurrentStatement {
             statement: Some(statement.to_owned()),
             plan: None,
         };
@@ -43,7 +43,7 @@ impl Running {
         progress::left_behind(&plan)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Begun> {
+    fn lock(&self) -> MutexGuard<'_, CurrentStatement> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

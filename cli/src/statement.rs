@@ -18,7 +18,7 @@ use datafusion_kafka::KafkaTable;
 
 use crate::information_schema::{self, Shown};
 use crate::output::Output;
-use crate::progress::Progress;
+use crate::progress::ProgressLine;
 use crate::session::Session;
 use crate::stderr::to_stderr;
 
@@ -138,8 +138,8 @@ async fn execute(session: &Session, text: &str, all_rows: bool) -> Result<()> {
     let context = Arc::new(frame.task_ctx());
     let plan = frame.create_physical_plan().await?;
     let progress = match session.shows_progress {
-        true => Progress::of(&plan),
-        false => Progress::none(),
+        true => ProgressLine::of(&plan),
+        false => ProgressLine::none(),
     };
     let output = Output::new(&session.print, start, all_rows);
     session.running.executes(&plan);

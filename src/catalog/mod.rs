@@ -16,7 +16,7 @@ use datafusion::datasource::TableType;
 use regex::Regex;
 
 use crate::catalog::function_names::is_function;
-use crate::catalog::names::NOT_READ;
+use crate::catalog::names::CREATED_OR_CALLED;
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::extensions::Extensions;
@@ -385,8 +385,8 @@ impl SchemaProvider for TopicSchemaProvider {
         if let Some(table) = self.tables.table(name).await? {
             return Ok(Some(table));
         }
-        let not_read = NOT_READ.try_with(|names| names.contains(name));
-        if not_read.unwrap_or(false) || is_function(name) {
+        let created_or_called = CREATED_OR_CALLED.try_with(|names| names.contains(name));
+        if created_or_called.unwrap_or(false) || is_function(name) {
             return Ok(None);
         }
         match self.resolve(name).await {

@@ -10,21 +10,21 @@ tokio::task_local! {
     /// The names that the statement being planned gives to what it makes, or calls as functions:
     /// DataFusion looks them up as if they were read, and they must not be found by a pattern
     /// then, nor brokers be waited for.
-    pub(crate) static NOT_READ: HashSet<String>;
+    pub(crate) static CREATED_OR_CALLED: HashSet<String>;
 }
 
 /// The names that a statement makes or calls, and reads nowhere.
-pub(crate) fn not_read(statement: &Statement) -> HashSet<String> {
+pub(crate) fn created_or_called(statement: &Statement) -> HashSet<String> {
     let mut mentions = Mentions::default();
     match statement {
         Statement::CreateExternalTable(create) => {
             let name = last_part(&create.name);
             return name.map(str::to_owned).into_iter().collect();
         }
-        Statement::Explain(explain) => return not_read(&explain.statement),
+        Statement::Explain(explain) => return created_or_called(&explain.statement),
         Statement::Statement(statement) => {
             if let ast::Statement::CreateTable(create) = statement.as_ref() {
-                mentions.of(&create.name).not_read += 1;
+                mentions.of(&create.name).created_or_called += 1;
             }
             let _ = statement.visit(&mut mentions);
         }
@@ -37,7 +37,7 @@ pub(crate) fn not_read(statement: &Statement) -> HashSet<String> {
     }
     let names = mentions.0.into_iter();
     names
-        .filter(|(_, times)| times.mentioned == times.not_read)
+        .filter(|(_, times)| times.mentioned == times.created_or_called)
         .map(|(name, _)| name)
         .collect()
 }
@@ -49,7 +49,7 @@ struct Mentions(HashMap<String, Times>);
 #[derive(Default)]
 struct Times {
     mentioned: usize,
-    not_read: usize,
+    created_or_called: usize,
 }
 
 impl Mentions {
@@ -74,7 +74,7 @@ impl Visitor for Mentions {
             ..
         } = factor
         {
-            self.of(name).not_read += 1;
+            self.of(name).created_or_called += 1;
         }
         ControlFlow::Continue(())
     }
@@ -115,7 +115,7 @@ mod tests {
             ("SELECT (SELECT max(value) FROM range(1, 3))", vec!["range"]),
         ] {
             let parsed = DFParser::parse_sql(statement).unwrap();
-            let names = not_read(parsed.front().unwrap());
+            let names = created_or_called(parsed.front().unwrap());
             assert_eq!(
                 names,
                 expected.into_iter().map(str::to_owned).collect(),

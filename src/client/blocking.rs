@@ -23,7 +23,7 @@ impl Cancel {
     }
 }
 
-/// Runs blocking work off the runtime's workers. Dropping the future cancels it.
+/// PlanState blocking work off the runtime's workers. Dropping the future cancels it.
 pub(crate) async fn blocking<T, F>(work: F) -> DataFusionResult<T>
 where
     T: Send + 'static,

@@ -7,7 +7,7 @@ use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::last_error::LastError;
+use super::error_log::ErrorLog;
 use crate::error::{Error, Result};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions};
 
@@ -46,7 +46,7 @@ const LONGEST_UNTOLD: Duration = Duration::from_secs(5);
 const SHORTEST_UNTOLD: Duration = Duration::from_millis(100);
 
 /// Makes a client that reads, without connecting.
-pub(super) fn consumer(config: ClientConfig, timeout: Duration) -> Result<BaseConsumer<LastError>> {
+pub(super) fn consumer(config: ClientConfig, timeout: Duration) -> Result<BaseConsumer<ErrorLog>> {
     create(config, timeout, |heard| heard)
 }
 
@@ -60,7 +60,7 @@ const CONNECTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(3), Duration::fr
 pub(crate) fn create<C, T>(
     mut config: ClientConfig,
     timeout: Duration,
-    context: impl FnOnce(LastError) -> C,
+    context: impl FnOnce(ErrorLog) -> C,
 ) -> Result<T>
 where
     C: ClientContext,
@@ -77,7 +77,7 @@ where
         _ => RDKafkaLogLevel::Info,
     };
     config.set_log_level(level);
-    let context = context(LastError::of(&config));
+    let context = context(ErrorLog::of(&config));
     T::from_config_and_context(&config, context).map_err(|error| Error::CreateClient {
         reason: match error {
             KafkaError::ClientConfig(_, reason, key, _) => format!("property `{key}`: {reason}"),

@@ -5,35 +5,35 @@ use std::time::Duration;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::denied::Needs;
-use super::last_error::LastError;
+use super::error_log::ErrorLog;
 use crate::error::Error;
 
 /// Why a request was given up.
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     Timeout(String),
     Login(String),
     Refused(RDKafkaErrorCode),
 }
 
-impl Failure {
+impl RequestFailure {
     /// The error of a client that has heard this much, for a request that needs a right.
     pub(super) fn into_error(
         self,
         servers: &str,
         timeout: Duration,
-        heard: &LastError,
+        heard: &ErrorLog,
         needs: Option<Needs<'_>>,
         refused: impl FnOnce(String) -> Error,
     ) -> Error {
         let servers = servers.to_owned();
         match self {
-            Failure::Timeout(reason) => Error::Connect {
+            RequestFailure::Timeout(reason) => Error::Connect {
                 servers,
                 timeout,
                 reason,
             },
-            Failure::Login(reason) => Error::Login { servers, reason },
-            Failure::Refused(code) => needs
+            RequestFailure::Login(reason) => Error::Login { servers, reason },
+            RequestFailure::Refused(code) => needs
                 .and_then(|needs| needs.denied(code, heard.principal()))
                 .unwrap_or_else(|| refused(code.to_string())),
         }

@@ -8,19 +8,19 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_extra::{group_member_count, group_offsets};
 
-use super::ask::{SLICE, ask};
 use super::blocking::Cancel;
 use super::create::consumer;
 use super::denied::Needs;
-use super::drop_elsewhere::DropElsewhere;
-use super::failure::Failure;
-use super::last_error::LastError;
+use super::drop_on_thread::DropOnThread;
+use super::error_log::ErrorLog;
+use super::failure::RequestFailure;
+use super::retry::{ATTEMPT_TIMEOUT, retry};
 use crate::error::{Error, Result};
 use crate::options::{Isolation, TableOptions};
 
 /// A consumer group by its name: where it has come to in the topics that it reads.
 pub(crate) struct Group {
-    consumer: DropElsewhere<BaseConsumer<LastError>>,
+    consumer: DropOnThread<BaseConsumer<ErrorLog>>,
     name: String,
     servers: String,
     timeout: Duration,
@@ -50,7 +50,7 @@ impl Group {
         let mut config = options.client.consumer_config(Isolation::ReadCommitted)?;
         config.set("group.id", name);
         Ok(Group {
-            consumer: DropElsewhere::new(consumer(config, options.timeout)?),
+            consumer: DropOnThread::new(consumer(config, options.timeout)?),
             name: name.to_owned(),
             servers: options.client.bootstrap_servers()?.to_owned(),
             timeout: options.timeout,
@@ -76,7 +76,7 @@ impl Group {
         cancel: &Cancel,
     ) -> Result<BTreeMap<i32, Committed>> {
         let servers = &self.servers;
-        let found = ask(&self.consumer, servers, self.timeout, cancel, |wait| {
+        let found = retry(&self.consumer, servers, self.timeout, cancel, |wait| {
             let mut list = TopicPartitionList::with_capacity(partitions.len());
             for partition in partitions {
                 list.add_partition(topic, *partition);
@@ -93,7 +93,7 @@ impl Group {
             Ok(found)
         });
         found.map_err(|failure| match failure {
-            Failure::Timeout(_) if self.answers(topic) => {
+            RequestFailure::Timeout(_) if self.answers(topic) => {
                 let reason = format!("none came for {:?}, {UNDECIDED}", self.timeout);
                 self.error("read the committed offsets", topic, &reason)
             }
@@ -120,13 +120,13 @@ impl Group {
         if cluster.is_some_and(|id| id.starts_with(IN_PROCESS)) {
             return Ok(None);
         }
-        let members = self.ask(topic, cancel, |wait| {
+        let members = self.retry(topic, cancel, |wait| {
             group_member_count(&self.consumer, &self.name, wait)
         })?;
         if members > 0 {
             return Ok(Some("it has members".to_owned()));
         }
-        let offsets = self.ask(topic, cancel, |wait| {
+        let offsets = self.retry(topic, cancel, |wait| {
             group_offsets(&self.consumer, &self.name, wait)
         })?;
         let foreign = offsets.into_iter().find(|offset| !is_own(&offset.metadata));
@@ -138,14 +138,14 @@ impl Group {
         }))
     }
 
-    fn ask<T>(
+    fn retry<T>(
         &self,
         topic: &str,
         cancel: &Cancel,
         request: impl Fn(Duration) -> Result<T, RDKafkaErrorCode>,
     ) -> Result<T> {
         let servers = &self.servers;
-        let answer = ask(&self.consumer, servers, self.timeout, cancel, |wait| {
+        let answer = retry(&self.consumer, servers, self.timeout, cancel, |wait| {
             request(wait).map_err(KafkaError::AdminOp)
         });
         answer.map_err(|failure| {
@@ -168,7 +168,9 @@ impl Group {
 
     /// Whether the brokers are there at all.
     fn answers(&self, topic: &str) -> bool {
-        self.consumer.fetch_metadata(Some(topic), SLICE).is_ok()
+        self.consumer
+            .fetch_metadata(Some(topic), ATTEMPT_TIMEOUT)
+            .is_ok()
     }
 
     /// Commits the offsets.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use rdkafka::consumer::Consumer as _;
 
-use super::ask::ask;
 use super::blocking::Cancel;
 use super::create::consumer;
-use super::drop_elsewhere::DropElsewhere;
+use super::drop_on_thread::DropOnThread;
+use super::retry::retry;
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
@@ -28,8 +28,8 @@ pub(crate) fn topics(
 ) -> Result<BTreeMap<String, ListedTopic>> {
     let servers = options.client.bootstrap_servers()?;
     let config = options.client.consumer_config(options.isolation)?;
-    let consumer = DropElsewhere::new(consumer(config, options.timeout)?);
-    let listed = ask(&consumer, servers, options.timeout, cancel, |wait| {
+    let consumer = DropOnThread::new(consumer(config, options.timeout)?);
+    let listed = retry(&consumer, servers, options.timeout, cancel, |wait| {
         let metadata = consumer.fetch_metadata(None, wait)?;
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
         let topics = metadata.topics().iter().map(|topic| {

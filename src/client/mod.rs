@@ -4,18 +4,18 @@
 //! from their own threads; no Tokio worker ever waits for a broker, and no
 //! client is destroyed on one.
 
-mod ask;
 mod blocking;
 mod connection;
 mod create;
 mod denied;
-mod drop_elsewhere;
+mod drop_on_thread;
+mod error_log;
 mod failure;
 mod group;
-mod last_error;
 mod listing;
 mod measured;
 mod offset_range;
+mod retry;
 mod statistics;
 pub(crate) mod threads;
 mod topic;
@@ -31,21 +31,21 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use rdkafka_extra::{TopicHandle, TopicId, rebootstrap};
 
-pub(crate) use self::ask::PATIENCE;
-use self::ask::{SLICE, ask, serve_waiting};
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::create::config_within;
 pub(crate) use self::create::{create, tell_of_itself};
 pub(crate) use self::denied::{Needs, Pattern};
-pub(crate) use self::drop_elsewhere::DropElsewhere;
-use self::failure::Failure;
+pub(crate) use self::drop_on_thread::DropOnThread;
+pub(crate) use self::error_log::ErrorLog;
+use self::failure::RequestFailure;
 pub(crate) use self::failure::is_transient;
 pub(crate) use self::group::Group;
-pub(crate) use self::last_error::LastError;
 pub(crate) use self::listing::topics;
 pub use self::measured::{ClientKind, RoundTrips};
 pub(crate) use self::measured::{Measure, Measurements};
 pub(crate) use self::offset_range::OffsetRange;
+pub(crate) use self::retry::WARN_AFTER;
+use self::retry::{ATTEMPT_TIMEOUT, retry, serve_waiting};
 pub(crate) use self::topic::Topic;
 use crate::error::{Error, Result};
 use crate::options::{NewTopic, TableOptions};
@@ -56,7 +56,7 @@ pub(crate) const RECREATED: &str = "the topic was recreated while it was read; r
 
 /// A client that reads: metadata, offsets, records.
 pub(crate) struct Client {
-    topic: DropElsewhere<Arc<TopicHandle<LastError>>>,
+    topic: DropOnThread<Arc<TopicHandle<ErrorLog>>>,
     name: String,
     servers: String,
     timeout: Duration,
@@ -89,7 +89,7 @@ impl Client {
     ) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
         let config = config_within(options, bytes)?;
-        let context = |heard: LastError| heard.measured_by(measure);
+        let context = |heard: ErrorLog| heard.measured_by(measure);
         let consumer: BaseConsumer<_> = create(config, options.timeout, context)?;
         let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
             act: "use the name",
@@ -97,7 +97,7 @@ impl Client {
             reason: "librdkafka refuses it".to_owned(),
         })?;
         Ok(Client {
-            topic: DropElsewhere::new(Arc::new(handle)),
+            topic: DropOnThread::new(Arc::new(handle)),
             name: topic.to_owned(),
             servers,
             timeout: options.timeout,
@@ -114,7 +114,7 @@ impl Client {
         &self.name
     }
 
-    fn consumer(&self) -> &BaseConsumer<LastError> {
+    fn consumer(&self) -> &BaseConsumer<ErrorLog> {
         self.topic.consumer()
     }
 
@@ -123,7 +123,7 @@ impl Client {
     /// # Errors
     /// [`Error::TopicNotFound`], [`Error::Connect`] after `kafka.timeout`.
     pub(crate) fn partitions(&self, cancel: &Cancel) -> Result<Vec<i32>> {
-        let leaders = self.ask(cancel, |wait| self.leaders(wait));
+        let leaders = self.retry(cancel, |wait| self.leaders(wait));
         let leaders = leaders.map_err(|failure| self.not_described(failure))?;
         Ok(leaders.into_keys().collect())
     }
@@ -133,7 +133,7 @@ impl Client {
     /// # Errors
     /// As [`partitions`](Self::partitions).
     pub(crate) fn topic(&self, cancel: &Cancel) -> Result<Topic> {
-        self.ask(cancel, |wait| self.describe(wait))
+        self.retry(cancel, |wait| self.describe(wait))
             .map_err(|failure| self.not_described(failure))
     }
 
@@ -146,7 +146,7 @@ impl Client {
     /// How many partitions the topic of this id has, `None` when no broker
     /// answers at once, or else [what happened](Self::lost) to it.
     pub(crate) fn look(&self, id: Option<TopicId>) -> Result<Option<usize>, &'static str> {
-        match self.describe(SLICE) {
+        match self.describe(ATTEMPT_TIMEOUT) {
             Ok(topic) if topic.is_another(id) => Err(RECREATED),
             Ok(topic) => Ok(Some(topic.leaders.len())),
             Err(error) => match error.rdkafka_error_code() {
@@ -200,7 +200,7 @@ impl Client {
         // -1 is the broker's default for both.
         let partitions = new.partitions.unwrap_or(-1);
         let replication = new.replication.unwrap_or(-1);
-        let refused = self.ask(cancel, |wait| {
+        let refused = self.retry(cancel, |wait| {
             let created = self
                 .topic
                 .create(partitions, replication, &new.config, wait);
@@ -212,7 +212,7 @@ impl Client {
             }
         });
         let reason = match refused {
-            Err(failure) => return Err(self.error("ask for the creation", failure)),
+            Err(failure) => return Err(self.error("retry for the creation", failure)),
             Ok(None) => return Ok(()),
             Ok(Some(refused)) if refused.code == RDKafkaErrorCode::TopicAlreadyExists => {
                 return Ok(());
@@ -228,9 +228,9 @@ impl Client {
         })
     }
 
-    fn not_described(&self, failure: Failure) -> Error {
+    fn not_described(&self, failure: RequestFailure) -> Error {
         match failure {
-            Failure::Refused(
+            RequestFailure::Refused(
                 RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic,
             ) => Error::TopicNotFound {
                 topic: self.name.clone(),
@@ -296,7 +296,7 @@ impl Client {
                 });
             }
             // Whoever holds it up is another writer, of whom nothing is heard.
-            thread::sleep(LOOK_AGAIN);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 
@@ -323,7 +323,7 @@ impl Client {
             return Ok(BTreeMap::new());
         }
         let consumer = self.consumer();
-        self.ask(cancel, |wait| {
+        self.retry(cancel, |wait| {
             let mut list = TopicPartitionList::with_capacity(partitions.len());
             for partition in partitions {
                 list.add_partition_offset(&self.name, *partition, at)?;
@@ -344,7 +344,7 @@ impl Client {
     }
 
     /// The topic, to read its partitions from.
-    pub(crate) fn handle(&self) -> Arc<TopicHandle<LastError>> {
+    pub(crate) fn handle(&self) -> Arc<TopicHandle<ErrorLog>> {
         Arc::clone(&self.topic)
     }
 
@@ -375,7 +375,7 @@ impl Client {
     /// # Errors
     /// [`Error::Connect`] after `kafka.timeout`, [`Error::Login`].
     pub(crate) fn longest_transaction(&self, cancel: &Cancel) -> Result<Option<Duration>> {
-        let found = self.ask(cancel, |wait| {
+        let found = self.retry(cancel, |wait| {
             let asked = Instant::now();
             let metadata = self.consumer().fetch_metadata(Some(&self.name), wait)?;
             let Some(broker) = metadata.brokers().first() else {
@@ -393,7 +393,7 @@ impl Client {
                 let millis = millis.and_then(|millis| millis.parse().ok());
                 Ok(millis.map(Duration::from_millis))
             }
-            Err(Failure::Refused(code)) => {
+            Err(RequestFailure::Refused(code)) => {
                 log::debug!("the brokers do not tell their longest transaction: {code}");
                 Ok(None)
             }
@@ -401,13 +401,13 @@ impl Client {
         }
     }
 
-    fn ask<T>(
+    fn retry<T>(
         &self,
         cancel: &Cancel,
         request: impl Fn(Duration) -> Result<T, KafkaError>,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestFailure> {
         let servers = &self.servers;
-        ask(self.consumer(), servers, self.timeout, cancel, request)
+        retry(self.consumer(), servers, self.timeout, cancel, request)
     }
 
     /// The right that the brokers deny, where that is what the code says.
@@ -416,7 +416,7 @@ impl Client {
         Needs::on(operation, &self.name).denied(code, principal)
     }
 
-    fn error(&self, act: &'static str, failure: Failure) -> Error {
+    fn error(&self, act: &'static str, failure: RequestFailure) -> Error {
         let heard = self.consumer().context();
         let needs = Some(Needs::on("DESCRIBE", &self.name));
         failure.into_error(&self.servers, self.timeout, heard, needs, |reason| {
@@ -430,7 +430,7 @@ impl Client {
 }
 
 /// How often ends are asked for that are waited for.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -61,11 +61,11 @@ pub async fn wait_for_clients(timeout: Duration) -> bool {
         if left.is_zero() {
             return false;
         }
-        tokio::time::sleep(LOOK_AGAIN.min(left)).await;
+        tokio::time::sleep(POLL_INTERVAL.min(left)).await;
     }
 }
 
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Threads that were started and not yet joined. A thread that only looks finished may
 /// still free what OpenSSL keeps for it.

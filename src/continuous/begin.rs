@@ -7,11 +7,11 @@ use datafusion::common::Result as DataFusionResult;
 use rdkafka_extra::TopicId;
 
 use crate::client::{Cancel, Client, Topic, blocking};
-use crate::continuous::state::{Begun, QueryState};
+use crate::continuous::state::{Checkpoint, QueryState};
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::options::{Bound, OnRecreatedOutput};
-use crate::sink::member::{Member, OwnOffset, Positions};
+use crate::sink::instance::{OwnOffset, Positions, QueryInstance};
 use crate::sink::producer::Producer;
 use crate::source::offsets::{Snapshot, going_on, uncommitted};
 
@@ -46,9 +46,9 @@ impl Begin {
     pub(super) async fn claim(
         self,
         state: &Arc<QueryState>,
-        member: &Arc<Member>,
+        member: &Arc<QueryInstance>,
         producer: &mut Producer,
-    ) -> DataFusionResult<Begun> {
+    ) -> DataFusionResult<Checkpoint> {
         let this = Arc::new(self);
         let mut claims = 0;
         loop {
@@ -67,11 +67,16 @@ impl Begin {
     }
 
     /// `known` is what this instance knows already, where it begins once more.
-    fn look(&self, member: &Member, known: &Begun, cancel: &Cancel) -> Result<Begun> {
+    fn look(
+        &self,
+        member: &QueryInstance,
+        known: &Checkpoint,
+        cancel: &Cancel,
+    ) -> Result<Checkpoint> {
         member.check_name(&self.output.topic, cancel)?;
         let output = Client::new(&self.output.topic, &self.output.options)?.topic(cancel)?;
         member.set_output(output.id);
-        let mut begun = Begun::default();
+        let mut begun = Checkpoint::default();
         // Of several tables of a topic those come last that have a start to be kept.
         let mut inputs: Vec<&Arc<TableDefinition>> = self.inputs.iter().collect();
         inputs.sort_by_key(|input| matches!(input.options.start, Bound::Latest | Bound::Group(_)));
@@ -97,7 +102,7 @@ impl Begin {
         &self,
         input: &TableDefinition,
         output: &Topic,
-        member: &Member,
+        member: &QueryInstance,
         before: Before,
         cancel: &Cancel,
     ) -> Result<(BTreeMap<i32, i64>, BTreeMap<i32, i64>)> {
@@ -111,7 +116,7 @@ impl Begin {
         let described = client.topic(cancel)?;
         let partitions = described.partitions();
         let held = client.watermarks(&partitions, cancel)?;
-        let mut committed = member.take_over(topic, &partitions, cancel)?;
+        let mut committed = member.claim_offsets(topic, &partitions, cancel)?;
         let id_before = known_id.or(committed.values().find_map(|offset| offset.mark.source));
         let is_another = described.is_another(id_before);
         if is_another {
@@ -172,7 +177,7 @@ impl Begin {
         &self,
         committed: &BTreeMap<i32, OwnOffset>,
         output: &Topic,
-        member: &Member,
+        member: &QueryInstance,
     ) -> Result<bool> {
         let is_another = |offset: &OwnOffset| output.is_another(offset.mark.output);
         if self.compares || !committed.values().any(is_another) {

@@ -13,9 +13,9 @@ use tokio::task::AbortHandle;
 
 use crate::continuous::loops::{feeds_itself, servers};
 use crate::continuous::record_by_record::insert;
-use crate::continuous::record_by_record::plan::RowByRow;
+use crate::continuous::record_by_record::plan::RecordByRecord;
 use crate::continuous::refreshed::Refresh;
-use crate::continuous::run::{Run, Work};
+use crate::continuous::run::{Runner, Work};
 use crate::continuous::state::{QueryProgress, QueryState, QueryStatus};
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
@@ -199,7 +199,7 @@ impl ContinuousQuery {
             &sink,
             options.refresh_interval,
         )?;
-        let run = Run {
+        let run = Runner {
             state: Arc::clone(&state),
             session,
             sink,
@@ -268,11 +268,11 @@ fn work(
     refresh_interval: Duration,
 ) -> DataFusionResult<Work> {
     let read = |table: &TableDefinition| followed(table, state);
-    if let Some(rows) = RowByRow::of(&statement.input, sink, read, Some(state.passed()))? {
+    if let Some(rows) = RecordByRecord::of(&statement.input, sink, read, Some(state.passed()))? {
         let source = Arc::clone(&rows.source);
         check_source(state.name(), &source, sink)?;
         let plan = insert::write(statement, sink, rows, Some(Arc::clone(state) as _));
-        return Ok(Work::RowByRow(Box::new(plan), source));
+        return Ok(Work::RecordByRecord(Box::new(plan), source));
     }
     let refresh = Refresh::of(state, session, &statement.input, sink, refresh_interval)?;
     for source in refresh.sources() {
@@ -290,7 +290,7 @@ fn followed(
     if table.options.end != Bound::Latest {
         return Ok(None);
     }
-    let mut table = match table.endless {
+    let mut table = match table.unbounded {
         true => table.clone(),
         false => table.without_end()?,
     };

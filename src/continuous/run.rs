@@ -22,7 +22,7 @@ use crate::sink::producer::{Producer, Writer};
 use crate::sink::time_limit::taken_away;
 
 /// A query that runs.
-pub(super) struct Run {
+pub(super) struct Runner {
     pub(super) state: Arc<QueryState>,
     pub(super) session: SessionState,
     pub(super) sink: Arc<TableDefinition>,
@@ -32,7 +32,7 @@ pub(super) struct Run {
 
 /// How the statement is run.
 pub(super) enum Work {
-    RowByRow(Box<LogicalPlan>, Arc<TableDefinition>),
+    RecordByRecord(Box<LogicalPlan>, Arc<TableDefinition>),
     Refreshed(Box<Refresh>),
 }
 
@@ -48,8 +48,8 @@ const CLAIMED: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-impl Run {
-    /// Runs until it is stopped or has failed.
+impl Runner {
+    /// PlanState until it is stopped or has failed.
     pub(super) async fn run(self) {
         let status = self.until_it_ends().await;
         match &status {
@@ -146,7 +146,7 @@ impl Run {
         taken_away(&self.sink.topic, &self.sink.options).map_or(error, Into::into)
     }
 
-    /// Runs the query until it is stopped or something fails.
+    /// PlanState the query until it is stopped or something fails.
     async fn attempt(&self) -> DataFusionResult<()> {
         let mut stopped = self.state.stopped();
         let too_late = async {
@@ -156,12 +156,12 @@ impl Run {
             sleep(self.sink.options.timeout + LAST_COMMIT).await;
         };
         let inputs = match &self.work {
-            Work::RowByRow(_, source) => vec![Arc::clone(source)],
+            Work::RecordByRecord(_, source) => vec![Arc::clone(source)],
             Work::Refreshed(refresh) => refresh.sources().cloned().collect(),
         };
         let work = async {
             match &self.work {
-                Work::RowByRow(plan, source) => self.row_by_row(plan, source).await,
+                Work::RecordByRecord(plan, source) => self.record_by_record(plan, source).await,
                 Work::Refreshed(refresh) => refresh.run(&self.session).await,
             }
         };
@@ -179,7 +179,7 @@ impl Run {
         }
     }
 
-    async fn row_by_row(
+    async fn record_by_record(
         &self,
         plan: &LogicalPlan,
         source: &Arc<TableDefinition>,

@@ -13,7 +13,7 @@ use crate::client::{Measurements, OffsetRange, RoundTrips};
 use crate::continuous::reads::Reads;
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
-use crate::sink::member::{Member, Positions, random_id};
+use crate::sink::instance::{Positions, QueryInstance, random_id};
 use crate::sink::observer::StreamingQuery;
 use crate::sink::producer::Producer;
 use crate::sink::refused::Refused;
@@ -128,7 +128,7 @@ impl InputProgress {
 
 /// Where a query has begun, and come to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Begun {
+pub(crate) struct Checkpoint {
     /// The next offsets to be read. Without partitions that begin with a record which
     /// has not come yet.
     pub(crate) positions: Positions,
@@ -146,7 +146,7 @@ pub(crate) struct QueryState {
     /// Of this instance of it, which is the same one however often it begins again.
     id: String,
     /// The instance since it began last.
-    member: Mutex<Option<Arc<Member>>>,
+    member: Mutex<Option<Arc<QueryInstance>>>,
     producer: Mutex<Option<Producer>>,
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
@@ -161,7 +161,7 @@ pub(crate) struct QueryState {
 
 #[derive(Default)]
 struct Counts {
-    begun: Begun,
+    begun: Checkpoint,
     held: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
     /// When brokers said where a topic ends, of every topic that is watched; `None` before any is.
     looked: Option<BTreeMap<String, Option<Instant>>>,
@@ -220,19 +220,19 @@ impl QueryState {
     }
 
     /// This instance of the query, which begins.
-    pub(crate) fn new_member(&self) -> Result<Arc<Member>> {
-        let member = Member::new(&self.name, &self.id, &self.options, &self.measurements)?;
+    pub(crate) fn new_member(&self) -> Result<Arc<QueryInstance>> {
+        let member = QueryInstance::new(&self.name, &self.id, &self.options, &self.measurements)?;
         let member = Arc::new(member);
         *self.current() = Some(Arc::clone(&member));
         Ok(member)
     }
 
     /// The same, once it has begun.
-    pub(crate) fn member(&self) -> Option<Arc<Member>> {
+    pub(crate) fn member(&self) -> Option<Arc<QueryInstance>> {
         self.current().clone()
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Arc<Member>>> {
+    fn current(&self) -> MutexGuard<'_, Option<Arc<QueryInstance>>> {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -242,11 +242,11 @@ impl QueryState {
     }
 
     /// Where the query has begun, and come to since: what is committed.
-    pub(crate) fn begun(&self) -> Begun {
+    pub(crate) fn begun(&self) -> Checkpoint {
         self.counts().begun.clone()
     }
 
-    pub(crate) fn set_begun(&self, begun: Begun) {
+    pub(crate) fn set_begun(&self, begun: Checkpoint) {
         self.counts().begun = begun;
     }
 

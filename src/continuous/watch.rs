@@ -9,7 +9,7 @@ use crate::client::{Client, ClientKind, blocking};
 use crate::continuous::state::QueryState;
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
-use crate::sink::member::Member;
+use crate::sink::instance::QueryInstance;
 
 /// How often brokers are asked where topics end.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -107,7 +107,7 @@ pub(super) async fn watch(
 }
 
 /// What to fail of where another topic bears the name of the output by now.
-async fn written_to_another(output: &Arc<Client>, member: Arc<Member>) -> Option<Error> {
+async fn written_to_another(output: &Arc<Client>, member: Arc<QueryInstance>) -> Option<Error> {
     let asked = Arc::clone(output);
     let topic = blocking(move |cancel| asked.topic(cancel)).await.ok()?;
     topic.is_another(member.output()).then(|| Error::Request {

@@ -29,7 +29,7 @@ pub(crate) struct TableDefinition {
     /// The columns are those that a sample of the topic shows.
     pub(crate) is_inferred: bool,
     /// Reading never ends.
-    pub(crate) endless: bool,
+    pub(crate) unbounded: bool,
     /// All records of a table in upsert mode are read, as the changes that they
     /// are; `options.mode` is append then.
     pub(crate) is_change_log: bool,
@@ -59,7 +59,7 @@ impl TableDefinition {
             schema,
             extensions,
             is_inferred: false,
-            endless: false,
+            unbounded: false,
             is_change_log: false,
             keyless: false,
         })

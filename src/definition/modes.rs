@@ -51,9 +51,9 @@ impl TableDefinition {
         } else if self.options.check_keys == CheckKeys::Fail {
             "`kafka.check_keys` = `fail` looks at a table as a whole, which an UNBOUNDED table never is; leave it out"
         } else {
-            let mut endless = self.log()?;
-            endless.endless = true;
-            return Ok(endless);
+            let mut unbounded = self.log()?;
+            unbounded.unbounded = true;
+            return Ok(unbounded);
         };
         Err(Error::Unsupported(refused.to_owned()))
     }

@@ -15,16 +15,19 @@ use crate::sql_type::sql_type;
 
 /// Where a column's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Column {
+pub(crate) enum ColumnRole {
     Key,
     Metadata(Metadata),
     Payload,
 }
 
-impl Column {
+impl ColumnRole {
     /// Whether there is a value only where there is a payload.
     fn is_of_payload(self) -> bool {
-        matches!(self, Column::Payload | Column::Metadata(Metadata::Value))
+        matches!(
+            self,
+            ColumnRole::Payload | ColumnRole::Metadata(Metadata::Value)
+        )
     }
 }
 
@@ -36,7 +39,7 @@ pub(crate) struct KafkaSchema {
     /// The same as what the parts of a record must be: also where rows may be without
     /// a payload, one that is there has values for its NOT NULL columns.
     decoded: Fields,
-    columns: Vec<Column>,
+    columns: Vec<ColumnRole>,
     value_format: ValueFormat,
 }
 
@@ -86,11 +89,13 @@ impl KafkaSchema {
         }
 
         let is_json = |name: &str| match column_of(name, value_format) {
-            Column::Key => options.key_format == KeyFormat::Json && extensions.key_codec.is_none(),
-            Column::Payload => {
+            ColumnRole::Key => {
+                options.key_format == KeyFormat::Json && extensions.key_codec.is_none()
+            }
+            ColumnRole::Payload => {
                 value_format == ValueFormat::Json && extensions.value_codec.is_none()
             }
-            Column::Metadata(_) => false,
+            ColumnRole::Metadata(_) => false,
         };
         if let Some(unit) = options.decode.timestamp_unit {
             for field in fields.iter_mut().filter(|field| is_json(field.name())) {
@@ -108,9 +113,11 @@ impl KafkaSchema {
                 Some(_) => column_of(field.name(), ValueFormat::Bytes),
             };
             match column {
-                Column::Key if extensions.key_codec.is_some() => {}
-                Column::Key => check_key(field, options.key_format)?,
-                Column::Metadata(Metadata::Value) if !Metadata::Value.fits(field.data_type()) => {
+                ColumnRole::Key if extensions.key_codec.is_some() => {}
+                ColumnRole::Key => check_key(field, options.key_format)?,
+                ColumnRole::Metadata(Metadata::Value)
+                    if !Metadata::Value.fits(field.data_type()) =>
+                {
                     return Err(invalid(
                         field.name(),
                         format!(
@@ -120,7 +127,7 @@ impl KafkaSchema {
                         ),
                     ));
                 }
-                Column::Metadata(metadata) => {
+                ColumnRole::Metadata(metadata) => {
                     if !metadata.fits(field.data_type()) {
                         return Err(invalid(
                             field.name(),
@@ -132,8 +139,8 @@ impl KafkaSchema {
                         ));
                     }
                 }
-                Column::Payload if extensions.value_codec.is_some() => {}
-                Column::Payload => check_payload(field, value_format)?,
+                ColumnRole::Payload if extensions.value_codec.is_some() => {}
+                ColumnRole::Payload => check_payload(field, value_format)?,
             }
             columns.push(column);
         }
@@ -165,7 +172,7 @@ impl KafkaSchema {
                 metadata.data_type(),
                 true,
             )));
-            columns.push(Column::Metadata(metadata));
+            columns.push(ColumnRole::Metadata(metadata));
         }
         let arrow = Schema::new_with_metadata(fields, self.arrow.metadata().clone());
         KafkaSchema {
@@ -190,13 +197,13 @@ impl KafkaSchema {
     /// The same columns, where rows may be without a payload.
     pub(crate) fn with_rows_without_payload(&self) -> Self {
         KafkaSchema {
-            arrow: Arc::new(self.arrow_where(Column::is_of_payload)),
+            arrow: Arc::new(self.arrow_where(ColumnRole::is_of_payload)),
             ..self.clone()
         }
     }
 
     /// The columns of rows, of which these may be NULL too.
-    fn arrow_where(&self, is_nullable: impl Fn(Column) -> bool) -> Schema {
+    fn arrow_where(&self, is_nullable: impl Fn(ColumnRole) -> bool) -> Schema {
         let fields = self.arrow.fields().iter().zip(&self.columns);
         let fields = fields.map(|(field, column)| match is_nullable(*column) {
             true => Arc::new(field.as_ref().clone().with_nullable(true)),
@@ -211,7 +218,7 @@ impl KafkaSchema {
     }
 
     /// Every column with its field as it is decoded, in table order.
-    pub(crate) fn columns(&self) -> impl Iterator<Item = (Column, &FieldRef)> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (ColumnRole, &FieldRef)> {
         self.columns.iter().copied().zip(&self.decoded)
     }
 
@@ -222,7 +229,7 @@ impl KafkaSchema {
 
     /// Whether the table declares this metadata column.
     pub(crate) fn has(&self, metadata: Metadata) -> bool {
-        self.columns.contains(&Column::Metadata(metadata))
+        self.columns.contains(&ColumnRole::Metadata(metadata))
     }
 
     /// Whether tombstones are rows where every record is one.
@@ -259,20 +266,20 @@ impl KafkaSchema {
 
 /// Whether a column of this name is not a property of a JSON payload.
 pub(crate) fn is_reserved(name: &str) -> bool {
-    column_of(name, ValueFormat::Json) != Column::Payload
+    column_of(name, ValueFormat::Json) != ColumnRole::Payload
 }
 
-fn column_of(name: &str, format: ValueFormat) -> Column {
+fn column_of(name: &str, format: ValueFormat) -> ColumnRole {
     if name == KEY_COLUMN {
-        return Column::Key;
+        return ColumnRole::Key;
     }
     if name == VALUE_COLUMN && format == ValueFormat::Json {
-        return Column::Metadata(Metadata::Value);
+        return ColumnRole::Metadata(Metadata::Value);
     }
     Metadata::ALL
         .into_iter()
         .find(|metadata| metadata.name() == name)
-        .map_or(Column::Payload, Column::Metadata)
+        .map_or(ColumnRole::Payload, ColumnRole::Metadata)
 }
 
 fn check_key(field: &Field, format: KeyFormat) -> Result<()> {

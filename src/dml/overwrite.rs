@@ -6,7 +6,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::definition::metadata::{KEY_COLUMN, Metadata};
-use crate::definition::schema::Column as Kind;
+use crate::definition::schema::ColumnRole as Kind;
 use crate::dml::target::{Target, record_columns, row_number};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 use crate::table::write_query::aligned;

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::options::{Bound, Delivery, Isolation, Mode, OnBadRecord};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 use crate::sink::changes_table::KafkaChanges;
@@ -48,7 +48,7 @@ impl Target {
                 "{verb} needs `{topic}` to match a source and a sink pattern, since it reads the topic and writes it"
             );
         };
-        if source.endless {
+        if source.unbounded {
             return plan_err!(
                 "{verb} needs all of topic `{topic}` as it is now, and an UNBOUNDED table has no end; use a table without UNBOUNDED"
             );
@@ -86,7 +86,7 @@ impl Target {
                 schema,
                 extensions: of.extensions.clone(),
                 is_inferred: of.is_inferred,
-                endless: false,
+                unbounded: false,
                 is_change_log: false,
                 keyless: false,
             })
@@ -98,7 +98,7 @@ impl Target {
         );
         let mut reading = KafkaTable::new(Some(reading), None);
         if write.create_topic.is_some() {
-            reading = reading.that_may_be_missing();
+            reading = reading.allow_missing_topic();
         }
         let mut options = write.clone();
         // Which property a column is, is what reading says.
@@ -242,7 +242,9 @@ impl Target {
     ) -> impl Iterator<Item = &FieldRef> {
         let columns = self.writing.schema.columns().enumerate();
         columns
-            .filter(|(place, (column, _))| *column == Column::Payload && !positions.contains(place))
+            .filter(|(place, (column, _))| {
+                *column == ColumnRole::Payload && !positions.contains(place)
+            })
             .map(|(_, (_, field))| field)
     }
 

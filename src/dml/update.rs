@@ -6,7 +6,7 @@ use datafusion::common::{Result as DataFusionResult, plan_err};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use crate::definition::metadata::{KEY_COLUMN, Metadata, VALUE_COLUMN};
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::dml::target::{Target, only_change, record_columns};
 use crate::sink::change::Change;
 
@@ -81,8 +81,8 @@ pub(super) fn assigned(
     let settable: HashSet<&str> = schema
         .columns()
         .filter(|(column, _)| {
-            let metadata = [Metadata::Timestamp, Metadata::Headers].map(Column::Metadata);
-            *column == Column::Payload || metadata.contains(column)
+            let metadata = [Metadata::Timestamp, Metadata::Headers].map(ColumnRole::Metadata);
+            *column == ColumnRole::Payload || metadata.contains(column)
         })
         .map(|(_, field)| field.name().as_str())
         .collect();

@@ -20,7 +20,7 @@ use datafusion::sql::parser::Statement;
 use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
-use crate::catalog::names::not_read;
+use crate::catalog::names::created_or_called;
 use crate::definition::TableDefinition;
 use crate::functions::arguments::Arguments;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
@@ -175,13 +175,13 @@ pub(crate) async fn topics_read(
     state: &SessionState,
     statement: &Statement,
 ) -> Vec<Arc<TableDefinition>> {
-    let not_read = not_read(statement);
+    let created_or_called = created_or_called(statement);
     let mut read = Vec::new();
     for reference in state
         .resolve_table_references(statement)
         .unwrap_or_default()
     {
-        if not_read.contains(reference.table()) {
+        if created_or_called.contains(reference.table()) {
             continue;
         }
         let name = match &reference {

@@ -30,7 +30,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::catalog::function_names::{NAMES, find};
 use crate::options::Options;
 use offsets::Offsets;
-use records::{Changes, Log, Snapshot};
+use records::{ChangesFunction, LogFunction, SnapshotFunction};
 use topics::Topics;
 
 /// Adds the functions to a session. `defaults` are the options of topics that
@@ -39,9 +39,9 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusi
     let functions: [Arc<dyn TableFunctionImpl>; 5] = [
         Arc::new(Topics(defaults.clone())),
         Arc::new(Offsets(defaults.clone())),
-        Arc::new(Log(defaults.clone())),
-        Arc::new(Snapshot(defaults.clone())),
-        Arc::new(Changes(defaults.clone())),
+        Arc::new(LogFunction(defaults.clone())),
+        Arc::new(SnapshotFunction(defaults.clone())),
+        Arc::new(ChangesFunction(defaults.clone())),
     ];
     for (name, function) in NAMES.into_iter().zip(functions) {
         state.register_udtf(name, function);

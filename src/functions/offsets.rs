@@ -15,7 +15,7 @@ use crate::functions::arguments::Arguments;
 use crate::functions::listing::{Ask, Listing};
 use crate::functions::lookup;
 use crate::options::{Options, TableOptions};
-use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
 
 /// The partitions of a topic.
 #[derive(Debug)]
@@ -119,8 +119,8 @@ fn newest_timestamp(
     };
     loop {
         let mut newest = None;
-        let mut progress = Progress::More;
-        while progress == Progress::More {
+        let mut progress = FetchProgress::More;
+        while progress == FetchProgress::More {
             progress = fetch.fetch(current.end, &mut chunk)?;
             if let Some(last) = chunk.len().checked_sub(1) {
                 newest = chunk.get(last).map(|record| record.timestamp());

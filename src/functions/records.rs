@@ -16,9 +16,9 @@ use crate::table::KafkaTable;
 
 /// Every record of a topic.
 #[derive(Debug)]
-pub(super) struct Log(pub(super) Options);
+pub(super) struct LogFunction(pub(super) Options);
 
-impl TableFunctionImpl for Log {
+impl TableFunctionImpl for LogFunction {
     fn call_with_args(
         &self,
         args: TableFunctionArgs<'_, '_>,
@@ -31,9 +31,9 @@ impl TableFunctionImpl for Log {
 
 /// The latest record of every key at some time.
 #[derive(Debug)]
-pub(super) struct Snapshot(pub(super) Options);
+pub(super) struct SnapshotFunction(pub(super) Options);
 
-impl TableFunctionImpl for Snapshot {
+impl TableFunctionImpl for SnapshotFunction {
     fn call_with_args(
         &self,
         args: TableFunctionArgs<'_, '_>,
@@ -56,9 +56,9 @@ impl TableFunctionImpl for Snapshot {
 
 /// Every record between two places of a topic.
 #[derive(Debug)]
-pub(super) struct Changes(pub(super) Options);
+pub(super) struct ChangesFunction(pub(super) Options);
 
-impl TableFunctionImpl for Changes {
+impl TableFunctionImpl for ChangesFunction {
     fn call_with_args(
         &self,
         args: TableFunctionArgs<'_, '_>,

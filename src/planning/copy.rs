@@ -170,10 +170,10 @@ pub(crate) fn name_format(statement: &mut Statement) {
 /// Keeps the options of a COPY out of what EXPLAIN VERBOSE, and EXPLAIN of a
 /// COPY with a mistake, show of the plan before it was an INSERT.
 #[derive(Debug)]
-pub(crate) struct HideCopy(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
+pub(crate) struct RedactCopyPlanner(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
 
 #[async_trait]
-impl QueryPlanner for HideCopy {
+impl QueryPlanner for RedactCopyPlanner {
     async fn create_physical_plan(
         &self,
         plan: &LogicalPlan,

@@ -17,7 +17,7 @@ use crate::table::write_query::{analyzed, write_query};
 
 /// Writes a [`DataFrame`] to a topic, as [`DataFrame::write_json`] does to a file.
 pub trait KafkaDataFrame {
-    /// Runs the DataFrame and writes one record per row.
+    /// PlanState the DataFrame and writes one record per row.
     ///
     /// `topic` is a topic's name or, with the server, `kafka://host:9092/topic`.
     /// `options` are those of a table (see [`options`](crate::options)), over

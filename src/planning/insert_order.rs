@@ -21,10 +21,10 @@ use crate::table::KafkaTable;
 ///
 /// Other statements change a key once, so that their order does not matter.
 #[derive(Debug)]
-pub(crate) struct KeepOrder(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
+pub(crate) struct OrderedInsertPlanner(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
 
 #[async_trait]
-impl QueryPlanner for KeepOrder {
+impl QueryPlanner for OrderedInsertPlanner {
     async fn create_physical_plan(
         &self,
         plan: &LogicalPlan,

@@ -13,9 +13,9 @@ use crate::source::exec::KafkaScanExec;
 /// Lets all scans of a topic in a plan share the end offsets, so that the two
 /// sides of a self-join agree while somebody writes.
 #[derive(Debug, Default)]
-pub(crate) struct OneInstant;
+pub(crate) struct ShareSnapshot;
 
-impl PhysicalOptimizerRule for OneInstant {
+impl PhysicalOptimizerRule for ShareSnapshot {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,

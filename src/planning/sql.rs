@@ -11,7 +11,7 @@ use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::catalog::TopicSchemaProvider;
-use crate::catalog::names::{NOT_READ, last_part, not_read};
+use crate::catalog::names::{CREATED_OR_CALLED, created_or_called, last_part};
 use crate::definition::metadata::KEY_COLUMN;
 use crate::functions::lookup;
 use crate::planning::advice::{advise, is_about_columns};
@@ -104,7 +104,11 @@ async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<L
         return Ok(plan);
     }
     let plan = state.statement_to_plan(statement.clone());
-    let plan = literals::resolve(NOT_READ.scope(not_read(statement), plan).await?)?;
+    let plan = literals::resolve(
+        CREATED_OR_CALLED
+            .scope(created_or_called(statement), plan)
+            .await?,
+    )?;
     // At once, so that a mistake is an error here and a plan never shows options.
     copy::rewrite_all(plan, state.analyzer(), state.config_options())
 }

@@ -15,9 +15,9 @@ use datafusion::physical_plan::execution_plan::EmissionType;
 
 /// Refuses in one sentence what DataFusion's own check refuses with the whole plan.
 #[derive(Debug)]
-pub(crate) struct RefuseEndless;
+pub(crate) struct RejectBlockingOperators;
 
-impl RefuseEndless {
+impl RejectBlockingOperators {
     /// The rules with this one before DataFusion's check.
     pub(crate) fn before_check(
         mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
@@ -25,12 +25,15 @@ impl RefuseEndless {
         let check = rules
             .iter()
             .position(|rule| rule.name() == "SanityCheckPlan");
-        rules.insert(check.unwrap_or(rules.len()), Arc::new(RefuseEndless));
+        rules.insert(
+            check.unwrap_or(rules.len()),
+            Arc::new(RejectBlockingOperators),
+        );
         rules
     }
 }
 
-impl PhysicalOptimizerRule for RefuseEndless {
+impl PhysicalOptimizerRule for RejectBlockingOperators {
     fn optimize(
         &self,
         plan: Arc<dyn ExecutionPlan>,
@@ -51,7 +54,7 @@ impl PhysicalOptimizerRule for RefuseEndless {
     }
 
     fn name(&self) -> &str {
-        "kafka_refuse_endless"
+        "kafka_refuse_unbounded"
     }
 
     fn schema_check(&self) -> bool {

@@ -14,10 +14,10 @@ use crate::catalog::{KafkaTopics, TopicSchemaProvider};
 use crate::error::{Error, Result};
 use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
-use crate::planning::copy::{HideCopy, KafkaFormat, RewriteCopy};
-use crate::planning::insert_order::KeepOrder;
-use crate::planning::share_snapshot::OneInstant;
-use crate::planning::unbounded::RefuseEndless;
+use crate::planning::copy::{KafkaFormat, RedactCopyPlanner, RewriteCopy};
+use crate::planning::insert_order::OrderedInsertPlanner;
+use crate::planning::share_snapshot::ShareSnapshot;
+use crate::planning::unbounded::RejectBlockingOperators;
 use crate::planning::values::OwnTypes;
 use crate::planning::zoned::Zoned;
 use crate::session::rewrite::RewriteDml;
@@ -230,16 +230,16 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             Arc::new(RewriteDml),
         ];
         rules.extend(state.analyzer().rules.iter().cloned());
-        let planner = KeepOrder(Arc::clone(state.query_planner()));
-        let planner = HideCopy(Arc::new(planner));
+        let planner = OrderedInsertPlanner(Arc::clone(state.query_planner()));
+        let planner = RedactCopyPlanner(Arc::new(planner));
         let mut builder = SessionStateBuilder::new_from_existing(state.clone());
         let types = Zoned::new(has_zone, builder.type_planner().take());
         *state = builder
             .with_type_planner(Arc::new(types))
-            .with_physical_optimizer_rules(RefuseEndless::before_check(
+            .with_physical_optimizer_rules(RejectBlockingOperators::before_check(
                 state.physical_optimizers().to_vec(),
             ))
-            .with_physical_optimizer_rule(Arc::new(OneInstant))
+            .with_physical_optimizer_rule(Arc::new(ShareSnapshot))
             .with_analyzer_rules(rules)
             .with_query_planner(Arc::new(planner))
             .build();

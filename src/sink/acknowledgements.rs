@@ -14,7 +14,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, statistics};
 use tokio::sync::Notify;
 
-use crate::client::{LastError, Needs};
+use crate::client::{ErrorLog, Needs};
 use crate::error::Error;
 use crate::sink::report::WrittenOffsets;
 use crate::sink::time_limit::TimeLimit;
@@ -34,7 +34,7 @@ pub(crate) struct Acknowledgements {
     /// Whether librdkafka has said that the transaction has failed.
     has_failed: AtomicBool,
     pub(super) changed: Notify,
-    heard: LastError,
+    heard: ErrorLog,
 }
 
 /// The metrics of a plan that writes which its producer counts.
@@ -126,7 +126,7 @@ fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
 }
 
 impl Acknowledgements {
-    pub(super) fn new(writes: Writes, shown: Shown, heard: LastError) -> Self {
+    pub(super) fn new(writes: Writes, shown: Shown, heard: ErrorLog) -> Self {
         Acknowledgements {
             writes,
             acknowledged: AtomicU64::new(0),

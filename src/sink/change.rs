@@ -6,7 +6,7 @@ use arrow::error::ArrowError;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
 use crate::json::{ObjectPatch, PatchWriter, UnsupportedType};
 use crate::options::ValueFormat;
@@ -77,14 +77,14 @@ impl UpdateEncoder {
         for (position, (column, _)) in table.schema.columns().enumerate() {
             let is_set = columns.contains(&position);
             match column {
-                Column::Payload => {
+                ColumnRole::Payload => {
                     if is_set {
                         payload.push(payload_position);
                     }
                     payload_position += 1;
                 }
-                Column::Metadata(Metadata::Timestamp) => sets_timestamp = is_set,
-                Column::Metadata(Metadata::Headers) => sets_headers = is_set,
+                ColumnRole::Metadata(Metadata::Timestamp) => sets_timestamp = is_set,
+                ColumnRole::Metadata(Metadata::Headers) => sets_headers = is_set,
                 _ => {}
             }
         }

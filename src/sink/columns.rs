@@ -24,7 +24,7 @@ pub(crate) struct BatchColumns {
     pub(super) tombstone: Option<BooleanArray>,
     pub(super) error: Option<ArrayRef>,
     pub(super) value: Option<ArrayRef>,
-    pub(super) behind: BehindRows,
+    pub(super) behind: SourceRecords,
     /// The payload columns that each update sets.
     pub(super) set: Vec<Vec<ArrayRef>>,
     /// The payloads that a codec made of the columns.
@@ -75,7 +75,7 @@ pub(super) fn value<A: Array, T>(
 
 /// The records behind the rows of a batch.
 #[derive(Default)]
-pub(super) struct BehindRows {
+pub(super) struct SourceRecords {
     change: Option<Int32Array>,
     row: Option<UInt64Array>,
     partition: Option<Int32Array>,
@@ -84,7 +84,7 @@ pub(super) struct BehindRows {
     headers: Option<ListArray>,
 }
 
-impl BehindRows {
+impl SourceRecords {
     /// Takes a column by its name; `false` when it is none of these.
     pub(super) fn set(&mut self, name: &str, array: &ArrayRef) -> bool {
         let is = |metadata: Metadata| name == metadata.name();

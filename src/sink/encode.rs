@@ -15,7 +15,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::Result as DataFusionResult;
 
 use crate::definition::TableDefinition;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
 use crate::extensions::codec::{self, Codec, CodecError};
 use crate::json::{RowEncoder, ValueEncoder};
@@ -73,7 +73,7 @@ impl RecordEncoder {
         let mut payload_fields: Vec<FieldRef> = Vec::new();
         for (column, field) in table.schema.columns() {
             match column {
-                Column::Key => {
+                ColumnRole::Key => {
                     if table.takes_null_keys() {
                         null_keys = match field.is_nullable() {
                             true => NullKeys::Written,
@@ -93,8 +93,8 @@ impl RecordEncoder {
                         ),
                     });
                 }
-                Column::Payload => payload_fields.push(Arc::clone(field)),
-                Column::Metadata(_) => {}
+                ColumnRole::Payload => payload_fields.push(Arc::clone(field)),
+                ColumnRole::Metadata(_) => {}
             }
         }
         let payload_fields = Fields::from(payload_fields);
@@ -149,9 +149,9 @@ impl RecordEncoder {
         for (column, field) in self.table.schema.columns() {
             let array = given.get(field.name().as_str()).copied();
             match (column, array) {
-                (Column::Payload, None) => payload.push(None),
+                (ColumnRole::Payload, None) => payload.push(None),
                 (_, None) => {}
-                (Column::Key, Some(array)) => {
+                (ColumnRole::Key, Some(array)) => {
                     columns.key = Some(match &self.key {
                         Some(KeyEncoder::Text) => cast(array, &DataType::Utf8View)?,
                         Some(KeyEncoder::Bytes) => cast(array, &DataType::BinaryView)?,
@@ -165,12 +165,12 @@ impl RecordEncoder {
                         _ => Arc::clone(array),
                     });
                 }
-                (Column::Payload, Some(array)) => payload.push(Some(match &self.payload {
+                (ColumnRole::Payload, Some(array)) => payload.push(Some(match &self.payload {
                     PayloadEncoder::Text => cast(array, &DataType::Utf8View)?,
                     PayloadEncoder::Bytes => cast(array, &DataType::BinaryView)?,
                     PayloadEncoder::Json(_) | PayloadEncoder::Codec(_) => Arc::clone(array),
                 })),
-                (Column::Metadata(metadata), Some(array)) => {
+                (ColumnRole::Metadata(metadata), Some(array)) => {
                     columns.set(metadata, &cast(array, &metadata.written_type())?);
                 }
             }

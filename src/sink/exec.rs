@@ -25,10 +25,10 @@ use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
 use crate::sink::encode::RecordEncoder;
-use crate::sink::held::{ChangedKeys, Held};
 use crate::sink::list_casts::plain_items;
+use crate::sink::pending::{ChangedKeys, PendingRecords};
+use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::report::WriteReport;
-use crate::sink::sender::{Sender, arrow_error};
 use crate::sink::stream::{StreamWrite, StreamWriter};
 
 /// Writes rows to a topic as keyed records.
@@ -239,7 +239,7 @@ impl DataSink for KafkaSink {
         self.set_report(None);
         ensure_topic(&table.topic, options).await?;
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
-        let mut sender = Sender::new(table, &self.metrics);
+        let mut sender = RecordWriter::new(table, &self.metrics);
         if let Some(stream) = &self.stream {
             sender = sender.without_end();
             let writer = StreamWriter::new(stream, &encoder, &mut sender, table, context);
@@ -254,7 +254,7 @@ impl DataSink for KafkaSink {
         let mut keys = self.unique_keys.then(ChangedKeys::default);
         // A transaction takes back what was sent before the second row of a key.
         let holds = self.unique_keys && options.delivery == Delivery::AtLeastOnce;
-        let mut held = Held::new(memory);
+        let mut held = PendingRecords::new(memory);
         let mut record = EncodedRecord::default();
         let mut row = 0;
         while let Some(batch) = data.next().await {

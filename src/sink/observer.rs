@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::sink::member::Positions;
+use crate::sink::instance::Positions;
 use crate::sink::producer::Producer;
 use crate::sink::refused::Refused;
 use crate::sink::report::WriteReport;

@@ -11,12 +11,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 use rdkafka_extra::rebootstrap;
 
-use crate::client::{self, ClientKind, DropElsewhere, PATIENCE, create, tell_of_itself};
+use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, tell_of_itself};
 use crate::error::{Error, Result, own_error};
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
 use crate::sink::batch::EncodedRecord;
-use crate::sink::member::{Member, Positions};
+use crate::sink::instance::{Positions, QueryInstance};
 use crate::sink::report::WrittenOffsets;
 use crate::sink::silence::Silence;
 use crate::sink::time_limit::{TimeLimit, USUAL};
@@ -34,7 +34,7 @@ pub(crate) struct Producer {
     topic: Arc<str>,
     limits: Limits,
     transactional: bool,
-    member: Option<Arc<Member>>,
+    member: Option<Arc<QueryInstance>>,
     sent: u64,
     silence: Silence,
     queue_full: Duration,
@@ -47,7 +47,7 @@ pub(crate) enum Writer {
     /// Those of a statement that does not end, and commits from time to time.
     Stream,
     /// Those of a continuous query.
-    Query(Arc<Member>),
+    Query(Arc<QueryInstance>),
 }
 
 /// A record as it is sent.
@@ -111,8 +111,8 @@ impl Producer {
             let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
                 Acknowledgements::new(writes, shown.clone(), heard.measured_by(measure))
             })?;
-            let native = Arc::new(DropElsewhere::new(native));
-            hurry(&native, topic);
+            let native = Arc::new(DropOnThread::new(native));
+            request_producer_id_early(&native, topic);
             Ok::<_, Error>(native)
         };
         let native = match options.delivery {
@@ -169,8 +169,8 @@ impl Producer {
         record: &Sendable<'_>,
     ) -> Result<()> {
         self.begin().await?;
-        let own = Arc::clone(&self.topic);
-        let topic = elsewhere.unwrap_or(&own);
+        let map_fencing = Arc::clone(&self.topic);
+        let topic = elsewhere.unwrap_or(&map_fencing);
         let opaque = usize::try_from(row).unwrap_or(usize::MAX);
         let mut message: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, opaque);
@@ -207,7 +207,7 @@ impl Producer {
                                       `kafka.producer.queue.buffering.max.kbytes`";
                         return Err(self.failed(row, Reason::Record(reason.to_owned())));
                     }
-                    self.room().await;
+                    self.wait_for_queue_space().await;
                 }
                 Err((error, _)) => return Err(self.not_taken(row, &error).await),
             }
@@ -219,8 +219,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until there may be room in a queue that was full.
-    async fn room(&self) {
+    /// Waits until there may be wait_for_queue_space in a queue that was full.
+    async fn wait_for_queue_space(&self) {
         if self.acknowledgements().count() < self.sent {
             self.acknowledgement().await;
         } else {
@@ -235,7 +235,7 @@ impl Producer {
         if self.transactional && self.transaction.is_none() {
             let native = Arc::clone(&self.native);
             let begun = Transaction::begin(native, &self.topic, self.limits).await;
-            self.transaction = Some(begun.map_err(|error| self.own(error))?);
+            self.transaction = Some(begun.map_err(|error| self.map_fencing(error))?);
         }
         Ok(())
     }
@@ -256,7 +256,7 @@ impl Producer {
             let offsets = member.clone().map(|member| (member, read.clone()));
             if let Some(transaction) = self.transaction.take() {
                 let committed = transaction.commit(offsets).await;
-                committed.map_err(|error| self.own(error))?;
+                committed.map_err(|error| self.map_fencing(error))?;
             }
             if let Some(member) = member {
                 member.committed(read);
@@ -298,7 +298,7 @@ impl Producer {
     async fn acknowledgement(&self) {
         tokio::select! {
             () = self.acknowledgements().changed.notified() => {}
-            () = tokio::time::sleep(PATIENCE.min(self.limits.retry_timeout)) => {
+            () = tokio::time::sleep(WARN_AFTER.min(self.limits.retry_timeout)) => {
                 rebootstrap(self.native.client());
             }
         }
@@ -306,7 +306,7 @@ impl Producer {
 
     /// An error of a transaction that was taken away by another instance of a
     /// query says so.
-    fn own(&self, error: Error) -> Error {
+    fn map_fencing(&self, error: Error) -> Error {
         let fatal = self.native.client().fatal_error();
         match (&self.member, fatal) {
             (Some(member), Some((code, _))) if is_fenced(code) => member.fenced(),
@@ -347,7 +347,7 @@ impl Producer {
                 reason,
                 refused_row: None,
             };
-            return self.own(reason.into_error(failed));
+            return self.map_fencing(reason.into_error(failed));
         }
         let native = Arc::clone(&self.native);
         let all = || PurgeConfig::default().queue().inflight();
@@ -478,15 +478,18 @@ const CAUSE: Duration = Duration::from_secs(1);
 /// An idempotent producer asks for it when it is made, before it is connected,
 /// and from then on only every half a second. What makes it ask again is an
 /// answer about a topic, so it is asked for one until records get through.
-fn hurry(native: &Native, topic: &str) {
+fn request_producer_id_early(native: &Native, topic: &str) {
     let (native, topic) = (Arc::downgrade(native), topic.to_owned());
     tokio::task::spawn_blocking(move || {
         let mut pause = Duration::from_millis(5);
-        while pause < SELF_HELP
+        while pause < PRODUCER_ID_INTERVAL
             && let Some(native) = native.upgrade()
             && native.client().context().count() == 0
         {
-            if let Err(error) = native.client().fetch_metadata(Some(&topic), SELF_HELP) {
+            if let Err(error) = native
+                .client()
+                .fetch_metadata(Some(&topic), PRODUCER_ID_INTERVAL)
+            {
                 // Whoever sends will hear of it, and knows what for.
                 log::debug!("topic `{topic}`: {error}");
             }
@@ -498,7 +501,7 @@ fn hurry(native: &Native, topic: &str) {
 }
 
 /// How often an idempotent producer without an id asks for one by itself.
-const SELF_HELP: Duration = Duration::from_millis(500);
+const PRODUCER_ID_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -506,11 +509,11 @@ mod tests {
     use crate::options::Options;
 
     fn linger(option: Option<&str>, of_query: bool) -> String {
-        let mut own = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        let mut map_fencing = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
         if let Some(millis) = option {
-            own = own.set("kafka.producer.linger.ms", millis);
+            map_fencing = map_fencing.set("kafka.producer.linger.ms", millis);
         }
-        let config = config(&TableOptions::parse(&[&own]).unwrap(), of_query).unwrap();
+        let config = config(&TableOptions::parse(&[&map_fencing]).unwrap(), of_query).unwrap();
         config.get(LINGER).unwrap().to_owned()
     }
 

@@ -18,12 +18,12 @@ use crate::error::Error;
 use crate::options::{Deletes, TableOptions};
 use crate::sink::batch::{EncodedRecord, headers};
 use crate::sink::encode::RecordEncoder;
-use crate::sink::known::KnownKeys;
-use crate::sink::member::{Positions, RENEWED};
+use crate::sink::instance::{Positions, RENEWED};
+use crate::sink::key_set::KeySet;
 use crate::sink::observer::StreamingQuery;
 use crate::sink::producer::Sendable;
+use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::refused::Place;
-use crate::sink::sender::{Sender, arrow_error};
 use crate::sink::time_limit::check_commit_time;
 
 /// The columns that say where the record is that a row was made of,
@@ -52,10 +52,10 @@ pub(crate) struct StreamWrite {
 pub(super) struct StreamWriter<'a> {
     stream: &'a StreamWrite,
     encoder: &'a RecordEncoder,
-    sender: &'a mut Sender,
+    sender: &'a mut RecordWriter,
     table: &'a Arc<TableDefinition>,
     context: &'a Arc<TaskContext>,
-    known: Option<KnownKeys<()>>,
+    known: Option<KeySet<()>>,
     /// How far rows are written,
     read: Positions,
     /// and how far that is committed.
@@ -74,7 +74,7 @@ impl<'a> StreamWriter<'a> {
     pub(super) fn new(
         stream: &'a StreamWrite,
         encoder: &'a RecordEncoder,
-        sender: &'a mut Sender,
+        sender: &'a mut RecordWriter,
         table: &'a Arc<TableDefinition>,
         context: &'a Arc<TaskContext>,
     ) -> Self {
@@ -113,7 +113,7 @@ impl<'a> StreamWriter<'a> {
         }
         let options = &self.table.options;
         if self.stream.retracts && options.deletes == Deletes::Known {
-            let known = KnownKeys::of_topic(self.table, self.context).await?;
+            let known = KeySet::of_topic(self.table, self.context).await?;
             if let Some(query) = &self.stream.query {
                 query.keeps(known.memory());
             }
@@ -230,10 +230,10 @@ impl<'a> StreamWriter<'a> {
         if let Some(known) = &self.known {
             known.reserve()?;
         }
-        self.note(batch);
+        self.record_positions(batch);
         if let Some(query) = &self.stream.query {
             query.batch();
-            query.keeps(self.known.as_ref().map_or(0, KnownKeys::memory));
+            query.keeps(self.known.as_ref().map_or(0, KeySet::memory));
         }
         Ok(())
     }
@@ -350,7 +350,7 @@ impl<'a> StreamWriter<'a> {
     }
 
     /// Takes down where reading has come to.
-    fn note(&mut self, batch: &RecordBatch) {
+    fn record_positions(&mut self, batch: &RecordBatch) {
         let Some(topic) = &self.stream.source else {
             return;
         };

@@ -10,13 +10,13 @@ use rdkafka_extra::{failed_transaction_error, rebootstrap};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::client::{DropElsewhere, PATIENCE, threads};
+use crate::client::{DropOnThread, WARN_AFTER, threads};
 use crate::error::{Error, Result, own_error};
 use crate::options::TableOptions;
 use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
-use crate::sink::member::{Member, Positions};
+use crate::sink::instance::{Positions, QueryInstance};
 
-pub(super) type Native = Arc<DropElsewhere<ThreadedProducer<Acknowledgements>>>;
+pub(super) type Native = Arc<DropOnThread<ThreadedProducer<Acknowledgements>>>;
 
 /// An open transaction of one producer; dropping it aborts it.
 pub(super) struct Transaction {
@@ -43,7 +43,7 @@ impl Limits {
 
 /// Makes a producer ready for transactions. One that an earlier producer with its
 /// `transactional.id` has left open is aborted.
-pub(super) async fn init(native: &Native, limits: Limits) -> Result<(), Failure> {
+pub(super) async fn init(native: &Native, limits: Limits) -> Result<(), TransactionFailure> {
     let wait = limits.timeout;
     asked(native, wait, wait, move |native| {
         native.init_transactions(wait)
@@ -74,7 +74,10 @@ impl Transaction {
     /// # Errors
     /// [`Error::TransactionFailed`] when the brokers refuse, which aborts it;
     /// [`Error::CommitUnknown`] when they do not answer.
-    pub(super) async fn commit(mut self, read: Option<(Arc<Member>, Positions)>) -> Result<()> {
+    pub(super) async fn commit(
+        mut self,
+        read: Option<(Arc<QueryInstance>, Positions)>,
+    ) -> Result<()> {
         let Some(native) = self.native.clone() else {
             return Ok(());
         };
@@ -150,7 +153,7 @@ impl Drop for Transaction {
         // transaction that is not aborted holds up the topic's readers.
         let retry_timeout = self.limits.retry_timeout;
         let spawned = threads::spawn("kafka-abort".to_owned(), move || {
-            let aborted = retried(retry_timeout, || native.abort_transaction(PURGE_AGAIN));
+            let aborted = retried(retry_timeout, || native.abort_transaction(ABORT_ATTEMPT));
             if let Err(error) = aborted {
                 log::warn!("a transaction was left to time out: {error}");
             }
@@ -163,7 +166,7 @@ impl Drop for Transaction {
 
 /// Records that were on their way when an abort began are not thrown away by it,
 /// and waited for; they are by the next attempt.
-const PURGE_AGAIN: Duration = Duration::from_millis(200);
+const ABORT_ATTEMPT: Duration = Duration::from_millis(200);
 
 /// Goes on with what librdkafka says may be asked for again.
 fn retried(
@@ -184,18 +187,18 @@ fn is_retriable(error: &KafkaError) -> bool {
 }
 
 /// Why the brokers did not do what they were asked for.
-pub(super) enum Failure {
+pub(super) enum TransactionFailure {
     Refused(KafkaError),
     /// librdkafka has not come back in the time that it was given.
     Silent(Duration),
     NoThread(io::Error),
 }
 
-impl Failure {
+impl TransactionFailure {
     /// Whether the brokers let no transaction be open for as long as the producer asks for.
     pub(super) fn is_of_time_limit(&self) -> bool {
         let code = match self {
-            Failure::Refused(KafkaError::Transaction(error)) => error.code(),
+            TransactionFailure::Refused(KafkaError::Transaction(error)) => error.code(),
             _ => return false,
         };
         code == RDKafkaErrorCode::InvalidTransactionTimeout
@@ -208,23 +211,27 @@ impl Failure {
 
     fn may_come_true(&self) -> bool {
         match self {
-            Failure::Refused(error) => is_retriable(error),
-            Failure::Silent(_) => true,
-            Failure::NoThread(_) => false,
+            TransactionFailure::Refused(error) => is_retriable(error),
+            TransactionFailure::Silent(_) => true,
+            TransactionFailure::NoThread(_) => false,
         }
     }
 
     fn explain(&self, native: &Native, on: Option<Operation<'_>>) -> Reason {
         Reason::Said(match self {
-            Failure::Refused(error) => return native.client().context().explain(error, on),
-            Failure::Silent(time) => format!("the brokers have not answered for {time:?}"),
-            Failure::NoThread(error) => format!("no thread to ask the brokers: {error}"),
+            TransactionFailure::Refused(error) => {
+                return native.client().context().explain(error, on);
+            }
+            TransactionFailure::Silent(time) => {
+                format!("the brokers have not answered for {time:?}")
+            }
+            TransactionFailure::NoThread(error) => format!("no thread to ask the brokers: {error}"),
         })
     }
 }
 
 /// How much longer than it was told librdkafka may take.
-const GRACE: Duration = Duration::from_secs(5);
+const COMMIT_GRACE: Duration = Duration::from_secs(5);
 
 /// Asks for what makes librdkafka `wait` for the brokers, and asks again until the
 /// `timeout` where librdkafka says that it may be asked for again.
@@ -236,7 +243,7 @@ async fn asked(
     wait: Duration,
     timeout: Duration,
     request: impl Fn(&Native) -> Result<(), KafkaError> + Send + Sync + 'static,
-) -> Result<(), Failure> {
+) -> Result<(), TransactionFailure> {
     let deadline = Instant::now() + timeout;
     let request = Arc::new(request);
     loop {
@@ -245,31 +252,31 @@ async fn asked(
         let spawned = threads::spawn("kafka-transaction".to_owned(), move || {
             let _ = sender.send(request(&asking));
         });
-        spawned.map_err(Failure::NoThread)?;
+        spawned.map_err(TransactionFailure::NoThread)?;
         let asked_at = Instant::now();
-        let longest = wait + GRACE;
+        let longest = wait + COMMIT_GRACE;
         let too_late = sleep(longest);
         tokio::pin!(too_late);
         let answer = loop {
             tokio::select! {
                 biased;
                 answer = &mut answer => break answer,
-                () = &mut too_late => return Err(Failure::Silent(longest)),
+                () = &mut too_late => return Err(TransactionFailure::Silent(longest)),
                 // It may have forgotten them.
-                () = sleep(PATIENCE) => rebootstrap(native.client()),
+                () = sleep(WARN_AFTER) => rebootstrap(native.client()),
             }
         };
         match answer {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if is_retriable(&error) && Instant::now() < deadline => {}
-            Ok(Err(error)) => return Err(Failure::Refused(error)),
+            Ok(Err(error)) => return Err(TransactionFailure::Refused(error)),
             // Its thread has died.
-            Err(_) => return Err(Failure::Silent(asked_at.elapsed())),
+            Err(_) => return Err(TransactionFailure::Silent(asked_at.elapsed())),
         }
     }
 }
 
-/// Runs blocking work off the runtime's workers.
+/// PlanState blocking work off the runtime's workers.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {

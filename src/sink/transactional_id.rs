@@ -2,7 +2,7 @@
 
 use crate::client::Pattern;
 use crate::options::TableOptions;
-use crate::sink::member::random_id;
+use crate::sink::instance::random_id;
 
 /// A `transactional.id`. Its beginning can be named in an ACL.
 #[derive(Debug, Clone)]

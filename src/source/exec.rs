@@ -39,8 +39,8 @@ use crate::options::{Bound, Mode};
 use crate::source::metrics::ScanMetrics;
 use crate::source::predicate::Candidates;
 use crate::source::reading::{Reading, ScanTask};
-use crate::source::run::Runs;
 use crate::source::scan::ScanSpec;
+use crate::source::shared::PlanState;
 
 /// Reads a topic: one output partition per Kafka partition.
 ///
@@ -65,7 +65,7 @@ pub struct KafkaScanExec {
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    runs: Arc<Runs>,
+    runs: Arc<PlanState>,
     /// Which of the scans that share `runs` this is.
     scan: usize,
 }
@@ -86,7 +86,7 @@ impl KafkaScanExec {
             in_offset_order(&spec, &schema),
             Partitioning::UnknownPartitioning(kafka_partitions.len()),
             EmissionType::Incremental,
-            match spec.table.endless {
+            match spec.table.unbounded {
                 false => Boundedness::Bounded,
                 true => Boundedness::Unbounded {
                     requires_infinite_memory: false,
@@ -171,7 +171,7 @@ impl KafkaScanExec {
 
     /// The same scan as the `scan`th of several in one plan that see the topic
     /// at the same instant.
-    pub(crate) fn sharing(&self, runs: &Arc<Runs>, scan: usize) -> Self {
+    pub(crate) fn sharing(&self, runs: &Arc<PlanState>, scan: usize) -> Self {
         KafkaScanExec {
             spec: self.spec.clone(),
             kafka_partitions: Arc::clone(&self.kafka_partitions),
@@ -193,7 +193,7 @@ impl KafkaScanExec {
     }
 
     /// What [`sharing`](Self::sharing) takes.
-    pub(crate) fn runs(&self) -> &Arc<Runs> {
+    pub(crate) fn runs(&self) -> &Arc<PlanState> {
         &self.runs
     }
 
@@ -219,7 +219,7 @@ impl KafkaScanExec {
     pub fn records_at_most(&self) -> Option<u64> {
         let partitions = self.kafka_partitions.iter();
         let records = partitions.map(|p| self.offsets_of(*p) as u64).sum();
-        (!self.spec.table.endless).then_some(records)
+        (!self.spec.table.unbounded).then_some(records)
     }
 
     fn offsets_of(&self, partition: i32) -> usize {
@@ -265,7 +265,7 @@ impl KafkaScanExec {
             write!(f, " of {}", self.spec.held.len())?;
         }
         write!(f, "{separator}start={}", options.start)?;
-        match self.spec.table.endless {
+        match self.spec.table.unbounded {
             false => write!(f, "{separator}end={}", options.end)?,
             true => write!(f, "{separator}unbounded")?,
         }
@@ -293,7 +293,7 @@ fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties
     let place = schema.index_of(Metadata::Offset.name());
     match (spec.table.options.mode.unwrap_or_default(), place) {
         // Partitions that are added join the first one's stream.
-        (Mode::Append, Ok(place)) if !spec.table.endless => {
+        (Mode::Append, Ok(place)) if !spec.table.unbounded => {
             let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
             // As SQL's ASC; there are no NULLs.
             let options = SortOptions::new(false, false);
@@ -426,7 +426,7 @@ impl ExecutionPlan for KafkaScanExec {
         _inputs: &[Arc<Statistics>],
         args: &StatisticsArgs,
     ) -> DataFusionResult<Arc<Statistics>> {
-        if self.spec.table.endless {
+        if self.spec.table.unbounded {
             return Ok(Arc::new(Statistics::new_unknown(&self.schema)));
         }
         let read = match args.partition() {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_extra::{Message, Messages, PartitionReader, Record, TopicId};
 
-use crate::client::{Cancel, Client, DELETED, LastError, is_transient};
+use crate::client::{Cancel, Client, DELETED, ErrorLog, is_transient};
 use crate::error::{Error, Result};
 
 /// Records that were fetched together, oldest first.
@@ -23,7 +23,7 @@ pub(crate) trait Chunk {
 
 /// Whether there is more to fetch before the end that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum FetchProgress {
     More,
     End,
 }
@@ -40,14 +40,14 @@ pub(crate) trait Fetch {
 
     /// The offset of the first record with this timestamp, in milliseconds, or
     /// a later one; `None` where there is none.
-    fn first_at(&mut self, millis: i64) -> Result<Option<i64>>;
+    fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>>;
 
     /// Appends records with offsets below `end` to the chunk.
     ///
     /// Returns after a short while even when no record came, so that the
     /// caller can see whether anybody still wants them. `end` need not be the
     /// offset of a record: markers, aborted and compacted records leave holes.
-    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress>;
+    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<FetchProgress>;
 
     /// The next offset to be read: behind the last record, or behind what stands at the
     /// end of the partition and is no record, once that end was met.
@@ -70,14 +70,14 @@ pub(crate) const RECORD_OVERHEAD: usize = 320;
 
 /// How long nothing comes before the brokers are asked whether the topic is
 /// still there: librdkafka itself goes on for half a minute.
-const LOOK_UP: Duration = Duration::from_secs(2);
+const SILENCE_CHECK: Duration = Duration::from_secs(2);
 
 /// How often the brokers are asked about a topic that is read without end.
-const LOOK_AFTER: Duration = Duration::from_secs(5);
+const UNBOUNDED_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Reading that goes on at the end of a partition.
 #[derive(Clone)]
-pub(crate) struct Endless {
+pub(crate) struct Follow {
     /// The longest wait for a record, if that is shorter than usual.
     pub(crate) poll: Duration,
     /// Told how many partitions the topic has.
@@ -91,17 +91,17 @@ pub(crate) type OnPartitions = Arc<dyn Fn(i32) -> Result<()> + Send + Sync>;
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
     /// From the first seek on.
-    reader: Option<PartitionReader<LastError>>,
+    reader: Option<PartitionReader<ErrorLog>>,
     topic: String,
     /// Of the topic that is to be read, not another one of its name.
     topic_id: Option<TopicId>,
     partition: i32,
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
-    endless: Option<Endless>,
+    unbounded: Option<Follow>,
     /// The most records that one call may bring.
     at_once: usize,
-    looked_after: Instant,
+    topic_checked: Instant,
     /// How many the topic had then; 0 before it was looked at.
     partitions: i32,
     position: i64,
@@ -127,9 +127,9 @@ impl PartitionFetch {
             partition,
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
-            endless: None,
+            unbounded: None,
             at_once: MAX_RECORDS,
-            looked_after: Instant::now(),
+            topic_checked: Instant::now(),
             partitions: 0,
             position: 0,
             next: None,
@@ -157,24 +157,24 @@ impl PartitionFetch {
     }
 
     /// Takes it for no failure that no record comes, as long as brokers answer.
-    pub(crate) fn endless(self, endless: Option<Endless>) -> Self {
-        PartitionFetch { endless, ..self }
+    pub(crate) fn unbounded(self, unbounded: Option<Follow>) -> Self {
+        PartitionFetch { unbounded, ..self }
     }
 
     /// Looks from time to time whether the topic is still what it was, and how many
     /// partitions it has.
-    fn look_after(&mut self, endless: &Endless) -> Result<()> {
-        if self.looked_after.elapsed() < LOOK_AFTER.min(self.retry_timeout / 4) {
+    fn check_topic(&mut self, unbounded: &Follow) -> Result<()> {
+        if self.topic_checked.elapsed() < UNBOUNDED_CHECK_INTERVAL.min(self.retry_timeout / 4) {
             return Ok(());
         }
         self.client.serve_events();
         let found = self.client.look(self.topic_id);
-        self.looked_after = Instant::now();
+        self.topic_checked = Instant::now();
         match found {
             Err(reason) => Err(self.error(reason.to_owned())),
             Ok(Some(partitions)) => {
                 self.partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-                (endless.on_partitions)(self.partitions)?;
+                (unbounded.on_partitions)(self.partitions)?;
                 self.progress();
                 Ok(())
             }
@@ -191,7 +191,7 @@ impl PartitionFetch {
     /// where another one bears its name; servers that are silent are one after
     /// `kafka.retry_timeout`. Those that send what is not given out, as records of aborted
     /// transactions, or hold the client back because of a quota, are not silent.
-    fn wait_on(&mut self, waited: Duration) -> Result<()> {
+    fn on_silence(&mut self, waited: Duration) -> Result<()> {
         self.client.serve_events();
         let next = self.client.next_offset(self.partition);
         if next != self.next {
@@ -202,7 +202,7 @@ impl PartitionFetch {
         if held_back_until.is_none_or(|until| until < Instant::now()) {
             self.waited += waited;
         }
-        if self.endless.is_none() && self.waited - self.looked_up >= LOOK_UP {
+        if self.unbounded.is_none() && self.waited - self.looked_up >= SILENCE_CHECK {
             self.looked_up = self.waited;
             if let Some(reason) = self.client.lost(self.topic_id) {
                 return Err(self.error(reason.to_owned()));
@@ -229,7 +229,7 @@ impl PartitionFetch {
     }
 
     /// A message that is no record: the end of the partition, or a failure.
-    fn serve(&mut self, code: RDKafkaErrorCode, offset: i64, text: String) -> Result<()> {
+    fn handle_event(&mut self, code: RDKafkaErrorCode, offset: i64, text: String) -> Result<()> {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
                 self.position = self.position.max(offset);
@@ -258,7 +258,7 @@ impl PartitionFetch {
 }
 
 impl Fetch for PartitionFetch {
-    type Chunk = Messages<LastError>;
+    type Chunk = Messages<ErrorLog>;
 
     fn chunk(&self) -> Self::Chunk {
         Messages::new(self.client.handle())
@@ -277,20 +277,20 @@ impl Fetch for PartitionFetch {
         .map_err(|code| self.error(code.to_string()))
     }
 
-    fn first_at(&mut self, millis: i64) -> Result<Option<i64>> {
+    fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>> {
         let found = self
             .client
             .offsets_for_timestamp(&[self.partition], millis, &self.cancel)?;
         Ok(found.get(&self.partition).copied().flatten())
     }
 
-    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<Progress> {
+    fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<FetchProgress> {
         let before = chunk.len();
-        let endless = self.endless.clone();
-        if let Some(endless) = &endless {
-            self.look_after(endless)?;
+        let unbounded = self.unbounded.clone();
+        if let Some(unbounded) = &unbounded {
+            self.check_topic(unbounded)?;
         }
-        let poll = endless.map_or(POLL, |endless| endless.poll.min(POLL));
+        let poll = unbounded.map_or(POLL, |unbounded| unbounded.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
             let polled = reader.poll(poll, self.at_once, chunk);
@@ -302,7 +302,7 @@ impl Fetch for PartitionFetch {
                 None if message.offset() >= end => {
                     chunk.truncate(index);
                     self.progress();
-                    return Ok(Progress::End);
+                    return Ok(FetchProgress::End);
                 }
                 None => {
                     self.position = message.offset() + 1;
@@ -311,20 +311,20 @@ impl Fetch for PartitionFetch {
                 Some(code) => {
                     let (offset, text) = (message.offset(), message.error_text());
                     chunk.remove(index);
-                    self.serve(code, offset, text)?;
+                    self.handle_event(code, offset, text)?;
                 }
             }
         }
         if self.position >= end {
             self.progress();
-            return Ok(Progress::End);
+            return Ok(FetchProgress::End);
         }
         // Only records are progress: a broker that is away reports that again and again.
         match index > before {
             true => self.progress(),
-            false => self.wait_on(asked.elapsed())?,
+            false => self.on_silence(asked.elapsed())?,
         }
-        Ok(Progress::More)
+        Ok(FetchProgress::More)
     }
 
     fn position(&self) -> i64 {
@@ -333,16 +333,16 @@ impl Fetch for PartitionFetch {
 
     fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
         self.reader = None;
-        if let Some(endless) = self.endless.clone() {
-            self.look_after(&endless)?;
+        if let Some(unbounded) = self.unbounded.clone() {
+            self.check_topic(&unbounded)?;
         }
         thread::sleep(POLL);
-        self.wait_on(POLL)?;
+        self.on_silence(POLL)?;
         Ok(partitions.max(self.partitions))
     }
 }
 
-impl Chunk for Messages<LastError> {
+impl Chunk for Messages<ErrorLog> {
     type Record<'a> = Message<'a>;
 
     fn len(&self) -> usize {

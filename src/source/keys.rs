@@ -74,9 +74,9 @@ fn has_many_forms(key: &[u8]) -> bool {
 ///
 /// Of one partition, or of all where a key lives in one partition only.
 #[derive(Debug, Default)]
-pub(crate) struct MetKeys(Mutex<HashSet<Vec<u8>>>);
+pub(crate) struct FoundKeys(Mutex<HashSet<Vec<u8>>>);
 
-impl MetKeys {
+impl FoundKeys {
     pub(crate) fn add(&self, key: &[u8]) {
         let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         met.insert(key.to_vec());
@@ -89,14 +89,14 @@ impl MetKeys {
 }
 
 /// In which partition every key of a topic lives, to find those that live in two.
-pub(crate) struct KeyHomes {
+pub(crate) struct KeyPartitions {
     places: Mutex<HashMap<Vec<u8>, (i32, i64)>>,
     memory: MemoryReservation,
 }
 
-impl KeyHomes {
+impl KeyPartitions {
     pub(crate) fn new(memory: MemoryReservation) -> Self {
-        KeyHomes {
+        KeyPartitions {
             places: Mutex::default(),
             memory,
         }

@@ -25,7 +25,7 @@ pub(crate) struct ScanMetrics {
     /// Waiting for records.
     pub(crate) fetch_time: Time,
     /// Finding the latest record of each key.
-    pub(crate) fold_time: Time,
+    pub(crate) deduplicate_time: Time,
     /// Making rows of records, and filtering them.
     pub(crate) decode_time: Time,
 }
@@ -51,7 +51,7 @@ impl ScanMetrics {
             null_keys: counter("null_keys"),
             passes,
             fetch_time: time("fetch_time"),
-            fold_time: time("fold_time"),
+            deduplicate_time: time("deduplicate_time"),
             decode_time: time("decode_time"),
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! offsets   ── which offsets of each partition ──┐
 //! predicate ── which of them a filter can want ──┤
-//! fetch     ── their records, chunk by chunk ────┴─► scan ── fold by key ──► rows ──► RecordBatch
+//! fetch     ── their records, chunk by chunk ────┴─► scan ── deduplicate by key ──► rows ──► RecordBatch
 //! exec      ── the plan node;   reading ── its threads;   run ── what they share
 //! connected ── the client of both planning and reading
 //! ```
@@ -16,18 +16,18 @@
 pub(crate) mod chunk_sizes;
 mod codec;
 mod columns;
-pub(crate) mod connected;
+pub(crate) mod deduplicate;
 pub(crate) mod exec;
 pub(crate) mod fetch;
-pub(crate) mod fold;
 pub(crate) mod keys;
 pub(crate) mod metrics;
 pub(crate) mod offsets;
 mod once;
 pub(crate) mod passed;
+pub(crate) mod planning_client;
 pub(crate) mod predicate;
 mod reading;
 pub(crate) mod rows;
-pub(crate) mod run;
-pub(crate) mod same_topic;
 pub(crate) mod scan;
+pub(crate) mod shared;
+pub(crate) mod topic_guard;

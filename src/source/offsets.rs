@@ -47,7 +47,7 @@ impl Extent {
     }
 
     /// The same without an end.
-    pub(crate) fn endless(mut self) -> Self {
+    pub(crate) fn unbounded(mut self) -> Self {
         self.range.end = i64::MAX;
         self
     }

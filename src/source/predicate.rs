@@ -24,7 +24,7 @@ use datafusion::physical_expr_common::physical_expr::is_volatile;
 use crate::definition::TableDefinition;
 use crate::definition::kinds::is_text;
 use crate::definition::metadata::Metadata;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::options::{KeyFormat, Mode};
 use crate::source::keys::WantedKeys;
 
@@ -150,7 +150,7 @@ impl Candidates {
 pub(crate) struct Pruner<'a> {
     table: &'a TableDefinition,
     /// What the filter's columns are, by their positions there.
-    columns: Vec<Column>,
+    columns: Vec<ColumnRole>,
     /// One row with what is the same for all rows of the partition.
     constants: Option<RecordBatch>,
     constant: BTreeSet<usize>,
@@ -164,8 +164,8 @@ impl<'a> Pruner<'a> {
         positions: &[usize],
         partition: Option<i32>,
     ) -> Self {
-        let all: Vec<Column> = table.schema.columns().map(|(column, _)| column).collect();
-        let columns: Vec<Column> = positions
+        let all: Vec<ColumnRole> = table.schema.columns().map(|(column, _)| column).collect();
+        let columns: Vec<ColumnRole> = positions
             .iter()
             .filter_map(|position| all.get(*position).copied())
             .collect();
@@ -176,13 +176,13 @@ impl<'a> Pruner<'a> {
             let arrays = schema.fields().iter().zip(&columns).enumerate();
             let arrays = arrays.map(|(index, (field, column))| {
                 let value: ArrayRef = match column {
-                    Column::Metadata(Metadata::Partition) if partition.is_some() => {
+                    ColumnRole::Metadata(Metadata::Partition) if partition.is_some() => {
                         Arc::new(Int32Array::from(vec![partition]))
                     }
-                    Column::Metadata(Metadata::Topic) => {
+                    ColumnRole::Metadata(Metadata::Topic) => {
                         Arc::new(StringArray::from(vec![table.topic.as_str()]))
                     }
-                    Column::Metadata(Metadata::Tombstone) if mode == Mode::Upsert => {
+                    ColumnRole::Metadata(Metadata::Tombstone) if mode == Mode::Upsert => {
                         Arc::new(BooleanArray::from(vec![false]))
                     }
                     _ => return Some(new_null_array(field.data_type(), 1)),
@@ -248,7 +248,7 @@ impl<'a> Pruner<'a> {
         } else if let Some(is_null) = filter.downcast_ref::<IsNullExpr>() {
             let column = is_null.arg().downcast_ref::<ColumnExpr>();
             let column = column.and_then(|column| self.columns.get(column.index()));
-            if column == Some(&Column::Metadata(Metadata::Offset)) {
+            if column == Some(&ColumnRole::Metadata(Metadata::Offset)) {
                 return Candidates::NONE;
             }
         }
@@ -278,7 +278,7 @@ impl<'a> Pruner<'a> {
         let mut any = Candidates::NONE;
         // Collected at once: a union per value would be quadratic.
         let mut keys = BTreeSet::new();
-        let is_key = self.column(list.expr()) == Some(Column::Key);
+        let is_key = self.column(list.expr()) == Some(ColumnRole::Key);
         for item in list.list() {
             let Some(literal) = item.downcast_ref::<Literal>() else {
                 return Candidates::ALL;
@@ -315,11 +315,11 @@ impl<'a> Pruner<'a> {
         };
         match self.column(side) {
             Some(_) if literal.is_null() => Candidates::NONE,
-            Some(Column::Key) if op == Operator::Eq => match self.raw_keys(literal) {
+            Some(ColumnRole::Key) if op == Operator::Eq => match self.raw_keys(literal) {
                 Some(raw) => self.only(raw.into_iter().collect()),
                 None => Candidates::ALL,
             },
-            Some(Column::Metadata(metadata @ (Metadata::Offset | Metadata::Timestamp))) => {
+            Some(ColumnRole::Metadata(metadata @ (Metadata::Offset | Metadata::Timestamp))) => {
                 let scale = self.scale(side);
                 let interval = scale.and_then(|scale| scale.interval(op, literal));
                 match (metadata, interval) {
@@ -348,13 +348,13 @@ impl<'a> Pruner<'a> {
 
     /// The column under any number of casts; of keys only casts that keep
     /// what they look like.
-    fn column(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<Column> {
+    fn column(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<ColumnRole> {
         if let Some(column) = expr.downcast_ref::<ColumnExpr>() {
             return self.columns.get(column.index()).copied();
         }
         let inner = uncast(expr)?;
         let column = self.column(inner)?;
-        if column == Column::Key {
+        if column == ColumnRole::Key {
             let schema = self.constants.as_ref()?.schema();
             let (from, to) = (inner.data_type(&schema).ok()?, cast_type(expr)?);
             let both = |is: fn(&DataType) -> bool| is(&from) && is(&to);
@@ -401,7 +401,7 @@ impl<'a> Pruner<'a> {
             let field = self.constants.as_ref()?.schema();
             let data_type = field.fields().get(column.index())?.data_type().clone();
             let start = match self.columns.get(column.index())? {
-                Column::Metadata(Metadata::Offset) => Scale::identity(DataType::Int64),
+                ColumnRole::Metadata(Metadata::Offset) => Scale::identity(DataType::Int64),
                 // As the brokers say it; then in the declared type.
                 _ => Scale::identity(Metadata::Timestamp.data_type()),
             };

@@ -14,24 +14,24 @@ use tokio::sync::mpsc;
 use crate::client::{Cancel, OffsetRange, threads};
 use crate::error::own_error;
 use crate::source::chunk_sizes::ChunkSizes;
-use crate::source::fetch::{Endless, OnPartitions, PartitionFetch};
+use crate::source::fetch::{Follow, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Extent;
 use crate::source::passed::{Passed, Reach};
-use crate::source::run::Run;
-use crate::source::same_topic::SameTopic;
 use crate::source::scan::{Output, Scan};
+use crate::source::shared::SharedScan;
+use crate::source::topic_guard::TopicGuard;
 
 /// One stream: first waiting to be polled, then reading on its thread.
 pub(crate) enum Reading {
     Waiting(Box<ScanTask>),
-    Running(mpsc::Receiver<Message>),
+    Running(mpsc::Receiver<NextBatch>),
     Ended,
 }
 
 /// What the reading thread sends; `None` says that it read to the end, which a
 /// thread that dies does not.
-pub(crate) type Message = DataFusionResult<Option<RecordBatch>>;
+pub(crate) type NextBatch = DataFusionResult<Option<RecordBatch>>;
 
 impl Reading {
     pub(crate) async fn next(self) -> Option<(DataFusionResult<RecordBatch>, Reading)> {
@@ -58,7 +58,7 @@ impl Reading {
 /// Everything that a reading thread needs.
 #[derive(Clone)]
 pub(crate) struct ScanTask {
-    pub(crate) run: Arc<Run>,
+    pub(crate) run: Arc<SharedScan>,
     pub(crate) kafka_partition: i32,
     /// All that are read.
     pub(crate) kafka_partitions: Arc<[i32]>,
@@ -79,14 +79,14 @@ impl ScanTask {
         }
     }
 
-    fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<Message>> {
+    fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<NextBatch>> {
         // One batch on its way while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
         self.on_thread(sender)?;
         Ok(receiver)
     }
 
-    fn on_thread(self: Box<Self>, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
+    fn on_thread(self: Box<Self>, sender: mpsc::Sender<NextBatch>) -> DataFusionResult<()> {
         self.readers.fetch_add(1, Ordering::Relaxed);
         let topic = &self.run.spec.table.topic;
         let name = format!("kafka-scan-{topic}-{}", self.kafka_partition);
@@ -102,7 +102,7 @@ impl ScanTask {
     }
 
     /// Reads partitions that the topic has got into the same stream.
-    fn on_partitions(&self, sender: &mpsc::Sender<Message>) -> OnPartitions {
+    fn on_partitions(&self, sender: &mpsc::Sender<NextBatch>) -> OnPartitions {
         let (task, sender) = (self.clone(), sender.clone());
         Arc::new(move |partitions| {
             let read = task.run.read.fetch_max(partitions, Ordering::Relaxed);
@@ -117,7 +117,7 @@ impl ScanTask {
         })
     }
 
-    fn read(&self, sender: mpsc::Sender<Message>) -> DataFusionResult<()> {
+    fn read(&self, sender: mpsc::Sender<NextBatch>) -> DataFusionResult<()> {
         let spec = &self.run.spec;
         let table = &spec.table;
         let cancel = Arc::new(Cancel::when({
@@ -144,11 +144,11 @@ impl ScanTask {
         };
         let session_rows = self.context.session_config().batch_size();
         let mut batch_size = session_rows;
-        if table.endless {
-            extent = extent.endless();
+        if table.unbounded {
+            extent = extent.unbounded();
             batch_size = table.options.batch_rows.unwrap_or(session_rows);
         }
-        let same_topic = SameTopic {
+        let same_topic = TopicGuard {
             checked: &self.run.checked,
             client: &client,
             topic: &table.topic,
@@ -179,7 +179,7 @@ impl ScanTask {
             .of(topic_id)
             .within(memory_share / 4)
             .cancelled_by(cancel)
-            .endless(table.endless.then(|| Endless {
+            .unbounded(table.unbounded.then(|| Follow {
                 poll: table.options.batch_time,
                 on_partitions: self.on_partitions(&sender),
             })),
@@ -205,10 +205,10 @@ impl ScanTask {
 
 /// Hands batches over to the stream.
 struct ChannelOutput<'a> {
-    same_topic: &'a SameTopic<'a>,
+    same_topic: &'a TopicGuard<'a>,
     /// Where it is said how far was read.
     passed: Option<&'a Passed>,
-    sender: mpsc::Sender<Message>,
+    sender: mpsc::Sender<NextBatch>,
     schema: SchemaRef,
 }
 

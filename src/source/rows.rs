@@ -12,7 +12,7 @@ use rdkafka_extra::Record;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
 use crate::options::OnBadRecord;
 use crate::source::columns::{KeyBuilder, MetadataBuilder, PayloadDecoder};
@@ -61,17 +61,20 @@ impl Rows {
         wanted: &[usize],
     ) -> Result<Self> {
         let schema = &table.schema;
-        let all: Vec<(Column, &FieldRef)> = schema.columns().collect();
+        let all: Vec<(ColumnRole, &FieldRef)> = schema.columns().collect();
         let is_about_payload = |position: &usize| {
             let column = all.get(*position).map(|(column, _)| *column);
             matches!(
                 column,
-                Some(Column::Payload | Column::Metadata(Metadata::Error | Metadata::RecordError))
+                Some(
+                    ColumnRole::Payload
+                        | ColumnRole::Metadata(Metadata::Error | Metadata::RecordError)
+                )
             )
         };
         let is_raw = |position: &usize| {
             let column = all.get(*position).map(|(column, _)| *column);
-            column == Some(Column::Metadata(Metadata::Value))
+            column == Some(ColumnRole::Metadata(Metadata::Value))
         };
         // Which records are rows, and which rows have a payload, must not
         // depend on what the query reads of it.
@@ -95,14 +98,16 @@ impl Rows {
                 continue;
             };
             columns.push(match column {
-                Column::Key => ColumnBuilder::Key(KeyBuilder::try_new(table, partition, field)?),
-                Column::Metadata(Metadata::Value) => {
+                ColumnRole::Key => {
+                    ColumnBuilder::Key(KeyBuilder::try_new(table, partition, field)?)
+                }
+                ColumnRole::Metadata(Metadata::Value) => {
                     ColumnBuilder::Raw(PayloadDecoder::as_it_is(field))
                 }
-                Column::Metadata(metadata) => {
+                ColumnRole::Metadata(metadata) => {
                     ColumnBuilder::Metadata(MetadataBuilder::new(*metadata), Arc::clone(field))
                 }
-                Column::Payload => {
+                ColumnRole::Payload => {
                     payload_fields.push(Arc::clone(field));
                     payload_columns.push(place);
                     ColumnBuilder::Payload

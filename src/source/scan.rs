@@ -19,12 +19,12 @@ use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::options::{Mode, Partitioner};
 use crate::source::chunk_sizes::ChunkSizes;
-use crate::source::connected::Connected;
-use crate::source::fetch::{Chunk, Fetch, Progress, RECORD_OVERHEAD};
-use crate::source::keys::{KeyHomes, MetKeys, WantedKeys};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress, RECORD_OVERHEAD};
+use crate::source::keys::{FoundKeys, KeyPartitions, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::offsets::Extent;
 use crate::source::passed::Passed;
+use crate::source::planning_client::PlanningClient;
 use crate::source::predicate::{Candidates, Pruner};
 use crate::source::rows::Rows;
 use batches::Batches;
@@ -47,7 +47,7 @@ pub(crate) struct ScanSpec {
     /// The topic's partitions and what they held when the query was planned.
     pub(crate) held: BTreeMap<i32, OffsetRange>,
     /// Whoever asked for that.
-    pub(crate) connected: Connected,
+    pub(crate) connected: PlanningClient,
     /// Where a scan without an end says how far it has read.
     pub(crate) passed: Option<Arc<Passed>>,
 }
@@ -59,7 +59,7 @@ impl ScanSpec {
         let keys = candidates.keys.as_ref().and_then(WantedKeys::all);
         // Of a topic that gets partitions, keys move to others.
         let partitioner = self.table.options.partitioner;
-        let partitioner = partitioner.filter(|_| !self.table.endless);
+        let partitioner = partitioner.filter(|_| !self.table.unbounded);
         if let (Some(partitioner), Some(keys)) = (partitioner, keys) {
             let count = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
             let partition_of = match partitioner {
@@ -84,7 +84,7 @@ impl ScanSpec {
     /// Whether the filter wants nothing of so many partitions that there are, but may
     /// want records of one that the topic gets.
     fn awaits_partitions(&self, count: i32) -> bool {
-        self.table.endless
+        self.table.unbounded
             && (0..count).all(|partition| self.candidates(partition).is_empty())
             && !self.filtered(None).is_empty()
     }
@@ -103,7 +103,7 @@ const HEADERS_SAMPLE: usize = 16;
 
 /// What the records of a chunk take of memory.
 #[derive(Debug, Clone, Copy, Default)]
-struct Held {
+struct ChunkWeight {
     bytes: usize,
     /// Of these, their keys.
     keys: usize,
@@ -131,9 +131,9 @@ pub(crate) struct Scan<'a, F, O> {
     /// The most bytes to be held, so that no partition starves the others.
     pub(crate) memory_share: usize,
     /// Shared by all partitions where a key lives in one of them only.
-    pub(crate) met: Arc<MetKeys>,
+    pub(crate) met: Arc<FoundKeys>,
     /// Where `kafka.check_keys` asks for it.
-    pub(crate) homes: Option<&'a KeyHomes>,
+    pub(crate) homes: Option<&'a KeyPartitions>,
     pub(crate) fetch: F,
     pub(crate) output: O,
 }
@@ -177,7 +177,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         let earliest = candidates.timestamps.min;
         if earliest > bounds.earliest && !range.is_empty() {
             bounds.earliest = earliest;
-            let found = self.fetch.first_at(earliest)?;
+            let found = self.fetch.offset_for_timestamp(earliest)?;
             range.start = range.start.max(found.unwrap_or(known_end));
         }
         // In upsert mode a newer record hides the older one, whatever its offset.
@@ -190,9 +190,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
 
     /// Reads all records of a range and says what memory they hold; `None` when
     /// nobody wants them any more. Stops early when they are too many bytes.
-    fn read(&mut self, range: OffsetRange, chunk: &mut F::Chunk) -> DataFusionResult<Option<Held>> {
+    fn read(
+        &mut self,
+        range: OffsetRange,
+        chunk: &mut F::Chunk,
+    ) -> DataFusionResult<Option<ChunkWeight>> {
         let _timer = self.metrics.fetch_time.timer();
-        let mut held = Held::default();
+        let mut held = ChunkWeight::default();
         let mut counted = 0;
         loop {
             let progress = self.fetch.fetch(range.end, chunk)?;
@@ -204,14 +208,14 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             held.keys += more.keys;
             counted = chunk.len();
             let several = range.end - range.start > 1;
-            if progress == Progress::End || (several && self.is_too_large(held.bytes)) {
+            if progress == FetchProgress::End || (several && self.is_too_large(held.bytes)) {
                 return Ok(Some(held));
             }
         }
     }
 
     /// Counts the records from this one on, and says what memory they hold.
-    fn count(&self, chunk: &F::Chunk, from: usize) -> Held {
+    fn count(&self, chunk: &F::Chunk, from: usize) -> ChunkWeight {
         let (mut bytes, mut keys) = (0, 0);
         for record in (from..chunk.len()).filter_map(|index| chunk.get(index)) {
             bytes += record.size();
@@ -226,7 +230,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             .sum();
         self.metrics.records_fetched.add(records);
         self.metrics.bytes_fetched.add(bytes);
-        Held {
+        ChunkWeight {
             bytes: bytes + headers / samples * records + records * RECORD_OVERHEAD,
             keys,
         }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::json::{DecodeError, SchemaInference, ValueInference, is_null};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
-use crate::source::fetch::{Chunk, Fetch, PartitionFetch, Progress};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
 
 /// Samples the topic and declares what it shows.
 pub(crate) async fn table(
@@ -204,7 +204,7 @@ fn newest(
     while end > range.start && !cancel.is_cancelled() {
         let start = end.saturating_sub(span).max(range.start);
         fetch.seek(start)?;
-        while fetch.fetch(end, &mut chunk)? == Progress::More && !cancel.is_cancelled() {}
+        while fetch.fetch(end, &mut chunk)? == FetchProgress::More && !cancel.is_cancelled() {}
         let before = sample.records;
         for index in 0..chunk.len() {
             if let Some(record) = chunk.get(index) {

@@ -36,9 +36,9 @@ use crate::error::{Error, Result, own_error};
 use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
-use crate::source::connected::held;
 use crate::source::exec::KafkaScanExec;
 use crate::source::passed::Passed;
+use crate::source::planning_client::held;
 use crate::source::scan::ScanSpec;
 
 pub use builder::KafkaTableBuilder;
@@ -151,7 +151,7 @@ impl KafkaTable {
     }
 
     /// The same table, which has no rows where its topic does not exist.
-    pub(crate) fn that_may_be_missing(mut self) -> Self {
+    pub(crate) fn allow_missing_topic(mut self) -> Self {
         self.may_be_missing = true;
         self
     }

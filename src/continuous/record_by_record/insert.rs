@@ -9,7 +9,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 
 use crate::continuous::loops::feeds_itself;
-use crate::continuous::record_by_record::plan::{CHANGES, RowByRow, mentions_tombstones};
+use crate::continuous::record_by_record::plan::{CHANGES, RecordByRecord, mentions_tombstones};
 use crate::definition::TableDefinition;
 use crate::options::OnBadRecord;
 use crate::sink::changes_table::KafkaChanges;
@@ -26,7 +26,7 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
     let Some(sink) = sink else {
         return unchanged(statement);
     };
-    let sources = endless_sources(&statement.input)?;
+    let sources = unbounded_sources(&statement.input)?;
     for source in &sources {
         if let Some(reason) = feeds_itself(source, sink) {
             return plan_err!("INSERT INTO topic `{}`: {reason}", sink.topic);
@@ -39,8 +39,8 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
     if !source.is_change_log && !dead_letters {
         return unchanged(statement);
     }
-    let read = |table: &TableDefinition| Ok(table.endless.then(|| table.clone()));
-    match RowByRow::of(&statement.input, sink, read, None)? {
+    let read = |table: &TableDefinition| Ok(table.unbounded.then(|| table.clone()));
+    match RecordByRecord::of(&statement.input, sink, read, None)? {
         Some(rows) => Ok(Transformed::yes(write(&statement, sink, rows, None))),
         None if mentions_tombstones(&statement.input)? && !dead_letters => unchanged(statement),
         None => plan_err!(
@@ -55,7 +55,7 @@ pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<L
 pub(crate) fn write(
     statement: &DmlStatement,
     sink: &Arc<TableDefinition>,
-    rows: RowByRow,
+    rows: RecordByRecord,
     query: Option<Arc<dyn StreamingQuery>>,
 ) -> LogicalPlan {
     let stream = rows.stream(query);
@@ -74,7 +74,7 @@ pub(crate) fn write(
 }
 
 /// The tables without an end that a plan reads.
-fn endless_sources(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<TableDefinition>>> {
+fn unbounded_sources(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<TableDefinition>>> {
     let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
@@ -82,7 +82,7 @@ fn endless_sources(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<TableDefiniti
             && let Some(source) = provider
                 .downcast_ref::<KafkaTable>()
                 .and_then(KafkaTable::source)
-            && source.endless
+            && source.unbounded
         {
             found.push(Arc::clone(source));
         }

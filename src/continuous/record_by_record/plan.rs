@@ -63,7 +63,7 @@ const DEAD: [Metadata; 4] = [
 /// payload, but WHERE does not hold (any more)  tombstone, where the key is there
 /// tombstone                                    tombstone
 /// ```
-pub(crate) struct RowByRow {
+pub(crate) struct RecordByRecord {
     /// The columns of the output and, behind them, what each row changes and
     /// where its record is.
     pub(crate) rows: LogicalPlan,
@@ -74,7 +74,7 @@ pub(crate) struct RowByRow {
     pub(crate) filters: bool,
 }
 
-impl RowByRow {
+impl RecordByRecord {
     /// The query as changes of a topic with these columns; `None` where it needs
     /// more than one record at a time, or gives rows another key than their
     /// records have, so that a tombstone does not say which row is gone.
@@ -139,7 +139,7 @@ impl RowByRow {
                 columns.push(hidden(metadata)?.alias(name));
             }
         }
-        Ok(Some(RowByRow {
+        Ok(Some(RecordByRecord {
             rows: LogicalPlanBuilder::from(rows).project(columns)?.build()?,
             source,
             filters: walk.filters && retracts,
@@ -147,7 +147,7 @@ impl RowByRow {
     }
 }
 
-impl RowByRow {
+impl RecordByRecord {
     /// How the rows are written, in a continuous query or by themselves.
     pub(crate) fn stream(&self, query: Option<Arc<dyn StreamingQuery>>) -> StreamWrite {
         let dead_letters = self.source.options.dead_letter_topic.clone();

@@ -20,22 +20,22 @@ use rdkafka_extra::TopicId;
 
 use crate::client::{Cancel, Client, OffsetRange, RECREATED, blocking};
 use crate::continuous::refreshed::events::EventRows;
-use crate::continuous::refreshed::snapshot::SnapshotRows;
+use crate::continuous::refreshed::latest_rows::LatestRows;
 use crate::continuous::state::QueryState;
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::error::{Error, Result};
 use crate::options::{Bound, Isolation, Mode};
-use crate::sink::known::scan_held;
+use crate::sink::key_set::scan_held;
 use crate::source::chunk_sizes::ChunkSizes;
-use crate::source::connected::Connected;
+use crate::source::planning_client::PlanningClient;
 
 /// A topic that a query reads.
 pub(super) struct Input {
     declared: Arc<TableDefinition>,
     kind: Kind,
     memory: MemoryReservation,
-    held: Mutex<Held>,
+    held: Mutex<KeptRows>,
     looked: Mutex<Option<Looked>>,
     /// Where the query began to read the topic, which a start at its end is.
     starts: Mutex<BTreeMap<i32, i64>>,
@@ -66,13 +66,13 @@ struct Looked {
 }
 
 /// The rows up to some offsets.
-struct Held {
+struct KeptRows {
     rows: Rows,
     ends: Option<BTreeMap<i32, i64>>,
 }
 
 enum Rows {
-    Latest(SnapshotRows),
+    Latest(LatestRows),
     Events(EventRows),
     /// They are in the topic.
     None,
@@ -83,7 +83,7 @@ impl Input {
     /// Those of [`with_record`](TableDefinition::with_record).
     pub(super) fn new(declared: &Arc<TableDefinition>, memory: MemoryReservation) -> Result<Self> {
         let mut table = declared.as_ref().clone();
-        (table.endless, table.is_change_log) = (false, false);
+        (table.unbounded, table.is_change_log) = (false, false);
         let is_whole = table.options.end == Bound::Latest
             && table.options.isolation == Isolation::ReadCommitted;
         let kind = match declared.declared_mode() {
@@ -112,7 +112,7 @@ impl Input {
             declared: Arc::clone(declared),
             kind,
             memory,
-            held: Mutex::new(Held { rows, ends }),
+            held: Mutex::new(KeptRows { rows, ends }),
             looked: Mutex::default(),
             starts: Mutex::default(),
         };
@@ -154,11 +154,11 @@ impl Input {
         let schema = self.declared.schema.arrow();
         let memory = self.memory.new_empty();
         let rows = match self.kind {
-            Kind::Latest { .. } => Rows::Latest(SnapshotRows::new(Arc::clone(schema), memory)),
+            Kind::Latest { .. } => Rows::Latest(LatestRows::new(Arc::clone(schema), memory)),
             Kind::Events(_) => Rows::Events(EventRows::new(schema.fields().len(), memory)),
             Kind::Again => Rows::None,
         };
-        *self.held() = Held { rows, ends: None };
+        *self.held() = KeptRows { rows, ends: None };
     }
 
     /// Where the topic ends. Waits for brokers.
@@ -231,8 +231,8 @@ impl Input {
         let mut table = table.as_ref().clone();
         // A client for more than a few changes.
         let connected = match (is_first, client.clone()) {
-            (false, Some(client)) => Connected::new(client),
-            _ => Connected::default(),
+            (false, Some(client)) => PlanningClient::new(client),
+            _ => PlanningClient::default(),
         };
         if let Some(begin) = self.begin(before, ends, &holds, client).await? {
             table.options.start = Bound::Offsets(begin);
@@ -291,7 +291,7 @@ impl Input {
         Ok(Some(begin))
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, KeptRows> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,7 +300,7 @@ impl Input {
     }
 }
 
-impl Held {
+impl KeptRows {
     fn apply(&mut self, records: RecordBatch) -> DataFusionResult<()> {
         match &mut self.rows {
             Rows::Latest(rows) => rows.apply(&records),
@@ -326,18 +326,18 @@ impl Held {
 }
 
 /// The rows that an input holds, as a table.
-pub(super) struct SnapshotTable(pub(super) Arc<Input>);
+pub(super) struct KeptTable(pub(super) Arc<Input>);
 
-impl fmt::Debug for SnapshotTable {
+impl fmt::Debug for KeptTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SnapshotTable")
+        f.debug_tuple("KeptTable")
             .field(&self.0.declared.topic)
             .finish()
     }
 }
 
 #[async_trait]
-impl TableProvider for SnapshotTable {
+impl TableProvider for KeptTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(self.0.declared.schema.arrow())
     }

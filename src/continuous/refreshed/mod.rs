@@ -2,8 +2,8 @@
 
 mod events;
 mod input;
+mod latest_rows;
 mod output;
-mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use futures::StreamExt;
 
 use crate::client::blocking;
 use crate::continuous::begin::Begin;
-use crate::continuous::refreshed::input::{Input, SnapshotTable};
+use crate::continuous::refreshed::input::{Input, KeptTable};
 use crate::continuous::refreshed::output::Output;
 use crate::continuous::state::{QueryState, QueryStatus};
 use crate::definition::TableDefinition;
@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
-use crate::sink::member::{Positions, RENEWED};
+use crate::sink::instance::{Positions, RENEWED};
 use crate::sink::producer::{Producer, Writer};
 use crate::table::KafkaTable;
 use crate::table::write_query::aligned;
@@ -257,7 +257,7 @@ impl Refresh {
 fn rows_of(input: Arc<Input>, scan: &TableScan) -> DataFusionResult<LogicalPlan> {
     let rows = LogicalPlanBuilder::scan(
         scan.table_name.clone(),
-        provider_as_source(Arc::new(SnapshotTable(input))),
+        provider_as_source(Arc::new(KeptTable(input))),
         None,
     )?;
     let rows = match conjunction(scan.filters.iter().cloned()) {

@@ -16,28 +16,28 @@ use futures::StreamExt;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
-use crate::definition::schema::Column;
+use crate::definition::schema::ColumnRole;
 use crate::error::Error;
 use crate::options::{Delivery, OnBadRecord};
 use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::encode::RecordEncoder;
-use crate::sink::held::Held;
-use crate::sink::known::{KnownKeys, as_it_is, scan};
-use crate::sink::member::Positions;
+use crate::sink::instance::Positions;
+use crate::sink::key_set::{KeySet, as_it_is, scan};
+use crate::sink::pending::PendingRecords;
 use crate::sink::producer::Producer;
+use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::report::WriteReport;
-use crate::sink::sender::{Sender, arrow_error};
 
 /// The topic that is kept equal to a query.
 pub(super) struct Output {
     table: Arc<TableDefinition>,
     encoder: RecordEncoder,
-    sender: Sender,
-    known: KnownKeys<Written>,
+    sender: RecordWriter,
+    known: KeySet<Written>,
     /// Changes that wait until all rows were looked at, where no transaction could
     /// take them back.
-    held: Option<Held>,
+    held: Option<PendingRecords>,
     hashers: [RandomState; 2],
     round: u64,
     row: u64,
@@ -65,18 +65,18 @@ impl Output {
         producer: Producer,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<Self> {
-        let mut sender = Sender::new(table, &ExecutionPlanMetricsSet::new());
+        let mut sender = RecordWriter::new(table, &ExecutionPlanMetricsSet::new());
         sender.use_producer(producer);
         let transactional = table.options.delivery == Delivery::ExactlyOnce;
         let held = (!transactional).then(|| {
             let consumer = MemoryConsumer::new(format!("KafkaSink[{}]", table.topic));
-            Held::new(consumer.register(context.memory_pool()))
+            PendingRecords::new(consumer.register(context.memory_pool()))
         });
         let mut output = Output {
             table: Arc::clone(table),
             encoder: RecordEncoder::try_new(table, schema, &[Change::Upsert])?,
             sender,
-            known: KnownKeys::new(&table.topic, context),
+            known: KeySet::new(&table.topic, context),
             held,
             hashers: [RandomState::default(), RandomState::default()],
             round: 0,
@@ -100,9 +100,9 @@ impl Output {
         let reading = Arc::new(reading.with_record(&record)?);
         let mut columns = Vec::new();
         for (place, (column, _)) in reading.schema.columns().enumerate() {
-            let is_of_record = matches!(column, Column::Metadata(m) if record.contains(&m));
-            if column != Column::Metadata(Metadata::Tombstone)
-                && (is_of_record || !matches!(column, Column::Metadata(_)))
+            let is_of_record = matches!(column, ColumnRole::Metadata(m) if record.contains(&m));
+            if column != ColumnRole::Metadata(Metadata::Tombstone)
+                && (is_of_record || !matches!(column, ColumnRole::Metadata(_)))
             {
                 columns.push(place);
             }

@@ -9,7 +9,7 @@ use super::batches::Batches;
 use super::{Bounds, Output, Scan};
 use crate::client::OffsetRange;
 use crate::error::Error;
-use crate::source::fetch::{Chunk, Fetch, Progress};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress};
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {
     pub(super) fn forward(
@@ -56,7 +56,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             if !rows.extend(records, &mut self.output)? {
                 return Ok(());
             }
-            let is_due = match self.spec.table.endless {
+            let is_due = match self.spec.table.unbounded {
                 // Nothing came for a while: what is there goes out.
                 false => chunk.len() == 0,
                 true if rows.is_empty() => {
@@ -69,7 +69,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 }
             };
             chunk.clear();
-            if is_due || progress == Progress::End {
+            if is_due || progress == FetchProgress::End {
                 waiting = None;
                 if !rows.flush(&mut self.output)? {
                     return Ok(());
@@ -79,7 +79,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 let sent = rows.last().map_or(begin, |last| last + 1);
                 self.output.passed(begin, sent, self.fetch.position());
             }
-            if progress == Progress::End || !self.output.is_wanted() {
+            if progress == FetchProgress::End || !self.output.is_wanted() {
                 return Ok(());
             }
         }

@@ -11,15 +11,15 @@ use super::{Bounds, Output, Scan};
 use crate::client::OffsetRange;
 use crate::error::Error;
 use crate::options::{NullKey, OnBadRecord};
+use crate::source::deduplicate::{SeenKeys, Share};
 use crate::source::fetch::{Chunk, Fetch};
-use crate::source::fold::{SeenKeys, Share};
 use crate::source::rows::Outcome;
 
 /// What a chunk may take where nobody knows how much memory there is.
 const SMALL_CHUNK: usize = 1024 * 1024;
 
-/// So many records are folded before those that won are decoded: few enough
-/// for the processor's cache to still hold what the fold has touched.
+/// Records that are deduplicated before those that are rows are decoded: few enough that
+/// the processor's cache still holds what deduplication has touched.
 const BLOCK: usize = 512;
 
 /// A walk over the partition for a part of its keys.
@@ -119,13 +119,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             span = self.next_span(current, held.bytes);
             let next = before(bounds.range, current.start, span);
             if !next.is_empty() {
-                // Fetched while this chunk is folded and decoded.
+                // Fetched while this chunk is deduplicated and decoded.
                 self.fetch.seek(next.start)?;
             }
             let mut block = chunk.len()..chunk.len();
             while block.start > 0 {
                 block = block.start.saturating_sub(BLOCK)..block.start;
-                if !self.fold(&chunk, block.clone(), pass, bounds, seen, rows)? {
+                if !self.take_newest(&chunk, block.clone(), pass, bounds, seen, rows)? {
                     return Ok(false);
                 }
             }
@@ -168,7 +168,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
 
     /// Goes through a block from its end, and makes rows of the records that are
     /// the latest of their keys; `false` when no more rows are wanted.
-    fn fold(
+    fn take_newest(
         &mut self,
         chunk: &F::Chunk,
         block: Range<usize>,
@@ -177,8 +177,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         seen: &mut SeenKeys,
         rows: &mut Batches<'_>,
     ) -> DataFusionResult<bool> {
-        let timer = self.metrics.fold_time.timer();
-        let mut winners = Vec::with_capacity(block.len());
+        let timer = self.metrics.deduplicate_time.timer();
+        let mut newest = Vec::with_capacity(block.len());
         let (mut tombstones, mut superseded, mut skipped) = (0, 0, 0);
         let skips_bad = self.spec.table.options.on_bad_record == OnBadRecord::Skip;
         for index in block.rev() {
@@ -208,7 +208,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                     };
                     if outcome != Outcome::Skipped {
                         seen.insert(key);
-                        self.meet(&record, key, bounds)?;
+                        self.mark_found(&record, key, bounds)?;
                     }
                     if rows.is_full() && !rows.flush(&mut self.output)? {
                         return Ok(false);
@@ -218,11 +218,11 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             }
             let is_latest = seen.insert(key);
             if is_latest {
-                self.meet(&record, key, bounds)?;
+                self.mark_found(&record, key, bounds)?;
             }
             match (is_latest, record.payload().is_some()) {
                 _ if !is_first_time => {}
-                (true, true) => winners.push(index),
+                (true, true) => newest.push(index),
                 (true, false) => tombstones += 1,
                 (false, _) => superseded += 1,
             }
@@ -232,7 +232,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         self.metrics.keys_skipped.add(skipped);
         drop(timer);
         // Forward, as they lie in memory.
-        let records = winners.iter().rev().filter_map(|index| chunk.get(*index));
+        let records = newest.iter().rev().filter_map(|index| chunk.get(*index));
         rows.extend(records, &mut self.output)
     }
 
@@ -257,7 +257,12 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     }
 
     /// The latest record of a key was found.
-    fn meet(&self, record: &impl Record, key: &[u8], bounds: &Bounds) -> DataFusionResult<()> {
+    fn mark_found(
+        &self,
+        record: &impl Record,
+        key: &[u8],
+        bounds: &Bounds,
+    ) -> DataFusionResult<()> {
         if bounds.keys.is_some() {
             self.met.add(key);
         }

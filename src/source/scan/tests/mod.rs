@@ -1,7 +1,7 @@
 //! Scans of logs that are held in memory.
 
+mod deduplicate;
 mod filters;
-mod fold;
 mod memory;
 
 use std::collections::BTreeMap;
@@ -80,11 +80,11 @@ impl Fetch for LogFetch<'_> {
         self.position = start;
         Ok(())
     }
-    fn first_at(&mut self, millis: i64) -> Result<Option<i64>> {
+    fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>> {
         let found = self.log.iter().find(|r| r.millis() >= millis);
         Ok(found.map(|record| record.offset))
     }
-    fn fetch(&mut self, end: i64, chunk: &mut Vec<Logged>) -> Result<Progress> {
+    fn fetch(&mut self, end: i64, chunk: &mut Vec<Logged>) -> Result<FetchProgress> {
         let from = self.log.partition_point(|r| r.offset < self.position);
         let to = self.log.partition_point(|r| r.offset < end);
         let records = &self.log[from..to.max(from)];
@@ -94,9 +94,9 @@ impl Fetch for LogFetch<'_> {
         match records.last() {
             Some(last) if from + records.len() < to => {
                 self.position = last.offset + 1;
-                Ok(Progress::More)
+                Ok(FetchProgress::More)
             }
-            _ => Ok(Progress::End),
+            _ => Ok(FetchProgress::End),
         }
     }
     fn position(&self) -> i64 {
@@ -149,7 +149,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         limit,
         primary_key: false,
         held: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
-        connected: Connected::default(),
+        connected: PlanningClient::default(),
         passed: None,
     }
 }

@@ -7,41 +7,41 @@ use rdkafka::error::KafkaError;
 use rdkafka_extra::rebootstrap;
 
 use super::blocking::Cancel;
-use super::failure::{Failure, is_transient};
-use super::last_error::LastError;
+use super::error_log::ErrorLog;
+use super::failure::{RequestFailure, is_transient};
 
 /// How long a single request may hold the thread before cancellation is looked at.
-pub(super) const SLICE: Duration = Duration::from_millis(700);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// How long librdkafka's reason for a failed request is waited for, which is
 /// also the pause before the request is made again.
-const REASON: Duration = Duration::from_millis(100);
+const ERROR_GRACE: Duration = Duration::from_millis(100);
 
 /// How long servers may be silent before whoever waits is told, and the client looks
 /// whether it knows any.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const WARN_AFTER: Duration = Duration::from_secs(2);
 
 /// Why no answer came, where librdkafka has not said anything.
 const SILENCE: &str = "no answer came; the servers may be slow (`kafka.timeout` gives them more \
                        time), behind a firewall, or no Kafka";
 
 /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
-pub(super) fn ask<T>(
-    consumer: &BaseConsumer<LastError>,
+pub(super) fn retry<T>(
+    consumer: &BaseConsumer<ErrorLog>,
     servers: &str,
     timeout: Duration,
     cancel: &Cancel,
     request: impl Fn(Duration) -> Result<T, KafkaError>,
-) -> Result<T, Failure> {
+) -> Result<T, RequestFailure> {
     let start = Instant::now();
     let deadline = start + timeout;
     let mut noted = false;
     loop {
         if cancel.is_cancelled() {
-            return Err(Failure::Timeout("cancelled".to_owned()));
+            return Err(RequestFailure::Timeout("cancelled".to_owned()));
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        let error = match request(SLICE.min(left).max(Duration::from_millis(1))) {
+        let error = match request(ATTEMPT_TIMEOUT.min(left).max(Duration::from_millis(1))) {
             Ok(answer) => {
                 serve_waiting(consumer);
                 consumer.context().answered();
@@ -49,24 +49,24 @@ pub(super) fn ask<T>(
             }
             Err(error) => error,
         };
-        serve_events(consumer, REASON);
+        serve_events(consumer, ERROR_GRACE);
         let heard = consumer.context();
         if let Some(reason) = heard.final_refusal() {
-            return Err(Failure::Login(reason));
+            return Err(RequestFailure::Login(reason));
         }
         let code = heard.denied().or(error.rdkafka_error_code());
         match code {
-            Some(code) if !is_transient(code) => return Err(Failure::Refused(code)),
+            Some(code) if !is_transient(code) => return Err(RequestFailure::Refused(code)),
             _ if left.is_zero() => {
                 return Err(match (heard.refusal(), heard.last()) {
-                    (Some(reason), _) => Failure::Login(reason),
-                    (_, Some(reason)) => Failure::Timeout(reason),
-                    (_, None) => Failure::Timeout(SILENCE.to_owned()),
+                    (Some(reason), _) => RequestFailure::Login(reason),
+                    (_, Some(reason)) => RequestFailure::Timeout(reason),
+                    (_, None) => RequestFailure::Timeout(SILENCE.to_owned()),
                 });
             }
             _ => {}
         }
-        if start.elapsed() < PATIENCE {
+        if start.elapsed() < WARN_AFTER {
             continue;
         }
         rebootstrap(consumer.client());
@@ -80,7 +80,7 @@ pub(super) fn ask<T>(
 }
 
 /// Takes in what librdkafka says in this time.
-fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
+fn serve_events(consumer: &BaseConsumer<ErrorLog>, time: Duration) {
     // Servers that refuse to be connected to are an event again and again.
     let end = Instant::now() + time;
     while consumer
@@ -91,7 +91,7 @@ fn serve_events(consumer: &BaseConsumer<LastError>, time: Duration) {
 }
 
 /// Takes in what librdkafka has said, without waiting for more.
-pub(super) fn serve_waiting(consumer: &BaseConsumer<LastError>) {
+pub(super) fn serve_waiting(consumer: &BaseConsumer<ErrorLog>) {
     let heard = || consumer.context().heard();
     // Without any time to spend, rdkafka stops after a single log line, however many
     // more stand before the error.

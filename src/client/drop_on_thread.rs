@@ -6,16 +6,16 @@ use super::threads;
 
 /// A librdkafka client that is destroyed on a thread of its own: destroying a client waits for
 /// librdkafka's threads, which a Tokio worker must not do.
-pub(crate) struct DropElsewhere<T: Send + 'static>(Option<T>);
+pub(crate) struct DropOnThread<T: Send + 'static>(Option<T>);
 
-impl<T: Send + 'static> DropElsewhere<T> {
+impl<T: Send + 'static> DropOnThread<T> {
     pub(crate) fn new(client: T) -> Self {
         threads::client_was_made();
-        DropElsewhere(Some(client))
+        DropOnThread(Some(client))
     }
 }
 
-impl<T: Send + 'static> Deref for DropElsewhere<T> {
+impl<T: Send + 'static> Deref for DropOnThread<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -26,7 +26,7 @@ impl<T: Send + 'static> Deref for DropElsewhere<T> {
     }
 }
 
-impl<T: Send + 'static> Drop for DropElsewhere<T> {
+impl<T: Send + 'static> Drop for DropOnThread<T> {
     fn drop(&mut self) {
         let client = self.0.take();
         let spawned = threads::spawn("kafka-client-drop".to_owned(), move || drop(client));

@@ -15,12 +15,12 @@ use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
-use crate::source::connected::{Connected, held};
 use crate::source::exec::KafkaScanExec;
+use crate::source::planning_client::{PlanningClient, held};
 use crate::source::scan::ScanSpec;
 
 /// The keys that a topic holds while it is written, each with a value.
-pub(crate) struct KnownKeys<V> {
+pub(crate) struct KeySet<V> {
     keys: HashMap<Box<[u8]>, V, RandomState>,
     key_bytes: usize,
     memory: MemoryReservation,
@@ -29,11 +29,11 @@ pub(crate) struct KnownKeys<V> {
 /// What an allocator takes for a key beside its bytes.
 const ALLOCATION: usize = 16;
 
-impl<V> KnownKeys<V> {
+impl<V> KeySet<V> {
     /// None yet. Memory is reserved in the name of the topic.
     pub(crate) fn new(topic: &str, context: &TaskContext) -> Self {
         let consumer = MemoryConsumer::new(format!("KafkaKeys[{topic}]"));
-        KnownKeys {
+        KeySet {
             keys: HashMap::default(),
             key_bytes: 0,
             memory: consumer.register(context.memory_pool()),
@@ -81,13 +81,13 @@ impl<V> KnownKeys<V> {
     }
 }
 
-impl KnownKeys<()> {
+impl KeySet<()> {
     /// The keys of all rows that the topic holds now.
     pub(crate) async fn of_topic(
         table: &Arc<TableDefinition>,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<Self> {
-        let mut known = KnownKeys::new(&table.topic, context);
+        let mut known = KeySet::new(&table.topic, context);
         let reading = Arc::new(as_it_is(table).with_record(&[Metadata::RecordKey])?);
         let last = reading.schema.arrow().fields().len().saturating_sub(1);
         let scan = scan(&reading, vec![last]).await?;
@@ -113,7 +113,7 @@ pub(crate) fn as_it_is(table: &TableDefinition) -> TableDefinition {
     options.null_key = NullKey::Skip;
     options.check_keys = CheckKeys::Ignore;
     options.on_bad_record = OnBadRecord::Fail;
-    (reading.endless, reading.is_change_log) = (false, false);
+    (reading.unbounded, reading.is_change_log) = (false, false);
     reading
 }
 
@@ -131,7 +131,7 @@ pub(crate) fn scan_held(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
     held: BTreeMap<i32, OffsetRange>,
-    connected: Connected,
+    connected: PlanningClient,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let spec = ScanSpec {
         table: Arc::clone(table),

@@ -5,7 +5,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::error::{Error, Result};
 use crate::sink::batch::EncodedRecord;
-use crate::source::fold::SeenKeys;
+use crate::source::deduplicate::SeenKeys;
 
 /// The keys that the rows of a statement change.
 #[derive(Default)]
@@ -54,15 +54,15 @@ impl ChangedKeys {
 
 /// Records that wait until all rows were looked at, where there is no
 /// transaction that could take them back.
-pub(crate) struct Held {
+pub(crate) struct PendingRecords {
     records: Vec<(u64, EncodedRecord)>,
     bytes: usize,
     memory: MemoryReservation,
 }
 
-impl Held {
+impl PendingRecords {
     pub(crate) fn new(memory: MemoryReservation) -> Self {
-        Held {
+        PendingRecords {
             records: Vec::new(),
             bytes: 0,
             memory,

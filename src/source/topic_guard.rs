@@ -20,7 +20,7 @@ pub(crate) struct Checked {
 }
 
 /// The topic that a stream began to read.
-pub(crate) struct SameTopic<'a> {
+pub(crate) struct TopicGuard<'a> {
     pub(crate) checked: &'a Checked,
     pub(crate) client: &'a Client,
     pub(crate) topic: &'a str,
@@ -34,7 +34,7 @@ pub(crate) struct SameTopic<'a> {
     pub(crate) cancel: Arc<Cancel>,
 }
 
-impl SameTopic<'_> {
+impl TopicGuard<'_> {
     /// Before rows are given out: those that may be the last that anybody
     /// wants are checked first, since their stream may not get to its end.
     pub(crate) fn give(&self, rows: usize) -> Result<()> {

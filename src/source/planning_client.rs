@@ -15,12 +15,12 @@ use crate::source::chunk_sizes::ChunkSizes;
 /// To connect takes as long as to read some megabytes. A plan that is kept and never
 /// executed keeps it, as what it is: a connection on which nothing is asked.
 #[derive(Clone, Default)]
-pub(crate) struct Connected(Arc<Mutex<Option<Arc<Client>>>>);
+pub(crate) struct PlanningClient(Arc<Mutex<Option<Arc<Client>>>>);
 
-impl Connected {
+impl PlanningClient {
     /// For the first scan that reads.
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        Connected(Arc::new(Mutex::new(Some(client))))
+        PlanningClient(Arc::new(Mutex::new(Some(client))))
     }
 
     /// The client, where it takes no more than so many bytes for a partition.
@@ -30,9 +30,9 @@ impl Connected {
     }
 }
 
-impl fmt::Debug for Connected {
+impl fmt::Debug for PlanningClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connected")
+        f.write_str("PlanningClient")
     }
 }
 
@@ -43,13 +43,13 @@ const USUAL_PARTITIONS: usize = 4;
 /// What the partitions of a topic hold now, and who has asked.
 pub(crate) async fn held(
     table: &Arc<TableDefinition>,
-) -> DataFusionResult<(BTreeMap<i32, OffsetRange>, Connected)> {
+) -> DataFusionResult<(BTreeMap<i32, OffsetRange>, PlanningClient)> {
     let table = Arc::clone(table);
     blocking(move |cancel| {
         let memory = ChunkSizes::of(USUAL_PARTITIONS).client_bytes();
         let client = Client::with_memory(&table.topic, &table.options, memory)?;
         let held = client.watermarks(&client.partitions(cancel)?, cancel)?;
-        Ok((held, Connected::new(Arc::new(client))))
+        Ok((held, PlanningClient::new(Arc::new(client))))
     })
     .await
 }

@@ -12,12 +12,12 @@ use crate::extensions::hook::OutgoingRecord;
 use crate::options::Delivery;
 use crate::sink::acknowledgements::Shown;
 use crate::sink::batch::EncodedRecord;
-use crate::sink::member::Positions;
+use crate::sink::instance::Positions;
 use crate::sink::producer::{Producer, Sendable, Writer};
 use crate::sink::report::WriteReport;
 
 /// Sends the records of a statement and counts them.
-pub(crate) struct Sender {
+pub(crate) struct RecordWriter {
     table: Arc<TableDefinition>,
     /// Those that the hook has not seen yet.
     hooked: Vec<OutgoingRecord>,
@@ -31,9 +31,9 @@ pub(crate) struct Sender {
 /// As many records as a hook sees at once.
 const HOOKED: usize = 8192;
 
-impl Sender {
+impl RecordWriter {
     pub(crate) fn new(table: &Arc<TableDefinition>, metrics: &ExecutionPlanMetricsSet) -> Self {
-        Sender {
+        RecordWriter {
             table: Arc::clone(table),
             hooked: Vec::new(),
             metrics: SinkMetrics::new(metrics, table.options.delivery),
@@ -45,7 +45,7 @@ impl Sender {
 
     /// The same of a statement that does not end, and commits from time to time.
     pub(crate) fn without_end(self) -> Self {
-        Sender {
+        RecordWriter {
             ends: false,
             ..self
         }

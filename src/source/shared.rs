@@ -11,18 +11,18 @@ use rdkafka_extra::TopicId;
 use crate::client::{Cancel, Client, OffsetRange, Topic};
 use crate::error::{Error, Result};
 use crate::options::CheckKeys;
-use crate::source::keys::{KeyHomes, MetKeys};
+use crate::source::keys::{FoundKeys, KeyPartitions};
 use crate::source::offsets::Snapshot;
 use crate::source::once::Once;
-use crate::source::same_topic::Checked;
 use crate::source::scan::ScanSpec;
+use crate::source::topic_guard::Checked;
 
 /// The runs of a plan's scans of one topic; most plans run once.
 ///
 /// The last execution stays, to tell that there was one, and for streams that start after others ended; older
 /// ones stay as long as they may still start streams.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<Vec<Execution>>);
+pub(crate) struct PlanState(Mutex<Vec<Execution>>);
 
 /// One execution of the plan, which is what has one task context.
 #[derive(Default)]
@@ -30,31 +30,31 @@ struct Execution {
     /// As long as this is kept, no other context can have its address.
     context: Weak<TaskContext>,
     /// Of all scans: one instant for all.
-    begun: Arc<Once<Begun>>,
-    scans: HashMap<usize, ScanRuns>,
+    begun: Arc<Once<TopicState>>,
+    scans: HashMap<usize, ScanState>,
 }
 
 /// The runs of one scan in one execution: more than one where its result is
 /// asked for again, as in each turn of a recursive query.
 #[derive(Default)]
-struct ScanRuns {
+struct ScanState {
     snapshot: Arc<Once<Snapshot>>,
     /// The output partitions that were started since one was started again.
     joined: HashSet<usize>,
     /// Of all of these, also where some ended before others were started.
-    homes: Arc<OnceLock<KeyHomes>>,
+    homes: Arc<OnceLock<KeyPartitions>>,
     /// A client lives as long as a stream reads, not as long as the plan.
-    last: Weak<Run>,
+    last: Weak<SharedScan>,
 }
 
 /// The topic when the execution began.
 #[derive(Clone)]
-struct Begun {
+struct TopicState {
     topic: Topic,
     watermarks: BTreeMap<i32, OffsetRange>,
 }
 
-impl Runs {
+impl PlanState {
     /// What a stream of a scan shares with the others of this run: that of one
     /// of so many output partitions.
     ///
@@ -67,7 +67,7 @@ impl Runs {
         partitions: usize,
         spec: &ScanSpec,
         context: &Arc<TaskContext>,
-    ) -> Result<Arc<Run>> {
+    ) -> Result<Arc<SharedScan>> {
         let mut executions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |other: &Execution| Weak::as_ptr(&other.context) == Arc::as_ptr(context);
         let has_run = |other: &Execution| !same(other) && other.has_started(scan, partition);
@@ -110,7 +110,7 @@ impl Execution {
         partition: usize,
         partitions: usize,
         spec: &ScanSpec,
-    ) -> Arc<Run> {
+    ) -> Arc<SharedScan> {
         let runs = self.scans.entry(scan).or_default();
         if !runs.joined.insert(partition) {
             runs.joined = HashSet::from([partition]);
@@ -118,7 +118,7 @@ impl Execution {
             runs.homes = Arc::default();
         }
         let run = runs.last.upgrade().unwrap_or_else(|| {
-            Arc::new(Run {
+            Arc::new(SharedScan {
                 spec: spec.clone(),
                 client: Once::default(),
                 second_client: Once::default(),
@@ -141,24 +141,24 @@ impl Execution {
 }
 
 /// What the streams of one scan share in one run.
-pub(crate) struct Run {
+pub(crate) struct SharedScan {
     pub(super) spec: ScanSpec,
     client: Once<Arc<Client>>,
     second_client: Once<Arc<Client>>,
     /// Shared with all scans of the topic in the plan: one instant for all.
-    begun: Arc<Once<Begun>>,
+    begun: Arc<Once<TopicState>>,
     snapshot: Arc<Once<Snapshot>>,
     pub(super) checked: Checked,
     pub(super) bad_records: AtomicUsize,
     /// Of so many partitions it is settled which stream reads them, if any.
     pub(super) read: AtomicI32,
-    met: Arc<MetKeys>,
-    homes: Arc<OnceLock<KeyHomes>>,
+    met: Arc<FoundKeys>,
+    homes: Arc<OnceLock<KeyPartitions>>,
 }
 
-impl Run {
+impl SharedScan {
     /// Wanted keys that were met: anywhere, where a key lives in one partition only.
-    pub(super) fn met(&self) -> Arc<MetKeys> {
+    pub(super) fn met(&self) -> Arc<FoundKeys> {
         match self.spec.primary_key && !self.checks_keys() {
             true => Arc::clone(&self.met),
             false => Arc::default(),
@@ -169,10 +169,10 @@ impl Run {
         self.spec.table.options.check_keys == CheckKeys::Fail
     }
 
-    pub(super) fn homes(&self, context: &TaskContext) -> Option<&KeyHomes> {
+    pub(super) fn homes(&self, context: &TaskContext) -> Option<&KeyPartitions> {
         let homes = || {
             let consumer = format!("KafkaCheckKeys[{}]", self.spec.table.topic);
-            KeyHomes::new(MemoryConsumer::new(consumer).register(context.memory_pool()))
+            KeyPartitions::new(MemoryConsumer::new(consumer).register(context.memory_pool()))
         };
         self.checks_keys().then(|| self.homes.get_or_init(homes))
     }
@@ -191,7 +191,7 @@ impl Run {
             Some(client) => Ok(client),
             None => Client::with_memory(&table.topic, &table.options, memory).map(Arc::new),
         })?;
-        let Begun {
+        let TopicState {
             topic,
             mut watermarks,
         } = self.begun.get(|| {
@@ -199,9 +199,9 @@ impl Run {
             let topic = client.topic(cancel)?;
             let wait_for = &table.options.wait_for;
             let watermarks = client.watermarks_behind(&topic.partitions(), wait_for, cancel)?;
-            Ok(Begun { topic, watermarks })
+            Ok(TopicState { topic, watermarks })
         })?;
-        if table.endless {
+        if table.unbounded {
             // Those that the topic has got since are read as all that it gets.
             watermarks.retain(|partition, _| self.spec.held.contains_key(partition));
         }
@@ -216,7 +216,7 @@ impl Run {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
         let many = snapshot.offsets(read) >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
-        let client = match many && !table.endless && topic.is_in_second_half(partition, read) {
+        let client = match many && !table.unbounded && topic.is_in_second_half(partition, read) {
             false => client,
             true => self
                 .second_client
@@ -234,7 +234,7 @@ impl Run {
 /// They read as fast as brokers and networks mostly are.
 const OFFSETS_FOR_TWO: i64 = 200_000;
 
-impl Drop for Run {
+impl Drop for SharedScan {
     fn drop(&mut self) {
         let bad_records = *self.bad_records.get_mut();
         if bad_records > 0 {

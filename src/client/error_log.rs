@@ -14,7 +14,7 @@ use super::measured::Measure;
 use super::statistics::Statistics;
 
 /// Keeps what librdkafka complained about, since a time-out alone says nothing.
-pub(crate) struct LastError {
+pub(crate) struct ErrorLog {
     connection: Connection,
     principal: Option<String>,
     measure: Option<Measure>,
@@ -33,10 +33,10 @@ struct State {
     heard: u64,
 }
 
-impl LastError {
+impl ErrorLog {
     /// That of a client of this configuration.
     pub(crate) fn of(config: &ClientConfig) -> Self {
-        LastError {
+        ErrorLog {
             connection: Connection::of(config),
             principal: principal(config),
             measure: None,
@@ -67,7 +67,7 @@ impl LastError {
 
     /// That of a client which is measured, where it is.
     pub(crate) fn measured_by(self, measure: Option<Measure>) -> Self {
-        LastError { measure, ..self }
+        ErrorLog { measure, ..self }
     }
 
     /// The principal that the client has logged in as, where it is known.
@@ -131,7 +131,7 @@ impl LastError {
     }
 }
 
-impl ClientContext for LastError {
+impl ClientContext for ErrorLog {
     fn stats(&self, statistics: statistics::Statistics) {
         self.told(&statistics);
     }
@@ -170,7 +170,7 @@ impl ClientContext for LastError {
     }
 }
 
-impl ConsumerContext for LastError {}
+impl ConsumerContext for ErrorLog {}
 
 #[cfg(test)]
 mod tests {
@@ -182,15 +182,15 @@ mod tests {
     const DOWN: &str = "other:9092/bootstrap: Connect to ipv4#10.0.0.1:9092 failed: Connection \
                         refused (after 0ms in state CONNECT)";
 
-    fn heard() -> LastError {
-        LastError::of(&ClientConfig::new())
+    fn heard() -> ErrorLog {
+        ErrorLog::of(&ClientConfig::new())
     }
 
-    fn error(heard: &LastError, code: RDKafkaErrorCode, reason: &str) {
+    fn error(heard: &ErrorLog, code: RDKafkaErrorCode, reason: &str) {
         heard.error(KafkaError::Global(code), reason);
     }
 
-    fn fail(heard: &LastError, reason: &str) {
+    fn fail(heard: &ErrorLog, reason: &str) {
         heard.log(
             RDKafkaLogLevel::Info,
             "FAIL",

@@ -26,7 +26,7 @@ pub(crate) const RENEWED: Duration = Duration::from_secs(20);
 /// One instance of a continuous query. Its name is that of the consumer group
 /// whose offsets say where the query has come to, and stands in the
 /// `transactional.id`: a later instance takes both over.
-pub(crate) struct Member {
+pub(crate) struct QueryInstance {
     query: String,
     group: Group,
     /// Stands beside the offsets that this instance commits.
@@ -39,7 +39,7 @@ pub(crate) struct Member {
 #[derive(Default)]
 struct Known {
     /// Whose offsets stood there when they were last looked at.
-    owners: BTreeMap<String, BTreeMap<i32, String>>,
+    committed_by: BTreeMap<String, BTreeMap<i32, String>>,
     starts: Positions,
     sources: BTreeMap<String, TopicId>,
     output: Option<TopicId>,
@@ -53,7 +53,7 @@ pub(crate) struct OwnOffset {
     pub(crate) mark: Mark,
 }
 
-impl Member {
+impl QueryInstance {
     /// An instance of the query of this name, on the servers of these options. With
     /// the same id it is the same instance, which begins again: what it has asked for
     /// before may still come through.
@@ -63,7 +63,7 @@ impl Member {
         options: &TableOptions,
         measurements: &Arc<Measurements>,
     ) -> Result<Self> {
-        Ok(Member {
+        Ok(QueryInstance {
             query: query.to_owned(),
             group: Group::new(query, options)?,
             id: id.to_owned(),
@@ -109,7 +109,7 @@ impl Member {
 
     /// Takes the offsets of a topic over from an earlier instance, and says which
     /// they are. Waits for brokers.
-    pub(crate) fn take_over(
+    pub(crate) fn claim_offsets(
         &self,
         topic: &str,
         partitions: &[i32],
@@ -117,11 +117,11 @@ impl Member {
     ) -> Result<BTreeMap<i32, OwnOffset>> {
         let committed = self.group.all_committed(topic, partitions, cancel)?;
         let mut known = self.known();
-        let owners = known.owners.entry(topic.to_owned()).or_default();
+        let committed_by = known.committed_by.entry(topic.to_owned()).or_default();
         let mut offsets = BTreeMap::new();
         for (partition, committed) in committed {
             let mark = Mark::parse(&committed.metadata).unwrap_or_default();
-            owners.insert(partition, mark.instance.clone());
+            committed_by.insert(partition, mark.instance.clone());
             let offset = committed.offset;
             offsets.insert(partition, OwnOffset { offset, mark });
         }
@@ -160,13 +160,13 @@ impl Member {
     /// [`Error::Fenced`] where another instance has.
     pub(crate) fn check(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
         // As they were before it is asked: this instance itself may commit meanwhile.
-        let Some(owners) = self.known().owners.get(topic).cloned() else {
+        let Some(committed_by) = self.known().committed_by.get(topic).cloned() else {
             return Ok(());
         };
         let committed = self.group.all_committed(topic, partitions, cancel)?;
         let is_ours = |partition: &i32, metadata: &str| {
             let owner = Mark::parse(metadata).unwrap_or_default().instance;
-            owner == self.id || owners.get(partition) == Some(&owner)
+            owner == self.id || committed_by.get(partition) == Some(&owner)
         };
         match committed.iter().all(|(p, c)| is_ours(p, &c.metadata)) {
             true => Ok(()),
@@ -178,9 +178,11 @@ impl Member {
     pub(crate) fn check_all(&self, cancel: &Cancel) -> Result<()> {
         let topics: Vec<(String, Vec<i32>)> = {
             let known = self.known();
-            let owners = known.owners.iter();
-            owners
-                .map(|(topic, owners)| (topic.clone(), owners.keys().copied().collect()))
+            let committed_by = known.committed_by.iter();
+            committed_by
+                .map(|(topic, committed_by)| {
+                    (topic.clone(), committed_by.keys().copied().collect())
+                })
                 .collect()
         };
         for (topic, partitions) in topics {
@@ -209,8 +211,8 @@ impl Member {
     pub(super) fn committed(&self, read: &Positions) {
         let mut known = self.known();
         for (topic, positions) in read {
-            let owners = known.owners.entry(topic.clone()).or_default();
-            owners.extend(positions.keys().map(|p| (*p, self.id.clone())));
+            let committed_by = known.committed_by.entry(topic.clone()).or_default();
+            committed_by.extend(positions.keys().map(|p| (*p, self.id.clone())));
         }
     }
 

@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 /// A row that is replaced or deleted is only marked, so that a change costs as
 /// much as its own record. Batches that have few rows left are put together when
 /// there are many of them.
-pub(super) struct SnapshotRows {
+pub(super) struct LatestRows {
     /// Of the rows; batches have two more columns behind it.
     schema: SchemaRef,
     batches: Vec<Kept>,
@@ -49,10 +49,10 @@ const SMALL_BATCHES: usize = 64;
 /// What an allocator takes for a key beside its bytes.
 const ALLOCATION: usize = 16;
 
-impl SnapshotRows {
+impl LatestRows {
     /// No rows yet, with these columns.
     pub(super) fn new(schema: SchemaRef, memory: MemoryReservation) -> Self {
-        SnapshotRows {
+        LatestRows {
             schema,
             batches: Vec::new(),
             places: BTreeMap::new(),
