@@ -4,6 +4,7 @@
 //! or option key as fields, so that a program can react to them and a person
 //! can read them. No message holds a payload or the value of a secret.
 
+mod json_hints;
 mod messages;
 
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
+use self::json_hints::encode_message;
+pub(crate) use self::json_hints::{decode_message, unsupported_message};
 use self::messages::{denied, duplicate_key, key_hint, payload_hint, sample_hint};
 use crate::json::{DecodeError, EncodeError};
 
@@ -260,7 +263,7 @@ pub enum Error {
     },
 
     /// A key that does not fit `kafka.key.format` and the type of `_key`.
-    #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {source}{}", key_hint(.source))]
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad key: {}{}", decode_message(.source), key_hint(.source))]
     DecodeKey {
         /// The topic.
         topic: String,
@@ -273,7 +276,7 @@ pub enum Error {
     },
 
     /// A payload that does not fit `kafka.value.format` and the columns.
-    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {source}{}", payload_hint(.source))]
+    #[error("topic `{topic}` partition {partition} offset {offset}: bad payload: {}{}", decode_message(.source), payload_hint(.source))]
     DecodePayload {
         /// The topic.
         topic: String,
@@ -304,7 +307,7 @@ pub enum Error {
     },
 
     /// A row that cannot be written as a record.
-    #[error("row {row} for topic `{topic}`: {source}")]
+    #[error("row {row} for topic `{topic}`: {}", encode_message(.source))]
     EncodeRow {
         /// The topic.
         topic: String,

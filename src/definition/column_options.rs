@@ -95,7 +95,7 @@ fn changed(
 ) -> Option<std::result::Result<Field, DataType>> {
     let data_type = field.data_type();
     if path.is_empty() {
-        return Some(match encoding.is_of(data_type) {
+        return Some(match encoding.applies_to(data_type) {
             true => Ok(encoding.mark(field.clone())),
             false => Err(data_type.clone()),
         });

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use crate::definition::column_options;
 use crate::definition::kinds::{is_binary, is_text};
 use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported_message};
 use crate::extensions::Extensions;
 use crate::json::{check_type, with_unit};
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
@@ -288,7 +288,8 @@ fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
         KeyFormat::String => is_text(data_type),
         KeyFormat::Bytes => is_binary(data_type),
         KeyFormat::Json => {
-            return check_type(field).map_err(|error| invalid(field.name(), error.to_string()));
+            return check_type(field)
+                .map_err(|error| invalid(field.name(), unsupported_message(&error)));
         }
     };
     if fits {
@@ -309,7 +310,7 @@ fn check_payload(field: &Field, format: ValueFormat) -> Result<()> {
     let data_type = field.data_type();
     let reason = match format {
         ValueFormat::Json => {
-            return check_type(field).map_err(|error| invalid(name, error.to_string()));
+            return check_type(field).map_err(|error| invalid(name, unsupported_message(&error)));
         }
         _ if name != VALUE_COLUMN => {
             "`kafka.value.format` other than `json` has one payload column, `_value`".to_owned()

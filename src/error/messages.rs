@@ -1,5 +1,6 @@
 //! Messages that depend on what their error holds.
 
+use super::json_hints::{hint, may_mean_a_delete};
 use crate::json::{DecodeError, DecodeErrorKind};
 
 pub(super) fn sample_hint(topics: &[String]) -> String {
@@ -53,18 +54,18 @@ pub(super) fn payload_hint(error: &DecodeError) -> String {
     let policy = match &error.kind {
         // `null` is refused with columns that are NOT NULL.
         DecodeErrorKind::MissingValue { .. } => "set `kafka.on_bad_record` = `skip`",
-        _ if error.may_mean_a_delete() => {
+        _ if may_mean_a_delete(error) => {
             "set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows \
              WHERE _error IS NULL"
         }
         _ => "set `kafka.on_bad_record` = `null` or `skip`",
     };
-    either(error.hint(), policy)
+    either(hint(error), policy)
 }
 
 pub(super) fn key_hint(error: &DecodeError) -> String {
-    let hint = match &error.kind {
-        DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => error.hint(),
+    let remedy = match &error.kind {
+        DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => hint(error),
         DecodeErrorKind::InvalidUtf8 => {
             Some("set `kafka.key.format` = `bytes`, with which a declared `_key` is BYTEA")
         }
@@ -74,9 +75,9 @@ pub(super) fn key_hint(error: &DecodeError) -> String {
         | DecodeErrorKind::NotAnObject(_) => {
             Some("set `kafka.key.format` = `string`, with which a declared `_key` is VARCHAR")
         }
-        _ => error.hint(),
+        _ => hint(error),
     };
-    either(hint, "set `kafka.on_bad_record` = `skip`")
+    either(remedy, "set `kafka.on_bad_record` = `skip`")
 }
 
 fn either(hint: Option<&str>, policy: &str) -> String {

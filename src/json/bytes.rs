@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::column::{Column, Found, take, text};
-use super::error::{DecodeError, found};
+use super::column::{Column, take, text};
+use super::error::{DecodeError, Found};
 use super::json_text::TextEncoding;
 use super::marked::Marked;
 use super::scan::{Kind, Scanner, Value};
@@ -184,7 +184,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 fn decode_base64(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Found> {
     BASE64
         .decode_vec(text(value)?.as_bytes(), out)
-        .map_err(|_| found::NOT_BASE64)
+        .map_err(|_| Found::NotBase64)
 }
 
 pub(super) struct BinaryColumn {
@@ -259,7 +259,7 @@ impl Column for FixedSizeBinaryColumn {
                 self.nulls.append_non_null();
                 return Ok(());
             }
-            Ok(()) => found::BINARY_LENGTH,
+            Ok(()) => Found::BinaryLength,
             Err(found) => found,
         };
         let data_type = DataType::FixedSizeBinary(self.size);

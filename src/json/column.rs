@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use half::f16;
 
 use super::bytes::{BinaryColumn, FixedSizeBinaryColumn, StringColumn};
-use super::error::{DecodeError, found};
+use super::error::{DecodeError, Found};
 use super::json_text::TextEncoding;
 use super::marked::Marked;
 use super::nested;
@@ -54,8 +54,6 @@ pub(super) trait Column: Send + Sync {
 }
 
 pub(super) type BoxColumn = Box<dyn Column>;
-
-pub(super) type Found = &'static str;
 
 /// An empty column of a field, or `None` for a type that [`super::check_type`] refuses.
 pub(super) fn of_field(field: &Field, options: &DecodeOptions) -> Option<BoxColumn> {
@@ -120,7 +118,7 @@ pub(super) fn new(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
                     |value| value.is_infinite(),
                 )?;
                 if exact && double.is_finite() && !is_kept(double, value)? {
-                    return Err(found::ROUNDED);
+                    return Err(Found::Rounded);
                 }
                 Ok(double)
             };
@@ -313,11 +311,11 @@ where
             Kind::Number { .. } => integer(value.raw()),
             Kind::String { .. } => match number_text(value)? {
                 text if coerce => integer(&text),
-                _ => Err(found::STRING),
+                _ => Err(Found::String),
             },
-            other => Err(other.describe()),
+            other => Err(other.found()),
         }?;
-        T::Native::try_from(value).map_err(|_| found::RANGE)
+        T::Native::try_from(value).map_err(|_| Found::OutOfRange)
     };
     quick_primitive::<T, _, _>(data_type, parse, |bytes| {
         let (value, length) = short_decimal(bytes, 0)?;
@@ -331,13 +329,13 @@ fn number_text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, Found> {
         if is_number(&text) {
             Ok(text)
         } else {
-            Err(found::NOT_NUMBER)
+            Err(Found::NotANumber)
         }
     })
 }
 
 pub(super) fn text<'a>(value: &Value<'a>) -> Result<Cow<'a, str>, Found> {
-    value.text().ok_or(value.kind().describe())
+    value.text().ok_or(value.kind().found())
 }
 
 fn float<P, N>(
@@ -352,7 +350,7 @@ where
 {
     let parse = |text: &str| match text.parse().map(&convert) {
         Ok(value) if !is_infinite(value) => Ok(value),
-        _ => Err(found::RANGE),
+        _ => Err(Found::OutOfRange),
     };
     let text = match value.kind() {
         Kind::Number { .. } => return parse(value.raw()),
@@ -363,9 +361,9 @@ where
         "NaN" => Ok(convert(f32::NAN.into())),
         "Infinity" => Ok(convert(f32::INFINITY.into())),
         "-Infinity" => Ok(convert(f32::NEG_INFINITY.into())),
-        text if !is_number(text) => Err(found::NOT_NUMBER),
+        text if !is_number(text) => Err(Found::NotANumber),
         text if coerce => parse(text),
-        _ => Err(found::STRING),
+        _ => Err(Found::String),
     }
 }
 
@@ -385,14 +383,14 @@ where
 {
     let fits = move |value: &T::Native| T::is_valid_decimal_precision(*value, precision);
     let parse = move |value: &Value<'_>| {
-        let parse = |text: &str| scaled::<W>(text, scale.into(), found::TOO_PRECISE);
+        let parse = |text: &str| scaled::<W>(text, scale.into(), Found::DecimalPlaces);
         let value = match value.kind() {
             Kind::Number { .. } => parse(value.raw()),
             Kind::String { .. } => parse(&number_text(value)?),
-            other => Err(other.describe()),
+            other => Err(other.found()),
         }?;
         let value = T::Native::try_from(value).ok();
-        value.filter(fits).ok_or(found::RANGE)
+        value.filter(fits).ok_or(Found::OutOfRange)
     };
     quick_primitive::<T, _, _>(data_type, parse, move |bytes| {
         let (value, length) = short_decimal(bytes, usize::try_from(scale).ok()?)?;
@@ -412,22 +410,22 @@ fn numeric(
         return Ok(None);
     };
     let Some(number_unit) = number_unit else {
-        let is_fraction = integer(value.raw()) == Err(found::FRACTION);
+        let is_fraction = integer(value.raw()) == Err(Found::Fraction);
         return Err(if is_fraction {
-            found::FRACTION
+            Found::Fraction
         } else {
-            found::NUMBER
+            Found::Number
         });
     };
     let scale = i64::from(digits(unit)) - i64::from(digits(number_unit));
-    scaled(value.raw(), scale, found::NUMBER_PRECISION).map(Some)
+    scaled(value.raw(), scale, Found::NumberPrecision).map(Some)
 }
 
 /// What is said of a number that is no date or time of the column.
 fn of_number(found: Found) -> Found {
     match found {
-        found::TIME_PRECISION => found::NUMBER_PRECISION,
-        _ => found::RANGE,
+        Found::TimePrecision => Found::NumberPrecision,
+        _ => Found::OutOfRange,
     }
 }
 
@@ -458,8 +456,8 @@ where
 {
     move |value| {
         let (value, beyond) = match numeric(value, number_unit, unit)? {
-            Some(value) => (value, found::RANGE),
-            None => (parse(&text(value)?)?.into(), found::TIME_RANGE),
+            Some(value) => (value, Found::OutOfRange),
+            None => (parse(&text(value)?)?.into(), Found::TimeOutOfRange),
         };
         T::Native::try_from(value).map_err(|_| beyond)
     }
@@ -475,10 +473,10 @@ where
     primitive::<T, _>(data_type, move |value| {
         let value = match numeric(value, number_unit, unit)? {
             Some(value) if (0..day).contains(&value) => value,
-            Some(_) => return Err(found::RANGE),
+            Some(_) => return Err(Found::OutOfRange),
             None => parse_time(&text(value)?, unit)?.into(),
         };
-        T::Native::try_from(value).map_err(|_| found::TIME_RANGE)
+        T::Native::try_from(value).map_err(|_| Found::TimeOutOfRange)
     })
 }
 
@@ -508,11 +506,11 @@ where
 {
     primitive::<T, _>(data_type, move |value| {
         let parts = parse_duration(&text(value)?, unit)?;
-        let range = |_| found::TIME_RANGE;
+        let range = |_| Found::TimeOutOfRange;
         let months = i32::try_from(parts.months).map_err(range)?;
         let days = i32::try_from(parts.days).map_err(range)?;
         let time = i64::try_from(parts.time).map_err(range)?;
-        build(months, days, time).ok_or(found::DURATION_PARTS)
+        build(months, days, time).ok_or(Found::DurationParts)
     })
 }
 
@@ -523,7 +521,7 @@ struct NullColumn {
 impl Column for NullColumn {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
-        let found = value.kind().describe();
+        let found = value.kind().found();
         Err(DecodeError::mismatch(
             value.position(),
             &DataType::Null,
@@ -556,12 +554,12 @@ impl Column for BooleanColumn {
         let found = match value.kind() {
             Kind::Boolean(boolean) => Ok(boolean),
             Kind::String { .. } => match value.text().as_deref() {
-                Some("true" | "false") if !self.coerce => Err(found::STRING),
+                Some("true" | "false") if !self.coerce => Err(Found::String),
                 Some("true") => Ok(true),
                 Some("false") => Ok(false),
-                _ => Err(found::NOT_BOOLEAN),
+                _ => Err(Found::NotABoolean),
             },
-            other => Err(other.describe()),
+            other => Err(other.found()),
         };
         let boolean = found
             .map_err(|found| DecodeError::mismatch(value.position(), &DataType::Boolean, found))?;

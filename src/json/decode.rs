@@ -11,7 +11,7 @@ use super::marked::Marked;
 use super::marks::Marks;
 use super::nested::{Child, ObjectColumns};
 use super::scan::{Kind, document};
-use super::types::{DecodeOptions, UnsupportedType, check_type};
+use super::types::{DecodeOptions, UnsupportedReason, UnsupportedType, check_type};
 
 /// Decodes JSON objects, one row each, into one array per field.
 ///
@@ -77,7 +77,7 @@ impl RowDecoder {
         let value = document(payload, self.lenient)
             .map_err(|error| self.object.in_property(payload, self.lenient, error))?;
         if value.kind() != Kind::Object {
-            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            let kind = DecodeErrorKind::NotAnObject(value.kind().found());
             return Err(DecodeError::new(value.position(), kind));
         }
         self.object.read(&mut value.scanner())
@@ -236,6 +236,6 @@ fn unsupported(path: &str, data_type: &DataType) -> UnsupportedType {
     UnsupportedType {
         path: path.to_owned(),
         data_type: data_type.clone(),
-        reason: "it is not supported",
+        reason: UnsupportedReason::NoForm,
     }
 }

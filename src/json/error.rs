@@ -4,53 +4,26 @@ use std::fmt;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::advice::advice;
 use super::types::unit_name;
-use crate::sql_type::sql_type;
-
-/// What was found where something else was expected. Descriptions, never content.
-pub(super) mod found {
-    pub(crate) const NULL: &str = "null";
-    pub(crate) const BOOLEAN: &str = "a boolean";
-    pub(crate) const NUMBER: &str = "a number";
-    pub(crate) const NON_FINITE: &str = "NaN or an infinity";
-    pub(crate) const STRING: &str = "a string";
-    pub(crate) const ARRAY: &str = "an array";
-    pub(crate) const OBJECT: &str = "an object";
-    pub(crate) const FRACTION: &str = "a fractional number";
-    pub(crate) const RANGE: &str = "a number out of range";
-    pub(crate) const ROUNDED: &str = "a number that it would round";
-    pub(crate) const NUMBER_PRECISION: &str = "a number more precise than the column";
-    pub(crate) const TOO_PRECISE: &str = "more decimal places than its scale";
-    pub(crate) const NOT_NUMBER: &str = "a string that is not a number";
-    pub(crate) const NOT_BOOLEAN: &str = "a string that is neither true nor false";
-    pub(crate) const NOT_BASE64: &str = "a string that is not base64";
-    pub(crate) const BINARY_LENGTH: &str = "base64 of another length";
-    pub(crate) const ARRAY_LENGTH: &str = "an array of another length";
-    pub(crate) const NOT_DATE_TIME: &str = "a string that is not an ISO 8601 date or time";
-    pub(crate) const NOT_TIME: &str = "a string that is not an ISO 8601 time";
-    pub(crate) const NOT_DURATION: &str = "a string that is not an ISO 8601 duration";
-    pub(crate) const DURATION_PARTS: &str = "a duration with parts that this type cannot hold";
-    pub(crate) const TIME_RANGE: &str = "a date or time out of range";
-    pub(crate) const TIME_PRECISION: &str = "a date or time more precise than the column";
-    pub(crate) const LOCAL_TIME: &str =
-        "a local time that the column's time zone does not have or has twice";
-    pub(crate) const NO_OFFSET: &str =
-        "a local time, with a time zone in the column that is not known";
-}
-
-/// What is not JSON, but read where lenience is asked for.
-pub(super) mod fault {
-    pub(crate) const CONTROL_CHARACTER: &str = "a control character is in a string";
-    pub(crate) const NON_FINITE: &str = "NaN and Infinity are no JSON numbers";
-    pub(crate) const SURROGATE: &str = "half of a surrogate pair is missing";
-}
 
 /// Why a JSON document is not a row.
 ///
-/// Its text is one line without any content of the document; what would help
-/// against it is in [`hint`](Self::hint), since that differs between payloads and keys.
+/// The message is one line without any content of the document.
+///
+/// ```
+/// use arrow::datatypes::{DataType, Field, Fields};
+/// use datafusion_kafka::json::{DecodeErrorKind, DecodeOptions, Found, RowDecoder};
+///
+/// let fields = Fields::from(vec![Field::new("age", DataType::Int32, true)]);
+/// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
+/// let error = decoder.append(br#"{"age":"42"}"#).unwrap_err();
+/// assert_eq!(error.to_string(), "expected Int32 but found a string in `age` at byte 7");
+/// let expected = DataType::Int32;
+/// assert_eq!(error.kind, DecodeErrorKind::Type { expected, found: Found::String });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.message(DataType::to_string))]
 #[non_exhaustive]
 pub struct DecodeError {
     /// The field by its declared name, as in `customer.tags[3]`. Of a payload that is not
@@ -71,21 +44,21 @@ pub enum DecodeErrorKind {
     Empty,
     /// The payload is not UTF-8.
     InvalidUtf8,
-    /// The payload is not one JSON document; the text says what is wrong.
-    InvalidJson(&'static str),
+    /// The payload is not one JSON document.
+    InvalidJson(SyntaxError),
     /// Objects and arrays are nested more than 128 levels deep.
     TooDeep,
-    /// The document is JSON, but not an object; the text says what it is.
-    NotAnObject(&'static str),
+    /// The document is JSON, but not an object.
+    NotAnObject(Found),
     /// The value does not fit the column.
     Type {
         /// The declared type.
         expected: DataType,
         /// What the document has instead.
-        found: &'static str,
+        found: Found,
     },
-    /// What a format other than JSON says.
-    Other(String),
+    /// What the caller found out, in its own words, without a place.
+    Custom(String),
     /// A NOT NULL field is missing or null.
     MissingValue {
         /// The declared type.
@@ -93,8 +66,164 @@ pub enum DecodeErrorKind {
     },
 }
 
+/// What is not JSON about a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SyntaxError {
+    /// A control character stands in a string as it is. Read with
+    /// [`DecodeOptions::lenient`](super::DecodeOptions::lenient).
+    #[error("a control character is in a string")]
+    ControlCharacter,
+    /// There is no colon after the name of a property.
+    #[error("expected a colon after a property name")]
+    Colon,
+    /// A number lacks a digit.
+    #[error("expected a digit")]
+    Digit,
+    /// A backslash is followed by a character that it does not escape.
+    #[error("an escape sequence is unknown")]
+    Escape,
+    /// A number of several digits begins with zero.
+    #[error("a number has a leading zero")]
+    LeadingZero,
+    /// There is no name where a property begins.
+    #[error("expected a property name")]
+    PropertyName,
+    /// NaN or an infinity as a bare word. Read with
+    /// [`DecodeOptions::lenient`](super::DecodeOptions::lenient).
+    #[error("NaN and Infinity are no JSON numbers")]
+    NonFinite,
+    /// There is no object where one is needed.
+    #[error("expected an object")]
+    Object,
+    /// There is no array where one is needed.
+    #[error("expected an array")]
+    Array,
+    /// A value is followed by neither a comma nor a closing bracket.
+    #[error("expected a comma or a closing bracket")]
+    Separator,
+    /// The document is followed by something else than white space.
+    #[error("there is more after the document")]
+    Surplus,
+    /// One half of a surrogate pair stands alone. Read with
+    /// [`DecodeOptions::lenient`](super::DecodeOptions::lenient).
+    #[error("half of a surrogate pair is missing")]
+    Surrogate,
+    /// `\u` is not followed by four hexadecimal digits.
+    #[error("an escape sequence is not four hexadecimal digits")]
+    HexDigits,
+    /// There is no value where one is needed.
+    #[error("expected a value")]
+    Value,
+    /// The payload ends within the document.
+    #[error("it ends too early")]
+    TooEarly,
+    /// Positions are counted in 32 bits.
+    #[error("it is larger than 4 GiB")]
+    TooLarge,
+}
+
+/// What a document has where something else was expected: a description, never content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Found {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A number of any kind.
+    Number,
+    /// NaN or an infinity as a bare word.
+    NonFinite,
+    /// A string, whatever is in it.
+    String,
+    /// An array.
+    Array,
+    /// An object.
+    Object,
+    /// A number with a fraction, for a type of whole numbers.
+    Fraction,
+    /// A number beyond the range of the type.
+    OutOfRange,
+    /// A number that double precision does not keep, with
+    /// [`DecodeOptions::exact_doubles`](super::DecodeOptions::exact_doubles).
+    Rounded,
+    /// A date or time as a number with parts of the column's unit.
+    NumberPrecision,
+    /// A number with more decimal places than the scale of the decimal type.
+    DecimalPlaces,
+    /// A string that does not hold a number, for a numeric type.
+    NotANumber,
+    /// A string other than `true` and `false`, for a boolean type.
+    NotABoolean,
+    /// A string that is not base64, for a binary type.
+    NotBase64,
+    /// Base64 of another length than the fixed one of the type.
+    BinaryLength,
+    /// An array of another length than the fixed one of the type.
+    ArrayLength,
+    /// A string that is not an ISO 8601 date or timestamp.
+    NotADateTime,
+    /// A string that is not an ISO 8601 time of day.
+    NotATime,
+    /// A string that is not an ISO 8601 duration.
+    NotADuration,
+    /// A duration with parts that the type does not have, such as months.
+    DurationParts,
+    /// A date, time or duration beyond the range of the type.
+    TimeOutOfRange,
+    /// A date, time or duration as text with parts of the column's unit.
+    TimePrecision,
+    /// A local time that the time zone of the column skips or has twice.
+    LocalTime,
+    /// A local time where the time zone of the column is not in the time zone database.
+    UnknownZone,
+}
+
+impl Found {
+    /// The description as messages have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::NonFinite => "NaN or an infinity",
+            Self::String => "a string",
+            Self::Array => "an array",
+            Self::Object => "an object",
+            Self::Fraction => "a fractional number",
+            Self::OutOfRange => "a number out of range",
+            Self::Rounded => "a number that it would round",
+            Self::NumberPrecision => "a number more precise than the column",
+            Self::DecimalPlaces => "more decimal places than its scale",
+            Self::NotANumber => "a string that is not a number",
+            Self::NotABoolean => "a string that is neither true nor false",
+            Self::NotBase64 => "a string that is not base64",
+            Self::BinaryLength => "base64 of another length",
+            Self::ArrayLength => "an array of another length",
+            Self::NotADateTime => "a string that is not an ISO 8601 date or time",
+            Self::NotATime => "a string that is not an ISO 8601 time",
+            Self::NotADuration => "a string that is not an ISO 8601 duration",
+            Self::DurationParts => "a duration with parts that this type cannot hold",
+            Self::TimeOutOfRange => "a date or time out of range",
+            Self::TimePrecision => "a date or time more precise than the column",
+            Self::LocalTime => {
+                "a local time that the column's time zone does not have or has twice"
+            }
+            Self::UnknownZone => "a local time, with a time zone in the column that is not known",
+        }
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl DecodeError {
-    pub(super) fn new(position: usize, kind: DecodeErrorKind) -> Self {
+    /// An error at a position of the payload, in bytes, and of no field.
+    pub fn new(position: usize, kind: DecodeErrorKind) -> Self {
         Self {
             path: String::new(),
             position,
@@ -102,113 +231,62 @@ impl DecodeError {
         }
     }
 
-    pub(super) fn mismatch(position: usize, expected: &DataType, found: &'static str) -> Self {
+    pub(super) fn mismatch(position: usize, expected: &DataType, found: Found) -> Self {
         let expected = expected.clone();
         Self::new(position, DecodeErrorKind::Type { expected, found })
     }
 
     pub(super) fn in_field(mut self, name: &str) -> Self {
-        if !self.path.is_empty() && !self.path.starts_with('[') {
-            self.path.insert(0, '.');
-        }
-        self.path.insert_str(0, name);
+        prepend(name, &mut self.path);
         self
     }
 
     pub(super) fn in_element(mut self, index: usize) -> Self {
-        if !self.path.is_empty() && !self.path.starts_with('[') {
-            self.path.insert(0, '.');
-        }
-        self.path.insert_str(0, &format!("[{index}]"));
+        prepend(&format!("[{index}]"), &mut self.path);
         self
     }
 
-    /// What would help against it in a payload, as the end of a sentence; for all of
-    /// them there is `kafka.on_bad_record`, too.
-    ///
-    /// ```
-    /// use datafusion_kafka::json::DecodeOptions;
-    /// use datafusion_kafka::json::RowDecoder;
-    /// use arrow::datatypes::{DataType, Field, Fields};
-    ///
-    /// let fields = Fields::from(vec![Field::new("age", DataType::Int32, true)]);
-    /// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
-    /// let error = decoder.append(br#"{"age":"42"}"#).unwrap_err();
-    /// assert_eq!(error.path, "age");
-    /// assert!(error.hint().unwrap().contains("kafka.json.coerce"));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn hint(&self) -> Option<&'static str> {
-        const AS_TEXT: &str = "set `kafka.value.format` = `string` to have it as text";
-        Some(match &self.kind {
-            DecodeErrorKind::Type { expected, found } => advice(expected, found),
-            DecodeErrorKind::MissingValue { .. } => "declare it without NOT NULL",
-            DecodeErrorKind::InvalidJson(_) if self.is_read_leniently() => {
-                "set `kafka.json.lenient` = `true`"
-            }
-            DecodeErrorKind::InvalidUtf8 => {
-                "set `kafka.value.format` = `bytes` to have it as it is"
-            }
-            DecodeErrorKind::InvalidJson(_) | DecodeErrorKind::TooDeep if self.path.is_empty() => {
-                AS_TEXT
-            }
-            DecodeErrorKind::NotAnObject(_) if !self.may_mean_a_delete() => AS_TEXT,
-            _ => return None,
-        })
-    }
-
-    /// Whether it is about a payload by which some writers mean a delete.
-    pub(crate) fn may_mean_a_delete(&self) -> bool {
-        matches!(
-            self.kind,
-            DecodeErrorKind::Empty | DecodeErrorKind::NotAnObject(found::NULL)
-        )
-    }
-
-    /// Whether it is about something that is read where lenience is asked for.
-    pub(crate) fn is_read_leniently(&self) -> bool {
+    /// Whether [`DecodeOptions::lenient`](super::DecodeOptions::lenient) would read what
+    /// is wrong here.
+    pub fn is_read_leniently(&self) -> bool {
         matches!(
             self.kind,
             DecodeErrorKind::InvalidJson(
-                fault::CONTROL_CHARACTER | fault::NON_FINITE | fault::SURROGATE
+                SyntaxError::ControlCharacter | SyntaxError::NonFinite | SyntaxError::Surrogate
             )
         )
     }
-}
 
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            DecodeErrorKind::Empty => f.write_str("empty, not JSON")?,
-            DecodeErrorKind::InvalidUtf8 => f.write_str("not UTF-8")?,
-            DecodeErrorKind::InvalidJson(what) => write!(f, "not JSON: {what}")?,
-            DecodeErrorKind::TooDeep => {
-                f.write_str("nested more than 128 levels deep")?;
-            }
+    /// The message with the types as `type_name` calls them. `Display` has Arrow's names.
+    pub fn message(&self, type_name: impl Fn(&DataType) -> String) -> String {
+        let what = match &self.kind {
+            DecodeErrorKind::Empty => "empty, not JSON".to_owned(),
+            DecodeErrorKind::InvalidUtf8 => "not UTF-8".to_owned(),
+            DecodeErrorKind::InvalidJson(what) => format!("not JSON: {what}"),
+            DecodeErrorKind::TooDeep => "nested more than 128 levels deep".to_owned(),
             DecodeErrorKind::NotAnObject(found) => {
-                write!(f, "expected a JSON object but found {found}")?;
+                format!("expected a JSON object but found {found}")
             }
             DecodeErrorKind::Type { expected, found } => {
-                let expected = sql_type(expected);
-                write!(f, "expected {expected} but found {found}")?;
+                format!("expected {} but found {found}", type_name(expected))
             }
-            // It knows best where it is.
-            DecodeErrorKind::Other(what) => return f.write_str(what),
+            DecodeErrorKind::Custom(what) => return what.clone(),
             DecodeErrorKind::MissingValue { expected } => {
-                let expected = sql_type(expected);
-                write!(f, "expected {expected} but the value is missing or null")?;
+                let expected = type_name(expected);
+                format!("expected {expected} but the value is missing or null")
             }
-        }
-        if !self.path.is_empty() {
-            write!(f, " in `{}`", self.path)?;
-        }
-        write!(f, " at byte {}", self.position)
+        };
+        let place = match self.path.as_str() {
+            "" => String::new(),
+            path => format!(" in `{path}`"),
+        };
+        format!("{what}{place} at byte {}", self.position)
     }
 }
 
 /// Why a value cannot be written as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot write {} of `{path}` as JSON: {kind}", sql_type(.data_type))]
+#[error("{}", self.message(DataType::to_string))]
 #[non_exhaustive]
 pub struct EncodeError {
     /// The field, as in `customer.tags[3]`.
@@ -224,7 +302,7 @@ pub struct EncodeError {
 #[non_exhaustive]
 pub enum EncodeErrorKind {
     /// NaN or an infinity, which JSON numbers cannot express.
-    #[error("NaN and infinities are no JSON numbers; set `kafka.json.non_finite` = string")]
+    #[error("NaN and infinities are no JSON numbers")]
     NonFinite,
     /// A decimal with more digits than the precision of its column.
     #[error("the value has more digits than the column's precision")]
@@ -233,26 +311,11 @@ pub enum EncodeErrorKind {
     #[error("the time is not within one day")]
     TimeOfDay,
     /// A date or time with parts of the unit of its number.
-    #[error(
-        "it is more precise than {}, the unit of such numbers in `kafka.json.timestamp_unit`; cut it off with date_trunc('{}', ..)",
-        unit_name(*.0), unit_word(*.0)
-    )]
+    #[error("it is more precise than {}, the unit of such numbers", unit_name(*.0))]
     UnitPrecision(TimeUnit),
     /// Text that is not JSON, in a column that holds JSON.
-    #[error(
-        "the text is not JSON, which the column's encoding says that it is; write a string with quotes of its own, as in '\"text\"', or set `kafka.column.<name>.encoding` = `text`"
-    )]
+    #[error("the text is not JSON, which the column's encoding says that it is")]
     NotJson,
-}
-
-/// The unit as `date_trunc` has it.
-fn unit_word(unit: TimeUnit) -> &'static str {
-    match unit {
-        TimeUnit::Second => "second",
-        TimeUnit::Millisecond => "millisecond",
-        TimeUnit::Microsecond => "microsecond",
-        TimeUnit::Nanosecond => "nanosecond",
-    }
 }
 
 impl EncodeError {
@@ -265,14 +328,26 @@ impl EncodeError {
     }
 
     pub(super) fn in_field(mut self, name: &str) -> Self {
-        if !self.path.is_empty() && !self.path.starts_with('[') {
-            self.path.insert(0, '.');
-        }
-        self.path.insert_str(0, name);
+        prepend(name, &mut self.path);
         self
     }
 
-    pub(super) fn in_element(self, index: usize) -> Self {
-        self.in_field(&format!("[{index}]"))
+    pub(super) fn in_element(mut self, index: usize) -> Self {
+        prepend(&format!("[{index}]"), &mut self.path);
+        self
     }
+
+    /// The message with the type as `type_name` calls it. `Display` has Arrow's name.
+    pub fn message(&self, type_name: impl Fn(&DataType) -> String) -> String {
+        let (data_type, path, kind) = (type_name(&self.data_type), &self.path, self.kind);
+        format!("cannot write {data_type} of `{path}` as JSON: {kind}")
+    }
+}
+
+/// Puts a step in front of a path.
+fn prepend(step: &str, path: &mut String) {
+    if !path.is_empty() && !path.starts_with('[') {
+        path.insert(0, '.');
+    }
+    path.insert_str(0, step);
 }

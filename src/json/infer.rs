@@ -78,7 +78,7 @@ impl SchemaInference {
     pub fn add(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
         let value = document(payload, self.lenient)?;
         if value.kind() != Kind::Object {
-            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            let kind = DecodeErrorKind::NotAnObject(value.kind().found());
             return Err(DecodeError::new(value.position(), kind));
         }
         self.properties.add(value)?;

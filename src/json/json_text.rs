@@ -11,10 +11,9 @@ use super::text::write_string;
 use super::writer::{BoxWrite, Write};
 
 /// The key in a field's metadata.
-const KEY: &str = "kafka.encoding";
+const KEY: &str = "json.encoding";
 
-/// How the text of a `Utf8`, `LargeUtf8` or `Utf8View` column stands in JSON
-/// (`kafka.column.<name>.encoding`).
+/// How the text of a `Utf8`, `LargeUtf8` or `Utf8View` column stands in JSON.
 ///
 /// It is kept in the metadata of the column's field, so that a query which hands the
 /// column on says how it is written:
@@ -83,8 +82,8 @@ impl TextEncoding {
         field.with_metadata(metadata)
     }
 
-    /// As the option has it.
-    pub(crate) fn name(self) -> &'static str {
+    /// The name as the metadata of a field has it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
@@ -97,11 +96,9 @@ impl TextEncoding {
         let text = value.text().filter(|_| self != Self::Json)?;
         (self == Self::Text || !is_json(&text)).then_some(text)
     }
-}
 
-impl TextEncoding {
-    /// Whether a column of this type may have it.
-    pub(crate) fn is_of(self, data_type: &DataType) -> bool {
+    /// Whether a field of this type may have this encoding.
+    pub fn applies_to(self, data_type: &DataType) -> bool {
         is_plain_text(data_type) || self == Self::Text && is_date_or_time(data_type)
     }
 }

@@ -47,7 +47,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod advice;
 mod bytes;
 mod column;
 mod decode;
@@ -82,7 +81,7 @@ mod tests;
 
 pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
-pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind};
+pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Found, SyntaxError};
 pub use infer::{SchemaInference, ValueInference};
 pub use json_text::TextEncoding;
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
@@ -90,7 +89,7 @@ pub(crate) use scan::is_null;
 pub use significant::{is_exact_double, plain_number};
 pub(crate) use types::unit_name;
 pub use types::{
-    Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedType,
-    check_type,
+    Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedReason,
+    UnsupportedType, check_type,
 };
 pub(crate) use unit::with_unit;

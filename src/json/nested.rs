@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 
 use super::bytes::Ends;
 use super::column::{self, BoxColumn, Column};
-use super::error::{DecodeError, DecodeErrorKind, found};
+use super::error::{DecodeError, DecodeErrorKind, Found};
 use super::marked::Marked;
 use super::object::{ObjectReader, Slots, entries};
 use super::scan::{Scanner, Token};
@@ -361,7 +361,7 @@ impl Column for ListColumn {
             index += 1;
         }
         if self.size().is_some_and(|size| size != index) {
-            let found = found::ARRAY_LENGTH;
+            let found = Found::ArrayLength;
             return Err(DecodeError::mismatch(position, &self.data_type, found));
         }
         self.len += index;
@@ -495,7 +495,7 @@ impl Column for MapColumn {
 #[cold]
 fn unlike(scanner: &mut Scanner<'_>, data_type: &DataType) -> DecodeError {
     match scanner.value() {
-        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().describe()),
+        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().found()),
         Err(invalid) => invalid.into(),
     }
 }

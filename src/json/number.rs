@@ -2,7 +2,7 @@
 
 use arrow::datatypes::i256;
 
-use super::error::found;
+use super::error::Found;
 use super::text::{leading_digits, push_start};
 
 /// What decimals are held in: wide integers that can be built from digits.
@@ -72,8 +72,8 @@ impl<N: Wide> Digits<N> {
 pub(super) fn scaled<N: Wide + PartialEq>(
     number: &str,
     scale: i64,
-    inexact: &'static str,
-) -> Result<N, &'static str> {
+    inexact: Found,
+) -> Result<N, Found> {
     let (negative, number) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, number),
@@ -95,7 +95,7 @@ pub(super) fn scaled<N: Wide + PartialEq>(
     let mut count = 0;
     for digit in whole.bytes().chain(fraction.bytes()) {
         if count < kept {
-            result.push(digit - b'0').ok_or(found::RANGE)?;
+            result.push(digit - b'0').ok_or(Found::OutOfRange)?;
         } else if digit != b'0' {
             return Err(inexact);
         }
@@ -103,11 +103,11 @@ pub(super) fn scaled<N: Wide + PartialEq>(
     }
     if !result.is_zero() {
         while count < kept {
-            result.push(0).ok_or(found::RANGE)?;
+            result.push(0).ok_or(Found::OutOfRange)?;
             count += 1;
         }
     }
-    let result = result.finish().ok_or(found::RANGE)?;
+    let result = result.finish().ok_or(Found::OutOfRange)?;
     Ok(if negative { result.negate() } else { result })
 }
 
@@ -284,7 +284,7 @@ pub(super) fn power_of_ten(exponent: usize) -> Option<u64> {
 }
 
 /// The value of a JSON number that is an integer, however it is written.
-pub(super) fn integer(number: &str) -> Result<i128, &'static str> {
+pub(super) fn integer(number: &str) -> Result<i128, Found> {
     let (negative, digits) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, number),
@@ -296,7 +296,7 @@ pub(super) fn integer(number: &str) -> Result<i128, &'static str> {
             .fold(0_i64, |value, digit| value * 10 + i64::from(digit - b'0'));
         return Ok((if negative { -value } else { value }).into());
     }
-    scaled(number, 0, found::FRACTION)
+    scaled(number, 0, Found::Fraction)
 }
 
 /// Writes an integer.

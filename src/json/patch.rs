@@ -204,7 +204,7 @@ impl PatchWriter<'_> {
         let mut scanner = Scanner::of_document(object, self.patch.lenient)?;
         if scanner.next() != Some(b'{') {
             let value = document(object, self.patch.lenient)?;
-            let kind = DecodeErrorKind::NotAnObject(value.kind().describe());
+            let kind = DecodeErrorKind::NotAnObject(value.kind().found());
             return Err(DecodeError::new(value.position(), kind));
         }
         scanner.open_object()?;

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::error::{DecodeError, DecodeErrorKind, fault, found};
+use super::error::{DecodeError, DecodeErrorKind, Found, SyntaxError};
 use super::text::{count_digits, hex, plain_prefix, unescape};
 
 /// How deep objects and arrays may be nested; the width of the scanner's stack.
@@ -37,52 +37,21 @@ pub(super) struct Invalid {
 
 #[derive(Debug, Clone, Copy)]
 enum What {
-    Character,
-    Colon,
-    Digit,
-    Escape,
-    LeadingZero,
-    Name,
-    NonFinite,
-    Object,
-    Array,
-    Separator,
-    Surplus,
-    Surrogate,
-    Unit,
-    Value,
+    Syntax(SyntaxError),
     TooDeep,
-    TooEarly,
 }
 
-impl What {
-    fn describe(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Character => fault::CONTROL_CHARACTER,
-            Self::Colon => "expected a colon after a property name",
-            Self::Digit => "expected a digit",
-            Self::Escape => "an escape sequence is unknown",
-            Self::LeadingZero => "a number has a leading zero",
-            Self::Name => "expected a property name",
-            Self::NonFinite => fault::NON_FINITE,
-            Self::Object => "expected an object",
-            Self::Array => "expected an array",
-            Self::Separator => "expected a comma or a closing bracket",
-            Self::Surplus => "there is more after the document",
-            Self::Surrogate => fault::SURROGATE,
-            Self::Unit => "an escape sequence is not four hexadecimal digits",
-            Self::Value => "expected a value",
-            Self::TooEarly => "it ends too early",
-            Self::TooDeep => return None,
-        })
+impl From<SyntaxError> for What {
+    fn from(error: SyntaxError) -> Self {
+        Self::Syntax(error)
     }
 }
 
 impl From<Invalid> for DecodeError {
     fn from(invalid: Invalid) -> Self {
-        let kind = match invalid.what.describe() {
-            Some(what) => DecodeErrorKind::InvalidJson(what),
-            None => DecodeErrorKind::TooDeep,
+        let kind = match invalid.what {
+            What::Syntax(error) => DecodeErrorKind::InvalidJson(error),
+            What::TooDeep => DecodeErrorKind::TooDeep,
         };
         Self::new(invalid.position as usize, kind)
     }
@@ -108,15 +77,15 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn describe(self) -> &'static str {
+    pub(super) fn found(self) -> Found {
         match self {
-            Self::Null => found::NULL,
-            Self::Boolean(_) => found::BOOLEAN,
-            Self::Number { .. } => found::NUMBER,
-            Self::NonFinite => found::NON_FINITE,
-            Self::String { .. } => found::STRING,
-            Self::Array => found::ARRAY,
-            Self::Object => found::OBJECT,
+            Self::Null => Found::Null,
+            Self::Boolean(_) => Found::Boolean,
+            Self::Number { .. } => Found::Number,
+            Self::NonFinite => Found::NonFinite,
+            Self::String { .. } => Found::String,
+            Self::Array => Found::Array,
+            Self::Object => Found::Object,
         }
     }
 }
@@ -236,8 +205,8 @@ impl<'a> Scanner<'a> {
             return Err(DecodeError::new(0, DecodeErrorKind::Empty));
         }
         if u32::try_from(payload.len()).is_err() {
-            let what = "it is larger than 4 GiB";
-            return Err(DecodeError::new(0, DecodeErrorKind::InvalidJson(what)));
+            let kind = DecodeErrorKind::InvalidJson(SyntaxError::TooLarge);
+            return Err(DecodeError::new(0, kind));
         }
         match std::str::from_utf8(payload) {
             Ok(text) => {
@@ -279,13 +248,13 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    fn invalid(&self, what: What) -> Invalid {
+    fn invalid(&self, what: impl Into<What>) -> Invalid {
         Invalid {
             // A document is smaller than 4 GiB.
             position: self.position as u32,
             what: match self.peek() {
-                Some(_) => what,
-                None => What::TooEarly,
+                Some(_) => what.into(),
+                None => SyntaxError::TooEarly.into(),
             },
         }
     }
@@ -327,15 +296,15 @@ impl<'a> Scanner<'a> {
 
     /// Takes the opening bracket of an object.
     pub(super) fn open_object(&mut self) -> Result<(), Invalid> {
-        self.open(b'{', What::Object)
+        self.open(b'{', SyntaxError::Object)
     }
 
     /// Takes the opening bracket of an array.
     pub(super) fn open_array(&mut self) -> Result<(), Invalid> {
-        self.open(b'[', What::Array)
+        self.open(b'[', SyntaxError::Array)
     }
 
-    fn open(&mut self, bracket: u8, what: What) -> Result<(), Invalid> {
+    fn open(&mut self, bracket: u8, what: SyntaxError) -> Result<(), Invalid> {
         if self.next() != Some(bracket) {
             return Err(self.invalid(what));
         }
@@ -351,7 +320,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn end(&mut self) -> Result<(), Invalid> {
         match self.next() {
             None => Ok(()),
-            Some(_) => Err(self.invalid(What::Surplus)),
+            Some(_) => Err(self.invalid(SyntaxError::Surplus)),
         }
     }
 
@@ -379,7 +348,7 @@ impl<'a> Scanner<'a> {
         }
         match first {
             true => Ok(true),
-            false => Err(self.invalid(What::Separator)),
+            false => Err(self.invalid(SyntaxError::Separator)),
         }
     }
 
@@ -446,7 +415,7 @@ impl<'a> Scanner<'a> {
                     }
                     Some(b'}') if object => {}
                     Some(b']') if !object => {}
-                    _ => return Err(self.invalid(What::Separator)),
+                    _ => return Err(self.invalid(SyntaxError::Separator)),
                 }
                 self.position += 1;
                 objects >>= 1;
@@ -466,7 +435,7 @@ impl<'a> Scanner<'a> {
     /// Scans a property name.
     pub(super) fn property(&mut self) -> Result<Token, Invalid> {
         if self.next() != Some(b'"') {
-            return Err(self.invalid(What::Name));
+            return Err(self.invalid(SyntaxError::PropertyName));
         }
         let start = self.position;
         let kind = self.string()?;
@@ -477,7 +446,7 @@ impl<'a> Scanner<'a> {
     pub(super) fn colon(&mut self) -> Result<(), Invalid> {
         match self.take(b':') {
             true => Ok(()),
-            false => Err(self.invalid(What::Colon)),
+            false => Err(self.invalid(SyntaxError::Colon)),
         }
     }
 
@@ -490,7 +459,7 @@ impl<'a> Scanner<'a> {
             Some(b't') => self.literal("true", Kind::Boolean(true)),
             Some(b'f') => self.literal("false", Kind::Boolean(false)),
             Some(b'n') => self.literal("null", Kind::Null),
-            _ => Err(self.invalid(What::Value)),
+            _ => Err(self.invalid(SyntaxError::Value)),
         }
     }
 
@@ -499,7 +468,7 @@ impl<'a> Scanner<'a> {
             self.position += text.len();
             return Ok(kind);
         }
-        Err(self.invalid(What::Value))
+        Err(self.invalid(SyntaxError::Value))
     }
 
     #[cold]
@@ -507,8 +476,8 @@ impl<'a> Scanner<'a> {
         let words = ["NaN", "Infinity", "-Infinity"];
         let mut words = words.iter().map(|word| word.as_bytes());
         match words.find(|word| self.rest().starts_with(word)) {
-            None => Err(self.invalid(What::Value)),
-            Some(_) if !self.lenient => Err(self.invalid(What::NonFinite)),
+            None => Err(self.invalid(SyntaxError::Value)),
+            Some(_) if !self.lenient => Err(self.invalid(SyntaxError::NonFinite)),
             Some(word) => {
                 self.position += word.len();
                 Ok(Kind::NonFinite)
@@ -524,7 +493,7 @@ impl<'a> Scanner<'a> {
         self.digits()?;
         if self.position > start + 1 && self.text.get(start) == Some(&b'0') {
             self.position = start + 1;
-            return Err(self.invalid(What::LeadingZero));
+            return Err(self.invalid(SyntaxError::LeadingZero));
         }
         let mut integer = true;
         if self.peek() == Some(b'.') {
@@ -546,7 +515,7 @@ impl<'a> Scanner<'a> {
     fn digits(&mut self) -> Result<(), Invalid> {
         let digits = count_digits(self.rest());
         if digits == 0 {
-            return Err(self.invalid(What::Digit));
+            return Err(self.invalid(SyntaxError::Digit));
         }
         self.position += digits;
         Ok(())
@@ -567,7 +536,7 @@ impl<'a> Scanner<'a> {
                     self.escape()?;
                 }
                 Some(_) if self.lenient => self.position += 1,
-                _ => return Err(self.invalid(What::Character)),
+                _ => return Err(self.invalid(SyntaxError::ControlCharacter)),
             }
         }
     }
@@ -582,13 +551,13 @@ impl<'a> Scanner<'a> {
                     let low = self.rest().starts_with(b"\\u");
                     self.position += usize::from(low);
                     if !low || !matches!(self.unit()?, 0xDC00..=0xDFFF) {
-                        return Err(self.invalid(What::Surrogate));
+                        return Err(self.invalid(SyntaxError::Surrogate));
                     }
                 }
-                0xDC00..=0xDFFF => return Err(self.invalid(What::Surrogate)),
+                0xDC00..=0xDFFF => return Err(self.invalid(SyntaxError::Surrogate)),
                 _ => {}
             },
-            _ => return Err(self.invalid(What::Escape)),
+            _ => return Err(self.invalid(SyntaxError::Escape)),
         }
         Ok(())
     }
@@ -596,7 +565,7 @@ impl<'a> Scanner<'a> {
     /// Takes the `u` of an escape sequence and its four digits.
     fn unit(&mut self) -> Result<u32, Invalid> {
         let Some(unit) = self.rest().get(1..5).and_then(hex) else {
-            return Err(self.invalid(What::Unit));
+            return Err(self.invalid(SyntaxError::HexDigits));
         };
         self.position += 5;
         Ok(unit)

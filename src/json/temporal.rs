@@ -11,7 +11,7 @@ use arrow::array::timezone::Tz;
 use arrow::datatypes::TimeUnit;
 use chrono::{DateTime, Offset, TimeZone};
 
-use super::error::found;
+use super::error::Found;
 use super::number::{
     digit_run, digits_of, power_of_ten, scaled, write_integer, write_padded, write_unsigned,
 };
@@ -19,8 +19,6 @@ use super::text::push_start;
 use super::types::digits;
 
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
-
-type Found = &'static str;
 
 /// How the timestamps of a column relate to instants.
 #[derive(Debug, Clone, Copy)]
@@ -58,16 +56,16 @@ impl Zone {
     fn offset_of(&self, seconds: i128) -> Result<i64, Found> {
         let zone = match self {
             Self::None | Self::Utc => return Ok(0),
-            Self::Unknown => return Err(found::NO_OFFSET),
+            Self::Unknown => return Err(Found::UnknownZone),
             Self::Known(zone) => zone,
         };
         let local = i64::try_from(seconds)
             .ok()
             .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
-            .ok_or(found::TIME_RANGE)?
+            .ok_or(Found::TimeOutOfRange)?
             .naive_utc();
         let offset = zone.offset_from_local_datetime(&local).single();
-        let offset = offset.ok_or(found::LOCAL_TIME)?.fix();
+        let offset = offset.ok_or(Found::LocalTime)?.fix();
         Ok(offset.local_minus_utc().into())
     }
 }
@@ -166,7 +164,7 @@ fn to_unit(seconds: i128, fraction: &str, unit: TimeUnit) -> Result<i128, Found>
     for digit in fraction.bytes() {
         share /= 10;
         if share == 0 && digit != b'0' {
-            return Err(found::TIME_PRECISION);
+            return Err(Found::TimePrecision);
         }
         value += i128::from(digit - b'0') * share;
     }
@@ -179,13 +177,13 @@ fn to_unit(seconds: i128, fraction: &str, unit: TimeUnit) -> Result<i128, Found>
 /// that instant's universal time. Without an offset the text is local time in
 /// the zone of the column.
 pub(super) fn parse_timestamp(text: &str, unit: TimeUnit, zone: &Zone) -> Result<i64, Found> {
-    let (seconds, fraction, offset) = date_time(text).ok_or(found::NOT_DATE_TIME)?;
+    let (seconds, fraction, offset) = date_time(text).ok_or(Found::NotADateTime)?;
     let offset = match offset {
         Some(offset) => offset,
         None => zone.offset_of(seconds)?,
     };
     let value = to_unit(seconds - i128::from(offset), fraction, unit)?;
-    i64::try_from(value).map_err(|_| found::TIME_RANGE)
+    i64::try_from(value).map_err(|_| Found::TimeOutOfRange)
 }
 
 /// The timestamp at the start of these bytes if it is universal time in quotes,
@@ -272,7 +270,7 @@ fn date_time(text: &str) -> Option<(i128, &str, Option<i64>)> {
 
 /// Parses a date, or a timestamp at midnight, into days since the epoch.
 pub(super) fn parse_date(text: &str) -> Result<i32, Found> {
-    let (seconds, fraction, offset) = date_time(text).ok_or(found::NOT_DATE_TIME)?;
+    let (seconds, fraction, offset) = date_time(text).ok_or(Found::NotADateTime)?;
     let seconds = to_unit(seconds, fraction, TimeUnit::Second)? - i128::from(offset.unwrap_or(0));
     whole_days(seconds, TimeUnit::Second)
 }
@@ -281,20 +279,20 @@ pub(super) fn parse_date(text: &str) -> Result<i32, Found> {
 pub(super) fn whole_days(value: i128, unit: TimeUnit) -> Result<i32, Found> {
     let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
     if value % day != 0 {
-        return Err(found::TIME_PRECISION);
+        return Err(Found::TimePrecision);
     }
-    i32::try_from(value / day).map_err(|_| found::TIME_RANGE)
+    i32::try_from(value / day).map_err(|_| Found::TimeOutOfRange)
 }
 
 /// Parses a time of day into the units of a column.
 pub(super) fn parse_time(text: &str, unit: TimeUnit) -> Result<i64, Found> {
     let mut cursor = Cursor(text);
-    let (seconds, fraction) = cursor.time().ok_or(found::NOT_TIME)?;
+    let (seconds, fraction) = cursor.time().ok_or(Found::NotATime)?;
     if !cursor.0.is_empty() {
-        return Err(found::NOT_TIME);
+        return Err(Found::NotATime);
     }
     let value = to_unit(seconds.into(), fraction, unit)?;
-    i64::try_from(value).map_err(|_| found::TIME_RANGE)
+    i64::try_from(value).map_err(|_| Found::TimeOutOfRange)
 }
 
 /// The parts of a duration that cannot be converted into each other.
@@ -311,9 +309,9 @@ pub(super) struct Duration {
 pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Found> {
     let mut cursor = Cursor(text);
     let negative = cursor.take(&['+', '-']) == Some('-');
-    cursor.take(&['P']).ok_or(found::NOT_DURATION)?;
+    cursor.take(&['P']).ok_or(Found::NotADuration)?;
     if cursor.0.is_empty() {
-        return Err(found::NOT_DURATION);
+        return Err(Found::NotADuration);
     }
 
     // The designators that may still come, in their order.
@@ -332,11 +330,11 @@ pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Fou
         let number = cursor.0;
         let whole = cursor.digits();
         let fraction = cursor.take(&['.']).map(|_| cursor.digits());
-        let designator = cursor.0.chars().next().ok_or(found::NOT_DURATION)?;
-        let index = designators.find(designator).ok_or(found::NOT_DURATION)?;
+        let designator = cursor.0.chars().next().ok_or(Found::NotADuration)?;
+        let index = designators.find(designator).ok_or(Found::NotADuration)?;
         let valid = !whole.is_empty() && fraction.is_none_or(|digits| !digits.is_empty());
         if !valid || fraction.is_some() && designator != 'S' {
-            return Err(found::NOT_DURATION);
+            return Err(Found::NotADuration);
         }
         let number = number
             .get(..number.len() - cursor.0.len())
@@ -346,8 +344,8 @@ pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Fou
 
         let places = if in_time { digits(unit) } else { 0 };
         let value: i128 =
-            scaled(number, places.into(), found::TIME_PRECISION).map_err(|fault| match fault {
-                found::RANGE => found::TIME_RANGE,
+            scaled(number, places.into(), Found::TimePrecision).map_err(|fault| match fault {
+                Found::OutOfRange => Found::TimeOutOfRange,
                 other => other,
             })?;
         let (part, factor) = match (in_time, designator) {
@@ -362,7 +360,7 @@ pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Fou
         *part = value
             .checked_mul(factor * sign)
             .and_then(|value| part.checked_add(value))
-            .ok_or(found::TIME_RANGE)?;
+            .ok_or(Found::TimeOutOfRange)?;
     }
     if negative {
         duration.months = -duration.months;
@@ -376,13 +374,13 @@ pub(super) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Fou
 pub(super) fn parse_span(text: &str, unit: TimeUnit) -> Result<i64, Found> {
     let Duration { months, days, time } = parse_duration(text, unit)?;
     if months != 0 {
-        return Err(found::DURATION_PARTS);
+        return Err(Found::DurationParts);
     }
     let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
     days.checked_mul(day)
         .and_then(|days| days.checked_add(time))
         .and_then(|value| i64::try_from(value).ok())
-        .ok_or(found::TIME_RANGE)
+        .ok_or(Found::TimeOutOfRange)
 }
 
 /// Writes a timestamp, with the offset of its zone.

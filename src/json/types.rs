@@ -5,8 +5,6 @@ use arrow::datatypes::{
     TimeUnit, validate_decimal_precision_and_scale,
 };
 
-use crate::sql_type::sql_type;
-
 /// How a property finds its column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NameMatching {
@@ -102,15 +100,50 @@ pub struct EncodeOptions {
 
 /// A column whose type cannot be read from JSON or written to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("type {} of `{path}` has no JSON form: {reason}", sql_type(.data_type))]
+#[error("{}", self.message(DataType::to_string))]
 #[non_exhaustive]
 pub struct UnsupportedType {
     /// The column, with the path to the nested field: `customer.tags[]`.
     pub path: String,
     /// The type of that field.
     pub data_type: DataType,
-    /// Why, or what is supported.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: UnsupportedReason,
+}
+
+/// Why a type cannot be read from JSON or written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnsupportedReason {
+    /// A list or binary of a fixed size below zero.
+    #[error("its size is negative")]
+    NegativeSize,
+    /// A map whose entries are something else than Arrow says.
+    #[error("the entries of a map are a non-null key and a value")]
+    MapEntries,
+    /// A map with keys of another type, which names of properties cannot be.
+    #[error("the keys of a map must be strings")]
+    MapKey,
+    /// A dictionary of nested types, of dictionaries or of binaries without any width.
+    #[error("the values of a dictionary must be scalars")]
+    DictionaryValue,
+    /// A decimal beyond the bounds of its width.
+    #[error("Arrow does not allow this precision and scale")]
+    DecimalBounds,
+    /// A time of day in a unit that its width cannot hold.
+    #[error("Arrow does not have this unit in this width")]
+    TimeWidth,
+    /// A type that the codec does not know, such as unions.
+    #[error("use another type, or Utf8 for the JSON text")]
+    NoForm,
+}
+
+impl UnsupportedType {
+    /// The message with the type as `type_name` calls it. `Display` has Arrow's name.
+    pub fn message(&self, type_name: impl Fn(&DataType) -> String) -> String {
+        let (data_type, path, reason) = (type_name(&self.data_type), &self.path, self.reason);
+        format!("type {data_type} of `{path}` has no JSON form: {reason}")
+    }
 }
 
 /// Checks that a column of this type can be read and written.
@@ -133,7 +166,7 @@ pub fn check_type(field: &Field) -> Result<(), UnsupportedType> {
 }
 
 fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
-    let refuse = |reason: &'static str| UnsupportedType {
+    let refuse = |reason: UnsupportedReason| UnsupportedType {
         path: path.clone(),
         data_type: data_type.clone(),
         reason,
@@ -146,17 +179,15 @@ fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
             check(format!("{path}[]"), item.data_type())
         }
         DataType::FixedSizeList(_, size) | DataType::FixedSizeBinary(size) if *size < 0 => {
-            Err(refuse("its size is negative"))
+            Err(refuse(UnsupportedReason::NegativeSize))
         }
         DataType::FixedSizeList(item, _) => check(format!("{path}[]"), item.data_type()),
         DataType::Map(entries, _) => {
             let Some((key, value)) = map_fields(entries) else {
-                return Err(refuse(
-                    "the entries of a map are a non-null key and a value",
-                ));
+                return Err(refuse(UnsupportedReason::MapEntries));
             };
             if !is_string(key.data_type()) {
-                return Err(refuse("the keys of a map must be strings"));
+                return Err(refuse(UnsupportedReason::MapKey));
             }
             check(format!("{path}[]"), value.data_type())
         }
@@ -167,7 +198,7 @@ fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
                 DataType::Null | DataType::Dictionary(..) | DataType::FixedSizeBinary(0)
             );
             if refused || value.is_nested() {
-                return Err(refuse("the values of a dictionary must be scalars"));
+                return Err(refuse(UnsupportedReason::DictionaryValue));
             }
             check(path, value)
         }
@@ -185,7 +216,7 @@ fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
         }
         DataType::Time32(TimeUnit::Microsecond | TimeUnit::Nanosecond)
         | DataType::Time64(TimeUnit::Second | TimeUnit::Millisecond) => {
-            Err(refuse("Arrow does not have this unit in this width"))
+            Err(refuse(UnsupportedReason::TimeWidth))
         }
         DataType::Null
         | DataType::Boolean
@@ -214,13 +245,13 @@ fn check(path: String, data_type: &DataType) -> Result<(), UnsupportedType> {
         | DataType::Timestamp(..)
         | DataType::Duration(_)
         | DataType::Interval(_) => Ok(()),
-        _ => Err(refuse("declare another type, or VARCHAR for the JSON text")),
+        _ => Err(refuse(UnsupportedReason::NoForm)),
     }
 }
 
-fn check_decimal<T: DecimalType>(precision: u8, scale: i8) -> Result<(), &'static str> {
+fn check_decimal<T: DecimalType>(precision: u8, scale: i8) -> Result<(), UnsupportedReason> {
     validate_decimal_precision_and_scale::<T>(precision, scale)
-        .map_err(|_| "Arrow does not allow this precision and scale")
+        .map_err(|_| UnsupportedReason::DecimalBounds)
 }
 
 /// The key and value fields of a map's entries, if Arrow accepts them as such.

@@ -8,7 +8,7 @@ use super::json_text::{is_date_or_time, is_text_anyway};
 use super::types::unit_name;
 
 /// The key in a field's metadata.
-const KEY: &str = "kafka.unit";
+const KEY: &str = "json.unit";
 
 /// The field whose dates, times and timestamps, at any depth, are numbers of this unit: it
 /// says so to whatever reads or writes JSON by it, also after a query that hands it on.

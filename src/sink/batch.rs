@@ -5,7 +5,7 @@ use arrow::array::{
     StringViewArray, TimestampMillisecondArray,
 };
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, decode_message};
 use crate::extensions::hook::OutgoingRecord;
 use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
 use crate::sink::change::UpdateEncoder;
@@ -289,7 +289,8 @@ impl BatchEncoder<'_> {
                     PatchError::Document(source) => self.invalid(
                         row,
                         &format!(
-                            "the payload that is there has no properties to set: {source}; INSERT the row as it should be"
+                            "the payload that is there has no properties to set: {}; INSERT the row as it should be",
+                            decode_message(&source)
                         ),
                     ),
                 }),

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::definition::schema::ColumnRole;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported_message};
 use crate::json::{ObjectPatch, PatchWriter, UnsupportedType};
 use crate::options::ValueFormat;
 
@@ -126,6 +126,6 @@ impl UpdateEncoder {
 pub(super) fn unsupported(column: &str, error: &UnsupportedType) -> Error {
     Error::InvalidColumn {
         column: column.to_owned(),
-        reason: error.to_string(),
+        reason: unsupported_message(error),
     }
 }

@@ -60,11 +60,7 @@ impl CodecBuilder {
             Ok(arrays) => (arrays, Ok(())),
             Err(error) => {
                 let nulls = |field: &FieldRef| new_null_array(field.data_type(), 1);
-                let error = DecodeError {
-                    path: String::new(),
-                    position: 0,
-                    kind: DecodeErrorKind::Other(error.reason),
-                };
+                let error = DecodeError::new(0, DecodeErrorKind::Custom(error.reason));
                 (self.fields.iter().map(nulls).collect(), Err(error))
             }
         };

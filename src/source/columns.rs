@@ -17,7 +17,7 @@ use rdkafka_extra::Record;
 use crate::definition::TableDefinition;
 use crate::definition::kinds::is_text;
 use crate::definition::metadata::Metadata;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, decode_message, unsupported_message};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
 use crate::options::{KeyFormat, ValueFormat};
 use crate::source::codec::CodecBuilder;
@@ -190,11 +190,10 @@ impl TextBuilder {
         let value = text.as_ref().ok().copied().flatten();
         self.builder.append_option(value);
         match (text, bytes) {
-            (Err(error), _) => Err(DecodeError {
-                path: String::new(),
-                position: error.valid_up_to(),
-                kind: DecodeErrorKind::InvalidUtf8,
-            }),
+            (Err(error), _) => {
+                let kind = DecodeErrorKind::InvalidUtf8;
+                Err(DecodeError::new(error.valid_up_to(), kind))
+            }
             (Ok(_), None) if !self.nullable => Err(missing(&self.data_type)),
             (Ok(_), _) => Ok(()),
         }
@@ -322,7 +321,7 @@ impl MetadataBuilder {
                 builder.append_value(record.payload().is_none());
             }
             MetadataBuilder::Error(builder) => {
-                builder.append_option(error.map(DecodeError::to_string));
+                builder.append_option(error.map(decode_message));
             }
             MetadataBuilder::Key(builder) => builder.append_option(record.key()),
             MetadataBuilder::Payload(builder) => builder.append_option(record.payload()),
@@ -372,13 +371,8 @@ fn append_headers(builder: &mut ListBuilder<StructBuilder>, record: &impl Record
 }
 
 fn missing(expected: &DataType) -> DecodeError {
-    DecodeError {
-        path: String::new(),
-        position: 0,
-        kind: DecodeErrorKind::MissingValue {
-            expected: expected.clone(),
-        },
-    }
+    let expected = expected.clone();
+    DecodeError::new(0, DecodeErrorKind::MissingValue { expected })
 }
 
 fn to_type(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
@@ -391,6 +385,6 @@ fn to_type(array: ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError
 fn unsupported(field: &Field, error: &crate::json::UnsupportedType) -> Error {
     Error::InvalidColumn {
         column: field.name().clone(),
-        reason: error.to_string(),
+        reason: unsupported_message(error),
     }
 }

@@ -102,8 +102,8 @@ fn what_is_more_precise_than_the_unit_is_refused() {
     }
     assert_eq!(
         refused(TimeUnit::Millisecond).to_string(),
-        "cannot write TIMESTAMP(9) of `v` as JSON: it is more precise than ms, the unit of such \
-         numbers in `kafka.json.timestamp_unit`; cut it off with date_trunc('millisecond', ..)"
+        "cannot write Timestamp(ns) of `v` as JSON: it is more precise than ms, the unit of such \
+         numbers"
     );
     assert_eq!(
         encode_with(&late, &unit(TimeUnit::Nanosecond)).unwrap(),

@@ -68,7 +68,7 @@ fn decode(data_type: &DataType, json: &str) -> Result<ArrayRef, DecodeError> {
 
 fn found(result: Result<ArrayRef, DecodeError>) -> &'static str {
     match result.unwrap_err().kind {
-        DecodeErrorKind::Type { found, .. } => found,
+        DecodeErrorKind::Type { found, .. } => found.as_str(),
         other => panic!("{other:?}"),
     }
 }
