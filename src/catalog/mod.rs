@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::datatypes::SchemaRef;
+use arrow_json_codec::unit_name;
 use async_trait::async_trait;
 use datafusion::catalog::{SchemaProvider, TableProvider};
 use datafusion::common::Result as DataFusionResult;
@@ -22,7 +23,6 @@ use crate::error::{Error, Result};
 use crate::extensions::Extensions;
 use crate::extensions::codec::Codec;
 use crate::extensions::hook::WriteHook;
-use crate::json::unit_name;
 use crate::options::{Options, TableOptions, ValueFormat};
 use crate::table::write_query::QueriedTopic;
 use crate::table::{KafkaTable, KafkaTableBuilder};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow_json_codec::with_unit;
 
 use crate::definition::column_options;
 use crate::definition::kinds::{is_binary, is_text};
 use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
 use crate::error::{Error, Result, unsupported_message};
 use crate::extensions::Extensions;
-use crate::json::{check_type, with_unit};
+use crate::json::check_type;
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::sql_type::sql_type;
 

@@ -103,7 +103,7 @@ impl PayloadDecoder {
                 let decoder = RowDecoder::try_new(&fields, &table.options.decode);
                 PayloadDecoder::Json(Box::new(decoder.map_err(|error| Error::InvalidColumn {
                     column: error.path.clone(),
-                    reason: error.to_string(),
+                    reason: unsupported_message(&error),
                 })?))
             }
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
+use arrow_json_codec::is_null;
 use rdkafka_extra::Record;
 
 use crate::client::{Cancel, Client, OffsetRange, blocking};
@@ -11,7 +12,7 @@ use crate::definition::metadata::KEY_COLUMN;
 use crate::definition::schema::is_reserved;
 use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
-use crate::json::{DecodeError, SchemaInference, ValueInference, is_null};
+use crate::json::{DecodeError, SchemaInference, ValueInference};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
 

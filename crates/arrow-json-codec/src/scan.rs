@@ -165,7 +165,7 @@ pub(super) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, Decod
 }
 
 /// Whether a payload is the JSON value null.
-pub(crate) fn is_null(payload: &[u8]) -> bool {
+pub fn is_null(payload: &[u8]) -> bool {
     document(payload, false).is_ok_and(|value| value.kind() == Kind::Null)
 }
 

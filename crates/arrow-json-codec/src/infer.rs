@@ -35,7 +35,7 @@ use super::scan::{Invalid, Kind, Value, document};
 ///
 /// ```
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::SchemaInference;
+/// use arrow_json_codec::SchemaInference;
 ///
 /// let mut inference = SchemaInference::new();
 /// inference.add(br#"{"id": 1, "price": 2}"#)?;
@@ -48,7 +48,7 @@ use super::scan::{Invalid, Kind, Value, document};
 ///         Field::new("name", DataType::Utf8View, true),
 ///     ])
 /// );
-/// # Ok::<(), datafusion_kafka::json::DecodeError>(())
+/// # Ok::<(), arrow_json_codec::DecodeError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct SchemaInference {
@@ -102,13 +102,13 @@ impl SchemaInference {
 ///
 /// ```
 /// use arrow::datatypes::DataType;
-/// use datafusion_kafka::json::ValueInference;
+/// use arrow_json_codec::ValueInference;
 ///
 /// let mut inference = ValueInference::new();
 /// inference.add(b"1")?;
 /// inference.add(b"2.5")?;
 /// assert_eq!(inference.finish(), DataType::Float64);
-/// # Ok::<(), datafusion_kafka::json::DecodeError>(())
+/// # Ok::<(), arrow_json_codec::DecodeError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ValueInference {

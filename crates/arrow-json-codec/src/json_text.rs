@@ -20,7 +20,7 @@ const KEY: &str = "json.encoding";
 /// ```
 /// use arrow::array::{ArrayRef, AsArray};
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::{
+/// use arrow_json_codec::{
 ///     DecodeOptions, EncodeOptions, RowDecoder, RowEncoder, TextEncoding,
 /// };
 ///

@@ -12,7 +12,7 @@ const KEY: &str = "json.unit";
 
 /// The field whose dates, times and timestamps, at any depth, are numbers of this unit: it
 /// says so to whatever reads or writes JSON by it, also after a query that hands it on.
-pub(crate) fn with_unit(field: &Field, unit: TimeUnit) -> Field {
+pub fn with_unit(field: &Field, unit: TimeUnit) -> Field {
     let inner = |field: &FieldRef| Arc::new(with_unit(field, unit));
     let data_type = match field.data_type() {
         DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),

@@ -26,7 +26,7 @@ use super::writer::{Column, Name, enclose};
 /// use std::sync::Arc;
 /// use arrow::array::{ArrayRef, Int64Array};
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::{EncodeOptions, NameMatching, ObjectPatch};
+/// use arrow_json_codec::{EncodeOptions, NameMatching, ObjectPatch};
 ///
 /// let fields = Fields::from(vec![
 ///     Field::new("price", DataType::Int64, true),

@@ -19,7 +19,7 @@ pub enum NameMatching {
 /// How JSON becomes Arrow.
 ///
 /// ```
-/// use datafusion_kafka::json::{DecodeOptions, NameMatching};
+/// use arrow_json_codec::{DecodeOptions, NameMatching};
 ///
 /// let options = DecodeOptions { coerce: true, ..DecodeOptions::default() };
 /// assert_eq!(options.names, NameMatching::IgnoreCase);
@@ -79,7 +79,7 @@ pub enum NonFinite {
 /// How Arrow becomes JSON.
 ///
 /// ```
-/// use datafusion_kafka::json::{EncodeOptions, Nulls};
+/// use arrow_json_codec::{EncodeOptions, Nulls};
 ///
 /// let options = EncodeOptions { nulls: Nulls::Omit, ..EncodeOptions::default() };
 /// assert_ne!(options, EncodeOptions::default());
@@ -155,7 +155,7 @@ impl UnsupportedType {
 ///
 /// ```
 /// use arrow::datatypes::{DataType, Field};
-/// use datafusion_kafka::json::check_type;
+/// use arrow_json_codec::check_type;
 ///
 /// assert!(check_type(&Field::new("a", DataType::Int64, true)).is_ok());
 /// let list = DataType::ListView(Field::new("item", DataType::Int64, true).into());
@@ -273,7 +273,7 @@ fn is_string(data_type: &DataType) -> bool {
 }
 
 /// The unit as options have it.
-pub(crate) fn unit_name(unit: TimeUnit) -> &'static str {
+pub fn unit_name(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "s",
         TimeUnit::Millisecond => "ms",

@@ -101,7 +101,7 @@ pub(super) fn gives_back(double: f64, number: &str) -> bool {
 /// no other number becomes the same double.
 ///
 /// ```
-/// use datafusion_kafka::json::is_exact_double;
+/// use arrow_json_codec::is_exact_double;
 ///
 /// assert!(is_exact_double("0.1"));
 /// assert!(is_exact_double("9007199254740992"));
@@ -119,7 +119,7 @@ pub fn is_exact_double(number: &str) -> bool {
 /// nothing; `None` where that takes more digits than `most`.
 ///
 /// ```
-/// use datafusion_kafka::json::plain_number;
+/// use arrow_json_codec::plain_number;
 ///
 /// assert_eq!(plain_number("-1.20e3", 38).as_deref(), Some("-1200"));
 /// assert_eq!(plain_number("25e-4", 38).as_deref(), Some("0.0025"));

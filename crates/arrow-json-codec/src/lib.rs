@@ -29,7 +29,7 @@
 //! ```
 //! use arrow::array::{ArrayRef, AsArray};
 //! use arrow::datatypes::{DataType, Field, Fields, Int64Type};
-//! use datafusion_kafka::json::{DecodeOptions, EncodeOptions, RowDecoder, RowEncoder};
+//! use arrow_json_codec::{DecodeOptions, EncodeOptions, RowDecoder, RowEncoder};
 //!
 //! let fields = Fields::from(vec![
 //!     Field::new("id", DataType::Int64, false),
@@ -85,11 +85,10 @@ pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Foun
 pub use infer::{SchemaInference, ValueInference};
 pub use json_text::TextEncoding;
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
-pub(crate) use scan::is_null;
+pub use scan::is_null;
 pub use significant::{is_exact_double, plain_number};
-pub(crate) use types::unit_name;
 pub use types::{
     Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedReason,
-    UnsupportedType, check_type,
+    UnsupportedType, check_type, unit_name,
 };
-pub(crate) use unit::with_unit;
+pub use unit::with_unit;

@@ -12,7 +12,7 @@ use super::types::unit_name;
 ///
 /// ```
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::{DecodeErrorKind, DecodeOptions, Found, RowDecoder};
+/// use arrow_json_codec::{DecodeErrorKind, DecodeOptions, Found, RowDecoder};
 ///
 /// let fields = Fields::from(vec![Field::new("age", DataType::Int32, true)]);
 /// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;

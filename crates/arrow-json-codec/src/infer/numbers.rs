@@ -2,8 +2,8 @@
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
-use crate::json::number::integer;
-use crate::json::significant::{Significant, is_exact_double};
+use crate::number::integer;
+use crate::significant::{Significant, is_exact_double};
 
 /// What the numbers at one place have in common.
 ///

@@ -18,7 +18,7 @@ use super::types::{DecodeOptions, UnsupportedReason, UnsupportedType, check_type
 /// ```
 /// use arrow::array::Array;
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::{DecodeOptions, RowDecoder};
+/// use arrow_json_codec::{DecodeOptions, RowDecoder};
 ///
 /// let fields = Fields::from(vec![Field::new("firstname", DataType::Utf8View, true)]);
 /// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
@@ -132,7 +132,7 @@ impl fmt::Debug for RowDecoder {
 /// ```
 /// use arrow::array::AsArray;
 /// use arrow::datatypes::{DataType, Field, Int64Type};
-/// use datafusion_kafka::json::{DecodeOptions, ValueDecoder};
+/// use arrow_json_codec::{DecodeOptions, ValueDecoder};
 ///
 /// let key = Field::new("_key", DataType::Int64, false);
 /// let mut decoder = ValueDecoder::try_new(&key, &DecodeOptions::default())?;

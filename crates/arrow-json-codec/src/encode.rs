@@ -16,7 +16,7 @@ use super::writer::{Column, Name, Object};
 /// use std::sync::Arc;
 /// use arrow::array::{ArrayRef, Float64Array};
 /// use arrow::datatypes::{DataType, Field, Fields};
-/// use datafusion_kafka::json::{EncodeOptions, RowEncoder};
+/// use arrow_json_codec::{EncodeOptions, RowEncoder};
 ///
 /// let fields = Fields::from(vec![Field::new("x", DataType::Float64, true)]);
 /// let encoder = RowEncoder::try_new(&fields, &EncodeOptions::default())?;
@@ -90,7 +90,7 @@ impl RowWriter<'_> {
 /// use std::sync::Arc;
 /// use arrow::array::{ArrayRef, StringArray};
 /// use arrow::datatypes::{DataType, Field};
-/// use datafusion_kafka::json::{EncodeOptions, ValueEncoder};
+/// use arrow_json_codec::{EncodeOptions, ValueEncoder};
 ///
 /// let key = Field::new("_key", DataType::Utf8, false);
 /// let encoder = ValueEncoder::try_new(&key, &EncodeOptions::default())?;
