@@ -231,17 +231,17 @@ impl DecodeError {
         }
     }
 
-    pub(super) fn mismatch(position: usize, expected: &DataType, found: Found) -> Self {
+    pub(crate) fn mismatch(position: usize, expected: &DataType, found: Found) -> Self {
         let expected = expected.clone();
         Self::new(position, DecodeErrorKind::Type { expected, found })
     }
 
-    pub(super) fn in_field(mut self, name: &str) -> Self {
+    pub(crate) fn in_field(mut self, name: &str) -> Self {
         prepend(name, &mut self.path);
         self
     }
 
-    pub(super) fn in_element(mut self, index: usize) -> Self {
+    pub(crate) fn in_element(mut self, index: usize) -> Self {
         prepend(&format!("[{index}]"), &mut self.path);
         self
     }
@@ -319,7 +319,7 @@ pub enum EncodeErrorKind {
 }
 
 impl EncodeError {
-    pub(super) fn new(data_type: &DataType, kind: EncodeErrorKind) -> Self {
+    pub(crate) fn new(data_type: &DataType, kind: EncodeErrorKind) -> Self {
         Self {
             path: String::new(),
             data_type: data_type.clone(),
@@ -327,12 +327,12 @@ impl EncodeError {
         }
     }
 
-    pub(super) fn in_field(mut self, name: &str) -> Self {
+    pub(crate) fn in_field(mut self, name: &str) -> Self {
         prepend(name, &mut self.path);
         self
     }
 
-    pub(super) fn in_element(mut self, index: usize) -> Self {
+    pub(crate) fn in_element(mut self, index: usize) -> Self {
         prepend(&format!("[{index}]"), &mut self.path);
         self
     }

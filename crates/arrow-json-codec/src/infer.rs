@@ -8,10 +8,11 @@ use arrow::datatypes::{DataType, Field, Fields};
 use hashbrown::HashMap;
 
 use self::numbers::Numbers;
-use super::error::{DecodeError, DecodeErrorKind};
-use super::json_text::{TextEncoding, is_plain_text};
-use super::object::entries;
-use super::scan::{Invalid, Kind, Value, document};
+use crate::decode::properties::entries;
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::metadata::{TextEncoding, is_plain_text};
+use crate::text::scan::{Invalid, Scanner, document};
+use crate::text::value::{Kind, Value};
 
 /// Finds the columns of JSON objects from a sample.
 ///
@@ -180,7 +181,7 @@ impl Shape {
                         return Ok(());
                     }
                 };
-                let mut scanner = value.scanner();
+                let mut scanner = Scanner::of_value(&value);
                 scanner.open_array()?;
                 let mut first = true;
                 while scanner.more_elements(first)? {
@@ -247,7 +248,7 @@ impl Properties {
     }
 
     fn add(&mut self, object: Value<'_>) -> Result<(), Invalid> {
-        let mut scanner = object.scanner();
+        let mut scanner = Scanner::of_value(&object);
         let mut tokens = Vec::new();
         entries(&mut scanner, &mut tokens)?;
         for (name, value) in tokens {

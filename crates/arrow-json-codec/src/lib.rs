@@ -47,28 +47,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod bytes;
-mod column;
 mod decode;
 mod encode;
 mod error;
 mod infer;
-mod json_text;
-mod marked;
-mod marks;
-mod nested;
-mod number;
-mod object;
+mod metadata;
+mod options;
 mod patch;
-mod scalar;
-mod scan;
-mod significant;
-mod temporal;
 mod text;
 mod types;
-mod unit;
-mod views;
-mod writer;
 
 #[cfg(test)]
 #[allow(
@@ -83,12 +70,9 @@ pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Found, SyntaxError};
 pub use infer::{SchemaInference, ValueInference};
-pub use json_text::TextEncoding;
+pub use metadata::{TextEncoding, with_unit};
+pub use options::{Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls};
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
-pub use scan::is_null;
-pub use significant::{is_exact_double, plain_number};
-pub use types::{
-    Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls, UnsupportedReason,
-    UnsupportedType, check_type, unit_name,
-};
-pub use unit::with_unit;
+pub use text::scan::is_null;
+pub use text::significant::{is_exact_double, plain_number};
+pub use types::{UnsupportedReason, UnsupportedType, check_type, unit_name};

@@ -6,13 +6,14 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::Fields;
 use arrow::error::ArrowError;
 
-use super::error::{DecodeError, DecodeErrorKind, EncodeError};
-use super::json_text::is_date_or_time;
-use super::object::{ObjectReader, Target};
-use super::scan::{Scanner, document};
-use super::types::{EncodeOptions, NameMatching, Nulls, UnsupportedType, check_type};
-use super::unit::written_unit;
-use super::writer::{Column, Name, enclose};
+use crate::decode::properties::{ObjectReader, Target};
+use crate::encode::column::{Column, Name, enclose};
+use crate::encode::columns::{column, text_column};
+use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
+use crate::metadata::{is_date_or_time, written_unit};
+use crate::options::{EncodeOptions, NameMatching, Nulls};
+use crate::text::scan::{Scanner, document};
+use crate::types::{UnsupportedType, check_type};
 
 /// Sets some properties of JSON objects and leaves all others as they stand:
 /// those that no field names, their order, and how their values are written.
@@ -101,9 +102,9 @@ impl ObjectPatch {
             let options = &self.options;
             let unit = written_unit(field, options.timestamp_unit);
             let may_be_text = unit.is_some() && is_date_or_time(field.data_type());
-            let as_text = may_be_text.then(|| Column::of_text(field, array, options, 1));
+            let as_text = may_be_text.then(|| text_column(field, array, options, 1));
             Ok(SetColumn {
-                column: Column::new(field, array, options, 1)?,
+                column: column(field, array, options, 1)?,
                 as_text: as_text.transpose()?,
             })
         });

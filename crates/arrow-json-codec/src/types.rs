@@ -1,102 +1,9 @@
-//! The options of the codec, and the types it can carry.
+//! The types that JSON has a form for, and units of time.
 
 use arrow::datatypes::{
     DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Field,
     TimeUnit, validate_decimal_precision_and_scale,
 };
-
-/// How a property finds its column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NameMatching {
-    /// By exact name; a column that no property of an object names exactly takes
-    /// one that differs only in case, unless that is another column's exact name.
-    #[default]
-    IgnoreCase,
-    /// By exact name only.
-    Exact,
-}
-
-/// How JSON becomes Arrow.
-///
-/// ```
-/// use arrow_json_codec::{DecodeOptions, NameMatching};
-///
-/// let options = DecodeOptions { coerce: true, ..DecodeOptions::default() };
-/// assert_eq!(options.names, NameMatching::IgnoreCase);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DecodeOptions {
-    /// How properties find their columns, in nested objects too.
-    pub names: NameMatching,
-    /// Accept strings that hold a number, `true` or `false` for integers, floats
-    /// and booleans.
-    pub coerce: bool,
-    /// Accept numbers for dates, times and timestamps: the count of these units
-    /// since the epoch, or since midnight.
-    pub timestamp_unit: Option<TimeUnit>,
-    /// Refuse a number that a `Float64` column does not keep, such as 2^53 + 1: the
-    /// shortest text of the double is another number. Otherwise it is rounded.
-    ///
-    /// For columns that were inferred from other documents, since nobody said that
-    /// these may round.
-    pub exact_doubles: bool,
-    /// Accept what some writers take for JSON: `NaN`, `Infinity` and `-Infinity` as bare
-    /// words, which are values of float columns; in strings, control characters as they
-    /// are, and half of a surrogate pair, which is read as U+FFFD.
-    pub lenient: bool,
-}
-
-/// What becomes of a NULL property when writing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Nulls {
-    /// It is written as `null`.
-    #[default]
-    Write,
-    /// It is left out, in nested objects too.
-    Omit,
-}
-
-/// How decimals are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Decimals {
-    /// As a JSON number with all digits of the scale: `1.50`.
-    #[default]
-    Number,
-    /// As a string with the same digits, for readers that turn numbers into floats.
-    String,
-}
-
-/// What becomes of NaN and the infinities, which JSON numbers cannot express.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NonFinite {
-    /// They are an error.
-    #[default]
-    Error,
-    /// They are written as the strings `NaN`, `Infinity` and `-Infinity`.
-    String,
-}
-
-/// How Arrow becomes JSON.
-///
-/// ```
-/// use arrow_json_codec::{EncodeOptions, Nulls};
-///
-/// let options = EncodeOptions { nulls: Nulls::Omit, ..EncodeOptions::default() };
-/// assert_ne!(options, EncodeOptions::default());
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EncodeOptions {
-    /// What becomes of NULL properties.
-    pub nulls: Nulls,
-    /// How decimals are written.
-    pub decimals: Decimals,
-    /// What becomes of NaN and the infinities.
-    pub non_finite: NonFinite,
-    /// Write dates, times and timestamps as numbers: the count of these units since the
-    /// epoch, or since midnight. Otherwise they are text. One that is more precise is an
-    /// error.
-    pub timestamp_unit: Option<TimeUnit>,
-}
 
 /// A column whose type cannot be read from JSON or written to it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -255,7 +162,7 @@ fn check_decimal<T: DecimalType>(precision: u8, scale: i8) -> Result<(), Unsuppo
 }
 
 /// The key and value fields of a map's entries, if Arrow accepts them as such.
-pub(super) fn map_fields(entries: &Field) -> Option<(&Field, &Field)> {
+pub(crate) fn map_fields(entries: &Field) -> Option<(&Field, &Field)> {
     match entries.data_type() {
         DataType::Struct(fields) if !entries.is_nullable() => match &fields[..] {
             [key, value] if !key.is_nullable() => Some((key, value)),
@@ -284,7 +191,7 @@ pub fn unit_name(unit: TimeUnit) -> &'static str {
 
 /// The power of ten that is this unit's share of a second.
 #[inline]
-pub(super) fn digits(unit: TimeUnit) -> u32 {
+pub(crate) fn digits(unit: TimeUnit) -> u32 {
     match unit {
         TimeUnit::Second => 0,
         TimeUnit::Millisecond => 3,

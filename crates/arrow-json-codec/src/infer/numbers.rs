@@ -2,15 +2,15 @@
 
 use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType};
 
-use crate::number::integer;
-use crate::significant::{Significant, is_exact_double};
+use crate::text::parse_number::integer;
+use crate::text::significant::{Significant, is_exact_double};
 
 /// What the numbers at one place have in common.
 ///
 /// No type that is found for them makes two of them one: floats, which hold only some
 /// numbers as they are, are chosen only where they hold all of these.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     are_i64: bool,
     are_u64: bool,
     /// Without a fraction and an exponent, as identifiers are.
@@ -23,7 +23,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// NaN or an infinity, which nothing but a float holds.
-    pub(super) const NON_FINITE: Self = Numbers {
+    pub(crate) const NON_FINITE: Self = Numbers {
         are_i64: false,
         are_u64: false,
         are_integers: false,
@@ -32,7 +32,7 @@ impl Numbers {
         decimal_places: 0,
     };
 
-    pub(super) fn of(number: &str, is_integer: bool) -> Self {
+    pub(crate) fn of(number: &str, is_integer: bool) -> Self {
         // More digits than these are no measurement if there is no decimal point.
         const MEASURED: usize = 15;
         let value = is_integer.then(|| integer(number).ok()).flatten();
@@ -47,7 +47,7 @@ impl Numbers {
         }
     }
 
-    pub(super) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(self, other: Self) -> Self {
         Numbers {
             are_i64: self.are_i64 && other.are_i64,
             are_u64: self.are_u64 && other.are_u64,
@@ -58,7 +58,7 @@ impl Numbers {
         }
     }
 
-    pub(super) fn data_type(self) -> DataType {
+    pub(crate) fn data_type(self) -> DataType {
         if self.are_i64 {
             return DataType::Int64;
         }

@@ -12,7 +12,7 @@ const BLOCK: usize = u64::BITS as usize;
 /// One bit for each byte of a document: whether it is a stop, that is a quote, a
 /// backslash or a control character.
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     words: Vec<[u8; 8]>,
 }
 
@@ -20,7 +20,7 @@ impl Marks {
     /// Marks the stops of a document, and returns the part of it from the first byte
     /// outside of ASCII to the last.
     #[inline]
-    pub(super) fn set(&mut self, document: &[u8]) -> Range<usize> {
+    pub(crate) fn set(&mut self, document: &[u8]) -> Range<usize> {
         let (blocks, rest) = document.as_chunks::<BLOCK>();
         // One word more, so that eight bytes can be read wherever a mark is.
         if self.words.len() < blocks.len() + 2 {
@@ -60,14 +60,14 @@ impl Marks {
     }
 
     /// The marks of the document, for [`next_stop`].
-    pub(super) fn bits(&self) -> &[u8] {
+    pub(crate) fn bits(&self) -> &[u8] {
         self.words.as_flattened()
     }
 }
 
 /// The first stop from this position on, if the marks tell.
 #[inline]
-pub(super) fn next_stop(bits: &[u8], position: usize) -> Option<usize> {
+pub(crate) fn next_stop(bits: &[u8], position: usize) -> Option<usize> {
     let word = bits.get(position / 8..)?.first_chunk()?;
     let word = u64::from_le_bytes(*word) >> (position % 8);
     (word != 0).then(|| position + word.trailing_zeros() as usize)

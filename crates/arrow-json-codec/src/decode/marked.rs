@@ -7,15 +7,15 @@
 //! run through it, by a scanner from the start.
 
 use super::marks::{Marks, next_stop};
-use super::scan::{Scanner, byte_order_mark};
-use super::text::{count_digits, plain_prefix};
+use crate::text::scan::{Scanner, byte_order_mark};
+use crate::text::strings::{count_digits, plain_prefix};
 
 /// How deep objects and arrays may be nested here; less than a scanner allows.
 const MAX_DEPTH: u32 = u64::BITS;
 
 /// A document with its marks.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Marked<'a> {
+pub(crate) struct Marked<'a> {
     /// Known to be UTF-8.
     text: &'a [u8],
     stops: &'a [u8],
@@ -28,7 +28,7 @@ pub(super) struct Marked<'a> {
 impl<'a> Marked<'a> {
     /// Marks a payload, if it is text.
     #[inline(always)]
-    pub(super) fn new(payload: &'a [u8], marks: &'a mut Marks, lenient: bool) -> Option<Self> {
+    pub(crate) fn new(payload: &'a [u8], marks: &'a mut Marks, lenient: bool) -> Option<Self> {
         // Scanners count in these.
         u32::try_from(payload.len()).ok()?;
         let foreign = marks.set(payload);
@@ -45,25 +45,25 @@ impl<'a> Marked<'a> {
     }
 
     /// A scanner that stands at this position.
-    pub(super) fn scanner(&self, at: usize) -> Scanner<'a> {
+    pub(crate) fn scanner(&self, at: usize) -> Scanner<'a> {
         Scanner::within(self.text, at, self.depth, self.lenient)
     }
 
     /// Where its value is, behind a byte order mark and white space.
     #[inline]
-    pub(super) fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.space(byte_order_mark(self.text))
     }
 
     /// The same document, seen from within an object or array of it.
     #[inline]
-    pub(super) fn within(&self) -> Option<Self> {
+    pub(crate) fn within(&self) -> Option<Self> {
         let depth = self.depth + 1;
         (depth < MAX_DEPTH).then_some(Self { depth, ..*self })
     }
 
     #[inline]
-    pub(super) fn byte(&self, at: usize) -> Option<u8> {
+    pub(crate) fn byte(&self, at: usize) -> Option<u8> {
         self.text.get(at).copied()
     }
 
@@ -71,19 +71,19 @@ impl<'a> Marked<'a> {
     ///
     /// An empty slice instead of `None` would let the next step wait for the choice.
     #[inline]
-    pub(super) fn rest(&self, at: usize) -> Option<&'a [u8]> {
+    pub(crate) fn rest(&self, at: usize) -> Option<&'a [u8]> {
         self.text.get(at..)
     }
 
     /// Whether nothing but white space is left.
     #[inline]
-    pub(super) fn ends(&self, at: usize) -> bool {
+    pub(crate) fn ends(&self, at: usize) -> bool {
         self.space(at) == self.text.len()
     }
 
     /// Takes white space, of which there mostly is none.
     #[inline]
-    pub(super) fn space(&self, at: usize) -> usize {
+    pub(crate) fn space(&self, at: usize) -> usize {
         match self.byte(at) {
             Some(byte) if byte > b' ' => at,
             _ => self.white_space(at),
@@ -100,7 +100,7 @@ impl<'a> Marked<'a> {
 
     /// Takes a string without escapes.
     #[inline]
-    pub(super) fn string(&self, at: usize) -> Option<usize> {
+    pub(crate) fn string(&self, at: usize) -> Option<usize> {
         if self.byte(at) != Some(b'"') {
             return None;
         }
@@ -117,7 +117,7 @@ impl<'a> Marked<'a> {
 
     /// Takes a value that nobody wants.
     #[inline]
-    pub(super) fn skip(&self, at: usize) -> Option<usize> {
+    pub(crate) fn skip(&self, at: usize) -> Option<usize> {
         match self.byte(at) {
             Some(b'{' | b'[') => self.nested(at),
             _ => self.scalar(at),
@@ -171,13 +171,13 @@ impl<'a> Marked<'a> {
     }
 
     #[inline]
-    pub(super) fn null(&self, at: usize) -> Option<usize> {
+    pub(crate) fn null(&self, at: usize) -> Option<usize> {
         self.rest(at)?.starts_with(b"null").then_some(at + 4)
     }
 
     /// Takes either value in the same steps, as no one can foretell which it is.
     #[inline]
-    pub(super) fn boolean(&self, at: usize) -> Option<(bool, usize)> {
+    pub(crate) fn boolean(&self, at: usize) -> Option<(bool, usize)> {
         // Behind the shorter one is a byte more, unless it is all of a document.
         let text: &[u8; 5] = self.rest(at)?.first_chunk()?;
         let (yes, no) = (text.starts_with(b"true"), text == b"false");

@@ -1,12 +1,12 @@
-//! Numbers, exactly: from JSON digits to integers and decimals, and back.
+//! From the digits of JSON numbers to integers, decimals and doubles, exactly.
 
 use arrow::datatypes::i256;
 
-use super::error::Found;
-use super::text::{leading_digits, push_start};
+use super::strings::leading_digits;
+use crate::error::Found;
 
 /// What decimals are held in: wide integers that can be built from digits.
-pub(super) trait Wide: Copy + Default {
+pub(crate) trait Wide: Copy + Default {
     /// `self * factor + digits`, unless that overflows.
     fn shift_add(self, factor: u64, digits: u64) -> Option<Self>;
     fn negate(self) -> Self;
@@ -69,7 +69,7 @@ impl<N: Wide> Digits<N> {
 /// integer.
 ///
 /// `inexact` is the description of a number where it is not.
-pub(super) fn scaled<N: Wide + PartialEq>(
+pub(crate) fn scaled<N: Wide + PartialEq>(
     number: &str,
     scale: i64,
     inexact: Found,
@@ -112,7 +112,7 @@ pub(super) fn scaled<N: Wide + PartialEq>(
 }
 
 /// The value of an integer, or as near as `i64` comes.
-pub(super) fn saturating(integer: &str) -> i64 {
+pub(crate) fn saturating(integer: &str) -> i64 {
     let (negative, digits) = match integer.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, integer.strip_prefix('+').unwrap_or(integer)),
@@ -128,7 +128,7 @@ pub(super) fn saturating(integer: &str) -> i64 {
 /// The value of a run of digits behind those of `value`, and how many they are;
 /// of more than [`SHORT`] in all, the value is wrong.
 #[inline(always)]
-pub(super) fn digit_run(bytes: &[u8], value: u64) -> (u64, usize) {
+pub(crate) fn digit_run(bytes: &[u8], value: u64) -> (u64, usize) {
     match bytes.first_chunk().map(|word| leading_digits(*word)) {
         Some((digits, count)) if count < 8 => {
             let factor = power_of_ten(count).unwrap_or_default();
@@ -167,7 +167,7 @@ fn eight_digits(digits: u64) -> u64 {
 }
 
 /// So many digits fit into a machine word, whatever they are.
-pub(super) const SHORT: usize = 18;
+pub(crate) const SHORT: usize = 18;
 
 /// A JSON number without an exponent, of few digits.
 struct Short {
@@ -232,7 +232,7 @@ fn short_unsigned(bytes: &[u8]) -> Option<Short> {
 /// The number at the start of these bytes times ten to the power of `scale`, and
 /// how many bytes it takes; `None` where [`scaled`] has to be asked.
 #[inline]
-pub(super) fn short_decimal(bytes: &[u8], scale: usize) -> Option<(i64, usize)> {
+pub(crate) fn short_decimal(bytes: &[u8], scale: usize) -> Option<(i64, usize)> {
     let short = short(bytes)?;
     let zeros = scale.checked_sub(short.places)?;
     if short.count + zeros > SHORT {
@@ -245,7 +245,7 @@ pub(super) fn short_decimal(bytes: &[u8], scale: usize) -> Option<(i64, usize)> 
 /// The number at the start of these bytes in double precision, correctly
 /// rounded, and how many bytes it takes; `None` where that takes more.
 #[inline]
-pub(super) fn short_float(bytes: &[u8]) -> Option<(f64, usize)> {
+pub(crate) fn short_float(bytes: &[u8]) -> Option<(f64, usize)> {
     // Both are exact, so that only the division rounds.
     const EXACT: usize = 15;
     let short = short(bytes)?;
@@ -257,7 +257,7 @@ pub(super) fn short_float(bytes: &[u8]) -> Option<(f64, usize)> {
 }
 
 #[inline]
-pub(super) fn power_of_ten(exponent: usize) -> Option<u64> {
+pub(crate) fn power_of_ten(exponent: usize) -> Option<u64> {
     const POWERS: [u64; 20] = [
         1,
         10,
@@ -284,7 +284,7 @@ pub(super) fn power_of_ten(exponent: usize) -> Option<u64> {
 }
 
 /// The value of a JSON number that is an integer, however it is written.
-pub(super) fn integer(number: &str) -> Result<i128, Found> {
+pub(crate) fn integer(number: &str) -> Result<i128, Found> {
     let (negative, digits) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, number),
@@ -297,120 +297,4 @@ pub(super) fn integer(number: &str) -> Result<i128, Found> {
         return Ok((if negative { -value } else { value }).into());
     }
     scaled(number, 0, Found::Fraction)
-}
-
-/// Writes an integer.
-#[inline]
-pub(super) fn write_integer(value: i64, out: &mut Vec<u8>) {
-    if value < 0 {
-        out.push(b'-');
-    }
-    write_unsigned(value.unsigned_abs(), out);
-}
-
-const EIGHT_DIGITS: u64 = 100_000_000;
-
-/// Writes an integer without a sign.
-#[inline]
-pub(super) fn write_unsigned(value: u64, out: &mut Vec<u8>) {
-    if value >= EIGHT_DIGITS {
-        return write_large(value, out);
-    }
-    let digits = digits_of(value);
-    write_last_digits(digits, count(digits), out);
-}
-
-#[inline(never)]
-fn write_large(value: u64, out: &mut Vec<u8>) {
-    write_unsigned(value / EIGHT_DIGITS, out);
-    write_last_digits(digits_of(value % EIGHT_DIGITS), 8, out);
-}
-
-/// Writes an integer without a sign, with zeros in front to so many digits.
-#[inline]
-pub(super) fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
-    if value >= EIGHT_DIGITS || width > 8 {
-        return write_large_padded(value, width, out);
-    }
-    let digits = digits_of(value);
-    write_last_digits(digits, width.max(count(digits)), out);
-}
-
-#[inline(never)]
-fn write_large_padded(value: u64, width: usize, out: &mut Vec<u8>) {
-    write_padded(value / EIGHT_DIGITS, width.saturating_sub(8), out);
-    write_last_digits(digits_of(value % EIGHT_DIGITS), 8, out);
-}
-
-/// How many of eight digits there are without zeros in front, which is one at least.
-#[inline]
-fn count(digits: u64) -> usize {
-    8 - (digits | 1 << 56).trailing_zeros() as usize / 8
-}
-
-/// The digits of a number of up to eight, one byte each, the first one lowest.
-#[inline]
-pub(super) fn digits_of(value: u64) -> u64 {
-    let fours = (value / 10_000) | ((value % 10_000) << 32);
-    // Divides each half by 100, then each quarter by 10; exact for so few digits.
-    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007F_0000_007F;
-    let pairs = hundreds | ((fours - hundreds * 100) << 16);
-    let tens = ((pairs * 103) >> 10) & 0x000F_000F_000F_000F;
-    tens | ((pairs - tens * 10) << 8)
-}
-
-/// Writes so many of eight digits, from one to all.
-#[inline]
-fn write_last_digits(digits: u64, count: usize, out: &mut Vec<u8>) {
-    const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
-    let text = (digits | ZEROS) >> (8 * (8 - count));
-    push_start(&text.to_le_bytes(), count, out);
-}
-
-/// Writes a decimal with all the digits of its scale; `integer` is its value
-/// without the decimal point.
-#[inline]
-pub(super) fn write_short_decimal(integer: i64, scale: i8, out: &mut Vec<u8>) {
-    let places = usize::from(scale.unsigned_abs());
-    match power_of_ten(places).filter(|_| scale > 0) {
-        Some(one) => {
-            if integer < 0 {
-                out.push(b'-');
-            }
-            let value = integer.unsigned_abs();
-            write_unsigned(value / one, out);
-            out.push(b'.');
-            write_padded(value % one, places, out);
-        }
-        None => write_decimal(&integer.to_string(), scale, out),
-    }
-}
-
-/// The same for an integer of any width, given as its digits.
-pub(super) fn write_decimal(integer: &str, scale: i8, out: &mut Vec<u8>) {
-    let digits = integer.strip_prefix('-').unwrap_or(integer);
-    if digits.len() < integer.len() {
-        out.push(b'-');
-    }
-    let places = usize::from(scale.unsigned_abs());
-    if scale <= 0 {
-        out.extend_from_slice(digits.as_bytes());
-        if digits != "0" {
-            out.resize(out.len() + places, b'0');
-        }
-        return;
-    }
-    match digits.len().checked_sub(places) {
-        Some(whole) if whole > 0 => {
-            let (whole, fraction) = digits.split_at(whole);
-            out.extend_from_slice(whole.as_bytes());
-            out.push(b'.');
-            out.extend_from_slice(fraction.as_bytes());
-        }
-        _ => {
-            out.extend_from_slice(b"0.");
-            out.resize(out.len() + places - digits.len(), b'0');
-            out.extend_from_slice(digits.as_bytes());
-        }
-    }
 }

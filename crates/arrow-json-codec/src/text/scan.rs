@@ -1,14 +1,14 @@
 //! The scanner: checks JSON byte by byte and tells where its values lie.
 //!
 //! It allocates nothing and does not recurse. Nested values are scanned as a
-//! whole; whoever wants what is inside scans their span again, which the
-//! depth of the wanted schema bounds.
+//! whole. A caller that wants what is inside scans their span again; the depth of the
+//! schema bounds how often.
 
-use std::borrow::Cow;
-use std::ops::Range;
+use arrow::datatypes::DataType;
 
-use super::error::{DecodeError, DecodeErrorKind, Found, SyntaxError};
-use super::text::{count_digits, hex, plain_prefix, unescape};
+use super::strings::{count_digits, hex, plain_prefix};
+use super::value::{Kind, Token, Value};
+use crate::error::{DecodeError, DecodeErrorKind, SyntaxError};
 
 /// How deep objects and arrays may be nested; the width of the scanner's stack.
 const MAX_DEPTH: u32 = u128::BITS;
@@ -18,7 +18,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// How many bytes of a payload come before its document.
 #[inline]
-pub(super) fn byte_order_mark(payload: &[u8]) -> usize {
+pub(crate) fn byte_order_mark(payload: &[u8]) -> usize {
     match payload.starts_with(BYTE_ORDER_MARK) {
         true => BYTE_ORDER_MARK.len(),
         false => 0,
@@ -30,7 +30,7 @@ pub(super) fn byte_order_mark(payload: &[u8]) -> usize {
 /// It and [`Token`] are small so that a result of them is returned in
 /// registers: through memory it costs more than the scanning itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Invalid {
+pub(crate) struct Invalid {
     position: u32,
     what: What,
 }
@@ -57,107 +57,8 @@ impl From<Invalid> for DecodeError {
     }
 }
 
-/// The kind of a JSON value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Null,
-    Boolean(bool),
-    /// `integer` is true for digits without a fraction or an exponent.
-    Number {
-        integer: bool,
-    },
-    /// NaN or an infinity as a bare word, which a lenient scanner takes.
-    NonFinite,
-    /// `escaped` is true if there is any escape sequence.
-    String {
-        escaped: bool,
-    },
-    Array,
-    Object,
-}
-
-impl Kind {
-    pub(super) fn found(self) -> Found {
-        match self {
-            Self::Null => Found::Null,
-            Self::Boolean(_) => Found::Boolean,
-            Self::Number { .. } => Found::Number,
-            Self::NonFinite => Found::NonFinite,
-            Self::String { .. } => Found::String,
-            Self::Array => Found::Array,
-            Self::Object => Found::Object,
-        }
-    }
-}
-
-/// A value's place in a document.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Token {
-    start: u32,
-    end: u32,
-    pub(super) kind: Kind,
-}
-
-impl Token {
-    fn span(self) -> Range<usize> {
-        self.start as usize..self.end as usize
-    }
-}
-
-/// A value of a document that has been scanned.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Value<'a> {
-    document: &'a [u8],
-    token: Token,
-    lenient: bool,
-}
-
-impl<'a> Value<'a> {
-    pub(super) fn kind(&self) -> Kind {
-        self.token.kind
-    }
-
-    pub(super) fn position(&self) -> usize {
-        self.token.span().start
-    }
-
-    /// The value as it stands in the document.
-    pub(super) fn raw(&self) -> &'a str {
-        self.part(self.token.span())
-    }
-
-    /// What stands between the quotes of a string.
-    pub(super) fn quoted(&self) -> &'a str {
-        let Range { start, end } = self.token.span();
-        self.part(start + 1..end - 1)
-    }
-
-    fn part(&self, span: Range<usize>) -> &'a str {
-        // The document was checked: this never fails.
-        std::str::from_utf8(self.document.get(span).unwrap_or_default()).unwrap_or_default()
-    }
-
-    /// The text of a string.
-    pub(super) fn text(&self) -> Option<Cow<'a, str>> {
-        match self.token.kind {
-            Kind::String { escaped: false } => Some(Cow::Borrowed(self.quoted())),
-            Kind::String { escaped: true } => {
-                let mut text = String::with_capacity(self.quoted().len());
-                unescape(self.quoted(), |part| text.push_str(part));
-                Some(Cow::Owned(text))
-            }
-            _ => None,
-        }
-    }
-
-    /// A scanner that stands before it. What is in a value is known to be JSON.
-    pub(super) fn scanner(&self) -> Scanner<'a> {
-        Scanner::within(self.document, self.position(), 0, self.lenient)
-    }
-}
-
 /// Scans a payload that is one JSON value of any kind.
-pub(super) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, DecodeError> {
+pub(crate) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, DecodeError> {
     let mut scanner = Scanner::of_document(payload, lenient)?;
     let value = scanner.value()?;
     scanner.end()?;
@@ -170,14 +71,21 @@ pub fn is_null(payload: &[u8]) -> bool {
 }
 
 /// Whether a text is a JSON number and nothing else.
-pub(super) fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     let mut scanner = Scanner::within(text.as_bytes(), 0, 0, false);
     scanner.number().is_ok() && scanner.position == text.len()
 }
 
+/// Whether a text is JSON, or what lenient readers take for it.
+pub(crate) fn is_json(text: &str) -> bool {
+    // Most text is told by its first character.
+    let may_be = |byte: &u8| byte.is_ascii_digit() || b"{[\"-tfnNI \t\r\n\xEF".contains(byte);
+    text.as_bytes().first().is_some_and(may_be) && document(text.as_bytes(), true).is_ok()
+}
+
 /// A position in a text.
 #[derive(Debug, Clone)]
-pub(super) struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     /// Known to be UTF-8.
     text: &'a [u8],
     position: usize,
@@ -189,7 +97,7 @@ pub(super) struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Stands within a text that is known to be UTF-8, in so many objects and arrays.
-    pub(super) fn within(text: &'a [u8], position: usize, depth: u32, lenient: bool) -> Self {
+    pub(crate) fn within(text: &'a [u8], position: usize, depth: u32, lenient: bool) -> Self {
         Self {
             text,
             position,
@@ -198,9 +106,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Stands before a value, whose inside is known to be JSON.
+    pub(crate) fn of_value(value: &Value<'a>) -> Self {
+        Self::within(value.document, value.position(), 0, value.lenient)
+    }
+
     /// Stands at the start of a payload, which is checked to be text, behind a byte
     /// order mark.
-    pub(super) fn of_document(payload: &'a [u8], lenient: bool) -> Result<Self, DecodeError> {
+    pub(crate) fn of_document(payload: &'a [u8], lenient: bool) -> Result<Self, DecodeError> {
         if payload.is_empty() {
             return Err(DecodeError::new(0, DecodeErrorKind::Empty));
         }
@@ -220,11 +133,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    pub(super) fn position(&self) -> usize {
+    pub(crate) fn position(&self) -> usize {
         self.position
     }
 
-    pub(super) fn resolve(&self, token: Token) -> Value<'a> {
+    pub(crate) fn resolve(&self, token: Token) -> Value<'a> {
         Value {
             document: self.text,
             token,
@@ -243,7 +156,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// The part of the text from `start` to here.
-    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+    pub(crate) fn since(&self, start: usize) -> &'a [u8] {
         self.text.get(start..self.position).unwrap_or_default()
     }
 
@@ -270,7 +183,7 @@ impl<'a> Scanner<'a> {
 
     /// The next byte after white space.
     #[inline]
-    pub(super) fn next(&mut self) -> Option<u8> {
+    pub(crate) fn next(&mut self) -> Option<u8> {
         match self.peek() {
             Some(byte) if byte > b' ' => Some(byte),
             _ => self.next_after_white_space(),
@@ -288,19 +201,19 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes a punctuation character if it comes next.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(crate) fn take(&mut self, byte: u8) -> bool {
         let taken = self.next() == Some(byte);
         self.position += usize::from(taken);
         taken
     }
 
     /// Takes the opening bracket of an object.
-    pub(super) fn open_object(&mut self) -> Result<(), Invalid> {
+    pub(crate) fn open_object(&mut self) -> Result<(), Invalid> {
         self.open(b'{', SyntaxError::Object)
     }
 
     /// Takes the opening bracket of an array.
-    pub(super) fn open_array(&mut self) -> Result<(), Invalid> {
+    pub(crate) fn open_array(&mut self) -> Result<(), Invalid> {
         self.open(b'[', SyntaxError::Array)
     }
 
@@ -317,7 +230,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Checks that nothing but white space is left.
-    pub(super) fn end(&mut self) -> Result<(), Invalid> {
+    pub(crate) fn end(&mut self) -> Result<(), Invalid> {
         match self.next() {
             None => Ok(()),
             Some(_) => Err(self.invalid(SyntaxError::Surplus)),
@@ -327,13 +240,13 @@ impl<'a> Scanner<'a> {
     /// Goes on to the next property of an object after its opening bracket,
     /// `first`, or after a property; false at its closing bracket.
     #[inline]
-    pub(super) fn more_properties(&mut self, first: bool) -> Result<bool, Invalid> {
+    pub(crate) fn more_properties(&mut self, first: bool) -> Result<bool, Invalid> {
         self.more(first, b'}')
     }
 
     /// Goes on to the next element of an array in the same way.
     #[inline]
-    pub(super) fn more_elements(&mut self, first: bool) -> Result<bool, Invalid> {
+    pub(crate) fn more_elements(&mut self, first: bool) -> Result<bool, Invalid> {
         self.more(first, b']')
     }
 
@@ -353,14 +266,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Scans one value.
-    pub(super) fn value(&mut self) -> Result<Value<'a>, Invalid> {
+    pub(crate) fn value(&mut self) -> Result<Value<'a>, Invalid> {
         let token = self.value_token()?;
         Ok(self.resolve(token))
     }
 
     /// Scans one value.
     #[inline]
-    pub(super) fn value_token(&mut self) -> Result<Token, Invalid> {
+    pub(crate) fn value_token(&mut self) -> Result<Token, Invalid> {
         self.next();
         let start = self.position;
         let kind = self.skip()?;
@@ -369,7 +282,7 @@ impl<'a> Scanner<'a> {
 
     /// Scans one value that nobody wants.
     #[inline]
-    pub(super) fn skip(&mut self) -> Result<Kind, Invalid> {
+    pub(crate) fn skip(&mut self) -> Result<Kind, Invalid> {
         match self.next() {
             Some(b'"') => self.string(),
             Some(b'{') => self.nested().map(|()| Kind::Object),
@@ -433,7 +346,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Scans a property name.
-    pub(super) fn property(&mut self) -> Result<Token, Invalid> {
+    pub(crate) fn property(&mut self) -> Result<Token, Invalid> {
         if self.next() != Some(b'"') {
             return Err(self.invalid(SyntaxError::PropertyName));
         }
@@ -443,7 +356,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes the colon after a property name.
-    pub(super) fn colon(&mut self) -> Result<(), Invalid> {
+    pub(crate) fn colon(&mut self) -> Result<(), Invalid> {
         match self.take(b':') {
             true => Ok(()),
             false => Err(self.invalid(SyntaxError::Colon)),
@@ -569,5 +482,14 @@ impl<'a> Scanner<'a> {
         };
         self.position += 5;
         Ok(unit)
+    }
+}
+
+/// For a value of another kind than the column's.
+#[cold]
+pub(crate) fn unlike(scanner: &mut Scanner<'_>, data_type: &DataType) -> DecodeError {
+    match scanner.value() {
+        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().found()),
+        Err(invalid) => invalid.into(),
     }
 }

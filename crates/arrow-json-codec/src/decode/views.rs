@@ -12,9 +12,9 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::error::ArrowError;
 
 use super::column::{Column, take};
-use super::error::DecodeError;
 use super::marked::Marked;
-use super::scan::Scanner;
+use crate::error::DecodeError;
+use crate::text::scan::Scanner;
 
 /// How long a string may be to be part of its view.
 const INLINE: usize = 12;
@@ -22,7 +22,7 @@ const INLINE: usize = 12;
 /// How many bytes one buffer holds: what any reader of Arrow can address.
 const MAX_BUFFER: usize = i32::MAX as usize;
 
-pub(super) struct StringViewColumn {
+pub(crate) struct StringViewColumn {
     views: Vec<u128>,
     /// The strings that are not in their views.
     data: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) struct StringViewColumn {
 }
 
 impl StringViewColumn {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             views: Vec::new(),
             data: Vec::new(),
@@ -69,17 +69,6 @@ impl StringViewColumn {
         let parts = view.iter().rev();
         parts.fold(0, |view, part| view << 32 | *part as u128)
     }
-}
-
-/// The parts of a view: length, prefix, buffer and offset.
-fn parts(view: u128) -> [usize; 4] {
-    [0, 32, 64, 96].map(|bits| (view >> bits) as u32 as usize)
-}
-
-#[inline]
-fn inline_view(chunk: [u8; 16], length: usize) -> u128 {
-    let text = u128::from_le_bytes(chunk) << 32;
-    text & u128::MAX >> (8 * (INLINE - length)) | length as u128
 }
 
 impl Column for StringViewColumn {
@@ -131,4 +120,15 @@ impl Column for StringViewColumn {
         let array = unsafe { StringViewArray::new_unchecked(views, buffers, nulls) };
         Ok(Arc::new(array))
     }
+}
+
+/// The parts of a view: length, prefix, buffer and offset.
+fn parts(view: u128) -> [usize; 4] {
+    [0, 32, 64, 96].map(|bits| (view >> bits) as u32 as usize)
+}
+
+#[inline]
+fn inline_view(chunk: [u8; 16], length: usize) -> u128 {
+    let text = u128::from_le_bytes(chunk) << 32;
+    text & u128::MAX >> (8 * (INLINE - length)) | length as u128
 }

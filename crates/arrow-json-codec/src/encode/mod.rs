@@ -1,14 +1,21 @@
 //! The encoders: arrays in, JSON documents out.
 
+pub(crate) mod column;
+pub(crate) mod columns;
+mod json_text;
+mod nested;
+mod scalar;
+
 use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use super::error::EncodeError;
-use super::types::{EncodeOptions, UnsupportedType, check_type};
-use super::writer::{Column, Name, Object};
+use self::column::{Column, Name, Object};
+use crate::error::EncodeError;
+use crate::options::EncodeOptions;
+use crate::types::{UnsupportedType, check_type};
 
 /// Encodes rows as JSON objects, with a property for every field, in their order.
 ///
@@ -57,7 +64,7 @@ impl RowEncoder {
     pub fn batch<'a>(&'a self, columns: &'a [ArrayRef]) -> Result<RowWriter<'a>, ArrowError> {
         let names = self.names.iter().map(Cow::Borrowed);
         Ok(RowWriter {
-            object: Object::new(&self.fields, names, columns, &self.options, 1)?,
+            object: columns::object(&self.fields, names, columns, &self.options, 1)?,
         })
     }
 }
@@ -126,7 +133,7 @@ impl ValueEncoder {
     pub fn batch<'a>(&'a self, array: &'a ArrayRef) -> Result<ValueWriter<'a>, ArrowError> {
         Ok(ValueWriter {
             name: self.field.name(),
-            column: Column::new(&self.field, array, &self.options, 0)?,
+            column: columns::column(&self.field, array, &self.options, 0)?,
         })
     }
 }

@@ -1,13 +1,13 @@
 //! The value of a number's text, digit by digit, whatever its size.
 
-use super::number::saturating;
+use super::parse_number::saturating;
 
 /// The significant digits of a JSON number, and where its decimal point is: the
 /// value is `0.digits` times ten to the power of `point`.
 ///
 /// Zeros at both ends are left out, so that two texts of one value compare as equal.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Significant<'a> {
+pub(crate) struct Significant<'a> {
     negative: bool,
     /// The digits before the decimal point and behind it, from the first one that is
     /// not zero to the last one.
@@ -17,7 +17,7 @@ pub(super) struct Significant<'a> {
 }
 
 impl<'a> Significant<'a> {
-    pub(super) fn of(number: &'a str) -> Self {
+    pub(crate) fn of(number: &'a str) -> Self {
         let (negative, number) = match number.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, number),
@@ -51,17 +51,17 @@ impl<'a> Significant<'a> {
     }
 
     /// How many digits there are.
-    pub(super) fn count(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         self.whole.len() + self.fraction.len()
     }
 
     /// How many digits a decimal needs before its decimal point.
-    pub(super) fn whole_digits(self) -> u64 {
+    pub(crate) fn whole_digits(self) -> u64 {
         u64::try_from(self.point).unwrap_or(0)
     }
 
     /// How many digits a decimal needs behind its decimal point.
-    pub(super) fn decimal_places(self) -> u64 {
+    pub(crate) fn decimal_places(self) -> u64 {
         let count = i64::try_from(self.count()).unwrap_or(i64::MAX);
         u64::try_from(count.saturating_sub(self.point)).unwrap_or(0)
     }
@@ -93,7 +93,7 @@ fn length(digits: &[u8]) -> i64 {
 
 /// Whether a double gives back the number that it was read from: its shortest text
 /// has the same value. Two numbers for which this holds are never one double.
-pub(super) fn gives_back(double: f64, number: &str) -> bool {
+pub(crate) fn gives_back(double: f64, number: &str) -> bool {
     Significant::of(ryu::Buffer::new().format(double)) == Significant::of(number)
 }
 

@@ -1,7 +1,7 @@
 //! The inside of JSON strings.
 
 /// The value of hexadecimal digits.
-pub(super) fn hex(digits: &[u8]) -> Option<u32> {
+pub(crate) fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |unit, &digit| {
         Some(unit << 4 | char::from(digit).to_digit(16)?)
     })
@@ -9,7 +9,7 @@ pub(super) fn hex(digits: &[u8]) -> Option<u32> {
 
 /// How many digits come first.
 #[inline]
-pub(super) fn count_digits(bytes: &[u8]) -> usize {
+pub(crate) fn count_digits(bytes: &[u8]) -> usize {
     match bytes.first_chunk().map(|word| leading_digits(*word)) {
         Some((_, count)) if count < 8 => count,
         _ => count_many_digits(bytes),
@@ -25,7 +25,7 @@ fn count_many_digits(bytes: &[u8]) -> usize {
 /// The digits that come first in a word, one byte each, and how many they are.
 /// What is behind them is left as it comes.
 #[inline]
-pub(super) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
+pub(crate) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
     const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
     const LIMIT: u64 = u64::from_ne_bytes([0x80 - 10; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
@@ -38,7 +38,7 @@ pub(super) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
 
 /// How many bytes come before the first quote, backslash or control character.
 #[inline]
-pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let (words, _) = bytes.as_chunks::<8>();
     let mut plain = 0;
     for word in words {
@@ -67,7 +67,7 @@ fn special(word: u64) -> u64 {
 }
 
 /// Hands out the text of a scanned string, part by part, without its escapes.
-pub(super) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
+pub(crate) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
     let mut rest = quoted;
     while let Some((plain, escape)) = rest.split_once('\\') {
         part(plain);
@@ -105,7 +105,7 @@ pub(super) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
 ///
 /// To copy all of it and forget the rest costs less than to copy any number of bytes.
 #[inline]
-pub(super) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &mut Vec<u8>) {
+pub(crate) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &mut Vec<u8>) {
     let end = out.len() + length;
     out.extend_from_slice(chunk);
     out.truncate(end);
@@ -114,7 +114,7 @@ pub(super) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &m
 /// Writes text of up to 12 bytes, lowest first, as a JSON string if it needs no
 /// escapes; says whether it did.
 #[inline]
-pub(super) fn write_short_string(text: u128, length: usize, out: &mut Vec<u8>) -> bool {
+pub(crate) fn write_short_string(text: u128, length: usize, out: &mut Vec<u8>) -> bool {
     let quote = u128::from(b'"');
     // What is behind the text is made no special character.
     let filled = text | u128::MAX << (8 * length);
@@ -128,7 +128,7 @@ pub(super) fn write_short_string(text: u128, length: usize, out: &mut Vec<u8>) -
 }
 
 /// Writes text as a JSON string, with as few escapes as JSON allows.
-pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some((plain, special)) = rest.split_at_checked(plain_prefix(rest)) {

@@ -1,17 +1,40 @@
 //! The decoders: JSON documents in, arrays out.
 
+mod binary;
+mod boolean;
+mod child;
+mod column;
+mod columns;
+mod dictionary;
+mod ends;
+mod list;
+mod map;
+mod marked;
+mod marks;
+mod null;
+mod numbers;
+mod object;
+mod primitive;
+pub(crate) mod properties;
+mod strings;
+mod times;
+mod views;
+
 use std::fmt;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
-use super::error::{DecodeError, DecodeErrorKind};
-use super::marked::Marked;
-use super::marks::Marks;
-use super::nested::{Child, ObjectColumns};
-use super::scan::{Kind, document};
-use super::types::{DecodeOptions, UnsupportedReason, UnsupportedType, check_type};
+use self::child::Child;
+use self::marked::Marked;
+use self::marks::Marks;
+use self::object::ObjectColumns;
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::options::DecodeOptions;
+use crate::text::scan::{Scanner, document};
+use crate::text::value::Kind;
+use crate::types::{UnsupportedReason, UnsupportedType, check_type};
 
 /// Decodes JSON objects, one row each, into one array per field.
 ///
@@ -43,7 +66,7 @@ impl RowDecoder {
     /// A field whose type has no JSON form, see [`check_type`].
     pub fn try_new(fields: &Fields, options: &DecodeOptions) -> Result<Self, UnsupportedType> {
         fields.iter().try_for_each(|field| check_type(field))?;
-        let object = ObjectColumns::new(fields, options);
+        let object = columns::object(fields, options);
         Ok(Self {
             object: object.ok_or_else(|| unsupported("", &DataType::Struct(fields.clone())))?,
             marks: Marks::default(),
@@ -80,7 +103,7 @@ impl RowDecoder {
             let kind = DecodeErrorKind::NotAnObject(value.kind().found());
             return Err(DecodeError::new(value.position(), kind));
         }
-        self.object.read(&mut value.scanner())
+        self.object.read(&mut Scanner::of_value(&value))
     }
 
     fn walk(&mut self, payload: &[u8]) -> Option<()> {
@@ -155,7 +178,7 @@ impl ValueDecoder {
     /// A type that has no JSON form, see [`check_type`].
     pub fn try_new(field: &Field, options: &DecodeOptions) -> Result<Self, UnsupportedType> {
         check_type(field)?;
-        let child = Child::new(field, options);
+        let child = columns::child(field, options);
         Ok(Self {
             child: child.ok_or_else(|| unsupported(field.name(), field.data_type()))?,
             field: field.clone(),
@@ -185,8 +208,9 @@ impl ValueDecoder {
             return Ok(());
         }
         self.child.truncate(self.rows);
+        let value = document(payload, self.lenient)?;
         self.child
-            .read(&mut document(payload, self.lenient)?.scanner())
+            .read(&mut Scanner::of_value(&value))
             .map_err(|error| error.in_field(self.field.name()))
     }
 

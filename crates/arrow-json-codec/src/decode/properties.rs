@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use arrow::datatypes::Fields;
 use hashbrown::HashMap;
 
-use super::error::DecodeError;
 use super::marked::Marked;
-use super::scan::{Invalid, Scanner, Token};
-use super::types::NameMatching;
+use crate::error::DecodeError;
+use crate::options::NameMatching;
+use crate::text::scan::{Invalid, Scanner};
+use crate::text::value::Token;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -26,7 +27,7 @@ const MAX_SHOWN: usize = 64;
 /// the fields that the second one fills and what came behind that last time:
 /// where the guess is right, a property costs one comparison of bytes.
 #[derive(Debug)]
-pub(super) struct ObjectReader {
+pub(crate) struct ObjectReader {
     names: Vec<String>,
     matching: NameMatching,
     fields_by_folded_name: Map<String, Vec<usize>>,
@@ -113,13 +114,13 @@ enum Met {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Target {
-    pub(super) field: usize,
-    pub(super) exact: bool,
+pub(crate) struct Target {
+    pub(crate) field: usize,
+    pub(crate) exact: bool,
 }
 
 impl ObjectReader {
-    pub(super) fn new(fields: &Fields, matching: NameMatching) -> Self {
+    pub(crate) fn new(fields: &Fields, matching: NameMatching) -> Self {
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         let mut fields_by_folded_name = Map::<String, Vec<usize>>::default();
         for (index, name) in names.iter().enumerate() {
@@ -140,7 +141,7 @@ impl ObjectReader {
 
     /// Reads an object: hands out the fields that each property fills with the
     /// scanner before its value, which `take` reads or skips.
-    pub(super) fn read<'a>(
+    pub(crate) fn read<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         mut take: impl FnMut(&[Target], &mut Scanner<'a>) -> Result<(), DecodeError>,
@@ -168,7 +169,7 @@ impl ObjectReader {
     /// where it ends: `take` gets the fields that each property fills and where its
     /// value stands, and returns where that ends.
     #[inline]
-    pub(super) fn walk(
+    pub(crate) fn walk(
         &mut self,
         document: &Marked<'_>,
         mut at: usize,
@@ -257,7 +258,7 @@ impl ObjectReader {
 
     /// In which property of an object a scanner meets something that is not JSON: the
     /// field's name, or else the property's own one.
-    pub(super) fn property_at_fault(&self, mut scanner: Scanner<'_>) -> Option<String> {
+    pub(crate) fn property_at_fault(&self, mut scanner: Scanner<'_>) -> Option<String> {
         scanner.open_object().ok()?;
         let mut first = true;
         while scanner.more_properties(first).ok()? {
@@ -284,7 +285,7 @@ impl ObjectReader {
 
     /// The fields that a property fills: those of exactly its name or, only if
     /// there are none, those whose names differ in case.
-    pub(super) fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
+    pub(crate) fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
         let name = scanner.resolve(name).text().unwrap_or_default();
         let mut targets: Vec<_> = self
             .fields_by_folded_name
@@ -305,7 +306,7 @@ impl ObjectReader {
 
 /// Which value each field has, where several properties may fill it.
 #[derive(Debug)]
-pub(super) struct Slots(Vec<Slot>);
+pub(crate) struct Slots(Vec<Slot>);
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
@@ -314,12 +315,12 @@ struct Slot {
 }
 
 impl Slots {
-    pub(super) fn new(fields: usize) -> Self {
+    pub(crate) fn new(fields: usize) -> Self {
         Self(vec![Slot::default(); fields])
     }
 
     /// Notes a value. The last exact property wins, or else the last one at all.
-    pub(super) fn fill(&mut self, targets: &[Target], token: Token) {
+    pub(crate) fn fill(&mut self, targets: &[Target], token: Token) {
         for target in targets {
             if let Some(slot) = self.0.get_mut(target.field)
                 && (target.exact || !slot.exact)
@@ -331,7 +332,7 @@ impl Slots {
     }
 
     /// The value of every field in turn.
-    pub(super) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
+    pub(crate) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
         self.0.iter().map(|slot| slot.token)
     }
 }
@@ -353,7 +354,7 @@ fn fold(name: &str) -> Cow<'_, str> {
 
 /// The entries of an object that is wanted as a whole, in order of their names'
 /// first appearance, each with its last value.
-pub(super) fn entries(
+pub(crate) fn entries(
     scanner: &mut Scanner<'_>,
     entries: &mut Vec<(Token, Token)>,
 ) -> Result<(), Invalid> {

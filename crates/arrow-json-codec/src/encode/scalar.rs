@@ -7,17 +7,21 @@ use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::error::{EncodeError, EncodeErrorKind};
-use super::number::{write_decimal, write_integer, write_short_decimal, write_unsigned};
-use super::temporal::{
-    SECONDS_PER_DAY, Zone, write_date, write_interval, write_span, write_time, write_timestamp,
+use super::column::{BoxWrite, Write};
+use crate::error::{EncodeError, EncodeErrorKind};
+use crate::options::{Decimals, EncodeOptions, NonFinite};
+use crate::text::iso8601::calendar::SECONDS_PER_DAY;
+use crate::text::iso8601::duration::{write_interval, write_span};
+use crate::text::iso8601::write::{write_date, write_time, write_timestamp};
+use crate::text::iso8601::zone::Zone;
+use crate::text::strings::{write_short_string, write_string};
+use crate::text::write_number::{
+    write_decimal, write_integer, write_short_decimal, write_unsigned,
 };
-use super::text::{write_short_string, write_string};
-use super::types::{Decimals, EncodeOptions, NonFinite, digits};
-use super::writer::{BoxWrite, Write};
+use crate::types::digits;
 
 /// The writer of an array of scalars, or `None` if the array is of another type.
-pub(super) fn writer<'a>(
+pub(crate) fn writer<'a>(
     data_type: &'a DataType,
     array: &'a ArrayRef,
     options: &'a EncodeOptions,

@@ -1,0 +1,77 @@
+//! Text columns that hold JSON.
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+
+use super::column::{BoxWrite, Write};
+use crate::error::{EncodeError, EncodeErrorKind};
+use crate::metadata::TextEncoding;
+use crate::text::scan::{Scanner, byte_order_mark, is_json};
+use crate::text::strings::write_string;
+
+/// Writes the texts of an array that has such an encoding, so deep in objects and arrays;
+/// `None` where it holds no text.
+pub(crate) fn writer<'a>(
+    array: &'a ArrayRef,
+    encoding: TextEncoding,
+    depth: u32,
+) -> Option<BoxWrite<'a>> {
+    fn boxed<'a, G: Fn(usize) -> &'a str + Send + Sync + 'a>(
+        array: &'a ArrayRef,
+        encoding: TextEncoding,
+        depth: u32,
+        get: G,
+    ) -> BoxWrite<'a> {
+        Box::new(Texts {
+            data_type: array.data_type(),
+            encoding,
+            depth,
+            get,
+        })
+    }
+    Some(match array.data_type() {
+        DataType::Utf8 => {
+            let texts = array.as_string_opt::<i32>()?;
+            boxed(array, encoding, depth, |row| texts.value(row))
+        }
+        DataType::LargeUtf8 => {
+            let texts = array.as_string_opt::<i64>()?;
+            boxed(array, encoding, depth, |row| texts.value(row))
+        }
+        _ => {
+            let texts = array.as_string_view_opt()?;
+            boxed(array, encoding, depth, |row| texts.value(row))
+        }
+    })
+}
+
+struct Texts<'a, G> {
+    data_type: &'a DataType,
+    encoding: TextEncoding,
+    depth: u32,
+    get: G,
+}
+
+impl<'a, G: Fn(usize) -> &'a str + Send + Sync> Write for Texts<'a, G> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let text = (self.get)(row);
+        if self.encoding == TextEncoding::Mixed && !is_json(text) {
+            write_string(text, out);
+            return Ok(());
+        }
+        let json = json(text, self.depth)
+            .ok_or_else(|| EncodeError::new(self.data_type, EncodeErrorKind::NotJson))?;
+        out.extend_from_slice(json.as_bytes());
+        Ok(())
+    }
+}
+
+/// The JSON value of a text, where a document can hold it so deep.
+fn json(text: &str, depth: u32) -> Option<&str> {
+    u32::try_from(text.len()).ok()?;
+    let start = byte_order_mark(text.as_bytes());
+    let mut scanner = Scanner::within(text.as_bytes(), start, depth, false);
+    let value = scanner.value().ok()?;
+    scanner.end().ok()?;
+    Some(value.raw())
+}

@@ -1,0 +1,165 @@
+//! What the metadata of a field says about its JSON.
+//!
+//! The metadata travels with the field through whatever happens to the column in between,
+//! such as a query, so that what reads and what writes need not know of each other.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+
+use crate::types::unit_name;
+
+/// The key of a field's [`TextEncoding`] in its metadata.
+const ENCODING_KEY: &str = "json.encoding";
+
+/// The key of the unit of a field's numbers in its metadata.
+const UNIT_KEY: &str = "json.unit";
+
+/// How the text of a `Utf8`, `LargeUtf8` or `Utf8View` column stands in JSON.
+///
+/// It is kept in the metadata of the column's field, so that a query which hands the
+/// column on says how it is written:
+/// ```
+/// use arrow::array::{ArrayRef, AsArray};
+/// use arrow::datatypes::{DataType, Field, Fields};
+/// use arrow_json_codec::{
+///     DecodeOptions, EncodeOptions, RowDecoder, RowEncoder, TextEncoding,
+/// };
+///
+/// let id = TextEncoding::Mixed.mark(Field::new("id", DataType::Utf8View, true));
+/// let fields = Fields::from(vec![id]);
+/// let mut decoder = RowDecoder::try_new(&fields, &DecodeOptions::default())?;
+/// let payloads = [r#"{"id":7}"#, r#"{"id":"a7"}"#, r#"{"id":"7"}"#];
+/// for payload in payloads {
+///     decoder.append(payload.as_bytes())?;
+/// }
+/// let columns: Vec<ArrayRef> = decoder.finish()?;
+/// let texts: Vec<_> = columns[0].as_string_view().iter().flatten().collect();
+/// assert_eq!(texts, ["7", "a7", "\"7\""]);
+///
+/// let encoder = RowEncoder::try_new(&fields, &EncodeOptions::default())?;
+/// let rows = encoder.batch(&columns)?;
+/// for (row, payload) in payloads.into_iter().enumerate() {
+///     let mut out = Vec::new();
+///     rows.write(row, &mut out)?;
+///     assert_eq!(out, payload.as_bytes());
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TextEncoding {
+    /// Text is written as a string. What is read is a string's text, and of any other value
+    /// its JSON. A date, time or timestamp is text as well where
+    /// [`EncodeOptions::timestamp_unit`](crate::EncodeOptions::timestamp_unit) makes numbers of
+    /// others.
+    #[default]
+    Text,
+    /// The text is the JSON of the value, of a string with its quotes. Text that is not JSON
+    /// is not written.
+    Json,
+    /// The text is the JSON of the value, but of a string its text alone, unless that is JSON
+    /// as well. Text that is not JSON is written as a string.
+    Mixed,
+}
+
+impl TextEncoding {
+    /// That of a field; `Text` where its type is no text.
+    pub fn of(field: &Field) -> Self {
+        let encoding = field.metadata().get(ENCODING_KEY).map(String::as_str);
+        match encoding {
+            Some("json") if is_plain_text(field.data_type()) => Self::Json,
+            Some("mixed") if is_plain_text(field.data_type()) => Self::Mixed,
+            _ => Self::Text,
+        }
+    }
+
+    /// The field with this encoding.
+    pub fn mark(self, field: Field) -> Field {
+        let mut metadata = field.metadata().clone();
+        match self {
+            Self::Text if !is_date_or_time(field.data_type()) => {
+                drop(metadata.remove(ENCODING_KEY))
+            }
+            marked => drop(metadata.insert(ENCODING_KEY.to_owned(), marked.name().to_owned())),
+        }
+        field.with_metadata(metadata)
+    }
+
+    /// The name as the metadata of a field has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Mixed => "mixed",
+        }
+    }
+
+    /// Whether a field of this type may have this encoding.
+    pub fn applies_to(self, data_type: &DataType) -> bool {
+        is_plain_text(data_type) || self == Self::Text && is_date_or_time(data_type)
+    }
+}
+
+/// The field whose dates, times and timestamps, at any depth, are numbers of this unit: it
+/// says so to whatever reads or writes JSON by it, also after a query that hands it on.
+pub fn with_unit(field: &Field, unit: TimeUnit) -> Field {
+    let inner = |field: &FieldRef| Arc::new(with_unit(field, unit));
+    let data_type = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(inner(item), *size),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        other if is_date_or_time(other) => {
+            let mut metadata = field.metadata().clone();
+            metadata.insert(UNIT_KEY.to_owned(), unit_name(unit).to_owned());
+            return field.clone().with_metadata(metadata);
+        }
+        _ => return field.clone(),
+    };
+    field.clone().with_data_type(data_type)
+}
+
+/// The unit of a field's numbers, where it has one of its own.
+pub(crate) fn unit_of(field: &Field) -> Option<TimeUnit> {
+    let name = field.metadata().get(UNIT_KEY)?;
+    let units = [
+        TimeUnit::Second,
+        TimeUnit::Millisecond,
+        TimeUnit::Microsecond,
+        TimeUnit::Nanosecond,
+    ];
+    let unit = units.into_iter().find(|unit| unit_name(*unit) == name)?;
+    is_date_or_time(field.data_type()).then_some(unit)
+}
+
+/// The unit in which a field's dates and times are written, where they are numbers;
+/// `otherwise` where the field does not say.
+pub(crate) fn written_unit(field: &Field, otherwise: Option<TimeUnit>) -> Option<TimeUnit> {
+    match is_text_anyway(field) {
+        true => None,
+        false => unit_of(field).or(otherwise),
+    }
+}
+
+pub(crate) fn is_plain_text(data_type: &DataType) -> bool {
+    data_type.is_string()
+}
+
+pub(crate) fn is_date_or_time(data_type: &DataType) -> bool {
+    use DataType::{Date32, Date64, Time32, Time64, Timestamp};
+    matches!(
+        data_type,
+        Date32 | Date64 | Time32(_) | Time64(_) | Timestamp(..)
+    )
+}
+
+/// Whether dates or times of a field are text, whatever is said of all others.
+pub(crate) fn is_text_anyway(field: &Field) -> bool {
+    is_date_or_time(field.data_type())
+        && field
+            .metadata()
+            .get(ENCODING_KEY)
+            .is_some_and(|e| e == "text")
+}

@@ -1,0 +1,9 @@
+//! The text of JSON: its structure, strings, numbers and times. Nothing of arrays.
+
+pub(crate) mod iso8601;
+pub(crate) mod parse_number;
+pub(crate) mod scan;
+pub(crate) mod significant;
+pub(crate) mod strings;
+pub(crate) mod value;
+pub(crate) mod write_number;
