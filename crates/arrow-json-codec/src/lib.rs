@@ -1,30 +1,17 @@
 //! JSON to Arrow and back, strict and exact.
 //!
-//! This module knows Arrow and JSON and nothing else. One JSON document is one
-//! row; columns are the top-level properties of an object.
+//! The crate knows Arrow and JSON and nothing else. One JSON document is one row; columns are
+//! the top-level properties of an object.
 //!
-//! **Decoding** ([`RowDecoder`]) marks where strings may end in a document, then
-//! walks through it once: every property that a column wants is read straight
-//! into it, the others are only checked, so that a document is judged as JSON
-//! whatever is projected. A document for which that does not work out is gone
-//! through again from the start, carefully: first as JSON, then noting where the
-//! values lie before any is read, so that the last of duplicate properties wins,
-//! an exactly named property beats one that differs in case, and an error says
-//! what is wrong first. An error leaves the columns as they were before the
-//! document, plus one row of NULLs, so that good documents around a bad one are
-//! never disturbed.
-//!
-//! What is JSON is what RFC 8259 says, and a byte order mark before it is passed over.
-//! [`DecodeOptions::lenient`] also takes what some writers take for JSON.
-//!
-//! **Encoding** ([`RowEncoder`]) resolves the columns of a batch once, then
-//! writes row by row into a byte vector. What it writes, the decoder reads back
-//! as an equal value, for every type that [`check_type`] accepts.
-//!
-//! **Patching** ([`ObjectPatch`]) sets some properties of an object and leaves
-//! the others as they stand.
-//!
-//! **Inference** ([`SchemaInference`]) finds the columns of sampled documents.
+//! | to | use |
+//! |---|---|
+//! | make columns of JSON objects | [`RowDecoder`] |
+//! | make one column of JSON values of any kind | [`ValueDecoder`] |
+//! | write rows as JSON objects | [`RowEncoder`] |
+//! | write the values of one array | [`ValueEncoder`] |
+//! | set some properties of objects that are there already | [`ObjectPatch`] |
+//! | find the columns of sampled documents | [`SchemaInference`], [`ValueInference`] |
+//! | ask whether a type has a JSON form | [`check_type`] |
 //!
 //! ```
 //! use arrow::array::{ArrayRef, AsArray};
@@ -46,6 +33,37 @@
 //! assert_eq!(out, br#"{"id":7,"name":"Ada"}"#);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # What is JSON
+//!
+//! JSON is what RFC 8259 says. A byte order mark before a document is passed over.
+//! [`DecodeOptions::lenient`] also takes what some writers take for JSON. A document is judged
+//! as a whole, whatever columns are wanted of it.
+//!
+//! # How decoding works
+//!
+//! 1. A structural index notes where strings may end in a document: one bit for each byte.
+//! 2. One pass goes through the document by that index. Every property that a column wants
+//!    goes straight into the column, and all other values are only checked.
+//! 3. Where the pass meets anything unusual, the document is decoded again from its start,
+//!    checked: first as JSON, then noting where all values lie before the first is decoded. So
+//!    the last of duplicate properties wins, an exactly named property beats one that differs
+//!    in case, and an error says what is wrong first.
+//!
+//! An error leaves the columns as they were before the document, plus one row of NULLs: good
+//! documents around a bad one are never disturbed.
+//!
+//! # How encoding works
+//!
+//! The columns of a batch are resolved once, then rows are written one by one into a byte
+//! vector. What is written is read back as an equal value, for every type that [`check_type`]
+//! accepts.
+//!
+//! # The code
+//!
+//! `text` knows the text of JSON and no arrays; `decode` and `encode` know arrays; `patch` and
+//! `infer` are made of these. `unsafe` stands in two places of `decode`: the structural index
+//! and the column of string views.
 
 mod decode;
 mod encode;
@@ -76,3 +94,8 @@ pub use patch::{ObjectPatch, PatchError, PatchWriter};
 pub use text::scan::is_null;
 pub use text::significant::{is_exact_double, plain_number};
 pub use types::{UnsupportedReason, UnsupportedType, check_type, unit_name};
+
+/// The README's examples, run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -34,8 +34,8 @@ pub struct DecodeOptions {
     /// Refuse a number that a `Float64` column does not keep, such as 2^53 + 1: the
     /// shortest text of the double is another number. Otherwise it is rounded.
     ///
-    /// For columns that were inferred from other documents, since nobody said that
-    /// these may round.
+    /// For columns that were inferred from other documents, whose types were not chosen with
+    /// rounding in mind.
     pub exact_doubles: bool,
     /// Accept what some writers take for JSON: `NaN`, `Infinity` and `-Infinity` as bare
     /// words, which are values of float columns; in strings, control characters as they

@@ -31,7 +31,7 @@ impl BinaryColumn {
 }
 
 impl Column for BinaryColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         decode_base64(&value, &mut self.bytes.data)
             .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
@@ -79,7 +79,7 @@ impl FixedSizeBinaryColumn {
 }
 
 impl Column for FixedSizeBinaryColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let end = self.values.len() + self.width();
         let decoded = decode_base64(&value, &mut self.values);

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::column::{Column, take};
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::{DecodeError, Found};
 use crate::text::scan::Scanner;
 use crate::text::value::Kind;
@@ -31,7 +31,7 @@ impl BooleanColumn {
 }
 
 impl Column for BooleanColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let found = match value.kind() {
             Kind::Boolean(boolean) => Ok(boolean),
@@ -50,9 +50,9 @@ impl Column for BooleanColumn {
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
         let Some((boolean, end)) = document.boolean(at) else {
-            return self.read_at(document, at);
+            return self.decode_checked_at(document, at);
         };
         self.values.push(boolean);
         self.nulls.append_non_null();

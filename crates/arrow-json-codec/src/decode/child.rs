@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 
 use super::column::BoxColumn;
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::text::scan::Scanner;
 
@@ -14,7 +14,8 @@ pub(crate) struct Child {
     nullable: bool,
     data_type: DataType,
     column: BoxColumn,
-    /// The one of the objects walked through in which it was last filled.
+    /// The number of the object in which the column was last filled fast, so that a second
+    /// property for the same field is seen.
     pub(crate) row: u64,
 }
 
@@ -28,27 +29,31 @@ impl Child {
         }
     }
 
-    /// Reads the value that comes next.
-    pub(crate) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    /// Decodes the value that comes next.
+    pub(crate) fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if scanner.next() == Some(b'n') {
             let position = scanner.position();
             scanner.skip()?;
             return self.append_missing(position);
         }
-        self.column.read(scanner)
+        self.column.decode_checked(scanner)
     }
 
     /// The same, quickly, for the value at this position.
     #[inline]
-    pub(crate) fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    pub(crate) fn decode_fast(
+        &mut self,
+        document: &IndexedDocument<'_>,
+        at: usize,
+    ) -> Option<usize> {
         if document.byte(at) == Some(b'n') {
-            return self.walk_null(document, at);
+            return self.decode_fast_null(document, at);
         }
-        self.column.walk(document, at)
+        self.column.decode_fast(document, at)
     }
 
     #[inline(never)]
-    fn walk_null(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    fn decode_fast_null(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
         let end = document.null(at)?;
         self.append_missing(at).ok()?;
         Some(end)

@@ -3,29 +3,34 @@
 use arrow::array::ArrayRef;
 use arrow::error::ArrowError;
 
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::text::scan::Scanner;
 
-/// A column under construction.
+/// A column under construction, to which values are added in one of two ways.
 ///
-/// An error of `read` may leave part of a value behind: the owner of the
-/// outermost column then truncates it, which undoes that at every level.
+/// The fast way takes a position in an indexed document and returns where the value ends. It
+/// does not say what is wrong, and leaves out whatever is rare. The checked way takes a
+/// scanner, knows all of JSON and says what is wrong. Both add the same value where both add
+/// one.
+///
+/// Either way may leave part of a value behind where it fails. The owner of the outermost
+/// column then truncates that column, which undoes the part at every level.
 pub(crate) trait Column: Send + Sync {
     /// Adds the value that the scanner stands before, which is not null.
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError>;
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError>;
 
-    /// The same for a value at a position, quickly and without saying what is
-    /// wrong; returns where the value ends.
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        self.read_at(document, at)
+    /// Adds the value at a position, which is not null, and returns where the value ends.
+    /// `None` says that the checked way has to be asked, from the start of the document.
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
+        self.decode_checked_at(document, at)
     }
 
-    /// What `walk` does with a value that is not as simple as most are.
+    /// The fast way for a value that is not as simple as most are.
     #[cold]
-    fn read_at(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    fn decode_checked_at(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
         let mut scanner = document.scanner(at);
-        self.read(&mut scanner).ok()?;
+        self.decode_checked(&mut scanner).ok()?;
         Some(scanner.position())
     }
 

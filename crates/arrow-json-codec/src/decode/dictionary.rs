@@ -10,7 +10,7 @@ use arrow::row::{OwnedRow, RowConverter, SortField};
 use hashbrown::HashMap;
 
 use super::column::{BoxColumn, Column};
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::text::scan::Scanner;
 
@@ -39,12 +39,12 @@ impl DictionaryColumn {
 }
 
 impl Column for DictionaryColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
-        self.values.read(scanner)
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+        self.values.decode_checked(scanner)
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        self.values.walk(document, at)
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
+        self.values.decode_fast(document, at)
     }
 
     fn append_null(&mut self) {

@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use super::child::Child;
 use super::column::Column;
 use super::ends::Ends;
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::{DecodeError, Found};
 use crate::text::scan::{Scanner, unlike};
 
@@ -63,7 +63,7 @@ impl ListColumn {
 }
 
 impl Column for ListColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if scanner.next() != Some(b'[') {
             return Err(unlike(scanner, &self.data_type));
         }
@@ -71,7 +71,7 @@ impl Column for ListColumn {
         scanner.open_array()?;
         let mut index = 0;
         while scanner.more_elements(index == 0)? {
-            let item = self.item.read(scanner);
+            let item = self.item.decode_checked(scanner);
             item.map_err(|error| error.in_element(index))?;
             index += 1;
         }
@@ -84,7 +84,7 @@ impl Column for ListColumn {
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, mut at: usize) -> Option<usize> {
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, mut at: usize) -> Option<usize> {
         if document.byte(at) != Some(b'[') {
             return None;
         }
@@ -93,7 +93,7 @@ impl Column for ListColumn {
         at = document.space(at + 1);
         if document.byte(at) != Some(b']') {
             loop {
-                at = document.space(self.item.walk(&document, at)?);
+                at = document.space(self.item.decode_fast(&document, at)?);
                 items += 1;
                 if document.byte(at) != Some(b',') {
                     break;

@@ -41,7 +41,7 @@ impl MapColumn {
 }
 
 impl Column for MapColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if scanner.next() != Some(b'{') {
             let data_type = DataType::Map(Arc::clone(&self.entries), self.sorted);
             return Err(unlike(scanner, &data_type));
@@ -53,9 +53,9 @@ impl Column for MapColumn {
         }
         for (index, (key, item)) in self.tokens.iter().enumerate() {
             self.keys
-                .read(&mut Scanner::of_value(&scanner.resolve(*key)))?;
+                .decode_checked(&mut Scanner::of_value(&scanner.resolve(*key)))?;
             self.values
-                .read(&mut Scanner::of_value(&scanner.resolve(*item)))
+                .decode_checked(&mut Scanner::of_value(&scanner.resolve(*item)))
                 .map_err(|error| error.in_element(index))?;
         }
         self.len += self.tokens.len();

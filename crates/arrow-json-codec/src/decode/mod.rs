@@ -1,4 +1,9 @@
 //! The decoders: JSON documents in, arrays out.
+//!
+//! A document is decoded fast, in one pass that puts values straight into their columns. Where
+//! that does not succeed, the columns are put back and the document is decoded again, checked:
+//! first as JSON, then value by value. So only documents that are unusual or wrong pay for
+//! what is needed to say what is wrong.
 
 mod binary;
 mod boolean;
@@ -7,16 +12,16 @@ mod column;
 mod columns;
 mod dictionary;
 mod ends;
+mod indexed;
 mod list;
 mod map;
-mod marked;
-mod marks;
 mod null;
 mod numbers;
 mod object;
 mod primitive;
 pub(crate) mod properties;
 mod strings;
+mod structural_index;
 mod times;
 mod views;
 
@@ -27,9 +32,9 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
 use self::child::Child;
-use self::marked::Marked;
-use self::marks::Marks;
+use self::indexed::IndexedDocument;
 use self::object::ObjectColumns;
+use self::structural_index::StructuralIndex;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::options::DecodeOptions;
 use crate::text::scan::{Scanner, document};
@@ -54,7 +59,7 @@ use crate::types::{UnsupportedReason, UnsupportedType, check_type};
 /// ```
 pub struct RowDecoder {
     object: ObjectColumns,
-    marks: Marks,
+    index: StructuralIndex,
     lenient: bool,
     rows: usize,
 }
@@ -69,7 +74,7 @@ impl RowDecoder {
         let object = columns::object(fields, options);
         Ok(Self {
             object: object.ok_or_else(|| unsupported("", &DataType::Struct(fields.clone())))?,
-            marks: Marks::default(),
+            index: StructuralIndex::default(),
             lenient: options.lenient,
             rows: 0,
         })
@@ -92,7 +97,7 @@ impl RowDecoder {
     }
 
     fn append_object(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        if self.walk(payload).is_some() {
+        if self.decode_fast(payload).is_some() {
             return Ok(());
         }
         self.object.truncate(self.rows);
@@ -103,12 +108,12 @@ impl RowDecoder {
             let kind = DecodeErrorKind::NotAnObject(value.kind().found());
             return Err(DecodeError::new(value.position(), kind));
         }
-        self.object.read(&mut Scanner::of_value(&value))
+        self.object.decode_checked(&mut Scanner::of_value(&value))
     }
 
-    fn walk(&mut self, payload: &[u8]) -> Option<()> {
-        let document = Marked::new(payload, &mut self.marks, self.lenient)?;
-        let end = self.object.walk(&document, document.start())?;
+    fn decode_fast(&mut self, payload: &[u8]) -> Option<()> {
+        let document = IndexedDocument::new(payload, &mut self.index, self.lenient)?;
+        let end = self.object.decode_fast(&document, document.start())?;
         document.ends(end).then_some(())
     }
 
@@ -166,7 +171,7 @@ impl fmt::Debug for RowDecoder {
 pub struct ValueDecoder {
     field: Field,
     child: Child,
-    marks: Marks,
+    index: StructuralIndex,
     lenient: bool,
     rows: usize,
 }
@@ -182,7 +187,7 @@ impl ValueDecoder {
         Ok(Self {
             child: child.ok_or_else(|| unsupported(field.name(), field.data_type()))?,
             field: field.clone(),
-            marks: Marks::default(),
+            index: StructuralIndex::default(),
             lenient: options.lenient,
             rows: 0,
         })
@@ -204,19 +209,19 @@ impl ValueDecoder {
     }
 
     fn append_value(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        if self.walk(payload).is_some() {
+        if self.decode_fast(payload).is_some() {
             return Ok(());
         }
         self.child.truncate(self.rows);
         let value = document(payload, self.lenient)?;
         self.child
-            .read(&mut Scanner::of_value(&value))
+            .decode_checked(&mut Scanner::of_value(&value))
             .map_err(|error| error.in_field(self.field.name()))
     }
 
-    fn walk(&mut self, payload: &[u8]) -> Option<()> {
-        let document = Marked::new(payload, &mut self.marks, self.lenient)?;
-        let end = self.child.walk(&document, document.start())?;
+    fn decode_fast(&mut self, payload: &[u8]) -> Option<()> {
+        let document = IndexedDocument::new(payload, &mut self.index, self.lenient)?;
+        let end = self.child.decode_fast(&document, document.start())?;
         document.ends(end).then_some(())
     }
 

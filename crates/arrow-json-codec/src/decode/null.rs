@@ -16,7 +16,7 @@ pub(crate) struct NullColumn {
 }
 
 impl Column for NullColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let found = value.kind().found();
         Err(DecodeError::mismatch(

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, DecimalType, Float16Type, Float32Type, Float64T
 use half::f16;
 
 use super::column::BoxColumn;
-use super::primitive::{primitive, quick_primitive};
+use super::primitive::{fast_primitive, primitive};
 use crate::error::Found;
 use crate::text::parse_number::{Wide, integer, scaled, short_decimal, short_float};
 use crate::text::scan::is_number;
@@ -30,7 +30,7 @@ where
         }?;
         T::Native::try_from(value).map_err(|_| Found::OutOfRange)
     };
-    quick_primitive::<T, _, _>(data_type, parse, |bytes| {
+    fast_primitive::<T, _, _>(data_type, parse, |bytes| {
         let (value, length) = short_decimal(bytes, 0)?;
         Some((T::Native::try_from(value).ok()?, length))
     })
@@ -70,7 +70,7 @@ pub(crate) fn float64(coerce: bool, exact: bool) -> BoxColumn {
         Ok(double)
     };
     // It takes no more digits than every double keeps.
-    quick_primitive::<Float64Type, _, _>(&DataType::Float64, parse, short_float)
+    fast_primitive::<Float64Type, _, _>(&DataType::Float64, parse, short_float)
 }
 
 pub(crate) fn decimals<T, W>(data_type: &DataType, precision: u8, scale: i8) -> BoxColumn
@@ -90,7 +90,7 @@ where
         let value = T::Native::try_from(value).ok();
         value.filter(fits).ok_or(Found::OutOfRange)
     };
-    quick_primitive::<T, _, _>(data_type, parse, move |bytes| {
+    fast_primitive::<T, _, _>(data_type, parse, move |bytes| {
         let (value, length) = short_decimal(bytes, usize::try_from(scale).ok()?)?;
         let value = T::Native::try_from(value).ok().filter(fits)?;
         Some((value, length))

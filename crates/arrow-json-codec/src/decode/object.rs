@@ -8,8 +8,8 @@ use arrow::error::ArrowError;
 
 use super::child::Child;
 use super::column::Column;
-use super::marked::Marked;
-use super::properties::{ObjectReader, Slots};
+use super::indexed::IndexedDocument;
+use super::properties::{FieldValues, ObjectReader};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::options::NameMatching;
 use crate::text::scan::{Scanner, unlike};
@@ -19,7 +19,7 @@ pub(crate) struct ObjectColumns {
     reader: ObjectReader,
     fields: Fields,
     children: Vec<Child>,
-    /// The number of objects that were walked through.
+    /// The number of objects decoded fast, in part or as a whole.
     row: u64,
 }
 
@@ -38,10 +38,15 @@ impl ObjectColumns {
         &self.fields
     }
 
-    /// Reads the object at this position as one row, each value straight into its
-    /// column when it comes, and returns where it ends: for objects of which no two
-    /// properties fill the same field.
-    pub(crate) fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    /// Decodes the object at this position as one row and returns where the object ends.
+    ///
+    /// Each value goes straight into its column when it comes. So `None` is returned where
+    /// two properties fill the same field, as for what is not JSON.
+    pub(crate) fn decode_fast(
+        &mut self,
+        document: &IndexedDocument<'_>,
+        at: usize,
+    ) -> Option<usize> {
         if document.byte(at) != Some(b'{') {
             return None;
         }
@@ -51,7 +56,7 @@ impl ObjectColumns {
         let (children, row) = (&mut self.children, self.row);
         let end = self
             .reader
-            .walk(&document, at + 1, |targets, value| match targets {
+            .visit_fast(&document, at + 1, |targets, value| match targets {
                 [] => document.skip(value),
                 [target] => {
                     let child = children.get_mut(target.field)?;
@@ -60,7 +65,7 @@ impl ObjectColumns {
                     }
                     child.row = row;
                     left -= 1;
-                    child.walk(&document, value)
+                    child.decode_fast(&document, value)
                 }
                 _ => None,
             })?;
@@ -73,19 +78,23 @@ impl ObjectColumns {
         Some(end)
     }
 
-    /// Reads the object that comes next as one row. Notes where all the values lie
-    /// before any is read, so that later ones may take the place of earlier ones.
-    pub(crate) fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    /// Decodes the object that comes next as one row.
+    ///
+    /// The places of all values are noted before the first value is decoded, so that a later
+    /// property can take the place of an earlier one.
+    pub(crate) fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let position = scanner.position();
-        let mut slots = Slots::new(self.children.len());
-        self.reader.read(scanner, |targets, scanner| {
-            slots.fill(targets, scanner.value_token()?);
+        let mut values = FieldValues::new(self.children.len());
+        self.reader.visit_checked(scanner, |targets, scanner| {
+            values.fill(targets, scanner.value_token()?);
             Ok(())
         })?;
         let fields = self.children.iter_mut().zip(&self.fields);
-        for ((child, field), token) in fields.zip(slots.tokens()) {
+        for ((child, field), token) in fields.zip(values.tokens()) {
             match token {
-                Some(token) => child.read(&mut Scanner::of_value(&scanner.resolve(token))),
+                Some(token) => {
+                    child.decode_checked(&mut Scanner::of_value(&scanner.resolve(token)))
+                }
                 None => child.append_missing(position),
             }
             .map_err(|error| error.in_field(field.name()))?;
@@ -93,8 +102,7 @@ impl ObjectColumns {
         Ok(())
     }
 
-    /// Adds to an error, because of which a payload is not JSON, the property of the
-    /// object that it is in.
+    /// Adds the property in which a payload stops being JSON to the error that says so.
     #[cold]
     pub(crate) fn in_property(
         &self,
@@ -146,18 +154,18 @@ impl StructColumn {
 }
 
 impl Column for StructColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         if scanner.next() != Some(b'{') {
             let data_type = DataType::Struct(self.object.fields().clone());
             return Err(unlike(scanner, &data_type));
         }
-        self.object.read(scanner)?;
+        self.object.decode_checked(scanner)?;
         self.nulls.append_non_null();
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        let end = self.object.walk(document, at)?;
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
+        let end = self.object.decode_fast(document, at)?;
         self.nulls.append_non_null();
         Some(end)
     }

@@ -8,22 +8,24 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::column::{BoxColumn, Column, take};
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::{DecodeError, Found};
 use crate::text::scan::Scanner;
 use crate::text::value::Value;
 
+/// A column of values that `parse` makes of scanned ones.
 pub(crate) fn primitive<T, F>(data_type: &DataType, parse: F) -> BoxColumn
 where
     T: ArrowPrimitiveType,
     F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync + 'static,
 {
-    quick_primitive::<T, F, _>(data_type, parse, |_| None)
+    fast_primitive::<T, F, _>(data_type, parse, |_| None)
 }
 
-/// With a parser for what most values look like: it says how many bytes they
-/// take, or nothing where it is not sure of the value that `parse` would give.
-pub(crate) fn quick_primitive<T, F, Q>(data_type: &DataType, parse: F, quick: Q) -> BoxColumn
+/// The same with a parser for what most values look like. `fast` gets the bytes from the start
+/// of a value on, and returns the value that `parse` would give and how many bytes it takes, or
+/// `None` where `parse` has to be asked.
+pub(crate) fn fast_primitive<T, F, Q>(data_type: &DataType, parse: F, fast: Q) -> BoxColumn
 where
     T: ArrowPrimitiveType,
     F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync + 'static,
@@ -34,7 +36,7 @@ where
         nulls: NullBufferBuilder::new(0),
         data_type: data_type.clone(),
         parse,
-        quick,
+        fast,
     })
 }
 
@@ -43,7 +45,7 @@ struct PrimitiveColumn<T: ArrowPrimitiveType, F, Q> {
     nulls: NullBufferBuilder,
     data_type: DataType,
     parse: F,
-    quick: Q,
+    fast: Q,
 }
 
 impl<T, F, Q> Column for PrimitiveColumn<T, F, Q>
@@ -52,9 +54,9 @@ where
     F: Fn(&Value<'_>) -> Result<T::Native, Found> + Send + Sync,
     Q: Fn(&[u8]) -> Option<(T::Native, usize)> + Send + Sync,
 {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
-        let parsed = match (self.quick)(value.raw().as_bytes()) {
+        let parsed = match (self.fast)(value.raw().as_bytes()) {
             Some((parsed, _)) => parsed,
             None => (self.parse)(&value)
                 .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?,
@@ -64,9 +66,9 @@ where
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
-        let Some((parsed, length)) = (self.quick)(document.rest(at)?) else {
-            return self.read_at(document, at);
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
+        let Some((parsed, length)) = (self.fast)(document.rest(at)?) else {
+            return self.decode_checked_at(document, at);
         };
         self.values.push(parsed);
         self.nulls.append_non_null();

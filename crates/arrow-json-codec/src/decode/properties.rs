@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow::datatypes::Fields;
 use hashbrown::HashMap;
 
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::options::NameMatching;
 use crate::text::scan::{Invalid, Scanner};
@@ -14,7 +14,7 @@ use crate::text::value::Token;
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// How many spellings of names are remembered beyond the fields of the schema.
-const MAX_UNKNOWN: usize = 1024;
+const MAX_SPELLINGS: usize = 1024;
 /// How long a remembered spelling may be, in bytes.
 const MAX_SPELLING: usize = 256;
 /// How long the name of a property that is no field may be in a message, in bytes.
@@ -22,35 +22,40 @@ const MAX_SHOWN: usize = 64;
 
 /// Goes through objects and says which fields their properties fill.
 ///
-/// Objects of one topic mostly have the same properties in the same order and
-/// spelling. So whatever stood between two values is remembered together with
-/// the fields that the second one fills and what came behind that last time:
-/// where the guess is right, a property costs one comparison of bytes.
+/// Objects of one source mostly have the same properties in the same order and spelling, so
+/// the next property can be guessed from the one before. What stands between two values, as
+/// in `, "name": `, is remembered in a [`PropertySlot`], with the fields that the value
+/// behind it fills and with the slot that followed last time. Where the guess is right, a
+/// property costs one comparison of bytes: no name is parsed, and none is looked up. Where
+/// the guess is wrong, the name is parsed and looked up among all spellings, and the slot
+/// before is corrected.
 #[derive(Debug)]
 pub(crate) struct ObjectReader {
     names: Vec<String>,
     matching: NameMatching,
     fields_by_folded_name: Map<String, Vec<usize>>,
-    known: Vec<Known>,
-    known_by_spelling: Map<Box<[u8]>, usize>,
+    slots: Vec<PropertySlot>,
+    slot_by_spelling: Map<Box<[u8]>, usize>,
+    /// The slot that came first in the object before.
     first: usize,
 }
 
-/// Stands for none of the known.
-const UNKNOWN: usize = usize::MAX;
+/// The index of no slot.
+const NO_SLOT: usize = usize::MAX;
 
 /// A property as it stands in payloads.
 #[derive(Debug)]
-struct Known {
+struct PropertySlot {
     /// From the end of what is before it, a comma included, to its value.
     spelling: Box<[u8]>,
     start: Start,
     targets: Vec<Target>,
+    /// The slot that came next the last time.
     next: usize,
 }
 
-impl Known {
-    /// How long it is, if it is what these bytes start with.
+impl PropertySlot {
+    /// The length of the spelling, if these bytes start with it.
     #[inline]
     fn length_at(&self, bytes: &[u8]) -> Option<usize> {
         let length = self.spelling.len();
@@ -62,6 +67,7 @@ impl Known {
         };
         let same = match bytes.first_chunk() {
             Some(chunk) if length <= START => self.start.is_in(*chunk),
+            // The first and the last sixteen bytes overlap.
             Some(chunk) if length <= 2 * START => self.start.is_in(*chunk) && end(),
             _ => bytes.starts_with(&self.spelling),
         };
@@ -101,21 +107,26 @@ impl Start {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Previous {
     Nothing,
-    Known(usize),
-    Forgotten,
+    Slot(usize),
+    /// A property without a slot.
+    Unslotted,
 }
 
-/// What is met in an object: its end, or the value of a property.
-enum Met {
+/// What comes next in an object.
+enum Next {
+    /// The end of the object, and the position behind it.
     End(usize),
-    Known(usize, usize),
-    /// There are too many spellings: this one's fields are found and forgotten.
-    Forgotten(Vec<Target>, usize),
+    /// A property with a slot, and the position of its value.
+    Slot(usize, usize),
+    /// A property for which there is no room: its fields, and the position of its value.
+    Unslotted(Vec<Target>, usize),
 }
 
+/// A field that a property fills.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Target {
     pub(crate) field: usize,
+    /// Whether the name of the property is exactly the field's.
     pub(crate) exact: bool,
 }
 
@@ -133,15 +144,15 @@ impl ObjectReader {
             names,
             matching,
             fields_by_folded_name,
-            known: Vec::new(),
-            known_by_spelling: Map::default(),
-            first: UNKNOWN,
+            slots: Vec::new(),
+            slot_by_spelling: Map::default(),
+            first: NO_SLOT,
         }
     }
 
-    /// Reads an object: hands out the fields that each property fills with the
-    /// scanner before its value, which `take` reads or skips.
-    pub(crate) fn read<'a>(
+    /// Goes through an object, and hands out the fields that each property fills with the
+    /// scanner before its value, which `take` decodes or skips.
+    pub(crate) fn visit_checked<'a>(
         &mut self,
         scanner: &mut Scanner<'a>,
         mut take: impl FnMut(&[Target], &mut Scanner<'a>) -> Result<(), DecodeError>,
@@ -157,102 +168,107 @@ impl ObjectReader {
             let name = scanner.property()?;
             scanner.colon()?;
             scanner.next();
-            let known = self.look_up(scanner, start, name);
-            match known.and_then(|index| self.known.get(index)) {
-                Some(known) => take(&known.targets, scanner)?,
+            let slot = self.slot_of(scanner, start, name);
+            match slot.and_then(|index| self.slots.get(index)) {
+                Some(slot) => take(&slot.targets, scanner)?,
                 None => take(&self.targets(scanner, name), scanner)?,
             }
         }
     }
 
-    /// Goes quickly through an object, from behind its opening bracket, and returns
-    /// where it ends: `take` gets the fields that each property fills and where its
-    /// value stands, and returns where that ends.
+    /// The same without saying what is wrong, from behind the opening bracket. `take` gets
+    /// the position of each value and returns where the value ends. Returns where the object
+    /// ends.
     #[inline]
-    pub(crate) fn walk(
+    pub(crate) fn visit_fast(
         &mut self,
-        document: &Marked<'_>,
+        document: &IndexedDocument<'_>,
         mut at: usize,
         mut take: impl FnMut(&[Target], usize) -> Option<usize>,
     ) -> Option<usize> {
         let mut previous = Previous::Nothing;
         let mut guess = self.first;
-        let mut forgotten = Vec::new();
+        let mut unslotted = Vec::new();
         loop {
-            let guessed = self.known.get(guess);
-            let length = guessed.and_then(|known| known.length_at(document.rest(at)?));
+            let guessed = self.slots.get(guess);
+            let length = guessed.and_then(|slot| slot.length_at(document.rest(at)?));
             let (here, value) = match length {
-                Some(length) => (Previous::Known(guess), document.space(at + length)),
+                Some(length) => (Previous::Slot(guess), document.space(at + length)),
                 None if document.byte(at) == Some(b'}') => return Some(at + 1),
-                None => match self.meet(document, at, previous)? {
-                    Met::End(end) => return Some(end),
-                    Met::Known(index, value) => (Previous::Known(index), value),
-                    Met::Forgotten(targets, value) => {
-                        forgotten = targets;
-                        (Previous::Forgotten, value)
+                None => match self.find_next(document, at, previous)? {
+                    Next::End(end) => return Some(end),
+                    Next::Slot(index, value) => (Previous::Slot(index), value),
+                    Next::Unslotted(targets, value) => {
+                        unslotted = targets;
+                        (Previous::Unslotted, value)
                     }
                 },
             };
             let targets;
             (targets, guess) = match here {
-                Previous::Known(index) => {
-                    let known = self.known.get(index)?;
-                    (&known.targets, known.next)
+                Previous::Slot(index) => {
+                    let slot = self.slots.get(index)?;
+                    (&slot.targets, slot.next)
                 }
-                _ => (&forgotten, UNKNOWN),
+                _ => (&unslotted, NO_SLOT),
             };
             at = take(targets, value)?;
             previous = here;
         }
     }
 
-    /// What is there where something else was guessed.
+    /// What comes next where the guess was wrong. The guess is corrected.
     #[cold]
-    fn meet(&mut self, document: &Marked<'_>, at: usize, previous: Previous) -> Option<Met> {
+    fn find_next(
+        &mut self,
+        document: &IndexedDocument<'_>,
+        at: usize,
+        previous: Previous,
+    ) -> Option<Next> {
         let mut scanner = document.scanner(at);
         let first = previous == Previous::Nothing;
         if !scanner.more_properties(first).ok()? {
-            return Some(Met::End(scanner.position()));
+            return Some(Next::End(scanner.position()));
         }
         let name = scanner.property().ok()?;
         scanner.colon().ok()?;
         scanner.next();
         let value = scanner.position();
-        let known = self.look_up(&scanner, at, name);
-        // A spelling is only guessed where it stood, behind a value or not: whether
-        // it needs a comma was seen then.
+        let slot = self.slot_of(&scanner, at, name);
+        // A spelling is only guessed where it stood, behind a value or not: whether a comma
+        // is needed before it was seen then.
         let guess = match previous {
             Previous::Nothing => Some(&mut self.first),
-            Previous::Known(index) => self.known.get_mut(index).map(|known| &mut known.next),
-            Previous::Forgotten => None,
+            Previous::Slot(index) => self.slots.get_mut(index).map(|slot| &mut slot.next),
+            Previous::Unslotted => None,
         };
         if let Some(guess) = guess {
-            *guess = known.unwrap_or(UNKNOWN);
+            *guess = slot.unwrap_or(NO_SLOT);
         }
-        Some(match known {
-            Some(index) => Met::Known(index, value),
-            None => Met::Forgotten(self.targets(&scanner, name), value),
+        Some(match slot {
+            Some(index) => Next::Slot(index, value),
+            None => Next::Unslotted(self.targets(&scanner, name), value),
         })
     }
 
-    /// The known property that is spelled like the text from `start` to the scanner,
-    /// which this one becomes if there is room.
-    fn look_up(&mut self, scanner: &Scanner<'_>, start: usize, name: Token) -> Option<usize> {
+    /// The slot of the property that is spelled like the text from `start` to the scanner: a
+    /// new one if there is room.
+    fn slot_of(&mut self, scanner: &Scanner<'_>, start: usize, name: Token) -> Option<usize> {
         let spelling = scanner.since(start);
-        if let Some(index) = self.known_by_spelling.get(spelling) {
+        if let Some(index) = self.slot_by_spelling.get(spelling) {
             return Some(*index);
         }
-        let index = self.known.len();
-        if index >= MAX_UNKNOWN + self.names.len() || spelling.len() > MAX_SPELLING {
+        let index = self.slots.len();
+        if index >= MAX_SPELLINGS + self.names.len() || spelling.len() > MAX_SPELLING {
             return None;
         }
-        self.known.push(Known {
+        self.slots.push(PropertySlot {
             start: Start::of(spelling),
             spelling: spelling.into(),
             targets: self.targets(scanner, name),
-            next: UNKNOWN,
+            next: NO_SLOT,
         });
-        self.known_by_spelling.insert(spelling.into(), index);
+        self.slot_by_spelling.insert(spelling.into(), index);
         Some(index)
     }
 
@@ -306,34 +322,34 @@ impl ObjectReader {
 
 /// Which value each field has, where several properties may fill it.
 #[derive(Debug)]
-pub(crate) struct Slots(Vec<Slot>);
+pub(crate) struct FieldValues(Vec<FieldValue>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Slot {
+struct FieldValue {
     token: Option<Token>,
     exact: bool,
 }
 
-impl Slots {
+impl FieldValues {
     pub(crate) fn new(fields: usize) -> Self {
-        Self(vec![Slot::default(); fields])
+        Self(vec![FieldValue::default(); fields])
     }
 
     /// Notes a value. The last exact property wins, or else the last one at all.
     pub(crate) fn fill(&mut self, targets: &[Target], token: Token) {
         for target in targets {
-            if let Some(slot) = self.0.get_mut(target.field)
-                && (target.exact || !slot.exact)
+            if let Some(value) = self.0.get_mut(target.field)
+                && (target.exact || !value.exact)
             {
-                slot.token = Some(token);
-                slot.exact = target.exact;
+                value.token = Some(token);
+                value.exact = target.exact;
             }
         }
     }
 
     /// The value of every field in turn.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = Option<Token>> {
-        self.0.iter().map(|slot| slot.token)
+        self.0.iter().map(|value| value.token)
     }
 }
 

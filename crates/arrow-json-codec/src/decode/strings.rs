@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 
 use super::column::Column;
 use super::ends::Bytes;
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::metadata::TextEncoding;
 use crate::text::scan::{Scanner, is_json};
@@ -33,7 +33,7 @@ impl StringColumn {
 }
 
 impl Column for StringColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let data = &mut self.bytes.data;
         match value.kind() {
@@ -52,10 +52,10 @@ impl Column for StringColumn {
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
         let end = document.string(at);
         let Some(end) = end.filter(|_| self.encoding == TextEncoding::Text) else {
-            return self.read_at(document, at);
+            return self.decode_checked_at(document, at);
         };
         self.bytes
             .append_start(document.rest(at + 1)?, end - at - 2);

@@ -7,7 +7,7 @@ use arrow::datatypes::{
 };
 
 use super::column::BoxColumn;
-use super::primitive::{primitive, quick_primitive};
+use super::primitive::{fast_primitive, primitive};
 use crate::error::Found;
 use crate::text::iso8601::calendar::SECONDS_PER_DAY;
 use crate::text::iso8601::duration::{parse_duration, parse_span};
@@ -66,7 +66,7 @@ where
 {
     let parse = move |text: &str| parse_timestamp(text, T::UNIT, &zone);
     let parse = time_parser::<T>(T::UNIT, number_unit, parse);
-    quick_primitive::<T, _, _>(data_type, parse, |bytes| short_timestamp(bytes, T::UNIT))
+    fast_primitive::<T, _, _>(data_type, parse, |bytes| short_timestamp(bytes, T::UNIT))
 }
 
 pub(crate) fn spans<T>(data_type: &DataType, unit: TimeUnit) -> BoxColumn

@@ -12,7 +12,7 @@ use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::error::ArrowError;
 
 use super::column::{Column, take};
-use super::marked::Marked;
+use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::text::scan::Scanner;
 
@@ -72,16 +72,16 @@ impl StringViewColumn {
 }
 
 impl Column for StringViewColumn {
-    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
+    fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let text = value.text().unwrap_or(Cow::Borrowed(value.raw()));
         self.append(text.as_bytes(), text.len());
         Ok(())
     }
 
-    fn walk(&mut self, document: &Marked<'_>, at: usize) -> Option<usize> {
+    fn decode_fast(&mut self, document: &IndexedDocument<'_>, at: usize) -> Option<usize> {
         let Some(end) = document.string(at) else {
-            return self.read_at(document, at);
+            return self.decode_checked_at(document, at);
         };
         self.append(document.rest(at + 1)?, end - at - 2);
         Some(end)

@@ -58,7 +58,7 @@ pub(crate) struct Dictionary<'a> {
 
 impl Write for Dictionary<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        // The column knows which keys and values are NULL, and none of them comes here.
+        // The column writes NULLs itself: neither a NULL key nor a NULL value comes here.
         let key = self.keys.get(row).copied().unwrap_or_default();
         self.values.write(key, out)
     }

@@ -203,7 +203,7 @@ fn short_negative(unsigned: &[u8]) -> Option<Short> {
 #[inline(always)]
 fn short_unsigned(bytes: &[u8]) -> Option<Short> {
     let (mut digits, whole) = digit_run(bytes, 0);
-    // Without a branch by the number of digits, which no one can foretell.
+    // Without a branch by the number of digits, which cannot be predicted.
     if (whole == 0) | ((whole > 1) & (bytes.first() == Some(&b'0'))) {
         return None;
     }

@@ -280,7 +280,7 @@ impl<'a> Scanner<'a> {
         Ok(self.token(start, kind))
     }
 
-    /// Scans one value that nobody wants.
+    /// Scans one value that is passed over.
     #[inline]
     pub(crate) fn skip(&mut self) -> Result<Kind, Invalid> {
         match self.next() {

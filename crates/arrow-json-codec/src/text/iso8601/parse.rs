@@ -103,7 +103,7 @@ fn time<'a>(text: &mut Cursor<'a>) -> Option<(i64, &'a str)> {
     Some(((hours * 60 + minutes) * 60 + seconds, fraction))
 }
 
-/// An offset from universal time, in seconds; `None` inside if there is none.
+/// An offset from universal time, in seconds; the inner `None` says that the text has no offset.
 fn offset(text: &mut Cursor<'_>) -> Option<Option<i64>> {
     if text.0.is_empty() {
         return Some(None);

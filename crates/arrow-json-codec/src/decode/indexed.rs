@@ -1,44 +1,48 @@
-//! Quick steps through a document whose stops are marked.
+//! Fast steps through a document whose structural bytes are indexed.
 //!
-//! A step takes a position and says where what stands there ends, all of it in
-//! registers: the next step waits for nothing else. It takes what most documents
-//! consist of, and leaves the rest to a [`Scanner`]. `None` says that the
-//! document is not JSON, or no usual one: what is wrong is found out in another
-//! run through it, by a scanner from the start.
+//! A step takes a position and returns where the value there ends. Both stay in registers,
+//! and the next step waits for nothing else. The steps take what most documents consist of,
+//! and leave the rest to a [`Scanner`]. `None` says that the document is not JSON, or not of
+//! the usual form: a scanner then goes through the document from its start and says what is
+//! wrong.
 
-use super::marks::{Marks, next_stop};
+use super::structural_index::{StructuralIndex, next_structural};
 use crate::text::scan::{Scanner, byte_order_mark};
 use crate::text::strings::{count_digits, plain_prefix};
 
 /// How deep objects and arrays may be nested here; less than a scanner allows.
 const MAX_DEPTH: u32 = u64::BITS;
 
-/// A document with its marks.
+/// A document with its index.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Marked<'a> {
+pub(crate) struct IndexedDocument<'a> {
     /// Known to be UTF-8.
     text: &'a [u8],
-    stops: &'a [u8],
+    structural: &'a [u8],
     /// How many objects and arrays are open.
     depth: u32,
-    /// Of the scanners: nothing else is taken here.
+    /// For the scanners: the steps here take only JSON.
     lenient: bool,
 }
 
-impl<'a> Marked<'a> {
-    /// Marks a payload, if it is text.
+impl<'a> IndexedDocument<'a> {
+    /// Indexes a payload, if it is text.
     #[inline(always)]
-    pub(crate) fn new(payload: &'a [u8], marks: &'a mut Marks, lenient: bool) -> Option<Self> {
-        // Scanners count in these.
+    pub(crate) fn new(
+        payload: &'a [u8],
+        index: &'a mut StructuralIndex,
+        lenient: bool,
+    ) -> Option<Self> {
+        // Scanners count positions in 32 bits.
         u32::try_from(payload.len()).ok()?;
-        let foreign = marks.set(payload);
-        // It begins and ends between characters, as ASCII is around it.
-        if !foreign.is_empty() && std::str::from_utf8(payload.get(foreign)?).is_err() {
+        let non_ascii = index.build(payload);
+        // This part begins and ends between characters, as ASCII is around it.
+        if !non_ascii.is_empty() && std::str::from_utf8(payload.get(non_ascii)?).is_err() {
             return None;
         }
         Some(Self {
             text: payload,
-            stops: marks.bits(),
+            structural: index.bits(),
             depth: 0,
             lenient,
         })
@@ -81,7 +85,7 @@ impl<'a> Marked<'a> {
         self.space(at) == self.text.len()
     }
 
-    /// Takes white space, of which there mostly is none.
+    /// Takes white space. Most documents have no white space.
     #[inline]
     pub(crate) fn space(&self, at: usize) -> usize {
         match self.byte(at) {
@@ -105,17 +109,18 @@ impl<'a> Marked<'a> {
             return None;
         }
         let start = at + 1;
-        let stop = next_stop(self.stops, start).unwrap_or_else(|| self.far_stop(start));
-        (self.byte(stop) == Some(b'"')).then_some(stop + 1)
+        let end =
+            next_structural(self.structural, start).unwrap_or_else(|| self.far_structural(start));
+        (self.byte(end) == Some(b'"')).then_some(end + 1)
     }
 
     /// The end of a long string.
     #[inline(never)]
-    fn far_stop(&self, start: usize) -> usize {
+    fn far_structural(&self, start: usize) -> usize {
         start + self.rest(start).map_or(0, plain_prefix)
     }
 
-    /// Takes a value that nobody wants.
+    /// Takes a value without a look at what is in it.
     #[inline]
     pub(crate) fn skip(&self, at: usize) -> Option<usize> {
         match self.byte(at) {
@@ -135,12 +140,12 @@ impl<'a> Marked<'a> {
         };
         match end {
             Some(end) => Some(end),
-            None => self.carefully(at),
+            None => self.skip_checked(at),
         }
     }
 
     #[cold]
-    fn carefully(&self, at: usize) -> Option<usize> {
+    fn skip_checked(&self, at: usize) -> Option<usize> {
         let mut scanner = self.scanner(at);
         scanner.skip().ok()?;
         Some(scanner.position())
@@ -155,7 +160,7 @@ impl<'a> Marked<'a> {
     #[inline]
     fn number(&self, at: usize) -> Option<usize> {
         let whole = count_digits(self.rest(at)?);
-        // Without a branch by the number of digits, which no one can foretell.
+        // Without a branch by the number of digits, which cannot be predicted.
         if (whole == 0) | ((whole > 1) & (self.byte(at) == Some(b'0'))) {
             return None;
         }
@@ -175,7 +180,7 @@ impl<'a> Marked<'a> {
         self.rest(at)?.starts_with(b"null").then_some(at + 4)
     }
 
-    /// Takes either value in the same steps, as no one can foretell which it is.
+    /// Takes either value in the same steps, as it cannot be predicted which it is.
     #[inline]
     pub(crate) fn boolean(&self, at: usize) -> Option<(bool, usize)> {
         // Behind the shorter one is a byte more, unless it is all of a document.
@@ -189,7 +194,7 @@ impl<'a> Marked<'a> {
     fn name(&self, at: usize) -> Option<usize> {
         let end = match self.string(at) {
             Some(end) => end,
-            None if self.byte(at) == Some(b'"') => self.carefully(at)?,
+            None if self.byte(at) == Some(b'"') => self.skip_checked(at)?,
             None => return None,
         };
         let colon = self.space(end);
