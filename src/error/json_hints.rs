@@ -241,18 +241,10 @@ mod tests {
         Fields::from(vec![Field::new(name, data_type, true)])
     }
 
-    fn decode_with(
-        data_type: &DataType,
-        options: &DecodeOptions,
-        json: &str,
-    ) -> Result<(), DecodeError> {
-        let field = Field::new("v", data_type.clone(), true);
-        let mut decoder = ValueDecoder::try_new(&field, options).unwrap();
-        decoder.append(json.as_bytes())
-    }
-
     fn decode(data_type: &DataType, json: &str) -> Result<(), DecodeError> {
-        decode_with(data_type, &DecodeOptions::default(), json)
+        let field = Field::new("v", data_type.clone(), true);
+        let mut decoder = ValueDecoder::try_new(&field, &DecodeOptions::default()).unwrap();
+        decoder.append(json.as_bytes())
     }
 
     fn encode_with(array: &ArrayRef, options: &EncodeOptions) -> String {
@@ -301,10 +293,7 @@ mod tests {
     fn a_number_that_would_be_rounded_is_kept_by_another_type() {
         let mut inference = SchemaInference::new();
         inference.add(br#"{"v":1.5}"#).unwrap();
-        let options = DecodeOptions {
-            exact_doubles: true,
-            ..DecodeOptions::default()
-        };
+        let options = DecodeOptions::default().with_exact_doubles(true);
         let mut decoder = RowDecoder::try_new(&inference.finish(), &options).unwrap();
         let error = decoder.append(br#"{"v":9007199254740993}"#).unwrap_err();
         assert_eq!(
@@ -381,10 +370,7 @@ mod tests {
              `kafka.json.non_finite` = string"
         );
         let late: ArrayRef = Arc::new(TimestampNanosecondArray::from(vec![1_000_001]));
-        let options = EncodeOptions {
-            timestamp_unit: Some(TimeUnit::Millisecond),
-            ..EncodeOptions::default()
-        };
+        let options = EncodeOptions::default().with_timestamp_unit(Some(TimeUnit::Millisecond));
         assert_eq!(
             encode_with(&late, &options),
             "cannot write TIMESTAMP(9) of `v` as JSON: it is more precise than ms, the unit of such \

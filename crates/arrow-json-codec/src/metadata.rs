@@ -64,7 +64,7 @@ pub enum TextEncoding {
 }
 
 impl TextEncoding {
-    /// That of a field; `Text` where its type is no text.
+    /// The encoding of a field. `Text` where the field does not say or is not of text.
     pub fn of(field: &Field) -> Self {
         let encoding = field.metadata().get(ENCODING_KEY).map(String::as_str);
         match encoding {
@@ -74,7 +74,7 @@ impl TextEncoding {
         }
     }
 
-    /// The field with this encoding.
+    /// The field with this encoding in its metadata.
     pub fn mark(self, field: Field) -> Field {
         let mut metadata = field.metadata().clone();
         match self {
@@ -86,7 +86,7 @@ impl TextEncoding {
         field.with_metadata(metadata)
     }
 
-    /// The name as the metadata of a field has it.
+    /// The name in the metadata of a field: `text`, `json` or `mixed`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -101,8 +101,27 @@ impl TextEncoding {
     }
 }
 
-/// The field whose dates, times and timestamps, at any depth, are numbers of this unit: it
-/// says so to whatever reads or writes JSON by it, also after a query that hands it on.
+/// The field whose dates, times and timestamps, at any depth, are numbers of this unit in JSON.
+///
+/// The unit is kept in the metadata of the field. It goes before
+/// [`DecodeOptions::timestamp_unit`](crate::DecodeOptions::timestamp_unit) and
+/// [`EncodeOptions::timestamp_unit`](crate::EncodeOptions::timestamp_unit), also after a query
+/// that hands the column on. A field without a date or time stays as it is.
+///
+/// ```
+/// use arrow::array::AsArray;
+/// use arrow::datatypes::{DataType, Field, TimeUnit, TimestampMillisecondType};
+/// use arrow_json_codec::{DecodeOptions, ValueDecoder, with_unit};
+///
+/// let at = DataType::Timestamp(TimeUnit::Millisecond, None);
+/// let at = with_unit(&Field::new("at", at, true), TimeUnit::Second);
+/// let mut decoder = ValueDecoder::try_new(&at, &DecodeOptions::default())?;
+/// decoder.append(b"1709208000")?;
+/// let array = decoder.finish()?;
+/// let array = array.as_primitive::<TimestampMillisecondType>();
+/// assert_eq!(array.value(0), 1_709_208_000_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn with_unit(field: &Field, unit: TimeUnit) -> Field {
     let inner = |field: &FieldRef| Arc::new(with_unit(field, unit));
     let data_type = match field.data_type() {

@@ -18,10 +18,12 @@ pub enum NameMatching {
 /// ```
 /// use arrow_json_codec::{DecodeOptions, NameMatching};
 ///
-/// let options = DecodeOptions { coerce: true, ..DecodeOptions::default() };
+/// let options = DecodeOptions::default().with_coerce(true);
+/// assert!(options.coerce);
 /// assert_eq!(options.names, NameMatching::IgnoreCase);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct DecodeOptions {
     /// How properties find their columns, in nested objects too.
     pub names: NameMatching,
@@ -41,6 +43,43 @@ pub struct DecodeOptions {
     /// words, which are values of float columns; in strings, control characters as they
     /// are, and half of a surrogate pair, which is read as U+FFFD.
     pub lenient: bool,
+}
+
+impl DecodeOptions {
+    /// Sets [`names`](Self::names).
+    #[must_use]
+    pub fn with_names(mut self, names: NameMatching) -> Self {
+        self.names = names;
+        self
+    }
+
+    /// Sets [`coerce`](Self::coerce).
+    #[must_use]
+    pub fn with_coerce(mut self, coerce: bool) -> Self {
+        self.coerce = coerce;
+        self
+    }
+
+    /// Sets [`timestamp_unit`](Self::timestamp_unit).
+    #[must_use]
+    pub fn with_timestamp_unit(mut self, timestamp_unit: Option<TimeUnit>) -> Self {
+        self.timestamp_unit = timestamp_unit;
+        self
+    }
+
+    /// Sets [`exact_doubles`](Self::exact_doubles).
+    #[must_use]
+    pub fn with_exact_doubles(mut self, exact_doubles: bool) -> Self {
+        self.exact_doubles = exact_doubles;
+        self
+    }
+
+    /// Sets [`lenient`](Self::lenient).
+    #[must_use]
+    pub fn with_lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
 }
 
 /// What becomes of a NULL property when writing.
@@ -78,10 +117,11 @@ pub enum NonFinite {
 /// ```
 /// use arrow_json_codec::{EncodeOptions, Nulls};
 ///
-/// let options = EncodeOptions { nulls: Nulls::Omit, ..EncodeOptions::default() };
-/// assert_ne!(options, EncodeOptions::default());
+/// let options = EncodeOptions::default().with_nulls(Nulls::Omit);
+/// assert_eq!(options.nulls, Nulls::Omit);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct EncodeOptions {
     /// What becomes of NULL properties.
     pub nulls: Nulls,
@@ -93,4 +133,34 @@ pub struct EncodeOptions {
     /// epoch, or since midnight. Otherwise they are text. One that is more precise is an
     /// error.
     pub timestamp_unit: Option<TimeUnit>,
+}
+
+impl EncodeOptions {
+    /// Sets [`nulls`](Self::nulls).
+    #[must_use]
+    pub fn with_nulls(mut self, nulls: Nulls) -> Self {
+        self.nulls = nulls;
+        self
+    }
+
+    /// Sets [`decimals`](Self::decimals).
+    #[must_use]
+    pub fn with_decimals(mut self, decimals: Decimals) -> Self {
+        self.decimals = decimals;
+        self
+    }
+
+    /// Sets [`non_finite`](Self::non_finite).
+    #[must_use]
+    pub fn with_non_finite(mut self, non_finite: NonFinite) -> Self {
+        self.non_finite = non_finite;
+        self
+    }
+
+    /// Sets [`timestamp_unit`](Self::timestamp_unit).
+    #[must_use]
+    pub fn with_timestamp_unit(mut self, timestamp_unit: Option<TimeUnit>) -> Self {
+        self.timestamp_unit = timestamp_unit;
+        self
+    }
 }

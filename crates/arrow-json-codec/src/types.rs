@@ -179,7 +179,14 @@ fn is_string(data_type: &DataType) -> bool {
     )
 }
 
-/// The unit as options have it.
+/// The abbreviation of a unit in the metadata of fields and in messages: `s`, `ms`, `us` or
+/// `ns`.
+///
+/// ```
+/// use arrow::datatypes::TimeUnit;
+///
+/// assert_eq!(arrow_json_codec::unit_name(TimeUnit::Microsecond), "us");
+/// ```
 pub fn unit_name(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "s",

@@ -65,7 +65,12 @@ pub(crate) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, Decod
     Ok(value)
 }
 
-/// Whether a payload is the JSON value null.
+/// Whether a payload is the JSON value null, with or without white space around it.
+///
+/// ```
+/// assert!(arrow_json_codec::is_null(b" null "));
+/// assert!(!arrow_json_codec::is_null(b"{}"));
+/// ```
 pub fn is_null(payload: &[u8]) -> bool {
     document(payload, false).is_ok_and(|value| value.kind() == Kind::Null)
 }
