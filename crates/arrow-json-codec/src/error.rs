@@ -26,9 +26,11 @@ use super::types::unit_name;
 #[error("{}", self.message(DataType::to_string))]
 #[non_exhaustive]
 pub struct DecodeError {
-    /// The field by its declared name, as in `customer.tags[3]`. Of a payload that is not
-    /// JSON the property of the object which is not, also one that is no field, unless its
-    /// name is longer than 64 bytes. Empty where the document as a whole is wrong.
+    /// The field by its declared name, as in `customer.tags[3]`.
+    ///
+    /// In a payload that is not JSON, this is the property in which it stops being JSON, even
+    /// if no field has that name. Empty where the document as a whole is wrong, and where the
+    /// name of such a property is longer than 64 bytes.
     pub path: String,
     /// The offset in the payload, in bytes.
     pub position: usize,
@@ -57,7 +59,7 @@ pub enum DecodeErrorKind {
         /// What the document has instead.
         found: Found,
     },
-    /// What the caller found out, in its own words, without a place.
+    /// A fault that the caller found, in the caller's words. The message has no position.
     Custom(String),
     /// A NOT NULL field is missing or null.
     MissingValue {
@@ -135,7 +137,7 @@ pub enum Found {
     Number,
     /// NaN or an infinity as a bare word.
     NonFinite,
-    /// A string, whatever is in it.
+    /// A string with any content.
     String,
     /// An array.
     Array,

@@ -29,10 +29,10 @@ use crate::text::value::{Kind, Value};
 /// Later documents may have numbers that such a float does not keep;
 /// [`DecodeOptions::exact_doubles`](super::DecodeOptions::exact_doubles) refuses these.
 ///
-/// Text, always-null and mixed kinds become `Utf8View`, in which values of any kind
-/// are kept as their JSON text. Those of which some are no text have
-/// [`TextEncoding::Mixed`], so that each is written as it was read. Arrays become lists and objects structs, by the same
-/// rules. Everything is nullable.
+/// Text, values that are always null and values of mixed kinds become `Utf8View`, in which a
+/// value of any kind is kept as its JSON text. Where some values are no text, the field has
+/// [`TextEncoding::Mixed`], so that each value is written as it was read. Arrays become lists
+/// and objects structs, by the same rules. Every field is nullable.
 ///
 /// ```
 /// use arrow::datatypes::{DataType, Field, Fields};

@@ -37,8 +37,8 @@
 //! # What is JSON
 //!
 //! JSON is what RFC 8259 says. A byte order mark before a document is passed over.
-//! [`DecodeOptions::lenient`] also takes what some writers take for JSON. A document is judged
-//! as a whole, whatever columns are wanted of it.
+//! [`DecodeOptions::lenient`] also takes what some writers take for JSON. A document is checked
+//! as a whole, however few columns are read from it.
 //!
 //! # How decoding works
 //!

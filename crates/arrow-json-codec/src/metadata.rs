@@ -1,7 +1,7 @@
 //! What the metadata of a field says about its JSON.
 //!
-//! The metadata travels with the field through whatever happens to the column in between,
-//! such as a query, so that what reads and what writes need not know of each other.
+//! The metadata travels with the field through a query, so that the code which reads a column
+//! and the code which writes it need not know of each other.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ const UNIT_KEY: &str = "json.unit";
 
 /// How the text of a `Utf8`, `LargeUtf8` or `Utf8View` column stands in JSON.
 ///
-/// It is kept in the metadata of the column's field, so that a query which hands the
-/// column on says how it is written:
+/// The encoding is kept in the metadata of the column's field, so that a query which hands the
+/// column on also says how it is written:
 /// ```
 /// use arrow::array::{ArrayRef, AsArray};
 /// use arrow::datatypes::{DataType, Field, Fields};
@@ -49,17 +49,17 @@ const UNIT_KEY: &str = "json.unit";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum TextEncoding {
-    /// Text is written as a string. What is read is a string's text, and of any other value
-    /// its JSON. A date, time or timestamp is text as well where
+    /// Text is written as a string. A string is read as its text, and any other value as its
+    /// JSON. A date, time or timestamp is text as well where
     /// [`EncodeOptions::timestamp_unit`](crate::EncodeOptions::timestamp_unit) makes numbers of
     /// others.
     #[default]
     Text,
-    /// The text is the JSON of the value, of a string with its quotes. Text that is not JSON
-    /// is not written.
+    /// The text is the JSON of the value; the text of a string has quotes. Text that is not
+    /// JSON is not written.
     Json,
-    /// The text is the JSON of the value, but of a string its text alone, unless that is JSON
-    /// as well. Text that is not JSON is written as a string.
+    /// The text is the JSON of the value. A string stands without its quotes, unless its text
+    /// is JSON as well. Text that is not JSON is written as a string.
     Mixed,
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn is_date_or_time(data_type: &DataType) -> bool {
     )
 }
 
-/// Whether dates or times of a field are text, whatever is said of all others.
+/// Whether the dates or times of a field are text even where all others are numbers.
 pub(crate) fn is_text_anyway(field: &Field) -> bool {
     is_date_or_time(field.data_type())
         && field

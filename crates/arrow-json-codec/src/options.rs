@@ -40,8 +40,8 @@ pub struct DecodeOptions {
     /// rounding in mind.
     pub exact_doubles: bool,
     /// Accept what some writers take for JSON: `NaN`, `Infinity` and `-Infinity` as bare
-    /// words, which are values of float columns; in strings, control characters as they
-    /// are, and half of a surrogate pair, which is read as U+FFFD.
+    /// words, which are values of float columns; in strings, control characters without an
+    /// escape, and half of a surrogate pair, which is read as U+FFFD.
     pub lenient: bool,
 }
 
@@ -85,10 +85,10 @@ impl DecodeOptions {
 /// What becomes of a NULL property when writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Nulls {
-    /// It is written as `null`.
+    /// The property is written as `null`.
     #[default]
     Write,
-    /// It is left out, in nested objects too.
+    /// The property is left out, in nested objects too.
     Omit,
 }
 
@@ -105,10 +105,10 @@ pub enum Decimals {
 /// What becomes of NaN and the infinities, which JSON numbers cannot express.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NonFinite {
-    /// They are an error.
+    /// The values are an error.
     #[default]
     Error,
-    /// They are written as the strings `NaN`, `Infinity` and `-Infinity`.
+    /// The values are written as the strings `NaN`, `Infinity` and `-Infinity`.
     String,
 }
 
@@ -130,8 +130,8 @@ pub struct EncodeOptions {
     /// What becomes of NaN and the infinities.
     pub non_finite: NonFinite,
     /// Write dates, times and timestamps as numbers: the count of these units since the
-    /// epoch, or since midnight. Otherwise they are text. One that is more precise is an
-    /// error.
+    /// epoch, or since midnight. A value that is more precise is an error. Without a unit,
+    /// dates and times are text.
     pub timestamp_unit: Option<TimeUnit>,
 }
 

@@ -52,7 +52,7 @@ pub struct ObjectPatch {
 
 impl ObjectPatch {
     /// Prepares to set the fields at these positions. All fields are needed to
-    /// tell which property belongs to which of them.
+    /// tell which property belongs to which field.
     ///
     /// # Errors
     /// A field whose type has no JSON form, see [`check_type`].
@@ -76,8 +76,8 @@ impl ObjectPatch {
     }
 
     /// Whether objects are taken as [`DecodeOptions::lenient`](super::DecodeOptions::lenient)
-    /// says. By default they are not. What is not set stays as it stands, so that what is
-    /// written is JSON to lenient readers only, as the object was.
+    /// says. By default they are not. Properties that are not set stay as they stand, so an
+    /// object that only lenient readers take stays such an object.
     #[must_use]
     pub fn with_lenient(mut self, lenient: bool) -> Self {
         self.lenient = lenient;
@@ -134,7 +134,7 @@ pub struct PatchWriter<'a> {
 #[derive(Debug)]
 struct SetColumn<'a> {
     column: Column<'a>,
-    /// Where it takes the place of text, and would be a number.
+    /// For a value that would be a number and takes the place of text.
     as_text: Option<Column<'a>>,
 }
 
@@ -154,7 +154,7 @@ struct Property<'a> {
     name: &'a str,
     value: &'a str,
     targets: Vec<Target>,
-    /// The one of `set` that takes its place.
+    /// The index in `set` of the value that takes the place of this one.
     set: Option<usize>,
     removed: bool,
 }
@@ -173,7 +173,7 @@ impl PatchWriter<'_> {
         let mut added = Vec::new();
         for (set, (field, to_set)) in self.patch.set.iter().zip(&self.columns).enumerate() {
             let fills = |property: &Property<'_>| property.fills(*field);
-            // The last one of exactly its name, or else the last one at all.
+            // The last property of exactly the field's name, or else the last property that fills it.
             let exact = properties.iter().rposition(|p| fills(p) == Some(true));
             let place = exact.or_else(|| properties.iter().rposition(|p| fills(p).is_some()));
             let omitted = self.patch.options.nulls == Nulls::Omit && to_set.column.is_null(row);
@@ -279,7 +279,8 @@ impl PatchWriter<'_> {
 }
 
 impl Property<'_> {
-    /// Whether it gives a field its value, and if so, whether its name is exactly the field's.
+    /// `None` where the property does not fill a field, else whether its name is exactly the
+    /// field's.
     fn fills(&self, field: usize) -> Option<bool> {
         let target = self.targets.iter().find(|target| target.field == field);
         target.map(|target| target.exact)

@@ -10,7 +10,7 @@ use crate::text::scan::Scanner;
 /// A column under construction, to which values are added in one of two ways.
 ///
 /// The fast way takes a position in an indexed document and returns where the value ends. It
-/// does not say what is wrong, and leaves out whatever is rare. The checked way takes a
+/// does not say what is wrong, and leaves rare values to the checked way. The checked way takes a
 /// scanner, knows all of JSON and says what is wrong. Both add the same value where both add
 /// one.
 ///

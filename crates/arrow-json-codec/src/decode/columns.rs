@@ -43,7 +43,7 @@ pub(crate) fn column(field: &Field, options: &DecodeOptions) -> Option<BoxColumn
     }
 }
 
-/// The same with what it needs to be part of a row, a list or a map.
+/// An empty column of a field that is part of a row, a list or a map.
 pub(crate) fn child(field: &Field, options: &DecodeOptions) -> Option<Child> {
     Some(Child::new(field, column(field, options)?))
 }

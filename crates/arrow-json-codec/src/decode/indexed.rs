@@ -120,7 +120,7 @@ impl<'a> IndexedDocument<'a> {
         start + self.rest(start).map_or(0, plain_prefix)
     }
 
-    /// Takes a value without a look at what is in it.
+    /// Takes a value of any kind and checks only that it is JSON.
     #[inline]
     pub(crate) fn skip(&self, at: usize) -> Option<usize> {
         match self.byte(at) {
@@ -189,7 +189,7 @@ impl<'a> IndexedDocument<'a> {
         (yes | no).then_some((yes, at + 4 + usize::from(no)))
     }
 
-    /// Takes the name of a property and what is before its value.
+    /// Takes the name of a property and everything up to its value.
     #[inline]
     fn name(&self, at: usize) -> Option<usize> {
         let end = match self.string(at) {

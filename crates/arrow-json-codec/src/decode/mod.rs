@@ -80,8 +80,8 @@ impl RowDecoder {
         })
     }
 
-    /// Adds one row, whatever happens: after an error it is NULL in all columns,
-    /// also in those that are declared NOT NULL, and the caller masks or filters it.
+    /// Adds one row. After an error the row is NULL in all columns, also in those that are
+    /// declared NOT NULL, and the caller masks or filters it.
     ///
     /// # Errors
     /// A payload that is not exactly one JSON object in UTF-8, or a property that
@@ -101,7 +101,7 @@ impl RowDecoder {
             return Ok(());
         }
         self.object.truncate(self.rows);
-        // What is not JSON at all comes before what does not fit a column.
+        // A document that is not JSON is reported as such, whatever else is wrong with it.
         let value = document(payload, self.lenient)
             .map_err(|error| self.object.in_property(payload, self.lenient, error))?;
         if value.kind() != Kind::Object {
@@ -193,7 +193,7 @@ impl ValueDecoder {
         })
     }
 
-    /// Adds one row, whatever happens: after an error it is NULL.
+    /// Adds one row. After an error the row is NULL.
     ///
     /// # Errors
     /// A payload that is not exactly one JSON value in UTF-8, or a value that does

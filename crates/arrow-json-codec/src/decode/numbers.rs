@@ -69,7 +69,7 @@ pub(crate) fn float64(coerce: bool, exact: bool) -> BoxColumn {
         }
         Ok(double)
     };
-    // It takes no more digits than every double keeps.
+    // The fast way takes no more digits than every double keeps, so `exact` holds.
     fast_primitive::<Float64Type, _, _>(&DataType::Float64, parse, short_float)
 }
 

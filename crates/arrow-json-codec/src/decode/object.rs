@@ -41,7 +41,7 @@ impl ObjectColumns {
     /// Decodes the object at this position as one row and returns where the object ends.
     ///
     /// Each value goes straight into its column when it comes. So `None` is returned where
-    /// two properties fill the same field, as for what is not JSON.
+    /// two properties fill the same field, as for a document that is not JSON.
     pub(crate) fn decode_fast(
         &mut self,
         document: &IndexedDocument<'_>,
@@ -111,7 +111,7 @@ impl ObjectColumns {
         error: DecodeError,
     ) -> DecodeError {
         let text = match error.kind {
-            // What is before it is text.
+            // The payload is text up to this position.
             DecodeErrorKind::InvalidUtf8 => payload.get(..error.position).unwrap_or_default(),
             _ => payload,
         };

@@ -46,7 +46,7 @@ const NO_SLOT: usize = usize::MAX;
 /// A property as it stands in payloads.
 #[derive(Debug)]
 struct PropertySlot {
-    /// From the end of what is before it, a comma included, to its value.
+    /// The bytes from the end of the value before, a comma included, to the property's value.
     spelling: Box<[u8]>,
     start: Start,
     targets: Vec<Target>,
@@ -78,7 +78,7 @@ impl PropertySlot {
 /// How many bytes are compared at once.
 const START: usize = 16;
 
-/// Up to [`START`] bytes, to be compared in one step whatever their number is.
+/// Up to [`START`] bytes, which are compared in one step, be they few or many.
 #[derive(Debug, Clone, Copy)]
 struct Start {
     bytes: u128,
@@ -103,7 +103,7 @@ impl Start {
     }
 }
 
-/// What is before a property in its object.
+/// The property before another one in an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Previous {
     Nothing,
@@ -176,7 +176,7 @@ impl ObjectReader {
         }
     }
 
-    /// The same without saying what is wrong, from behind the opening bracket. `take` gets
+    /// The same without errors that say why, from behind the opening bracket. `take` gets
     /// the position of each value and returns where the value ends. Returns where the object
     /// ends.
     #[inline]
@@ -235,8 +235,8 @@ impl ObjectReader {
         scanner.next();
         let value = scanner.position();
         let slot = self.slot_of(&scanner, at, name);
-        // A spelling is only guessed where it stood, behind a value or not: whether a comma
-        // is needed before it was seen then.
+        // A spelling is only guessed behind the property that it followed, or at the start
+        // of an object. So a spelling with a comma is never guessed where none may be.
         let guess = match previous {
             Previous::Nothing => Some(&mut self.first),
             Previous::Slot(index) => self.slots.get_mut(index).map(|slot| &mut slot.next),
@@ -299,8 +299,8 @@ impl ObjectReader {
         None
     }
 
-    /// The fields that a property fills: those of exactly its name or, only if
-    /// there are none, those whose names differ in case.
+    /// The fields that a property fills: those of exactly its name or else, unless names are
+    /// matched exactly, those whose names differ in case.
     pub(crate) fn targets(&self, scanner: &Scanner<'_>, name: Token) -> Vec<Target> {
         let name = scanner.resolve(name).text().unwrap_or_default();
         let mut targets: Vec<_> = self
@@ -368,8 +368,8 @@ fn fold(name: &str) -> Cow<'_, str> {
     Cow::Borrowed(name)
 }
 
-/// The entries of an object that is wanted as a whole, in order of their names'
-/// first appearance, each with its last value.
+/// All entries of an object, in the order in which their names first appear, each with its
+/// last value.
 pub(crate) fn entries(
     scanner: &mut Scanner<'_>,
     entries: &mut Vec<(Token, Token)>,

@@ -82,7 +82,7 @@ impl Column for StringColumn {
     }
 }
 
-/// What a value is read as, where that is not its JSON: the text of some strings.
+/// The text of a string that is not kept as its JSON.
 fn text_of<'a>(value: &Value<'a>, encoding: TextEncoding) -> Option<Cow<'a, str>> {
     let text = value.text().filter(|_| encoding != TextEncoding::Json)?;
     (encoding == TextEncoding::Text || !is_json(&text)).then_some(text)

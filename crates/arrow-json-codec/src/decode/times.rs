@@ -152,7 +152,7 @@ fn numeric(
     scaled(value.raw(), scale, Found::NumberPrecision).map(Some)
 }
 
-/// What is said of a number that is no date or time of the column.
+/// The description of a number that is no date or time of the column.
 fn of_number(found: Found) -> Found {
     match found {
         Found::TimePrecision => Found::NumberPrecision,

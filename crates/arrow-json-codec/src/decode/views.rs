@@ -16,7 +16,7 @@ use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::text::scan::Scanner;
 
-/// How long a string may be to be part of its view.
+/// The length up to which a string is part of its view, in bytes.
 const INLINE: usize = 12;
 
 /// How many bytes one buffer holds: what any reader of Arrow can address.

@@ -16,7 +16,7 @@ use crate::metadata::{TextEncoding, written_unit};
 use crate::options::EncodeOptions;
 use crate::types::map_fields;
 
-/// An array of a field, ready to be written so deep in objects and arrays.
+/// An array of a field, ready to be written inside of `depth` objects and arrays.
 ///
 /// # Errors
 /// An array of another type.

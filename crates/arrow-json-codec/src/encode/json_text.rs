@@ -9,8 +9,8 @@ use crate::metadata::TextEncoding;
 use crate::text::scan::{Scanner, byte_order_mark, is_json};
 use crate::text::strings::write_string;
 
-/// Writes the texts of an array that has such an encoding, so deep in objects and arrays;
-/// `None` where it holds no text.
+/// The writer of an array of texts with such an encoding, inside of `depth` objects and
+/// arrays. `None` for an array of another type.
 pub(crate) fn writer<'a>(
     array: &'a ArrayRef,
     encoding: TextEncoding,
@@ -66,7 +66,7 @@ impl<'a, G: Fn(usize) -> &'a str + Send + Sync> Write for Texts<'a, G> {
     }
 }
 
-/// The JSON value of a text, where a document can hold it so deep.
+/// The JSON value of a text, if a document can hold it inside of `depth` objects and arrays.
 fn json(text: &str, depth: u32) -> Option<&str> {
     u32::try_from(text.len()).ok()?;
     let start = byte_order_mark(text.as_bytes());

@@ -327,7 +327,7 @@ fn counts<'a>(data_type: &DataType, array: &'a ArrayRef, to: TimeUnit) -> Option
     }
 }
 
-/// Values that are so many times a unit each.
+/// Values that count `times` units each.
 fn count<T>(array: &ArrayRef, times: i64, from: TimeUnit, to: TimeUnit) -> Option<BoxWrite<'_>>
 where
     T: ArrowPrimitiveType<Native: Into<i64>>,

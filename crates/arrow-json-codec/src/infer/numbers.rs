@@ -7,8 +7,8 @@ use crate::text::significant::{Significant, is_exact_double};
 
 /// What the numbers at one place have in common.
 ///
-/// No type that is found for them makes two of them one: floats, which hold only some
-/// numbers as they are, are chosen only where they hold all of these.
+/// The type keeps different numbers different. Floats, which hold only some numbers as they are,
+/// are chosen only where they hold all numbers of the sample.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Numbers {
     are_i64: bool,

@@ -299,6 +299,32 @@ fn errors_name_the_declared_field_and_not_the_content() {
 }
 
 #[test]
+fn messages_have_the_names_of_types_that_the_caller_gives() {
+    let sql = |_: &DataType| "SMALLINT".to_owned();
+    let error = decode(&DataType::Int16, "true").unwrap_err();
+    assert_eq!(
+        error.message(sql),
+        "expected SMALLINT but found a boolean in `v` at byte 5"
+    );
+    let named = error.message(DataType::to_string);
+    assert_eq!(error.to_string(), named);
+    let missing = DecodeErrorKind::MissingValue {
+        expected: DataType::Int16,
+    };
+    assert_eq!(
+        DecodeError::new(0, missing).message(sql),
+        "expected SMALLINT but the value is missing or null at byte 0"
+    );
+    let list = DataType::ListView(Field::new("item", DataType::Int16, true).into());
+    assert_eq!(
+        check_type(&Field::new("v", list, true))
+            .unwrap_err()
+            .message(sql),
+        "type SMALLINT of `v` has no JSON form: use another type, or Utf8 for the JSON text"
+    );
+}
+
+#[test]
 fn bad_rows_leave_good_rows_alone() {
     let inner = Fields::from(vec![
         Field::new("x", DataType::Int32, false),

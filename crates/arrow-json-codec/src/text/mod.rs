@@ -1,4 +1,4 @@
-//! The text of JSON: its structure, strings, numbers and times. Nothing of arrays.
+//! The text of JSON: structure, strings, numbers and times, without anything of arrays.
 
 pub(crate) mod iso8601;
 pub(crate) mod parse_number;

@@ -132,7 +132,7 @@ pub(crate) fn digit_run(bytes: &[u8], value: u64) -> (u64, usize) {
     match bytes.first_chunk().map(|word| leading_digits(*word)) {
         Some((digits, count)) if count < 8 => {
             let factor = power_of_ten(count).unwrap_or_default();
-            // In two steps, as all of them are to be shifted out if there are none.
+            // In two steps: without any digit, all 64 bits are shifted out.
             let half = 4 * (8 - count);
             let digits = eight_digits(digits << half << half);
             (value.wrapping_mul(factor).wrapping_add(digits), count)
@@ -166,7 +166,7 @@ fn eight_digits(digits: u64) -> u64 {
     high.wrapping_add(low) >> 32
 }
 
-/// So many digits fit into a machine word, whatever they are.
+/// The number of digits that always fit into a machine word.
 pub(crate) const SHORT: usize = 18;
 
 /// A JSON number without an exponent, of few digits.
@@ -189,7 +189,7 @@ fn short(bytes: &[u8]) -> Option<Short> {
     }
 }
 
-/// Apart, as otherwise all numbers wait until it is known whether they have a sign.
+/// Not inlined, so that numbers without a sign do not wait for the check of it.
 #[inline(never)]
 fn short_negative(unsigned: &[u8]) -> Option<Short> {
     let short = short_unsigned(unsigned)?;

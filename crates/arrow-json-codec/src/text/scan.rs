@@ -1,6 +1,6 @@
 //! The scanner: checks JSON byte by byte and tells where its values lie.
 //!
-//! It allocates nothing and does not recurse. Nested values are scanned as a
+//! The scanner allocates nothing and does not recurse. Nested values are scanned as a
 //! whole. A caller that wants what is inside scans their span again; the depth of the
 //! schema bounds how often.
 
@@ -25,10 +25,10 @@ pub(crate) fn byte_order_mark(payload: &[u8]) -> usize {
     }
 }
 
-/// What is not JSON about a text, and where.
+/// Where a text stops being JSON, and how.
 ///
-/// It and [`Token`] are small so that a result of them is returned in
-/// registers: through memory it costs more than the scanning itself.
+/// This type and [`Token`] are small, so that a result of them is returned in registers. To
+/// return a result through memory costs more than the scanning itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Invalid {
     position: u32,
@@ -83,7 +83,7 @@ pub(crate) fn is_number(text: &str) -> bool {
 
 /// Whether a text is JSON, or what lenient readers take for it.
 pub(crate) fn is_json(text: &str) -> bool {
-    // Most text is told by its first character.
+    // The first character decides for most text.
     let may_be = |byte: &u8| byte.is_ascii_digit() || b"{[\"-tfnNI \t\r\n\xEF".contains(byte);
     text.as_bytes().first().is_some_and(may_be) && document(text.as_bytes(), true).is_ok()
 }
@@ -101,7 +101,7 @@ pub(crate) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// Stands within a text that is known to be UTF-8, in so many objects and arrays.
+    /// Stands within a text that is known to be UTF-8, inside of `depth` objects and arrays.
     pub(crate) fn within(text: &'a [u8], position: usize, depth: u32, lenient: bool) -> Self {
         Self {
             text,

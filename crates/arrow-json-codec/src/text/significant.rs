@@ -1,4 +1,4 @@
-//! The value of a number's text, digit by digit, whatever its size.
+//! The value of a number's text, digit by digit, for numbers of any size.
 
 use super::parse_number::saturating;
 

@@ -23,7 +23,7 @@ fn count_many_digits(bytes: &[u8]) -> usize {
 }
 
 /// The digits that come first in a word, one byte each, and how many they are.
-/// What is behind them is left as it comes.
+/// The bytes behind the digits are of no use.
 #[inline]
 pub(crate) fn leading_digits(word: [u8; 8]) -> (u64, usize) {
     const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
@@ -103,7 +103,8 @@ pub(crate) fn unescape(quoted: &str, mut part: impl FnMut(&str)) {
 
 /// Appends the first bytes of a chunk.
 ///
-/// To copy all of it and forget the rest costs less than to copy any number of bytes.
+/// To copy the whole chunk and cut off the rest costs less than to copy a number of bytes that
+/// is known only now.
 #[inline]
 pub(crate) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &mut Vec<u8>) {
     let end = out.len() + length;
@@ -111,12 +112,12 @@ pub(crate) fn push_start<const N: usize>(chunk: &[u8; N], length: usize, out: &m
     out.truncate(end);
 }
 
-/// Writes text of up to 12 bytes, lowest first, as a JSON string if it needs no
-/// escapes; says whether it did.
+/// Writes text of up to 12 bytes, lowest first, as a JSON string. `false` says that the text
+/// needs escapes and nothing was written.
 #[inline]
 pub(crate) fn write_short_string(text: u128, length: usize, out: &mut Vec<u8>) -> bool {
     let quote = u128::from(b'"');
-    // What is behind the text is made no special character.
+    // The bytes behind the text become ones that need no escape.
     let filled = text | u128::MAX << (8 * length);
     let [low, high] = [filled as u64, (filled >> 64) as u64].map(special);
     if low | high != 0 {

@@ -30,7 +30,7 @@ fn write_large(value: u64, out: &mut Vec<u8>) {
     write_last_digits(digits_of(value % EIGHT_DIGITS), 8, out);
 }
 
-/// Writes an integer without a sign, with zeros in front to so many digits.
+/// Writes an integer without a sign, with zeros in front up to `width` digits.
 #[inline]
 pub(crate) fn write_padded(value: u64, width: usize, out: &mut Vec<u8>) {
     if value >= EIGHT_DIGITS || width > 8 {
@@ -63,7 +63,7 @@ pub(crate) fn digits_of(value: u64) -> u64 {
     tens | ((pairs - tens * 10) << 8)
 }
 
-/// Writes so many of eight digits, from one to all.
+/// Writes the last `count` of eight digits, at least one.
 #[inline]
 fn write_last_digits(digits: u64, count: usize, out: &mut Vec<u8>) {
     const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);

@@ -47,3 +47,27 @@ pub(crate) fn days_in_month(year: i64, month: i64) -> i64 {
         _ => 31,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::{Datelike, NaiveDate};
+
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_chrono_where_it_has_them() {
+        const EPOCH: i32 = 719_163;
+        let days = |date: NaiveDate| date.num_days_from_ce() - EPOCH;
+        let range = days(NaiveDate::MIN)..=days(NaiveDate::MAX);
+        // A prime number of days, so that every day of the year comes.
+        for day in range.step_by(9973).chain(-800..800) {
+            let date = NaiveDate::from_num_days_from_ce_opt(EPOCH + day).unwrap();
+            let (year, month, of_month) = civil_from_days(day.into());
+            assert_eq!(year, i64::from(date.year()));
+            assert_eq!((month, of_month), (date.month(), date.day()));
+            let (month, of_month) = (i64::from(month), i64::from(of_month));
+            assert_eq!(days_from_civil(year, month, of_month), i64::from(day));
+            assert!(of_month <= days_in_month(year, month));
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub(crate) struct Duration {
 }
 
 /// Parses an ISO 8601 duration: `P1Y2M3W4DT5H6M7.8S`, each part with an optional
-/// sign, all of it with another.
+/// sign, and the whole with another.
 pub(crate) fn parse_duration(text: &str, unit: TimeUnit) -> Result<Duration, Found> {
     let mut cursor = Cursor(text);
     let negative = cursor.take(&['+', '-']) == Some('-');

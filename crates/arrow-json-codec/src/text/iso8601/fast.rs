@@ -60,7 +60,7 @@ impl Pairs {
 #[inline]
 fn fixed_digits(text: &[u8], pattern: &[u8; 8]) -> Option<Pairs> {
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    // What takes a byte to its high bit if it is more than there may be.
+    // Added to a byte, the limit sets its high bit where the byte is too large.
     let limit = u64::from_le_bytes(pattern.map(|byte| match byte {
         b'0' => 0x80 - 10,
         _ => 0x7F,

@@ -1,4 +1,6 @@
-//! Dates, times and timestamps from ISO 8601 text, and what is wrong with it.
+//! Dates, times and timestamps from ISO 8601 text of any form.
+//!
+//! chrono's own parsers take neither the years beyond its calendar nor fractions of any length.
 
 use arrow::datatypes::TimeUnit;
 
@@ -30,7 +32,7 @@ pub(crate) fn parse_date(text: &str) -> Result<i32, Found> {
     whole_days(seconds, TimeUnit::Second)
 }
 
-/// Days, if so many units are whole days.
+/// A count of units as days, if they are whole days.
 pub(crate) fn whole_days(value: i128, unit: TimeUnit) -> Result<i32, Found> {
     let day = i128::from(SECONDS_PER_DAY) * 10_i128.pow(digits(unit));
     if value % day != 0 {

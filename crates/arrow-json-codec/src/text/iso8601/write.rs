@@ -43,7 +43,7 @@ const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 #[inline]
 pub(crate) fn write_date(days: i64, out: &mut Vec<u8>) {
     let (year, month, day) = civil_from_days(days);
-    // A year of any length is written before the text of year 0 without its own.
+    // An unusual year is written first, and the rest is then taken from the text of year 0.
     let usual = (0..=9999).contains(&year);
     if !usual {
         out.push(if year < 0 { b'-' } else { b'+' });
@@ -62,7 +62,7 @@ pub(crate) fn write_date(days: i64, out: &mut Vec<u8>) {
     }
 }
 
-/// Writes a time of day, given in seconds and their fraction of so many digits.
+/// Writes a time of day, given in seconds and their fraction, which has `places` digits.
 #[inline]
 pub(crate) fn write_time(seconds: i64, fraction: i64, places: u32, out: &mut Vec<u8>) {
     // Less than a day.
