@@ -83,6 +83,8 @@
 //! exit waits for them with [`wait_for_clients`], since OpenSSL's exit handlers crash
 //! threads that still use it.
 
+#![forbid(unsafe_code)]
+
 pub mod error;
 pub mod json;
 pub mod options;

@@ -4,7 +4,6 @@ use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::EmbeddedKafka;
 
-use crate::session::Session;
 use crate::stderr::to_stderr;
 
 /// Creates the demo's topics and writes what happened in the shop.
@@ -21,9 +20,8 @@ pub(crate) async fn fill(kafka: &EmbeddedKafka, ctx: &SessionContext) -> Result<
     Ok(())
 }
 
-/// What to try, for whoever has just started the demo.
-pub(crate) fn say_what_to_try(session: &Session) {
-    let Some(kafka) = &session.demo else { return };
+/// Says what to try in the demo.
+pub(crate) fn say_what_to_try(kafka: &EmbeddedKafka) {
     to_stderr!(
         "{}",
         WHAT_TO_TRY.replace("{servers}", &kafka.bootstrap_servers())

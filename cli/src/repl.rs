@@ -39,8 +39,10 @@ pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
         ),
         None => {}
     }
-    if !args.quiet {
-        demo::say_what_to_try(session);
+    if !args.quiet
+        && let Some(kafka) = &session.demo
+    {
+        demo::say_what_to_try(kafka);
     }
     for file in rc_files(args) {
         if let Err(error) = script::run_file(session, &file).await {

@@ -29,6 +29,7 @@ mod dml;
 mod dropping;
 mod end_to_end;
 mod extensions;
+mod floors;
 mod functions;
 mod inference;
 mod log_shapes;
