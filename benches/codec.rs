@@ -22,12 +22,16 @@ use arrow::datatypes::{Fields, Schema};
 use arrow::record_batch::RecordBatch;
 use arrow_json::LineDelimitedWriter;
 use arrow_json::reader::{Decoder, ReaderBuilder};
-use datafusion_kafka::SeenKeys;
 use datafusion_kafka::json::{DecodeOptions, EncodeOptions, RowDecoder, RowEncoder};
 
+use crate::deduplicate::SeenKeys;
 use crate::support::rounds::{median, median_ratio};
 use crate::support::{from_env, orders};
 
+/// The set of keys of the library, which is not public.
+#[path = "../src/source/deduplicate.rs"]
+#[allow(dead_code, unused_imports)]
+mod deduplicate;
 mod support;
 
 const ROWS: usize = 8192;

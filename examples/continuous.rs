@@ -37,7 +37,7 @@ async fn main() -> Result<()> {
         ctx.sql(&create).await?;
     }
 
-    let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(100));
+    let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(100));
     let name = format!("customer-totals-{}", std::process::id());
     let query = ContinuousQuery::start(&ctx, &name, TOTALS, options).await?;
     run(

@@ -21,9 +21,9 @@ async fn main() -> Result<()> {
 
     // Each topic has its own columns, inferred from its records.
     let topics = KafkaTopics::new()
-        .source("^orders_", SourceOptions::new())
-        .source("^out_", SourceOptions::new())
-        .sink(
+        .with_source("^orders_", SourceOptions::new())
+        .with_source("^out_", SourceOptions::new())
+        .with_sink(
             "^out_",
             SinkOptions::new().with_option("kafka.json.nulls", "omit"),
         );

@@ -59,8 +59,8 @@ async fn main() -> Result<()> {
     // One call makes every topic whose name matches a pattern a table.
     let ctx = SessionContext::new();
     let topics = KafkaTopics::new()
-        .source("^(people|orders)", SourceOptions::new())
-        .sink("^totals", SinkOptions::new());
+        .with_source("^(people|orders)", SourceOptions::new())
+        .with_sink("^totals", SinkOptions::new());
     let config = KafkaConfig::new()
         .with_option("kafka.bootstrap.servers", kafka.servers())
         .with_topics(topics);

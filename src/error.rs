@@ -208,8 +208,8 @@ pub enum Error {
         partition: i32,
         /// The next offset to be read.
         offset: i64,
-        /// What librdkafka or the broker said.
-        reason: String,
+        /// Why.
+        reason: FetchFailure,
     },
 
     /// A record without a key in a table that needs one.
@@ -466,7 +466,7 @@ pub enum Error {
         /// The pattern.
         pattern: String,
         /// What is wrong with it.
-        source: regex::Error,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
 
     /// A LOCATION that names no topic.
@@ -523,6 +523,52 @@ pub enum Error {
     /// Something that the library does not do.
     #[error("{0}")]
     Unsupported(String),
+
+    /// An error of DataFusion or Arrow, such as memory that is used up, in what this crate ran
+    /// for its caller.
+    #[error(transparent)]
+    DataFusion(Arc<DataFusionError>),
+}
+
+/// Why a partition could not be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchFailure {
+    /// The topic was deleted.
+    #[error("the topic was deleted while it was read")]
+    Deleted,
+    /// The topic was deleted, and another one has its name.
+    #[error("the topic was recreated while it was read; run the query again")]
+    Recreated,
+    /// What librdkafka or the broker said.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What an [`Error`] is about: what a program can tell apart without knowing every variant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An option, a file that an option names, a pattern or a LOCATION.
+    Configuration,
+    /// Columns that are declared, inferred or named in a statement.
+    Schema,
+    /// Servers that do not answer, or a request that failed on its way.
+    Connection,
+    /// A login that is refused, or a right that is missing.
+    Access,
+    /// A topic that does not exist, or offsets that are gone.
+    NotFound,
+    /// A record that does not fit the table, or a row that does not fit a record.
+    Data,
+    /// Records that the brokers did not take, or a transaction that they did not end.
+    Write,
+    /// A continuous query: its statement, its name, or another instance of it.
+    ContinuousQuery,
+    /// Something that the library does not do.
+    Unsupported,
+    /// An error of DataFusion or Arrow.
+    DataFusion,
 }
 
 impl Error {
@@ -547,6 +593,79 @@ impl Error {
 }
 
 impl Error {
+    /// What the error is about.
+    ///
+    /// ```
+    /// use datafusion_kafka::Options;
+    /// use datafusion_kafka::error::ErrorKind;
+    ///
+    /// let error = Options::new().with_option("kafka.mode", "both").validate().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Configuration);
+    /// assert!(!error.is_retriable());
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::UnknownOption { .. }
+            | Error::InvalidOption { .. }
+            | Error::ConflictingOptions { .. }
+            | Error::ReadFile { .. }
+            | Error::CreateClient { .. }
+            | Error::AmbiguousPattern { .. }
+            | Error::InvalidPattern { .. }
+            | Error::InvalidLocation { .. } => ErrorKind::Configuration,
+            Error::InvalidColumn { .. }
+            | Error::InferSchema { .. }
+            | Error::UnknownColumn { .. }
+            | Error::TextArgument { .. } => ErrorKind::Schema,
+            Error::Connect { .. }
+            | Error::ListTopics { .. }
+            | Error::CreateTopic { .. }
+            | Error::Request { .. }
+            | Error::Fetch { .. }
+            | Error::NotYetThere { .. } => ErrorKind::Connection,
+            Error::Login { .. } | Error::Denied { .. } => ErrorKind::Access,
+            Error::TopicNotFound { .. }
+            | Error::OffsetOutOfRange { .. }
+            | Error::LostOffsets { .. } => ErrorKind::NotFound,
+            Error::NullKey { .. }
+            | Error::UnexpectedKey { .. }
+            | Error::KeyInTwoPartitions { .. }
+            | Error::DecodeKey { .. }
+            | Error::DecodePayload { .. }
+            | Error::Codec { .. }
+            | Error::EncodeRow { .. }
+            | Error::InvalidRow { .. }
+            | Error::DuplicateKey { .. } => ErrorKind::Data,
+            Error::Produce { .. }
+            | Error::BeginTransaction { .. }
+            | Error::TransactionFailed { .. }
+            | Error::CommitUnknown { .. } => ErrorKind::Write,
+            Error::Fenced { .. } | Error::Stalled { .. } | Error::ContinuousQuery { .. } => {
+                ErrorKind::ContinuousQuery
+            }
+            Error::Unsupported(_) => ErrorKind::Unsupported,
+            Error::DataFusion(_) => ErrorKind::DataFusion,
+        }
+    }
+
+    /// Whether the same work may succeed later although nobody changes anything: brokers that
+    /// were away come back. A statement that wrote before it failed may write those records
+    /// again, unless it was a transaction.
+    pub fn is_retriable(&self) -> bool {
+        match self {
+            Error::Fetch { reason, .. } => *reason != FetchFailure::Recreated,
+            _ if self.refused_row().is_some() => false,
+            Error::Connect { .. }
+            | Error::Request { .. }
+            | Error::Produce { .. }
+            | Error::BeginTransaction { .. }
+            | Error::TransactionFailed { .. }
+            | Error::CommitUnknown { .. }
+            | Error::Stalled { .. } => true,
+            _ => false,
+        }
+    }
+
     /// The number of the row whose record the brokers will not take, where that is what
     /// failed.
     pub(crate) fn refused_row(&self) -> Option<u64> {
@@ -562,15 +681,17 @@ impl Error {
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
-        DataFusionError::External(Box::new(error))
+        match error {
+            Error::DataFusion(error) => DataFusionError::Shared(error),
+            error => DataFusionError::External(Box::new(error)),
+        }
     }
 }
 
-/// An error that can only come from this crate's own work, whatever DataFusion
-/// made of it.
+/// The [`Error`] that DataFusion has wrapped, or the error of DataFusion as one of this crate.
 pub(crate) fn own_error(error: DataFusionError) -> Error {
     match Error::find(&error) {
         Some(own) => own.clone(),
-        None => Error::Unsupported(error.to_string()),
+        None => Error::DataFusion(Arc::new(error)),
     }
 }

@@ -120,8 +120,6 @@ pub use planning::data_frame::KafkaDataFrame;
 pub use planning::sql::sql;
 pub use session::{KafkaConfig, register_kafka};
 pub use sink::report::{WriteReport, WrittenOffsets};
-#[doc(hidden)]
-pub use source::deduplicate::SeenKeys;
 pub use source::exec::KafkaScanExec;
 pub use table::{KafkaTable, KafkaTableBuilder};
 

@@ -37,7 +37,7 @@ pub async fn session(servers: &str, tables: &[(&str, &str, &str)]) -> SessionCon
 
 pub async fn start(ctx: &SessionContext, sql: &str) -> ContinuousQuery {
     let name = topic_name("bench");
-    let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(20));
+    let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(20));
     ContinuousQuery::start(ctx, &name, sql, options)
         .await
         .unwrap()

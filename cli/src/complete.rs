@@ -174,7 +174,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn option_names() -> Vec<String> {
-    datafusion_kafka::options::options()
+    datafusion_kafka::options::all()
         .iter()
         .map(|option| option.name)
         .map(|name| name.split_once('<').map_or(name, |(prefix, _)| prefix))

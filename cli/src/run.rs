@@ -72,7 +72,7 @@ async fn run_watched(
         }
         statement::run(session, statement).await?;
     }
-    let options = ContinuousOptions::new().refresh_interval(args.refresh_interval);
+    let options = ContinuousOptions::new().with_refresh_interval(args.refresh_interval);
     let query = ContinuousQuery::start(&session.ctx, &args.name, last, options).await?;
     let query = Arc::new(query);
     watched.starts(&query);

@@ -26,7 +26,7 @@ use datafusion_cli::object_storage::StdinCarriesCommands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use datafusion_cli::pool_type::PoolType;
 use datafusion_cli::print_options::PrintOptions;
-use datafusion_kafka::options::{TableOptions, is_safe};
+use datafusion_kafka::options::is_safe;
 use datafusion_kafka::{
     EmbeddedKafka, KafkaConfig, KafkaTopics, Options, SinkOptions, SourceOptions, register_kafka,
 };
@@ -55,7 +55,7 @@ impl Session {
         let demo = args.demo.then(EmbeddedKafka::start).transpose()?;
         let options = options(args, demo.as_ref())?;
         // As a whole: one option may exclude another.
-        TableOptions::parse(&[&options])?;
+        options.validate()?;
         if let Some(path) = &args.data_path {
             env::set_current_dir(Path::new(path))?;
         }
@@ -78,7 +78,7 @@ impl Session {
             let servers = kafka.bootstrap_servers();
             set(
                 &ctx,
-                &Options::new().set("kafka.bootstrap.servers", servers),
+                &Options::new().with_option("kafka.bootstrap.servers", servers),
             )?;
             demo::fill(kafka, &ctx).await?;
         }
@@ -157,8 +157,8 @@ async fn context(
         let pattern = topics.pattern();
         kafka = kafka.with_topics(
             KafkaTopics::new()
-                .source(pattern, SourceOptions::new())
-                .sink(pattern, SinkOptions::new()),
+                .with_source(pattern, SourceOptions::new())
+                .with_sink(pattern, SinkOptions::new()),
         );
     }
     register_kafka(&ctx, kafka)?;
@@ -200,10 +200,10 @@ fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
         .partition(|(name, _)| name.starts_with("kafka."));
     let mut options = Options::from_properties(properties)?;
     for (key, value) in own {
-        options = options.set(key, value);
+        options = options.with_option(key, value);
     }
     if let Some(file) = &args.properties_file {
-        options = options.set("kafka.properties.file", file);
+        options = options.with_option("kafka.properties.file", file);
     }
     let servers = match demo {
         Some(kafka) => Some(kafka.bootstrap_servers()),
@@ -211,7 +211,7 @@ fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
         None => args.bootstrap_servers.clone(),
     };
     if let Some(servers) = servers {
-        options = options.set("kafka.bootstrap.servers", servers);
+        options = options.with_option("kafka.bootstrap.servers", servers);
     }
     Ok(options)
 }

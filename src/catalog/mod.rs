@@ -40,8 +40,8 @@ use crate::table::{KafkaTable, KafkaTableBuilder};
 /// use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
 ///
 /// let topics = KafkaTopics::new()
-///     .source("^(orders|customers)$", SourceOptions::new())
-///     .sink("^out_", SinkOptions::new().with_option("kafka.create_topic", "true"));
+///     .with_source("^(orders|customers)$", SourceOptions::new())
+///     .with_sink("^out_", SinkOptions::new().with_option("kafka.create_topic", "true"));
 /// let config = KafkaConfig::new()
 ///     .with_option("kafka.bootstrap.servers", "localhost:9092")
 ///     .with_topics(topics);
@@ -63,13 +63,13 @@ impl KafkaTopics {
     }
 
     /// Makes topics whose name matches readable.
-    pub fn source(mut self, pattern: impl Into<String>, options: SourceOptions) -> Self {
+    pub fn with_source(mut self, pattern: impl Into<String>, options: SourceOptions) -> Self {
         self.sources.push((pattern.into(), options));
         self
     }
 
     /// Makes topics whose name matches writable.
-    pub fn sink(mut self, pattern: impl Into<String>, options: SinkOptions) -> Self {
+    pub fn with_sink(mut self, pattern: impl Into<String>, options: SinkOptions) -> Self {
         self.sinks.push((pattern.into(), options));
         self
     }
@@ -96,7 +96,7 @@ macro_rules! settings {
         impl $options {
             /// Sets an option; see [`options`](crate::options).
             pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-                self.0.options = self.0.options.set(key, value);
+                self.0.options = self.0.options.with_option(key, value);
                 self
             }
 
@@ -177,7 +177,7 @@ impl Pattern {
         let expression = if text == "*" { "" } else { text };
         let regex = Regex::new(expression).map_err(|source| Error::InvalidPattern {
             pattern: text.to_owned(),
-            source,
+            source: Arc::new(source),
         })?;
         Ok(Pattern {
             text: text.to_owned(),
@@ -210,6 +210,14 @@ impl TopicSchemaProvider {
             session,
             known: Mutex::default(),
         })
+    }
+
+    /// The tables of a schema without the topics that were added to it.
+    pub(crate) fn without_topics(tables: Arc<dyn SchemaProvider>) -> Arc<dyn SchemaProvider> {
+        match tables.downcast_ref::<TopicSchemaProvider>() {
+            Some(topics) => Arc::clone(&topics.tables),
+            None => tables,
+        }
     }
 
     /// The topic of this name, where no pattern declares its columns, and whether

@@ -92,9 +92,9 @@ mod tests {
     use crate::options::Options;
 
     fn queued(option: Option<&str>, bytes: usize) -> String {
-        let mut own = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        let mut own = Options::new().with_option("kafka.bootstrap.servers", "localhost:9092");
         if let Some(kbytes) = option {
-            own = own.set("kafka.consumer.queued.max.messages.kbytes", kbytes);
+            own = own.with_option("kafka.consumer.queued.max.messages.kbytes", kbytes);
         }
         let config = config_within(&TableOptions::parse(&[&own]).unwrap(), bytes).unwrap();
         config.get(QUEUED_KBYTES).unwrap().to_owned()

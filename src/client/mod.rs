@@ -47,12 +47,8 @@ pub(crate) use self::offset_range::OffsetRange;
 pub(crate) use self::retry::WARN_AFTER;
 use self::retry::{ATTEMPT_TIMEOUT, retry, serve_waiting};
 pub(crate) use self::topic::Topic;
-use crate::error::{Error, Result};
+use crate::error::{Error, FetchFailure, Result};
 use crate::options::{NewTopic, TableOptions};
-
-/// Reasons in errors.
-pub(crate) const DELETED: &str = "the topic was deleted while it was read";
-pub(crate) const RECREATED: &str = "the topic was recreated while it was read; run the query again";
 
 /// A client that reads: metadata, offsets, records.
 pub(crate) struct Client {
@@ -139,18 +135,21 @@ impl Client {
 
     /// What happened to the topic of this id, as the reason in an error: it
     /// was deleted, or another one bears its name. Brokers are asked only once.
-    pub(crate) fn lost(&self, id: Option<TopicId>) -> Option<&'static str> {
-        self.look(id).err()
+    pub(crate) fn topic_lost(&self, id: Option<TopicId>) -> Option<FetchFailure> {
+        self.count_partitions(id).err()
     }
 
     /// How many partitions the topic of this id has, `None` when no broker
-    /// answers at once, or else [what happened](Self::lost) to it.
-    pub(crate) fn look(&self, id: Option<TopicId>) -> Result<Option<usize>, &'static str> {
+    /// answers at once, or else [what happened](Self::topic_lost) to it.
+    pub(crate) fn count_partitions(
+        &self,
+        id: Option<TopicId>,
+    ) -> Result<Option<usize>, FetchFailure> {
         match self.describe(ATTEMPT_TIMEOUT) {
-            Ok(topic) if topic.is_another(id) => Err(RECREATED),
+            Ok(topic) if topic.is_another(id) => Err(FetchFailure::Recreated),
             Ok(topic) => Ok(Some(topic.leaders.len())),
             Err(error) => match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(DELETED),
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Err(FetchFailure::Deleted),
                 _ => {
                     rebootstrap(self.consumer().client());
                     Ok(None)

@@ -36,7 +36,7 @@ use crate::table::KafkaTable;
 ///   hold any more as a tombstone too, where the output holds its key. Of a topic
 ///   in append mode every record is a row.
 /// - **Refreshed**: any other query. It runs again when its topics have new
-///   records, at most every [refresh interval](ContinuousOptions::refresh_interval),
+///   records, at most every [refresh interval](ContinuousOptions::with_refresh_interval),
 ///   and only what differs from the rows before is written. The rows of its topics
 ///   are kept in memory, so that only new records are read; the session's memory
 ///   pool bounds them. Of a topic in append mode these are all records that the topic
@@ -129,7 +129,7 @@ impl ContinuousOptions {
 
     /// How often a query that is refreshed looks for new records, and so how often
     /// it runs at most. Default: a second.
-    pub fn refresh_interval(mut self, interval: Duration) -> Self {
+    pub fn with_refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
         self
     }
@@ -137,7 +137,7 @@ impl ContinuousOptions {
     /// A query that does nothing with the records that come for so long begins anew,
     /// as after a failure. That of one that is refreshed must be longer than it takes
     /// to run. Default: ten minutes.
-    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+    pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
         self
     }

@@ -9,7 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use tokio::time::sleep;
 
-use crate::client::{RECREATED, blocking};
+use crate::client::blocking;
 use crate::continuous::begin::Begin;
 use crate::continuous::refreshed::Refresh;
 use crate::continuous::state::{QueryState, QueryStatus};
@@ -219,18 +219,7 @@ enum Lasts {
 impl Lasts {
     fn of(error: &DataFusionError) -> Self {
         match Error::find(error) {
-            Some(Error::Fetch { reason, .. }) if reason == RECREATED => Lasts::Long,
-            Some(error) if error.refused_row().is_some() => Lasts::Long,
-            Some(
-                Error::Connect { .. }
-                | Error::Request { .. }
-                | Error::Fetch { .. }
-                | Error::Produce { .. }
-                | Error::BeginTransaction { .. }
-                | Error::TransactionFailed { .. }
-                | Error::CommitUnknown { .. }
-                | Error::Stalled { .. },
-            ) => Lasts::Short,
+            Some(error) if error.is_retriable() => Lasts::Short,
             Some(Error::Denied { .. } | Error::Login { .. }) => Lasts::Unknown,
             _ => Lasts::Long,
         }

@@ -97,6 +97,7 @@ pub trait Codec: fmt::Debug + Send + Sync {
 
 /// Why a [`Codec`] cannot decode or encode.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CodecError {
     /// Which row of the batch, where it is about one.
     pub row: Option<usize>,

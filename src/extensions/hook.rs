@@ -81,6 +81,7 @@ pub trait WriteHook: fmt::Debug + Send + Sync {
 
 /// A record on its way to the brokers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OutgoingRecord {
     /// The key; `None` is a record without one, as in append mode.
     pub key: Option<Vec<u8>>,
@@ -92,4 +93,16 @@ pub struct OutgoingRecord {
     pub timestamp: Option<i64>,
     /// The headers, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl OutgoingRecord {
+    /// A record for the partition that the partitioner chooses, without headers. Without a
+    /// payload it is a tombstone.
+    pub fn new(key: Option<Vec<u8>>, payload: Option<Vec<u8>>) -> Self {
+        OutgoingRecord {
+            key,
+            payload,
+            ..OutgoingRecord::default()
+        }
+    }
 }

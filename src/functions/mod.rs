@@ -46,6 +46,11 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusi
     for (name, function) in NAMES.into_iter().zip(functions) {
         state.register_udtf(name, function);
     }
+    Ok(())
+}
+
+/// Lets statements call the functions in any case.
+pub(crate) fn find_in_any_case(state: &mut SessionState) -> DataFusionResult<()> {
     state.register_relation_planner(Arc::new(Calls))
 }
 

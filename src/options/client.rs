@@ -88,7 +88,7 @@ fn missing_feature(reason: &str) -> Option<&'static str> {
 ///
 /// [`Debug`](fmt::Debug) hides what may be secret.
 #[derive(Clone, Default)]
-pub struct ClientOptions {
+pub(crate) struct ClientOptions {
     servers: Option<Property>,
     /// Whether the servers come from a properties file, which LOCATION overrides.
     servers_from_file: bool,
@@ -120,7 +120,7 @@ pub(crate) const STATISTICS_INTERVAL: &str = "statistics.interval.ms";
 
 impl ClientOptions {
     /// The servers to ask first, as a comma list.
-    pub fn bootstrap_servers(&self) -> Result<&str> {
+    pub(crate) fn bootstrap_servers(&self) -> Result<&str> {
         match &self.servers {
             Some(servers) => Ok(&servers.value),
             None => Err(Error::InvalidOption {
@@ -136,7 +136,7 @@ impl ClientOptions {
     ///
     /// Other servers in an option are an error, since either could be the
     /// mistake; those in a properties file are overridden.
-    pub fn with_bootstrap_servers(mut self, servers: &str) -> Result<Self> {
+    pub(crate) fn with_bootstrap_servers(mut self, servers: &str) -> Result<Self> {
         let location = Property {
             key: "LOCATION".to_owned(),
             value: servers.trim().to_owned(),
@@ -162,7 +162,7 @@ impl ClientOptions {
     ///
     /// rdkafka prints some secrets of a [`ClientConfig`], such as a private key
     /// in `ssl.key.pem`: do not log it.
-    pub fn consumer_config(&self, isolation: Isolation) -> Result<ClientConfig> {
+    pub(crate) fn consumer_config(&self, isolation: Isolation) -> Result<ClientConfig> {
         let mut config = self.config(
             &self.consumer,
             &[
@@ -208,7 +208,7 @@ impl ClientOptions {
     ///
     /// rdkafka prints some secrets of a [`ClientConfig`], such as a private key
     /// in `ssl.key.pem`: do not log it.
-    pub fn producer_config(&self) -> Result<ClientConfig> {
+    pub(crate) fn producer_config(&self) -> Result<ClientConfig> {
         let mut config = self.config(
             &self.producer,
             &[

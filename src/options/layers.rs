@@ -9,16 +9,16 @@ use super::secret;
 /// Options as they were given in one place: an `OPTIONS` clause, the settings of
 /// a pattern, or a session.
 ///
-/// Nothing is checked here; [`TableOptions::parse`](super::TableOptions::parse)
-/// does that for all places together. Keys are kept in lower case, as
+/// Nothing is checked before [`validate`](Self::validate), or before a table, a session or a
+/// pattern takes the options together with those of other places. Keys are kept in lower case, as
 /// DataFusion gives them. [`Debug`](fmt::Debug) hides what may be secret.
 ///
 /// ```
 /// use datafusion_kafka::options::Options;
 ///
 /// let options = Options::new()
-///     .set("kafka.mode", "append")
-///     .set("kafka.client.sasl.password", "hunter2");
+///     .with_option("kafka.mode", "append")
+///     .with_option("kafka.client.sasl.password", "hunter2");
 /// assert_eq!(
 ///     format!("{options:?}"),
 ///     r#"{"kafka.client.sasl.password": "***", "kafka.mode": "append"}"#
@@ -40,7 +40,7 @@ impl Options {
     }
 
     /// Sets an option; a value that it had before is replaced.
-    pub fn set(self, key: impl Into<String>, value: impl Into<String>) -> Self {
+    pub fn with_option(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.set_by(Origin::Program, key, value)
     }
 

@@ -61,20 +61,17 @@
 //! # Example
 //!
 //! ```
-//! use std::time::Duration;
-//! use datafusion_kafka::options::{Options, TableOptions};
+//! use datafusion_kafka::options::Options;
 //!
 //! # fn main() -> Result<(), datafusion_kafka::error::Error> {
-//! let session = Options::new()
-//!     .set("kafka.bootstrap.servers", "localhost:9092")
-//!     .set("kafka.timeout", "5s");
-//! let table = Options::new()
-//!     .set("kafka.timeout", "2s")
-//!     .set("kafka.client.client.id", "reports");
+//! let options = Options::new()
+//!     .with_option("kafka.bootstrap.servers", "localhost:9092")
+//!     .with_option("kafka.timeout", "2s")
+//!     .with_option("kafka.client.client.id", "reports");
+//! options.validate()?;
 //!
-//! let options = TableOptions::parse(&[&session, &table])?;
-//! assert_eq!(options.timeout, Duration::from_secs(2));
-//! assert_eq!(options.client.bootstrap_servers()?, "localhost:9092");
+//! let wrong = options.with_option("kafka.timeout", "soon");
+//! assert!(wrong.validate().is_err());
 //! # Ok(())
 //! # }
 //! ```
@@ -101,17 +98,17 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use client::ClientOptions;
 pub(crate) use client::{
-    DEFAULT_QUEUED_KBYTES, LINGER, MESSAGE_TIMEOUT, QUEUED_KBYTES, STATISTICS_INTERVAL,
-    TRANSACTION_TIMEOUT,
+    ClientOptions, DEFAULT_QUEUED_KBYTES, LINGER, MESSAGE_TIMEOUT, QUEUED_KBYTES,
+    STATISTICS_INTERVAL, TRANSACTION_TIMEOUT,
 };
 pub use layers::Options;
 pub(crate) use origin::Origin;
 pub use secret::is_safe;
 pub use session::KafkaSessionOptions;
-pub use spec::{Applies, OptionSpec, options};
-pub use table::{
-    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic,
-    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
+pub use spec::{Applies, OptionSpec, all};
+pub use table::Bound;
+pub(crate) use table::{
+    CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey,
+    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
 };

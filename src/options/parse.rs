@@ -13,13 +13,25 @@ use super::suggest;
 use super::table::{Bound, KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::error::{Error, Result};
 
+impl Options {
+    /// Checks the options as those of one table, with no others below them. Does not connect:
+    /// properties are checked by librdkafka itself.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOption`], [`Error::InvalidOption`], [`Error::ConflictingOptions`] and
+    /// [`Error::ReadFile`].
+    pub fn validate(&self) -> Result<()> {
+        TableOptions::parse(&[self]).map(drop)
+    }
+}
+
 impl TableOptions {
     /// Parses the options of a table and checks them against each other.
     ///
     /// `layers` are the places where options were given, the lowest precedence
     /// first and the table's own last. Properties are checked by librdkafka,
     /// without a connection.
-    pub fn parse(layers: &[&Options]) -> Result<TableOptions> {
+    pub(crate) fn parse(layers: &[&Options]) -> Result<TableOptions> {
         let mut draft = Draft::default();
         for layer in layers {
             draft.apply(layer)?;
@@ -263,7 +275,7 @@ fn hint(key: &str, name: &str) -> Option<String> {
             None => Some("; librdkafka has no such property".to_owned()),
         };
     }
-    let names = spec::options()
+    let names = spec::all()
         .iter()
         .filter(|option| option.prefix().is_none())
         .filter_map(|option| option.name.strip_prefix("kafka."));

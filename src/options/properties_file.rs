@@ -26,7 +26,7 @@ impl Options {
     ///
     /// let java = [("fetch.max.wait.ms", "100"), ("max.poll.records", "10")];
     /// let options = Options::from_properties(java)?;
-    /// assert_eq!(options, Options::new().set("kafka.client.fetch.wait.max.ms", "100"));
+    /// assert_eq!(options, Options::new().with_option("kafka.client.fetch.wait.max.ms", "100"));
     /// # Ok(()) }
     /// ```
     pub fn from_properties<'a>(

@@ -148,7 +148,7 @@ impl ExtensionOptions for KafkaSessionOptions {
     }
 
     fn entries(&self) -> Vec<ConfigEntry> {
-        let own = spec::options()
+        let own = spec::all()
             .iter()
             .filter(|option| option.prefix().is_none());
         let own = own.map(|option| ConfigEntry {

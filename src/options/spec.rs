@@ -16,6 +16,7 @@ use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 
 /// One option, as documentation shows it.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct OptionSpec {
     /// The key; a part in `<>` stands for any text.
     pub name: &'static str,
@@ -32,6 +33,7 @@ pub struct OptionSpec {
 
 /// What an option is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Applies {
     /// Reading.
     Read,
@@ -61,11 +63,11 @@ pub(super) enum Kind {
 /// Every option there is, in the order of the documentation.
 ///
 /// ```
-/// for option in datafusion_kafka::options::options() {
+/// for option in datafusion_kafka::options::all() {
 ///     println!("{} = {}: {}", option.name, option.value, option.doc);
 /// }
 /// ```
-pub fn options() -> &'static [OptionSpec] {
+pub fn all() -> &'static [OptionSpec] {
     OPTIONS
 }
 

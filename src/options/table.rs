@@ -8,7 +8,7 @@ use crate::json::{DecodeOptions, EncodeOptions, TextEncoding};
 
 /// What the rows of a table are (`kafka.mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub(crate) enum Mode {
     /// One row per key: its latest record. A tombstone removes the row.
     #[default]
     Upsert,
@@ -18,7 +18,7 @@ pub enum Mode {
 
 /// How record keys are read and written (`kafka.key.format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyFormat {
+pub(crate) enum KeyFormat {
     /// UTF-8 text.
     #[default]
     String,
@@ -30,7 +30,7 @@ pub enum KeyFormat {
 
 /// How payloads are read and written (`kafka.value.format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ValueFormat {
+pub(crate) enum ValueFormat {
     /// A JSON object with a property per column.
     #[default]
     Json,
@@ -42,7 +42,7 @@ pub enum ValueFormat {
 
 /// What to do with a record that does not fit the table (`kafka.on_bad_record`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnBadRecord {
+pub(crate) enum OnBadRecord {
     /// The query fails and says where and why.
     #[default]
     Fail,
@@ -57,7 +57,7 @@ pub enum OnBadRecord {
 
 /// What to do with a record without a key in upsert mode (`kafka.null_key`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum NullKey {
+pub(crate) enum NullKey {
     /// The query fails and says where.
     #[default]
     Fail,
@@ -67,7 +67,7 @@ pub enum NullKey {
 
 /// What to do with a key that lives in two partitions (`kafka.check_keys`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CheckKeys {
+pub(crate) enum CheckKeys {
     /// Nothing: such a key is a row of each of the partitions.
     #[default]
     Ignore,
@@ -78,7 +78,7 @@ pub enum CheckKeys {
 /// Which tombstones a query that never ends writes for rows that its WHERE leaves
 /// out (`kafka.deletes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Deletes {
+pub(crate) enum Deletes {
     /// Those of keys that the topic holds, which are kept in memory.
     #[default]
     Known,
@@ -89,7 +89,7 @@ pub enum Deletes {
 /// What a named query does where retention has deleted records that it had still to
 /// read (`kafka.on_lost_offsets`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnLostOffsets {
+pub(crate) enum OnLostOffsets {
     /// It fails and says which offsets are lost.
     #[default]
     Fail,
@@ -100,7 +100,7 @@ pub enum OnLostOffsets {
 /// What a continuous query does that takes its records one by one, where the topic that it
 /// writes was deleted and created again (`kafka.on_recreated_output`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnRecreatedOutput {
+pub(crate) enum OnRecreatedOutput {
     /// It fails: the new topic does not hold what was written before.
     #[default]
     Fail,
@@ -110,7 +110,7 @@ pub enum OnRecreatedOutput {
 
 /// How keys are placed in partitions (`kafka.partitioner`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Partitioner {
+pub(crate) enum Partitioner {
     /// As Java's clients do.
     Murmur2,
     /// As librdkafka's clients do unless told otherwise.
@@ -119,7 +119,7 @@ pub enum Partitioner {
 
 /// Which transactional records are read (`kafka.isolation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
+pub(crate) enum Isolation {
     /// Only records of committed transactions, up to the first open one.
     #[default]
     ReadCommitted,
@@ -129,7 +129,7 @@ pub enum Isolation {
 
 /// What a statement that fails or is dropped leaves in the topic (`kafka.delivery`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Delivery {
+pub(crate) enum Delivery {
     /// What was acknowledged before.
     #[default]
     AtLeastOnce,
@@ -139,6 +139,7 @@ pub enum Delivery {
 
 /// A place in a topic (`kafka.start`, `kafka.end`).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Bound {
     /// The low watermark.
     Earliest,
@@ -176,94 +177,93 @@ impl fmt::Display for Bound {
 
 /// How a topic is created (`kafka.create_topic` and `kafka.topic.*`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTopic {
+pub(crate) struct NewTopic {
     /// `kafka.topic.partitions`; `None` is the broker's default.
-    pub partitions: Option<i32>,
+    pub(crate) partitions: Option<i32>,
     /// `kafka.topic.replication`; `None` is the broker's default.
-    pub replication: Option<i32>,
+    pub(crate) replication: Option<i32>,
     /// `kafka.topic.config.*`, in upsert mode with `cleanup.policy` = `compact` unless given.
-    pub config: BTreeMap<String, String>,
+    pub(crate) config: BTreeMap<String, String>,
 }
 
 /// What is said of one column (`kafka.column.<name>.*`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ColumnOptions {
+pub(crate) struct ColumnOptions {
     /// `kafka.column.<name>.encoding`; `None` when it was not given.
-    pub encoding: Option<TextEncoding>,
+    pub(crate) encoding: Option<TextEncoding>,
     /// Whether the table's own options say it, so that there must be such a column.
-    pub is_own: bool,
+    pub(crate) is_own: bool,
 }
 
 /// The options of one table, parsed and checked against each other.
 #[derive(Debug, Clone)]
-pub struct TableOptions {
+pub(crate) struct TableOptions {
     /// `kafka.mode`; `None` when it was not given: upsert, or what the sample shows.
-    pub mode: Option<Mode>,
+    pub(crate) mode: Option<Mode>,
     /// `kafka.start`
-    pub start: Bound,
+    pub(crate) start: Bound,
     /// `kafka.end`
-    pub end: Bound,
+    pub(crate) end: Bound,
     /// `kafka.group.id`: the consumer group whose offsets `kafka.start` = `group` takes.
-    pub group_id: Option<String>,
+    pub(crate) group_id: Option<String>,
     /// `kafka.on_lost_offsets`
-    pub on_lost_offsets: OnLostOffsets,
+    pub(crate) on_lost_offsets: OnLostOffsets,
     /// `kafka.isolation`
-    pub isolation: Isolation,
+    pub(crate) isolation: Isolation,
     /// `kafka.metadata` = `all`: every metadata column is added to the schema.
-    pub all_metadata: bool,
+    pub(crate) all_metadata: bool,
     /// `kafka.key.format`
-    pub key_format: KeyFormat,
+    pub(crate) key_format: KeyFormat,
     /// `kafka.value.format`; `None` when it was not given: JSON, or what the sample shows.
-    pub value_format: Option<ValueFormat>,
+    pub(crate) value_format: Option<ValueFormat>,
     /// `kafka.null_key`
-    pub null_key: NullKey,
+    pub(crate) null_key: NullKey,
     /// `kafka.check_keys`
-    pub check_keys: CheckKeys,
+    pub(crate) check_keys: CheckKeys,
     /// `kafka.partitioner`; `None` when it was not given: read keys may be
     /// anywhere, written ones are placed as Java's clients do.
-    pub partitioner: Option<Partitioner>,
+    pub(crate) partitioner: Option<Partitioner>,
     /// `kafka.on_bad_record`
-    pub on_bad_record: OnBadRecord,
+    pub(crate) on_bad_record: OnBadRecord,
     /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`,
     /// `kafka.json.lenient`
-    pub decode: DecodeOptions,
+    pub(crate) decode: DecodeOptions,
     /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`,
     /// `kafka.json.timestamp_unit`
-    pub encode: EncodeOptions,
+    pub(crate) encode: EncodeOptions,
     /// `kafka.column.<name>.*`, by the name in lower case; a path of names for a field of a
     /// column.
-    pub columns: BTreeMap<String, ColumnOptions>,
+    pub(crate) columns: BTreeMap<String, ColumnOptions>,
     /// `kafka.batch.rows`; `None` is the session's batch size.
-    pub batch_rows: Option<usize>,
+    pub(crate) batch_rows: Option<usize>,
     /// `kafka.batch.ms`
-    pub batch_time: Duration,
+    pub(crate) batch_time: Duration,
     /// `kafka.wait_for`: offsets that a query must see, by Kafka partition.
-    pub wait_for: BTreeMap<i32, i64>,
+    pub(crate) wait_for: BTreeMap<i32, i64>,
     /// `kafka.delivery`
-    pub delivery: Delivery,
+    pub(crate) delivery: Delivery,
     /// `kafka.transactional_id.prefix`: how every `transactional.id` begins.
-    pub transactional_id_prefix: String,
+    pub(crate) transactional_id_prefix: String,
     /// `kafka.commit.ms`: how often a write that never ends is committed.
-    pub commit_time: Duration,
+    pub(crate) commit_time: Duration,
     /// `kafka.on_recreated_output`
-    pub on_recreated_output: OnRecreatedOutput,
+    pub(crate) on_recreated_output: OnRecreatedOutput,
     /// `kafka.deletes`
-    pub deletes: Deletes,
+    pub(crate) deletes: Deletes,
     /// `kafka.dead_letter.topic`
-    pub dead_letter_topic: Option<String>,
+    pub(crate) dead_letter_topic: Option<String>,
     /// `kafka.dry_run`: statements produce nothing and report what they would send.
-    pub dry_run: bool,
+    pub(crate) dry_run: bool,
     /// `kafka.infer.records`
-    pub infer_records: usize,
+    pub(crate) infer_records: usize,
     /// `kafka.create_topic`: how to create a topic that an INSERT does not find.
-    pub create_topic: Option<NewTopic>,
+    pub(crate) create_topic: Option<NewTopic>,
     /// `kafka.timeout`: the longest wait for a server to answer.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// `kafka.retry_timeout`: the longest wait for a server that went away in mid-work.
-    pub retry_timeout: Duration,
+    pub(crate) retry_timeout: Duration,
     /// The clients' properties.
-    pub client: super::ClientOptions,
+    pub(crate) client: super::ClientOptions,
 }
 
 impl Default for TableOptions {

@@ -62,7 +62,7 @@ pub trait KafkaDataFrame {
     ///           FROM (VALUES ('c1', 5), ('c2', 7), ('c1', 1)) AS orders (customer, amount)
     ///           GROUP BY customer")
     ///     .await?;
-    /// let options = Options::new().set("kafka.bootstrap.servers", kafka.bootstrap_servers());
+    /// let options = Options::new().with_option("kafka.bootstrap.servers", kafka.bootstrap_servers());
     /// let report = totals.write_kafka("totals", options).await?;
     /// assert_eq!(report.upserts, 2);
     /// # Ok(()) }

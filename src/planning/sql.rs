@@ -63,7 +63,7 @@ use crate::table::write_query::{QueriedTopic, analyzed, write_query};
 /// # let kafka = EmbeddedKafka::start()?;
 /// # kafka.create_topic("names", 1)?;
 /// # let ctx = SessionContext::new();
-/// # let topics = KafkaTopics::new().sink("^names$", SinkOptions::new());
+/// # let topics = KafkaTopics::new().with_sink("^names$", SinkOptions::new());
 /// # let servers = kafka.bootstrap_servers();
 /// # register_kafka(&ctx, KafkaConfig::new().with_option("kafka.bootstrap.servers", servers).with_topics(topics))?;
 /// let insert = "INSERT INTO names SELECT 'k1' AS _key, 'Ada' AS firstName";

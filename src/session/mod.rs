@@ -5,13 +5,13 @@ mod rewrite;
 use std::sync::Arc;
 
 use datafusion::common::plan_datafusion_err;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::SessionContext;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::catalog::factory::KafkaTableFactory;
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, own_error};
 use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::planning::copy::{KafkaFormat, RedactCopyPlanner, RewriteCopy};
@@ -40,7 +40,7 @@ impl KafkaConfig {
     /// [`write_kafka`](crate::KafkaDataFrame), such as
     /// `kafka.bootstrap.servers`; see [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options = self.options.set(key, value);
+        self.options = self.options.with_option(key, value);
         self
     }
 
@@ -93,7 +93,7 @@ impl KafkaConfig {
 /// no time zone, and VALUES below an INSERT have the types of their own values. Does not
 /// connect.
 ///
-/// Call it once per session.
+/// Called again, it replaces what it was told before; the rules are in the session once.
 ///
 /// # COPY
 /// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table
@@ -215,7 +215,8 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             .table_factories_mut()
             .insert("KAFKA".to_owned(), Arc::new(factory));
         let options = state.config_mut().options_mut();
-        let session = KafkaSessionOptions::default();
+        let session = options.extensions.get::<KafkaSessionOptions>();
+        let session = session.cloned().unwrap_or_default();
         options
             .extensions
             .insert(session.allow_references_in_sql(allowed));
@@ -224,32 +225,19 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             defaults.default_catalog.clone(),
             defaults.default_schema.clone(),
         );
-        // Before the rules that coerce types, also in what it makes.
-        let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
-            Arc::new(RewriteCopy::new(state.analyzer().clone())),
-            Arc::new(RewriteDml),
-        ];
-        rules.extend(state.analyzer().rules.iter().cloned());
-        let planner = OrderedInsertPlanner(Arc::clone(state.query_planner()));
-        let planner = RedactCopyPlanner(Arc::new(planner));
-        let mut builder = SessionStateBuilder::new_from_existing(state.clone());
-        let types = Zoned::new(has_zone, builder.type_planner().take());
-        *state = builder
-            .with_type_planner(Arc::new(types))
-            .with_physical_optimizer_rules(RejectBlockingOperators::before_check(
-                state.physical_optimizers().to_vec(),
-            ))
-            .with_physical_optimizer_rule(Arc::new(ShareSnapshot))
-            .with_analyzer_rules(rules)
-            .with_query_planner(Arc::new(planner))
-            .build();
+        let is_prepared = state
+            .analyzer()
+            .rules
+            .iter()
+            .any(|rule| rule.name() == RewriteDml::NAME);
+        if !is_prepared {
+            add_rules(&mut state, has_zone)?;
+        }
         let format = KafkaFormat::new(config.options.clone(), Origin::statement(allowed));
         state
             .register_file_format(Arc::new(format), true)
-            .map_err(|error| Error::Unsupported(error.to_string()))?;
-        functions::register(&mut state, &config.options)
-            .map_err(|error| Error::Unsupported(error.to_string()))?;
-        OwnTypes::register(&mut state).map_err(|error| Error::Unsupported(error.to_string()))?;
+            .map_err(own_error)?;
+        functions::register(&mut state, &config.options).map_err(own_error)?;
         names
     };
     let missing = || {
@@ -258,9 +246,38 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
     };
     let provider = ctx.catalog(&catalog).ok_or_else(missing)?;
     let tables = provider.schema(&schema).ok_or_else(missing)?;
+    let tables = TopicSchemaProvider::without_topics(tables);
     let topics = TopicSchemaProvider::try_new(tables, &config.topics, config.options, session)?;
     provider
         .register_schema(&schema, Arc::new(topics))
-        .map_err(|error| Error::Unsupported(error.to_string()))?;
+        .map_err(own_error)?;
     Ok(())
+}
+
+/// The rules that plans over topics need, beside those that the session has.
+fn add_rules(
+    state: &mut SessionState,
+    has_zone: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<()> {
+    // Before the rules that coerce types, also in what it makes.
+    let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
+        Arc::new(RewriteCopy::new(state.analyzer().clone())),
+        Arc::new(RewriteDml),
+    ];
+    rules.extend(state.analyzer().rules.iter().cloned());
+    let planner = OrderedInsertPlanner(Arc::clone(state.query_planner()));
+    let planner = RedactCopyPlanner(Arc::new(planner));
+    let mut builder = SessionStateBuilder::new_from_existing(state.clone());
+    let types = Zoned::new(has_zone, builder.type_planner().take());
+    *state = builder
+        .with_type_planner(Arc::new(types))
+        .with_physical_optimizer_rules(RejectBlockingOperators::before_check(
+            state.physical_optimizers().to_vec(),
+        ))
+        .with_physical_optimizer_rule(Arc::new(ShareSnapshot))
+        .with_analyzer_rules(rules)
+        .with_query_planner(Arc::new(planner))
+        .build();
+    OwnTypes::register(state).map_err(own_error)?;
+    functions::find_in_any_case(state).map_err(own_error)
 }

@@ -19,6 +19,10 @@ use crate::table::KafkaTable;
 #[derive(Debug, Default)]
 pub(super) struct RewriteDml;
 
+impl RewriteDml {
+    pub(super) const NAME: &str = "kafka_rewrite_dml";
+}
+
 impl AnalyzerRule for RewriteDml {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DataFusionResult<LogicalPlan> {
         plan.transform_up(|plan| match plan {
@@ -29,7 +33,7 @@ impl AnalyzerRule for RewriteDml {
     }
 
     fn name(&self) -> &str {
-        "kafka_rewrite_dml"
+        Self::NAME
     }
 }
 

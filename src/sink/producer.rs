@@ -509,11 +509,11 @@ mod tests {
     use crate::options::Options;
 
     fn linger(option: Option<&str>, of_query: bool) -> String {
-        let mut map_fencing = Options::new().set("kafka.bootstrap.servers", "localhost:9092");
+        let mut own = Options::new().with_option("kafka.bootstrap.servers", "localhost:9092");
         if let Some(millis) = option {
-            map_fencing = map_fencing.set("kafka.producer.linger.ms", millis);
+            own = own.with_option("kafka.producer.linger.ms", millis);
         }
-        let config = config(&TableOptions::parse(&[&map_fencing]).unwrap(), of_query).unwrap();
+        let config = config(&TableOptions::parse(&[&own]).unwrap(), of_query).unwrap();
         config.get(LINGER).unwrap().to_owned()
     }
 

@@ -57,6 +57,7 @@ pub struct WriteReport {
 /// The records that a statement wrote to one Kafka partition. Those of others
 /// may lie between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WrittenOffsets {
     /// The offset of the first one.
     pub first: i64,

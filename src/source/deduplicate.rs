@@ -9,7 +9,7 @@ use std::hash::BuildHasher;
 /// Nothing is allocated per key and a growing table does not touch the keys,
 /// so a partition with millions of keys grows without long pauses.
 #[derive(Debug, Default)]
-pub struct SeenKeys {
+pub(crate) struct SeenKeys {
     table: HashTable<Entry>,
     /// Each key behind its length.
     blocks: Vec<Vec<u8>>,
@@ -35,12 +35,12 @@ const LENGTH: usize = size_of::<u32>();
 
 impl SeenKeys {
     /// An empty set.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Adds the key; `true` the first time.
-    pub fn insert(&mut self, key: &[u8]) -> bool {
+    pub(crate) fn insert(&mut self, key: &[u8]) -> bool {
         self.insert_hashed(self.hash(key), key)
     }
 
@@ -55,7 +55,7 @@ impl SeenKeys {
     }
 
     /// Whether the key was added before.
-    pub fn contains(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.find(self.hash(key), key)
     }
 
@@ -88,17 +88,12 @@ impl SeenKeys {
     }
 
     /// How many keys were added.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether no key was added yet.
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
     /// The bytes that the set holds of the process's memory.
-    pub fn allocated_bytes(&self) -> usize {
+    pub(crate) fn allocated_bytes(&self) -> usize {
         self.table.allocation_size() + self.key_bytes
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_extra::{Message, Messages, PartitionReader, Record, TopicId};
 
-use crate::client::{Cancel, Client, DELETED, ErrorLog, is_transient};
-use crate::error::{Error, Result};
+use crate::client::{Cancel, Client, ErrorLog, is_transient};
+use crate::error::{Error, FetchFailure, Result};
 
 /// Records that were fetched together, oldest first.
 pub(crate) trait Chunk {
@@ -168,10 +168,10 @@ impl PartitionFetch {
             return Ok(());
         }
         self.client.serve_events();
-        let found = self.client.look(self.topic_id);
+        let found = self.client.count_partitions(self.topic_id);
         self.topic_checked = Instant::now();
         match found {
-            Err(reason) => Err(self.error(reason.to_owned())),
+            Err(reason) => Err(self.error(reason)),
             Ok(Some(partitions)) => {
                 self.partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
                 (unbounded.on_partitions)(self.partitions)?;
@@ -204,22 +204,22 @@ impl PartitionFetch {
         }
         if self.unbounded.is_none() && self.waited - self.looked_up >= SILENCE_CHECK {
             self.looked_up = self.waited;
-            if let Some(reason) = self.client.lost(self.topic_id) {
-                return Err(self.error(reason.to_owned()));
+            if let Some(reason) = self.client.topic_lost(self.topic_id) {
+                return Err(self.error(reason));
             }
         }
         if self.waited <= self.retry_timeout {
             return Ok(());
         }
         let reason = self.client.last_error();
-        Err(self.error(format!(
+        Err(self.error(FetchFailure::Other(format!(
             "no record came for {:?} (`kafka.retry_timeout`): {}",
             self.retry_timeout,
             reason.as_deref().unwrap_or("the broker does not answer")
-        )))
+        ))))
     }
 
-    fn error(&self, reason: String) -> Error {
+    fn error(&self, reason: FetchFailure) -> Error {
         Error::Fetch {
             topic: self.topic.clone(),
             partition: self.partition,
@@ -237,22 +237,22 @@ impl PartitionFetch {
             }
             code if is_transient(code) => Ok(()),
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
-                let reason = self.client.lost(self.topic_id).map(str::to_owned);
+                let reason = self.client.topic_lost(self.topic_id);
                 Err(self.error(reason.unwrap_or_else(|| {
-                    format!(
+                    FetchFailure::Other(format!(
                         "the broker no longer holds this offset, since retention or compaction \
                          passed it or the topic was recreated while it was read; run the query \
                          again ({text})"
-                    )
+                    ))
                 })))
             }
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => Err(self.error(DELETED.to_owned())),
+            | RDKafkaErrorCode::UnknownPartition => Err(self.error(FetchFailure::Deleted)),
             code => Err(self
                 .client
                 .denied("READ", code)
-                .unwrap_or_else(|| self.error(text))),
+                .unwrap_or_else(|| self.error(FetchFailure::Other(text)))),
         }
     }
 }
@@ -274,7 +274,7 @@ impl Fetch for PartitionFetch {
                 reader.map(|reader| self.reader = Some(reader))
             }
         }
-        .map_err(|code| self.error(code.to_string()))
+        .map_err(|code| self.error(FetchFailure::Other(code.to_string())))
     }
 
     fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>> {
@@ -294,7 +294,7 @@ impl Fetch for PartitionFetch {
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
             let polled = reader.poll(poll, self.at_once, chunk);
-            polled.map_err(|code| self.error(code.to_string()))?;
+            polled.map_err(|code| self.error(FetchFailure::Other(code.to_string())))?;
         }
         let mut index = before;
         while let Some(message) = chunk.get(index) {

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rdkafka_extra::TopicId;
 
-use crate::client::{Cancel, Client, RECREATED};
-use crate::error::{Error, Result};
+use crate::client::{Cancel, Client};
+use crate::error::{Error, FetchFailure, Result};
 
 /// What the streams of a scan know together.
 #[derive(Default)]
@@ -68,7 +68,7 @@ impl TopicGuard<'_> {
                 topic: self.topic.to_owned(),
                 partition: self.partition,
                 offset: self.end,
-                reason: RECREATED.to_owned(),
+                reason: FetchFailure::Recreated,
             }),
             Ok(_) | Err(Error::TopicNotFound { .. }) => {
                 *checked = Some(asked);

@@ -95,7 +95,7 @@ impl KafkaTableBuilder {
 
     /// Sets an option; see [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.options = self.options.set(key, value);
+        self.options = self.options.with_option(key, value);
         self
     }
 

@@ -8,7 +8,7 @@ use crate::writing::{create_table, says};
 
 /// A session in which topics of this name are tables.
 fn patterns(name: &str) -> KafkaTopics {
-    KafkaTopics::new().source(format!("^{name}"), SourceOptions::new())
+    KafkaTopics::new().with_source(format!("^{name}"), SourceOptions::new())
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ async fn follow(cluster: &mut Cluster, delivery: &str) {
         "INSERT INTO copy SELECT _key, v FROM t",
         "INSERT INTO sums SELECT right(_key, 1) AS _key, sum(v) AS v FROM t GROUP BY right(_key, 1)",
     ] {
-        let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(200));
+        let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(200));
         let name = topic_name("query");
         let query = ContinuousQuery::start(&declared.ctx, &name, sql, options);
         queries.push(query.await.unwrap());

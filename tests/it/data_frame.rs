@@ -27,10 +27,10 @@ async fn a_data_frame_is_written_with_its_columns() {
     // A session that knows nothing of Kafka.
     let ctx = SessionContext::new();
     let options = Options::new()
-        .set("kafka.bootstrap.servers", &broker.servers)
-        .set("kafka.create_topic", "true")
-        .set("kafka.topic.partitions", "1")
-        .set("kafka.delivery", "exactly_once");
+        .with_option("kafka.bootstrap.servers", &broker.servers)
+        .with_option("kafka.create_topic", "true")
+        .with_option("kafka.topic.partitions", "1")
+        .with_option("kafka.delivery", "exactly_once");
     let query = "SELECT 'a' AS _key, 1 AS v, false AS _tombstone \
                  UNION ALL SELECT 'b', NULL, true ORDER BY 1";
     let report = write(&ctx, query, &topic, options).await;
@@ -52,7 +52,7 @@ async fn a_data_frame_that_cannot_be_written_says_why() {
     let topic = broker.new_topic("frame", 1, &[]);
     let config = SessionConfig::new().with_target_partitions(2);
     let ctx = SessionContext::new_with_config(config);
-    let servers = Options::new().set("kafka.bootstrap.servers", &broker.servers);
+    let servers = Options::new().with_option("kafka.bootstrap.servers", &broker.servers);
     let refused = async |query: &str, topic: &str, options: &Options| {
         let frame = ctx.sql(query).await.unwrap();
         let written = within(query, frame.write_kafka(topic, options.clone())).await;
@@ -62,7 +62,7 @@ async fn a_data_frame_that_cannot_be_written_says_why() {
     let key = refused("SELECT 1 AS v", &topic, &servers).await;
     let needs_key = format!("write_kafka to topic `{topic}` needs a column `_key`");
     says(&key.to_string(), &[&needs_key]);
-    let unknown = servers.clone().set("kafka.mod", "append");
+    let unknown = servers.clone().with_option("kafka.mod", "append");
     let unknown = refused(good, &topic, &unknown).await;
     assert!(
         matches!(Error::find(&unknown), Some(Error::UnknownOption { key, .. }) if key == "kafka.mod"),
@@ -105,7 +105,7 @@ async fn options_are_over_those_of_the_session() {
     rows(&ctx, "SET kafka.json.decimals = 'string'").await;
     let query = "SELECT 'a' AS _key, CAST(NULL AS INT) AS v, CAST(1.5 AS DECIMAL(4, 2)) AS d";
     write(&ctx, query, &topic, Options::new()).await;
-    let own = Options::new().set("kafka.json.nulls", "write");
+    let own = Options::new().with_option("kafka.json.nulls", "write");
     write(&ctx, query, &topic, own).await;
     let expected = [
         record("a", r#"{"d":"1.50"}"#),
@@ -121,7 +121,7 @@ async fn columns_hold_the_values_of_all_parts_of_a_query() {
     };
     let topic = broker.new_topic("parts", 1, &[]);
     let union = "SELECT 'a' AS _key, 1 AS v UNION ALL SELECT 'b', 2.5";
-    let servers = Options::new().set("kafka.bootstrap.servers", &broker.servers);
+    let servers = Options::new().with_option("kafka.bootstrap.servers", &broker.servers);
     write(&SessionContext::new(), union, &topic, servers).await;
     let mut records = records(broker, &topic);
     records.sort();
@@ -138,7 +138,7 @@ async fn a_write_that_is_dropped_stops() {
     let endless = "SELECT CAST(value AS VARCHAR) AS _key, value AS v \
                    FROM generate_series(1, 100000000000)";
     let frame = SessionContext::new().sql(endless).await.unwrap();
-    let options = Options::new().set("kafka.bootstrap.servers", &broker.servers);
+    let options = Options::new().with_option("kafka.bootstrap.servers", &broker.servers);
     let running = {
         let topic = topic.clone();
         tokio::spawn(async move { frame.write_kafka(&topic, options).await })

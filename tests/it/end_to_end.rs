@@ -24,7 +24,7 @@ async fn kcat_writes_a_topic_and_the_table_is_the_last_record_of_each_key() {
     }
     let ctx = session(
         broker,
-        KafkaTopics::new().source("^people", SourceOptions::new()),
+        KafkaTopics::new().with_source("^people", SourceOptions::new()),
     );
 
     let all = table(&ctx, &format!("SELECT * FROM \"{people}\" ORDER BY _key")).await;
@@ -50,8 +50,8 @@ async fn an_insert_into_an_empty_topic_takes_its_columns_from_the_query() {
     let out = topic_name("out");
     let sink = SinkOptions::new().with_option("kafka.create_topic", "true");
     let topics = KafkaTopics::new()
-        .source("^people", SourceOptions::new())
-        .sink("^(out|people)", sink);
+        .with_source("^people", SourceOptions::new())
+        .with_sink("^(out|people)", sink);
     let ctx = session(broker, topics);
     let insert = format!(
         "INSERT INTO \"{people}\" (_key, firstName, lastName) VALUES ('a', 'Ada', NULL), ('b', 'Bob', 'B')"

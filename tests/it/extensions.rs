@@ -341,11 +341,10 @@ impl WriteHook for Editor {
                 b"drop" => continue,
                 b"early" => record.timestamp = Some(-7),
                 b"fail" => return datafusion::common::exec_err!("the hook does not want this"),
-                b"twice" => edited.push(OutgoingRecord {
-                    key: Some(b"added".to_vec()),
-                    payload: Some(b"{}".to_vec()),
-                    ..OutgoingRecord::default()
-                }),
+                b"twice" => {
+                    let (key, payload) = (b"added".to_vec(), b"{}".to_vec());
+                    edited.push(OutgoingRecord::new(Some(key), Some(payload)));
+                }
                 _ => record.headers.push(("edited".to_owned(), None)),
             }
             edited.push(record);
@@ -410,14 +409,14 @@ async fn patterns_have_codecs_and_hooks_too() {
     let topic = broker.new_topic("pattern-codec", 1, &[]);
     let editor = Arc::new(Editor::default());
     let topics = KafkaTopics::new()
-        .source(
+        .with_source(
             "^pattern-codec",
             SourceOptions::new()
                 .with_schema(columns(None))
                 .with_key_codec(Arc::new(Prefixed))
                 .with_value_codec(Arc::new(Pairs)),
         )
-        .sink(
+        .with_sink(
             "^pattern-codec",
             SinkOptions::new()
                 .with_schema(columns(None))

@@ -38,6 +38,7 @@ mod patterns;
 mod pushdown;
 mod random;
 mod reading;
+mod register;
 mod rights;
 mod secrets;
 mod session;

@@ -12,7 +12,7 @@ use crate::session::{cells, count, counted, error, rows, session, table, within}
 use crate::writing::{child, create_table, record, records, says};
 
 fn source(pattern: &str) -> KafkaTopics {
-    KafkaTopics::new().source(pattern, SourceOptions::new())
+    KafkaTopics::new().with_source(pattern, SourceOptions::new())
 }
 
 fn creating() -> SinkOptions {
@@ -62,9 +62,9 @@ async fn a_name_that_matches_two_patterns_is_refused_and_both_are_named() {
         return;
     };
     let topics = source("^ord")
-        .source("ers$", SourceOptions::new())
-        .sink("^out", SinkOptions::new())
-        .sink("put$", SinkOptions::new());
+        .with_source("ers$", SourceOptions::new())
+        .with_sink("^out", SinkOptions::new())
+        .with_sink("put$", SinkOptions::new());
     let ctx = session(broker, topics);
     let why = error(&ctx, "SELECT * FROM orders").await;
     says(&why, &["`orders`", "source", "`^ord`", "`ers$`"]);
@@ -89,7 +89,7 @@ async fn a_pattern_must_be_a_regular_expression_with_valid_options() {
     );
     let wrong = SinkOptions::new().with_option("kafka.json.null", "omit");
     says(
-        &refused(KafkaTopics::new().sink("*", wrong)),
+        &refused(KafkaTopics::new().with_sink("*", wrong)),
         &["`kafka.json.nulls`"],
     );
 }
@@ -100,7 +100,7 @@ async fn a_star_is_every_topic() {
         return;
     };
     let topic = broker.new_topic("star", 1, &[]);
-    let ctx = session(broker, source("*").sink("*", SinkOptions::new()));
+    let ctx = session(broker, source("*").with_sink("*", SinkOptions::new()));
     let insert = format!("INSERT INTO \"{topic}\" SELECT 'a' AS _key, 1 AS v");
     assert_eq!(count(&ctx, &insert).await, 1);
     let found = rows(&ctx, &format!("SELECT * FROM \"{topic}\"")).await;
@@ -123,7 +123,7 @@ async fn a_source_is_not_written_and_a_sink_is_not_read() {
 
     let ctx = session(
         broker,
-        KafkaTopics::new().sink("^oneway", SinkOptions::new()),
+        KafkaTopics::new().with_sink("^oneway", SinkOptions::new()),
     );
     let why = error(&ctx, &format!("SELECT * FROM \"{topic}\"")).await;
     says(&why, &[&topic, "sink pattern", "add a source pattern"]);
@@ -140,7 +140,7 @@ async fn source_and_sink_of_one_name_have_their_own_settings() {
     let sink = SinkOptions::new()
         .with_option("kafka.json.nulls", "omit")
         .with_option("kafka.key.format", "json");
-    let ctx = session(broker, source("^both").sink("^both", sink));
+    let ctx = session(broker, source("^both").with_sink("^both", sink));
     let insert = format!("INSERT INTO \"{topic}\" (_key, w) VALUES ('b', 3)");
     assert_eq!(count(&ctx, &insert).await, 1);
     assert_eq!(
@@ -170,7 +170,7 @@ async fn declared_columns_of_a_sink_serve_plain_sql() {
     ]);
     let ctx = session(
         broker,
-        KafkaTopics::new().sink("^declared", creating().with_schema(schema)),
+        KafkaTopics::new().with_sink("^declared", creating().with_schema(schema)),
     );
     let insert = format!("INSERT INTO \"{topic}\" (v, _key) VALUES (1, 'a')");
     let written = within(&insert, async { ctx.sql(&insert).await?.collect().await }).await;
@@ -183,7 +183,10 @@ async fn an_undeclared_sink_takes_the_columns_of_the_query() {
     let Some(broker) = broker::required("an_undeclared_sink_takes") else {
         return;
     };
-    let ctx = session(broker, KafkaTopics::new().sink("^undeclared", creating()));
+    let ctx = session(
+        broker,
+        KafkaTopics::new().with_sink("^undeclared", creating()),
+    );
     let missing = topic_name("undeclared");
     let empty = broker.new_topic("undeclared", 1, &[]);
     let filled = broker.new_topic("undeclared", 1, &[]);
@@ -223,7 +226,7 @@ async fn the_columns_of_a_query_hold_the_values_of_all_its_parts() {
         return;
     };
     let topic = topic_name("parts");
-    let ctx = session(broker, KafkaTopics::new().sink("^parts", creating()));
+    let ctx = session(broker, KafkaTopics::new().with_sink("^parts", creating()));
     let insert =
         format!("INSERT INTO \"{topic}\" SELECT 'a' AS _key, 1 AS v UNION ALL SELECT 'b', 2.5");
     assert_eq!(count(&ctx, &insert).await, 2);
@@ -241,7 +244,10 @@ async fn a_parameter_makes_a_column_only_where_its_type_is_known() {
         return;
     };
     let topic = topic_name("parameter");
-    let ctx = session(broker, KafkaTopics::new().sink("^parameter", creating()));
+    let ctx = session(
+        broker,
+        KafkaTopics::new().with_sink("^parameter", creating()),
+    );
     let values = || vec![ScalarValue::from("k"), ScalarValue::from(4_i32)];
     for statement in [
         format!("INSERT INTO \"{topic}\" SELECT $1 AS _key, $2 AS v"),
@@ -267,7 +273,7 @@ async fn a_table_may_have_a_name_that_a_pattern_matches() {
     let Some(broker) = broker::required("a_table_may_have_a_name") else {
         return;
     };
-    let ctx = session(broker, source("*").sink("*", SinkOptions::new()));
+    let ctx = session(broker, source("*").with_sink("*", SinkOptions::new()));
     let topic = broker.new_topic("named", 1, &[]);
     for name in [topic.as_str(), "people", "People"] {
         rows(
@@ -426,7 +432,7 @@ async fn a_quoted_column_list_names_the_properties_without_the_quotes() {
         return;
     };
     let out = topic_name("quoted");
-    let ctx = session(broker, KafkaTopics::new().sink("^quoted", creating()));
+    let ctx = session(broker, KafkaTopics::new().with_sink("^quoted", creating()));
     let insert = format!("INSERT INTO \"{out}\" (\"_key\", \"first name\") VALUES ('a', 'Ada')");
     let plan = table(&ctx, &format!("EXPLAIN {insert}")).await;
     says(&plan, &[&out, "KafkaSink", "columns=[_key, first name]"]);
@@ -462,7 +468,10 @@ async fn literals_do_not_make_the_columns_of_a_new_topic_not_null() {
         return;
     };
     let out = topic_name("literals");
-    let ctx = session(broker, KafkaTopics::new().sink("^literals", creating()));
+    let ctx = session(
+        broker,
+        KafkaTopics::new().with_sink("^literals", creating()),
+    );
     rows(&ctx, "SET kafka.mode = 'append'").await;
     let insert = format!("INSERT INTO \"{out}\" SELECT 'a' AS _key, true AS _tombstone, 'x' AS v");
     assert_eq!(count(&ctx, &insert).await, 1);

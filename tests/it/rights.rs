@@ -248,7 +248,7 @@ impl User {
         let new = [Rec::new("new", r#"{"v":7}"#)];
         self.broker.produce(&self.input, &new);
         let sql = format!("INSERT INTO out {select}");
-        let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(50));
+        let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(50));
         let query = ContinuousQuery::start(&self.ctx, &self.group, &sql, options)
             .await
             .map_err(|error| own(&error))?;

@@ -444,9 +444,9 @@ async fn patterns_and_the_session_keep_their_password() {
             whole = whole.with_option(key, value);
         }
         let topics = KafkaTopics::new()
-            .source("^secret", source)
-            .sink("^secret", sink);
-        let all = KafkaTopics::new().source("*", SourceOptions::new());
+            .with_source("^secret", source)
+            .with_sink("^secret", sink);
+        let all = KafkaTopics::new().with_source("*", SourceOptions::new());
         for config in [
             KafkaConfig::new().with_topics(topics),
             whole.with_topics(all),

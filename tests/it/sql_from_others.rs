@@ -92,7 +92,7 @@ async fn statements_refer_to_nothing_of_the_program() {
         }
     }
     let frame = ctx.sql("SELECT 'b' AS _key").await.unwrap();
-    let options = Options::new().set("kafka.client.client.id", &of_file);
+    let options = Options::new().with_option("kafka.client.client.id", &of_file);
     let place = format!("kafka://{servers}/t");
     assert_eq!(frame.write_kafka(&place, options).await.unwrap().upserts, 1);
 }
@@ -175,7 +175,7 @@ async fn the_program_logs_in_for_the_statements_of_others() {
         let log = format!("SELECT DISTINCT v FROM kafka_log('{topic}')");
         assert_eq!(cells(&rows(&ctx, &log).await), [["1"]]);
     }
-    let topics = KafkaTopics::new().source("^service", pattern);
+    let topics = KafkaTopics::new().with_source("^service", pattern);
     let ctx = session(KafkaConfig::new().with_topics(topics));
     let select = format!("SELECT v FROM \"{topic}\"");
     assert_eq!(cells(&rows(&ctx, &select).await), [["1"]]);

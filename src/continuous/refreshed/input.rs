@@ -18,13 +18,13 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use rdkafka_extra::TopicId;
 
-use crate::client::{Cancel, Client, OffsetRange, RECREATED, blocking};
+use crate::client::{Cancel, Client, OffsetRange, blocking};
 use crate::continuous::refreshed::events::EventRows;
 use crate::continuous::refreshed::latest_rows::LatestRows;
 use crate::continuous::state::QueryState;
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
-use crate::error::{Error, Result};
+use crate::error::{Error, FetchFailure, Result};
 use crate::options::{Bound, Isolation, Mode};
 use crate::sink::key_set::scan_held;
 use crate::source::chunk_sizes::ChunkSizes;
@@ -181,7 +181,7 @@ impl Input {
                 topic: self.declared.topic.clone(),
                 partition: 0,
                 offset: 0,
-                reason: RECREATED.to_owned(),
+                reason: FetchFailure::Recreated,
             });
         }
         let holds = client.watermarks(&topic.partitions(), cancel)?;

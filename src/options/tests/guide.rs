@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::super::options;
+use super::super::all;
 
 const PAGE: &str = "docs/src/options.md";
 const START: &str = "<!-- options: written by `UPDATE_GUIDE=1 cargo test --lib guide` -->\n";
@@ -28,7 +28,7 @@ fn the_guide_lists_every_option_as_the_code_has_it() {
 
 fn option_table() -> String {
     let mut table = "\n| option | value | default | |\n|---|---|---|---|\n".to_owned();
-    for option in options() {
+    for option in all() {
         writeln!(
             table,
             "| `{}` | {} | {} | {} |",

@@ -13,7 +13,7 @@ use crate::options::spec::Kind;
 
 #[test]
 fn every_option_is_parsed_and_its_default_is_the_one_documented() {
-    for option in options() {
+    for option in all() {
         assert!(option.name.starts_with("kafka."), "{}", option.name);
         assert!(option.doc.ends_with('.'), "{}", option.name);
         let Kind::Value(set) = option.kind else {
@@ -51,10 +51,10 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
 
 #[test]
 fn names_of_options_are_distinct() {
-    let mut names: Vec<_> = options().iter().map(|option| option.name).collect();
+    let mut names: Vec<_> = all().iter().map(|option| option.name).collect();
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), options().len());
+    assert_eq!(names.len(), all().len());
 }
 
 #[test]
@@ -152,8 +152,8 @@ fn a_created_topic_is_compacted_in_upsert_mode() {
 
 #[test]
 fn an_option_of_a_column_is_kept_by_its_name() {
-    let session = Options::new().set("kafka.column.b.encoding", "mixed");
-    let own = Options::new().set("kafka.column.a.b.encoding", "json");
+    let session = Options::new().with_option("kafka.column.b.encoding", "mixed");
+    let own = Options::new().with_option("kafka.column.a.b.encoding", "json");
     let options = TableOptions::parse(&[&session, &own]).unwrap();
     let column = |name: &str| {
         let column = &options.columns[name];

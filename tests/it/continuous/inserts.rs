@@ -366,7 +366,7 @@ async fn headers_that_are_a_map_are_written() {
     let declared = Declared {
         ctx: session(
             broker,
-            KafkaTopics::new().sink("^mapped", SinkOptions::new()),
+            KafkaTopics::new().with_sink("^mapped", SinkOptions::new()),
         ),
     };
     declared

@@ -80,7 +80,7 @@ impl Drop for Forever {
 }
 
 async fn start(declared: &Declared, name: &str, sql: &str) -> ContinuousQuery {
-    let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(50));
+    let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(50));
     ContinuousQuery::start(&declared.ctx, name, sql, options)
         .await
         .unwrap()

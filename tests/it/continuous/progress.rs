@@ -110,7 +110,7 @@ async fn records_that_are_no_rows_are_no_stall() {
     let declared = Declared::new(broker, &feed, COLUMNS, &[APPEND]).await;
     declared.add("out", &out, COLUMNS, &[]).await.unwrap();
     let stall = Duration::from_millis(1500);
-    let options = ContinuousOptions::new().stall_timeout(stall);
+    let options = ContinuousOptions::new().with_stall_timeout(stall);
     let name = topic_name("query");
     let query = ContinuousQuery::start(&declared.ctx, &name, COPY, options);
     let query = query.await.unwrap();

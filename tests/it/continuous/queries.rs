@@ -414,7 +414,7 @@ async fn a_query_that_is_stuck_begins_anew() {
         .ctx
         .register_table("stuck", Arc::new(stuck))
         .unwrap();
-    let options = ContinuousOptions::new().stall_timeout(Duration::from_millis(1500));
+    let options = ContinuousOptions::new().with_stall_timeout(Duration::from_millis(1500));
     let sql = "INSERT INTO stuck SELECT * FROM t";
     let name = topic_name("query");
     let query = ContinuousQuery::start(&declared.ctx, &name, sql, options);

@@ -93,7 +93,7 @@ async fn outputs_equal_their_queries_and_were_never_in_between() {
             .add(name, &out, used, &[EXACTLY_ONCE])
             .await
             .unwrap();
-        let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(200));
+        let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(200));
         let sql = format!("INSERT INTO {name} {select}");
         let id = topic_name(name);
         let query = ContinuousQuery::start(&declared.ctx, &id, &sql, options).await;

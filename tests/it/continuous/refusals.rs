@@ -198,7 +198,7 @@ async fn a_right_that_is_taken_away_is_waited_for_and_then_ends_it() {
     ];
     let declared = Declared::new(broker, &feed, COLUMNS, &login).await;
     declared.add("out", &out, COLUMNS, &login).await.unwrap();
-    let options = ContinuousOptions::new().refresh_interval(Duration::from_millis(50));
+    let options = ContinuousOptions::new().with_refresh_interval(Duration::from_millis(50));
     let query = ContinuousQuery::start(&declared.ctx, &name, COPY, options)
         .await
         .unwrap();

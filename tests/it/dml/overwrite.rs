@@ -170,8 +170,8 @@ async fn a_topic_that_the_query_gives_its_columns_is_reconciled_too() {
         &[Rec::new("a", r#"{"n":1}"#), Rec::new("old", r#"{"n":1}"#)],
     );
     let topics = datafusion_kafka::KafkaTopics::new()
-        .source("^reconciled", Default::default())
-        .sink("^reconciled", Default::default());
+        .with_source("^reconciled", Default::default())
+        .with_sink("^reconciled", Default::default());
     let ctx = crate::session::session(broker, topics);
     let query = format!("INSERT OVERWRITE \"{topic}\" SELECT 'a' AS _key, 1 AS n");
     assert_eq!(crate::session::count(&ctx, &query).await, 1);

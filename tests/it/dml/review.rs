@@ -108,8 +108,8 @@ async fn an_insert_into_undeclared_columns_goes_by_names_whatever_the_topic_hold
         return;
     };
     let topics = KafkaTopics::new()
-        .source("^undeclared-names", SourceOptions::new())
-        .sink(
+        .with_source("^undeclared-names", SourceOptions::new())
+        .with_sink(
             "^undeclared-names",
             SinkOptions::new().with_option("kafka.json.nulls", "omit"),
         );
@@ -166,8 +166,8 @@ async fn where_patterns_differ_reading_says_what_a_column_is_and_the_safer_optio
         .with_option("kafka.json.names", "exact");
     let topics = |source| {
         KafkaTopics::new()
-            .source("^differing", source)
-            .sink("^differing", SinkOptions::new())
+            .with_source("^differing", source)
+            .with_sink("^differing", SinkOptions::new())
     };
     let topic = broker.new_topic("differing", 1, &[]);
     broker.produce(&topic, &[Rec::new("a", r#"{"V":1,"w":1}"#)]);
@@ -291,9 +291,10 @@ async fn overwriting_undeclared_columns_obeys_the_source_pattern() {
             &topic,
             &[Rec::new("a", r#"{"v":1}"#), Rec::new("b", r#"{"v":2}"#)],
         );
-        let mut topics = KafkaTopics::new().sink("^guarded", SinkOptions::new());
+        let mut topics = KafkaTopics::new().with_sink("^guarded", SinkOptions::new());
         if !option.is_empty() {
-            topics = topics.source("^guarded", SourceOptions::new().with_option(option, value));
+            topics =
+                topics.with_source("^guarded", SourceOptions::new().with_option(option, value));
         }
         let ctx = session(broker, topics);
         let overwrite = format!("INSERT OVERWRITE \"{topic}\" SELECT 'a' AS _key, 5 AS v");
@@ -311,8 +312,8 @@ async fn an_insert_that_goes_by_names_is_not_prepared_to_go_by_places() {
         return;
     };
     let topics = KafkaTopics::new()
-        .source("^prepared", SourceOptions::new())
-        .sink("^prepared", SinkOptions::new());
+        .with_source("^prepared", SourceOptions::new())
+        .with_sink("^prepared", SinkOptions::new());
     let ctx = session(broker, topics);
     let topic = broker.new_topic("prepared", 1, &[]);
     broker.produce(&topic, &[Rec::new("k", r#"{"a":"x","b":"y"}"#)]);

@@ -23,7 +23,7 @@ async fn a_name_is_a_table_or_a_topic_of_a_pattern_or_any_topic() {
     broker.produce(&by_topic, &[number("x", 1, 0)]);
 
     let bytes = SourceOptions::new().with_option("kafka.value.format", "bytes");
-    let ctx = session(broker, KafkaTopics::new().source("^Pattern", bytes));
+    let ctx = session(broker, KafkaTopics::new().with_source("^Pattern", bytes));
     let create = "CREATE EXTERNAL TABLE renamed (_key VARCHAR, \"V\" DOUBLE) STORED AS KAFKA";
     rows(&ctx, &format!("{create} LOCATION '{by_table}'")).await;
     rows(&ctx, "CREATE SCHEMA other").await;
@@ -84,7 +84,10 @@ async fn calls_stand_wherever_a_table_may() {
     broker.produce(&left, &[number("a", 1, 0), number("a", 2, 1)]);
     broker.produce(&right, &[number("a", 10, 0), number("b", 20, 0)]);
     // Every name is a topic's here, also those of functions.
-    let ctx = session(broker, KafkaTopics::new().source("*", SourceOptions::new()));
+    let ctx = session(
+        broker,
+        KafkaTopics::new().with_source("*", SourceOptions::new()),
+    );
     for (sql, expected) in [
         (
             format!(
@@ -179,7 +182,7 @@ async fn calls_stand_wherever_a_table_may() {
     // An INSERT whose columns come from the query.
     let out = topic_name("out");
     let sink = datafusion_kafka::SinkOptions::new().with_option("kafka.create_topic", "true");
-    let ctx = session(broker, KafkaTopics::new().sink("*", sink));
+    let ctx = session(broker, KafkaTopics::new().with_sink("*", sink));
     let insert = format!("INSERT INTO \"{out}\" SELECT _key, v FROM kafka_log('{left}')");
     assert_eq!(count(&ctx, &insert).await, 2);
     assert_eq!(
@@ -198,7 +201,7 @@ async fn a_topic_that_is_not_there_is_an_error() {
     let missing = topic_name("missing");
     for topics in [
         KafkaTopics::new(),
-        KafkaTopics::new().source("*", SourceOptions::new()),
+        KafkaTopics::new().with_source("*", SourceOptions::new()),
     ] {
         let ctx = session(broker, topics);
         for call in [

@@ -80,7 +80,7 @@ async fn a_session_option_decides_what_becomes_of_records_without_a_key() {
     let mut records = upserts();
     records.push(keyless(r#"{"v":0}"#));
     broker.produce(&topic, &records);
-    let topics = KafkaTopics::new().source(format!("^{topic}$"), Default::default());
+    let topics = KafkaTopics::new().with_source(format!("^{topic}$"), Default::default());
     let ctx = session(broker, topics);
     rows(&ctx, "SET kafka.null_key = 'skip'").await;
     let all = format!("SELECT * FROM \"{topic}\"");

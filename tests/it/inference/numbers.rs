@@ -291,8 +291,8 @@ async fn numbers_of_all_sizes_are_written_to_a_topic_without_columns() {
     ] {
         let topic = broker.new_topic("sizes", 1, &[]);
         let topics = KafkaTopics::new()
-            .source(format!("^{topic}$"), Default::default())
-            .sink(format!("^{topic}$"), Default::default());
+            .with_source(format!("^{topic}$"), Default::default())
+            .with_sink(format!("^{topic}$"), Default::default());
         let ctx = session(broker, topics);
         let insert = format!("INSERT INTO \"{topic}\" (_key, n) VALUES {values}");
         assert_eq!(count(&ctx, &insert).await, 2, "{insert}");

@@ -159,7 +159,7 @@ async fn a_topic_that_matches_a_pattern_is_read_with_plain_sql() {
     );
     let ctx = session(
         broker,
-        KafkaTopics::new().source("^Matched-", SourceOptions::new()),
+        KafkaTopics::new().with_source("^Matched-", SourceOptions::new()),
     );
     let sql = format!("SELECT _key, \"firstName\" FROM \"{topic}\"");
     let frame = ctx.sql(&sql).await.unwrap();

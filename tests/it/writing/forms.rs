@@ -156,8 +156,8 @@ async fn a_pattern_writes_as_it_reads() {
         .with_option(MS.0, MS.1)
         .with_schema(schema);
     let topics = KafkaTopics::new()
-        .source("^forms", source)
-        .sink("^forms", SinkOptions::new());
+        .with_source("^forms", source)
+        .with_sink("^forms", SinkOptions::new());
     let ctx = session(broker, topics);
     let update = format!("UPDATE \"{topic}\" SET ts = ts + INTERVAL '1 second'");
     assert_eq!(count(&ctx, &update).await, 1);

@@ -50,8 +50,8 @@ async fn values_of_several_kinds_are_copied_as_they_are() {
     mixed_topic(broker, &topic);
     let creating = SinkOptions::new().with_option("kafka.create_topic", "true");
     let topics = KafkaTopics::new()
-        .source(format!("^{prefix}"), SourceOptions::new())
-        .sink(format!("^{prefix}-out"), creating);
+        .with_source(format!("^{prefix}"), SourceOptions::new())
+        .with_sink(format!("^{prefix}-out"), creating);
     let ctx = session(broker, topics);
     let read = rows(
         &ctx,

@@ -146,7 +146,7 @@ async fn a_log_with_records_without_a_key_is_copied() {
     let sinks = datafusion_kafka::SinkOptions::new()
         .with_option("kafka.create_topic", "true")
         .with_option(APPEND.0, APPEND.1);
-    let topics = KafkaTopics::new().sink(format!("^{prefix}-out"), sinks);
+    let topics = KafkaTopics::new().with_sink(format!("^{prefix}-out"), sinks);
     let ctx = session(broker, topics);
     let columns = "_key VARCHAR, v INT";
     rows(&ctx, &create_table("events", columns, &events, &[APPEND])).await;

@@ -134,7 +134,7 @@ async fn headers_of_a_query_may_be_text_or_a_map() {
     };
     let prefix = topic_name("headers");
     let creating = SinkOptions::new().with_option("kafka.create_topic", "true");
-    let topics = KafkaTopics::new().sink(format!("^{prefix}"), creating);
+    let topics = KafkaTopics::new().with_sink(format!("^{prefix}"), creating);
     let ctx = session(broker, topics);
     let header = |key: &str, value: Option<&[u8]>| (key.to_owned(), value.map(<[u8]>::to_vec));
     let one = vec![header("h", Some(b"text"))];

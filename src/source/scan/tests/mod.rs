@@ -124,9 +124,9 @@ impl Output for Collected<'_> {
 
 fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
     let options = Options::new()
-        .set("kafka.bootstrap.servers", "unused:9092")
-        .set("kafka.mode", mode)
-        .set("kafka.null_key", "skip");
+        .with_option("kafka.bootstrap.servers", "unused:9092")
+        .with_option("kafka.mode", mode)
+        .with_option("kafka.null_key", "skip");
     let options = TableOptions::parse(&[&options]).unwrap();
     let schema = Schema::new(vec![
         Field::new("_key", DataType::Utf8, true),
