@@ -11,7 +11,9 @@ use self::numbers::Numbers;
 use crate::decode::properties::entries;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::metadata::{TextEncoding, is_plain_text};
-use crate::text::scan::{Invalid, Scanner, document};
+use crate::text::document::document;
+use crate::text::invalid::Invalid;
+use crate::text::scan::Scanner;
 use crate::text::value::{Kind, Value};
 
 /// Finds the columns of JSON objects from a sample.

@@ -91,7 +91,7 @@ pub use infer::{SchemaInference, ValueInference};
 pub use metadata::{TextEncoding, with_unit};
 pub use options::{Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls};
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
-pub use text::scan::is_null;
+pub use text::document::is_null;
 pub use text::significant::{is_exact_double, plain_number};
 pub use types::{UnsupportedReason, UnsupportedType, check_type, unit_name};
 

@@ -12,7 +12,8 @@ use crate::encode::columns::{column, text_column};
 use crate::error::{DecodeError, DecodeErrorKind, EncodeError};
 use crate::metadata::{is_date_or_time, written_unit};
 use crate::options::{EncodeOptions, NameMatching, Nulls};
-use crate::text::scan::{Scanner, document};
+use crate::text::document::document;
+use crate::text::scan::Scanner;
 use crate::types::{UnsupportedType, check_type};
 
 /// Sets some properties of JSON objects and leaves all others as they stand:

@@ -1,6 +1,7 @@
 //! What a column under construction does.
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 
 use super::indexed::IndexedDocument;
@@ -46,4 +47,13 @@ pub(crate) type BoxColumn = Box<dyn Column>;
 pub(crate) fn take<T>(values: &mut Vec<T>) -> Vec<T> {
     let room = Vec::with_capacity(values.len());
     std::mem::replace(values, room)
+}
+
+/// For a value of another kind than the column's.
+#[cold]
+pub(crate) fn unlike(scanner: &mut Scanner<'_>, data_type: &DataType) -> DecodeError {
+    match scanner.value() {
+        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().found()),
+        Err(invalid) => invalid.into(),
+    }
 }

@@ -7,11 +7,11 @@ use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
 use super::child::Child;
-use super::column::Column;
+use super::column::{Column, unlike};
 use super::ends::Ends;
 use super::indexed::IndexedDocument;
 use crate::error::{DecodeError, Found};
-use crate::text::scan::{Scanner, unlike};
+use crate::text::scan::Scanner;
 
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {

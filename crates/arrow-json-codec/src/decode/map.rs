@@ -7,11 +7,11 @@ use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::error::ArrowError;
 
 use super::child::Child;
-use super::column::{BoxColumn, Column};
+use super::column::{BoxColumn, Column, unlike};
 use super::ends::Ends;
 use super::properties::entries;
 use crate::error::DecodeError;
-use crate::text::scan::{Scanner, unlike};
+use crate::text::scan::Scanner;
 use crate::text::value::Token;
 
 pub(crate) struct MapColumn {

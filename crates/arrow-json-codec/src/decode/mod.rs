@@ -37,7 +37,8 @@ use self::object::ObjectColumns;
 use self::structural_index::StructuralIndex;
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::options::DecodeOptions;
-use crate::text::scan::{Scanner, document};
+use crate::text::document::document;
+use crate::text::scan::Scanner;
 use crate::text::value::Kind;
 use crate::types::{UnsupportedReason, UnsupportedType, check_type};
 

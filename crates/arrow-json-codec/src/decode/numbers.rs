@@ -9,8 +9,8 @@ use half::f16;
 use super::column::BoxColumn;
 use super::primitive::{fast_primitive, primitive};
 use crate::error::Found;
+use crate::text::document::is_number;
 use crate::text::parse_number::{Wide, integer, scaled, short_decimal, short_float};
-use crate::text::scan::is_number;
 use crate::text::significant::gives_back;
 use crate::text::value::{Kind, Value};
 

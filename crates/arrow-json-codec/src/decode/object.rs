@@ -7,12 +7,12 @@ use arrow::datatypes::{DataType, Fields};
 use arrow::error::ArrowError;
 
 use super::child::Child;
-use super::column::Column;
+use super::column::{Column, unlike};
 use super::indexed::IndexedDocument;
 use super::properties::{FieldValues, ObjectReader};
 use crate::error::{DecodeError, DecodeErrorKind};
 use crate::options::NameMatching;
-use crate::text::scan::{Scanner, unlike};
+use crate::text::scan::Scanner;
 
 /// The columns that the properties of an object fill.
 pub(crate) struct ObjectColumns {

@@ -8,7 +8,8 @@ use hashbrown::HashMap;
 use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::options::NameMatching;
-use crate::text::scan::{Invalid, Scanner};
+use crate::text::invalid::Invalid;
+use crate::text::scan::Scanner;
 use crate::text::value::Token;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;

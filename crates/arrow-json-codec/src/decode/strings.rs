@@ -12,7 +12,8 @@ use super::ends::Bytes;
 use super::indexed::IndexedDocument;
 use crate::error::DecodeError;
 use crate::metadata::TextEncoding;
-use crate::text::scan::{Scanner, is_json};
+use crate::text::document::is_json;
+use crate::text::scan::Scanner;
 use crate::text::strings::unescape;
 use crate::text::value::{Kind, Value};
 

@@ -6,7 +6,8 @@ use arrow::datatypes::DataType;
 use super::column::{BoxWrite, Write};
 use crate::error::{EncodeError, EncodeErrorKind};
 use crate::metadata::TextEncoding;
-use crate::text::scan::{Scanner, byte_order_mark, is_json};
+use crate::text::document::is_json;
+use crate::text::scan::{Scanner, byte_order_mark};
 use crate::text::strings::write_string;
 
 /// The writer of an array of texts with such an encoding, inside of `depth` objects and

@@ -4,7 +4,10 @@ pub(crate) mod column;
 pub(crate) mod columns;
 mod json_text;
 mod nested;
+mod numbers;
+mod primitive;
 mod scalar;
+mod times;
 
 use std::borrow::Cow;
 

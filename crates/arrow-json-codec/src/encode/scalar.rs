@@ -1,24 +1,17 @@
-//! The scalar columns of a batch, ready to be written as JSON.
+//! The writer that a scalar type needs.
 
-use std::fmt;
-
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::*;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::column::{BoxWrite, Write};
-use crate::error::{EncodeError, EncodeErrorKind};
-use crate::options::{Decimals, EncodeOptions, NonFinite};
-use crate::text::iso8601::calendar::SECONDS_PER_DAY;
-use crate::text::iso8601::duration::{write_interval, write_span};
-use crate::text::iso8601::write::{write_date, write_time, write_timestamp};
+use super::numbers::{decimals, floats, signed, unsigned};
+use super::times::{counts, date32, date64, intervals, spans, times, timestamps};
+use crate::error::EncodeError;
+use crate::options::EncodeOptions;
 use crate::text::iso8601::zone::Zone;
 use crate::text::strings::{write_short_string, write_string};
-use crate::text::write_number::{
-    write_decimal, write_integer, write_short_decimal, write_unsigned,
-};
-use crate::types::digits;
 
 /// The writer of an array of scalars, or `None` if the array is of another type.
 pub(crate) fn writer<'a>(
@@ -95,19 +88,8 @@ pub(crate) fn writer<'a>(
             let array = array.as_fixed_size_binary_opt()?;
             bytes(move |row| array.value(row), write_base64)
         }
-        DataType::Date32 => quoted::<Date32Type>(array, |days, out| {
-            write_date(days.into(), out);
-            Ok(())
-        }),
-        DataType::Date64 => quoted::<Date64Type>(array, |value, out| {
-            let day = SECONDS_PER_DAY * 1000;
-            if value % day == 0 {
-                write_date(value / day, out);
-            } else {
-                write_timestamp(value, TimeUnit::Millisecond, &Zone::None, out);
-            }
-            Ok(())
-        }),
+        DataType::Date32 => date32(array),
+        DataType::Date64 => date64(array),
         DataType::Time32(TimeUnit::Second) => times::<Time32SecondType>(array, TimeUnit::Second),
         DataType::Time32(unit) => times::<Time32MillisecondType>(array, *unit),
         DataType::Time64(TimeUnit::Microsecond) => {
@@ -129,26 +111,7 @@ pub(crate) fn writer<'a>(
             TimeUnit::Microsecond => spans::<DurationMicrosecondType>(array, *unit),
             TimeUnit::Nanosecond => spans::<DurationNanosecondType>(array, *unit),
         },
-        DataType::Interval(IntervalUnit::YearMonth) => {
-            quoted::<IntervalYearMonthType>(array, |months, out| {
-                write_interval(months, 0, 0, TimeUnit::Second, out);
-                Ok(())
-            })
-        }
-        DataType::Interval(IntervalUnit::DayTime) => {
-            quoted::<IntervalDayTimeType>(array, |value, out| {
-                let time = value.milliseconds.into();
-                write_interval(0, value.days, time, TimeUnit::Millisecond, out);
-                Ok(())
-            })
-        }
-        DataType::Interval(IntervalUnit::MonthDayNano) => {
-            quoted::<IntervalMonthDayNanoType>(array, |value, out| {
-                let unit = TimeUnit::Nanosecond;
-                write_interval(value.months, value.days, value.nanoseconds, unit, out);
-                Ok(())
-            })
-        }
+        DataType::Interval(unit) => intervals(array, *unit),
         _ => None,
     }
 }
@@ -170,221 +133,6 @@ impl Write for Boolean<'_> {
         out.extend_from_slice(if self.0.value(row) { b"true" } else { b"false" });
         Ok(())
     }
-}
-
-/// Integers and everything else that Arrow keeps in fixed-width numbers.
-struct Primitive<'a, T: ArrowPrimitiveType, F> {
-    array: &'a PrimitiveArray<T>,
-    format: F,
-}
-
-impl<T, F> Write for Primitive<'_, T, F>
-where
-    T: ArrowPrimitiveType,
-    F: Fn(T::Native, &mut Vec<u8>) -> Result<(), EncodeErrorKind> + Send + Sync,
-{
-    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
-        (self.format)(self.array.value(row), out)
-            .map_err(|kind| EncodeError::new(self.array.data_type(), kind))
-    }
-}
-
-fn primitive<'a, T: ArrowPrimitiveType>(
-    array: &'a ArrayRef,
-    format: impl Fn(T::Native, &mut Vec<u8>) -> Result<(), EncodeErrorKind> + Send + Sync + 'a,
-) -> Option<BoxWrite<'a>> {
-    let array = array.as_primitive_opt::<T>()?;
-    Some(Box::new(Primitive { array, format }))
-}
-
-/// Values that are written as a string which needs no escapes.
-fn quoted<'a, T: ArrowPrimitiveType>(
-    array: &'a ArrayRef,
-    format: impl Fn(T::Native, &mut Vec<u8>) -> Result<(), EncodeErrorKind> + Send + Sync + 'a,
-) -> Option<BoxWrite<'a>> {
-    primitive::<T>(array, move |value, out| {
-        out.push(b'"');
-        format(value, out)?;
-        out.push(b'"');
-        Ok(())
-    })
-}
-
-fn signed<T>(array: &ArrayRef) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native: Into<i64>>,
-{
-    primitive::<T>(array, |value, out| {
-        write_integer(value.into(), out);
-        Ok(())
-    })
-}
-
-fn unsigned<T>(array: &ArrayRef) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native: Into<u64>>,
-{
-    primitive::<T>(array, |value, out| {
-        write_unsigned(value.into(), out);
-        Ok(())
-    })
-}
-
-/// Floats, through a type that their shortest digits are known for.
-fn floats<'a, T, F>(array: &'a ArrayRef, options: &'a EncodeOptions) -> Option<BoxWrite<'a>>
-where
-    T: ArrowPrimitiveType<Native: Into<F>>,
-    F: ryu::Float + Into<f64>,
-{
-    primitive::<T>(array, move |value, out| {
-        let value: F = value.into();
-        let wide: f64 = value.into();
-        if wide.is_finite() {
-            out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
-            return Ok(());
-        }
-        if options.non_finite == NonFinite::Error {
-            return Err(EncodeErrorKind::NonFinite);
-        }
-        out.extend_from_slice(match wide {
-            f64::INFINITY => b"\"Infinity\"",
-            f64::NEG_INFINITY => b"\"-Infinity\"",
-            _ => b"\"NaN\"",
-        });
-        Ok(())
-    })
-}
-
-fn decimals<'a, T>(
-    array: &'a ArrayRef,
-    precision: u8,
-    scale: i8,
-    options: &'a EncodeOptions,
-) -> Option<BoxWrite<'a>>
-where
-    T: DecimalType<Native: fmt::Display>,
-{
-    primitive::<T>(array, move |value, out| {
-        if !T::is_valid_decimal_precision(value, precision) {
-            return Err(EncodeErrorKind::DecimalPrecision);
-        }
-        let quote = options.decimals == Decimals::String;
-        if quote {
-            out.push(b'"');
-        }
-        match value.to_i64() {
-            Some(value) => write_short_decimal(value, scale, out),
-            None => write_decimal(&value.to_string(), scale, out),
-        }
-        if quote {
-            out.push(b'"');
-        }
-        Ok(())
-    })
-}
-
-fn times<T>(array: &ArrayRef, unit: TimeUnit) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native: Into<i64>>,
-{
-    let per_second = 10_i64.pow(digits(unit));
-    quoted::<T>(array, move |value, out| {
-        let value: i64 = value.into();
-        if !(0..SECONDS_PER_DAY * per_second).contains(&value) {
-            return Err(EncodeErrorKind::TimeOfDay);
-        }
-        write_time(value / per_second, value % per_second, digits(unit), out);
-        Ok(())
-    })
-}
-
-fn timestamps<T: ArrowTimestampType>(array: &ArrayRef, zone: Zone) -> Option<BoxWrite<'_>> {
-    quoted::<T>(array, move |value, out| {
-        write_timestamp(value, T::UNIT, &zone, out);
-        Ok(())
-    })
-}
-
-/// Dates and times as numbers of a unit; `None` for an array of another type.
-fn counts<'a>(data_type: &DataType, array: &'a ArrayRef, to: TimeUnit) -> Option<BoxWrite<'a>> {
-    use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
-    match data_type {
-        DataType::Date32 => count::<Date32Type>(array, SECONDS_PER_DAY, Second, to),
-        DataType::Date64 => count::<Date64Type>(array, 1, Millisecond, to),
-        DataType::Time32(Second) => time_count::<Time32SecondType>(array, Second, to),
-        DataType::Time32(unit) => time_count::<Time32MillisecondType>(array, *unit, to),
-        DataType::Time64(Microsecond) => {
-            time_count::<Time64MicrosecondType>(array, Microsecond, to)
-        }
-        DataType::Time64(unit) => time_count::<Time64NanosecondType>(array, *unit, to),
-        DataType::Timestamp(unit, _) => match unit {
-            Second => count::<TimestampSecondType>(array, 1, Second, to),
-            Millisecond => count::<TimestampMillisecondType>(array, 1, Millisecond, to),
-            Microsecond => count::<TimestampMicrosecondType>(array, 1, Microsecond, to),
-            Nanosecond => count::<TimestampNanosecondType>(array, 1, Nanosecond, to),
-        },
-        _ => None,
-    }
-}
-
-/// Values that count `times` units each.
-fn count<T>(array: &ArrayRef, times: i64, from: TimeUnit, to: TimeUnit) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native: Into<i64>>,
-{
-    primitive::<T>(array, move |value, out| {
-        let value: i64 = value.into();
-        write_count(i128::from(value) * i128::from(times), from, to, out)
-    })
-}
-
-fn time_count<T>(array: &ArrayRef, from: TimeUnit, to: TimeUnit) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native: Into<i64>>,
-{
-    let day = SECONDS_PER_DAY * 10_i64.pow(digits(from));
-    primitive::<T>(array, move |value, out| {
-        let value: i64 = value.into();
-        if !(0..day).contains(&value) {
-            return Err(EncodeErrorKind::TimeOfDay);
-        }
-        write_count(value.into(), from, to, out)
-    })
-}
-
-/// Writes a number of units as one of other units, if that is a whole one.
-fn write_count(
-    value: i128,
-    from: TimeUnit,
-    to: TimeUnit,
-    out: &mut Vec<u8>,
-) -> Result<(), EncodeErrorKind> {
-    let (from, places) = (digits(from), digits(to));
-    let value = match places.checked_sub(from) {
-        Some(more) => value * 10_i128.pow(more),
-        None => {
-            let parts = 10_i128.pow(from - places);
-            if value % parts != 0 {
-                return Err(EncodeErrorKind::UnitPrecision(to));
-            }
-            value / parts
-        }
-    };
-    match i64::try_from(value) {
-        Ok(value) => write_integer(value, out),
-        Err(_) => out.extend_from_slice(value.to_string().as_bytes()),
-    }
-    Ok(())
-}
-
-fn spans<T>(array: &ArrayRef, unit: TimeUnit) -> Option<BoxWrite<'_>>
-where
-    T: ArrowPrimitiveType<Native = i64>,
-{
-    quoted::<T>(array, move |value, out| {
-        write_span(value, unit, out);
-        Ok(())
-    })
 }
 
 /// Strings and bytes, however they are kept.

@@ -4,8 +4,7 @@
 //! whole. A caller that wants what is inside scans their span again; the depth of the
 //! schema bounds how often.
 
-use arrow::datatypes::DataType;
-
+use super::invalid::{Invalid, What};
 use super::strings::{count_digits, hex, plain_prefix};
 use super::value::{Kind, Token, Value};
 use crate::error::{DecodeError, DecodeErrorKind, SyntaxError};
@@ -23,69 +22,6 @@ pub(crate) fn byte_order_mark(payload: &[u8]) -> usize {
         true => BYTE_ORDER_MARK.len(),
         false => 0,
     }
-}
-
-/// Where a text stops being JSON, and how.
-///
-/// This type and [`Token`] are small, so that a result of them is returned in registers. To
-/// return a result through memory costs more than the scanning itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Invalid {
-    position: u32,
-    what: What,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum What {
-    Syntax(SyntaxError),
-    TooDeep,
-}
-
-impl From<SyntaxError> for What {
-    fn from(error: SyntaxError) -> Self {
-        Self::Syntax(error)
-    }
-}
-
-impl From<Invalid> for DecodeError {
-    fn from(invalid: Invalid) -> Self {
-        let kind = match invalid.what {
-            What::Syntax(error) => DecodeErrorKind::InvalidJson(error),
-            What::TooDeep => DecodeErrorKind::TooDeep,
-        };
-        Self::new(invalid.position as usize, kind)
-    }
-}
-
-/// Scans a payload that is one JSON value of any kind.
-pub(crate) fn document(payload: &[u8], lenient: bool) -> Result<Value<'_>, DecodeError> {
-    let mut scanner = Scanner::of_document(payload, lenient)?;
-    let value = scanner.value()?;
-    scanner.end()?;
-    Ok(value)
-}
-
-/// Whether a payload is the JSON value null, with or without white space around it.
-///
-/// ```
-/// assert!(arrow_json_codec::is_null(b" null "));
-/// assert!(!arrow_json_codec::is_null(b"{}"));
-/// ```
-pub fn is_null(payload: &[u8]) -> bool {
-    document(payload, false).is_ok_and(|value| value.kind() == Kind::Null)
-}
-
-/// Whether a text is a JSON number and nothing else.
-pub(crate) fn is_number(text: &str) -> bool {
-    let mut scanner = Scanner::within(text.as_bytes(), 0, 0, false);
-    scanner.number().is_ok() && scanner.position == text.len()
-}
-
-/// Whether a text is JSON, or what lenient readers take for it.
-pub(crate) fn is_json(text: &str) -> bool {
-    // The first character decides for most text.
-    let may_be = |byte: &u8| byte.is_ascii_digit() || b"{[\"-tfnNI \t\r\n\xEF".contains(byte);
-    text.as_bytes().first().is_some_and(may_be) && document(text.as_bytes(), true).is_ok()
 }
 
 /// A position in a text.
@@ -403,7 +339,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Kind, Invalid> {
+    pub(super) fn number(&mut self) -> Result<Kind, Invalid> {
         if self.peek() == Some(b'-') {
             self.position += 1;
         }
@@ -487,14 +423,5 @@ impl<'a> Scanner<'a> {
         };
         self.position += 5;
         Ok(unit)
-    }
-}
-
-/// For a value of another kind than the column's.
-#[cold]
-pub(crate) fn unlike(scanner: &mut Scanner<'_>, data_type: &DataType) -> DecodeError {
-    match scanner.value() {
-        Ok(value) => DecodeError::mismatch(value.position(), data_type, value.kind().found()),
-        Err(invalid) => invalid.into(),
     }
 }
