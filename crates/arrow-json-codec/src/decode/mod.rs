@@ -163,7 +163,7 @@ impl fmt::Debug for RowDecoder {
 /// use arrow::datatypes::{DataType, Field, Int64Type};
 /// use arrow_json_codec::{DecodeOptions, ValueDecoder};
 ///
-/// let key = Field::new("_key", DataType::Int64, false);
+/// let key = Field::new("key", DataType::Int64, false);
 /// let mut decoder = ValueDecoder::try_new(&key, &DecodeOptions::default())?;
 /// decoder.append(b"42")?;
 /// assert_eq!(decoder.finish()?.as_primitive::<Int64Type>().value(0), 42);

@@ -102,7 +102,7 @@ impl RowWriter<'_> {
 /// use arrow::datatypes::{DataType, Field};
 /// use arrow_json_codec::{EncodeOptions, ValueEncoder};
 ///
-/// let key = Field::new("_key", DataType::Utf8, false);
+/// let key = Field::new("key", DataType::Utf8, false);
 /// let encoder = ValueEncoder::try_new(&key, &EncodeOptions::default())?;
 /// let array: ArrayRef = Arc::new(StringArray::from(vec!["a \"b\""]));
 /// let mut out = Vec::new();

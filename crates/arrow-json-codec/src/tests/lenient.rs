@@ -38,7 +38,7 @@ fn a_byte_order_mark_is_passed_over_and_counted() {
     assert!(values.iter().take(8).all(|value| value == Some(1)));
     assert_eq!(values.null_count(), 5);
 
-    let key = Field::new("_key", DataType::Int64, false);
+    let key = Field::new("key", DataType::Int64, false);
     let mut decoder = ValueDecoder::try_new(&key, &DecodeOptions::default()).unwrap();
     decoder.append("\u{feff}42".as_bytes()).unwrap();
     let error = decoder.append("\u{feff}\"x\"".as_bytes()).unwrap_err();

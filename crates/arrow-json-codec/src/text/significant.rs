@@ -97,7 +97,7 @@ pub(crate) fn gives_back(double: f64, number: &str) -> bool {
     Significant::of(ryu::Buffer::new().format(double)) == Significant::of(number)
 }
 
-/// Whether double precision holds a number written in JSON or SQL as it is, so that
+/// Whether double precision holds a number in the notation of JSON as it is, so that
 /// no other number becomes the same double.
 ///
 /// ```
@@ -115,8 +115,8 @@ pub fn is_exact_double(number: &str) -> bool {
     }
 }
 
-/// A number written in JSON or SQL without an exponent and without zeros that say
-/// nothing; `None` where that takes more digits than `most`.
+/// A number in the notation of JSON without an exponent and without needless zeros. `None` where
+/// that takes more digits than `most`.
 ///
 /// ```
 /// use arrow_json_codec::plain_number;
