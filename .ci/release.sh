@@ -1,0 +1,88 @@
+# What must hold before a release. All that only checks is checked with the oldest supported Rust,
+# so that what the checks have in common is built once.
+
+check_workspace() {
+    cargo "${rust[@]}" check --workspace
+}
+
+check() {
+    local start=$SECONDS
+    echo "-- cargo check $*"
+    cargo "${rust[@]}" check "$@"
+    echo "-- cargo check $*: $((SECONDS - start)) s"
+}
+
+# The workspace turns on features for the command line program that users of the library lack.
+check_feature_sets() {
+    check -p datafusion-kafka-cli --no-default-features
+    check -p datafusion-kafka --no-default-features
+    check -p datafusion-kafka
+    if [[ -e /usr/include/openssl/ssl.h ]]; then
+        check -p datafusion-kafka --features ssl
+    else
+        left_out+=("the feature ssl (no libssl-dev)")
+    fi
+    if [[ -e /usr/include/sasl/sasl.h ]]; then
+        check -p datafusion-kafka --features gssapi
+    else
+        left_out+=("the feature gssapi (no libsasl2-dev)")
+    fi
+}
+
+# With the lowest versions that the manifests allow, which nobody else builds with.
+check_lowest_versions() {
+    local copy="$CARGO_TARGET_DIR/lowest-versions"
+    rm -rf "$copy"
+    mkdir -p "$copy"
+    git ls-files -z | tar --null --ignore-failed-read -T - -cf - | tar -xf - -C "$copy"
+    (
+        cd "$copy"
+        RUSTC_BOOTSTRAP=1 cargo update -Z direct-minimal-versions
+        check --locked -p datafusion-kafka
+    )
+}
+
+# The public API of each library that is published, as its `public-api.txt` has it.
+compare_public_api() {
+    local manifest file name new="$CARGO_TARGET_DIR/public-api.txt"
+    if ((${#rust[@]} == 0)); then
+        left_out+=("the public API (Rust $msrv writes it)")
+        return
+    fi
+    RUSTDOC="$PWD/.ci/rustdoc" RUSTDOCFLAGS="-Z unstable-options --output-format json" \
+        cargo "${rust[@]}" doc --workspace --no-deps --lib
+    for manifest in Cargo.toml crates/*/Cargo.toml; do
+        ! grep -q '^publish = false' "$manifest" || continue
+        file="${manifest%Cargo.toml}public-api.txt"
+        name=$(sed -n 's/^name = "\(.*\)"$/\1/p' "$manifest" | head -n 1)
+        cargo run --quiet --locked --manifest-path .ci/public-api/Cargo.toml \
+            --target-dir "$tools/list-public-api" -- \
+            "$CARGO_TARGET_DIR/doc/${name//-/_}.json" >"$new"
+        if [[ -n ${UPDATE_PUBLIC_API:-} ]]; then
+            cp "$new" "$file"
+        elif ! diff -u "$file" "$new"; then
+            echo "The public API is not the one in $file."
+            echo "If the change is meant: UPDATE_PUBLIC_API=1 .ci/run 'public API', and read the diff."
+            return 1
+        fi
+    done
+}
+
+check_dependencies() {
+    if cargo_tool cargo-machete 0.9.2; then
+        cargo machete
+    fi
+    if cargo_tool cargo-deny 0.20.2; then
+        cargo deny check bans licenses sources
+        if timeout 120 cargo deny fetch db; then
+            cargo deny check advisories
+        else
+            left_out+=("security advisories (their database cannot be reached)")
+        fi
+    fi
+}
+
+# All that `cargo publish` does before it uploads, but for a build.
+package_crates() {
+    cargo publish --workspace --dry-run --no-verify --allow-dirty
+}

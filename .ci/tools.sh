@@ -1,0 +1,67 @@
+# What the checks need. Tools of the system are installed by root with apt-get; Rust's are built
+# once, with fixed versions, beside the target directory.
+
+tools="${CARGO_TARGET_DIR%/*}/tools"
+export PATH="$tools/bin:$PATH"
+
+have() {
+    command -v "$1" >/dev/null
+}
+
+install_missing() {
+    local packages=()
+    have cc || packages+=(gcc)
+    have c++ || packages+=(g++)
+    have make || packages+=(make)
+    have cmake || packages+=(cmake)
+    # With its modules: OpenSSL, which the command line program is built with, needs some.
+    perl -MFindBin -MIPC::Cmd -e1 2>/dev/null || packages+=(perl)
+    [[ -e /usr/include/zlib.h ]] || packages+=(zlib1g-dev)
+    # For the features that use the system's libraries.
+    have pkg-config || packages+=(pkg-config)
+    [[ -e /usr/include/openssl/ssl.h ]] || packages+=(libssl-dev)
+    [[ -e /usr/include/sasl/sasl.h ]] || packages+=(libsasl2-dev)
+    have java || packages+=(openjdk-17-jre-headless)
+    have mvn || packages+=(maven)
+    have kcat || packages+=(kcat)
+    if ((${#packages[@]} > 0)) && ((EUID == 0)) && have apt-get; then
+        # What is still missing then is said, or fails, where it is needed.
+        apt-get -qq update &&
+            DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends "${packages[@]}" ||
+            echo "apt-get could not install: ${packages[*]}"
+    fi
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+}
+
+# cargo_tool NAME VERSION: whether the tool is there, in this version.
+cargo_tool() {
+    local start=$SECONDS
+    # Without optimization, which takes longer than the tool saves.
+    if ! env -u CARGO_TARGET_DIR timeout 900 \
+        cargo install --locked --quiet --debug --root "$tools" "$1@$2"; then
+        left_out+=("$1 $2 (cargo install --locked $1@$2)")
+        return 1
+    fi
+    echo "-- $1 $2: $((SECONDS - start)) s to install"
+}
+
+# Sets `rust` to the arguments of cargo that choose the oldest supported Rust, and `msrv` to its
+# version; `rust` is empty where that toolchain cannot be had.
+find_oldest_rust() {
+    rust=()
+    msrv=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! have rustup; then
+        left_out+=("checks with Rust $msrv instead of the default one (no rustup)")
+        return
+    fi
+    export RUSTUP_AUTO_INSTALL=0
+    if [[ ${CI:-} == true ]] && ! cargo "+$msrv" --version >/dev/null 2>&1; then
+        timeout 600 rustup toolchain install "$msrv" --profile minimal --no-self-update || true
+    fi
+    if cargo "+$msrv" --version; then
+        rust=("+$msrv")
+    else
+        left_out+=("checks with Rust $msrv instead of the default one (rustup toolchain install $msrv)")
+    fi
+}
