@@ -132,7 +132,7 @@ impl SourceOptions {
 }
 
 impl SinkOptions {
-    /// No options; the columns are those of the query that [`sql`](crate::planning::sql)
+    /// No options; the columns are those of the query that [`sql`](crate::sql())
     /// inserts, where that names a `_key`, else those that the topic is read with.
     pub fn new() -> Self {
         Self::default()

@@ -146,7 +146,7 @@ impl ContinuousOptions {
 impl ContinuousQuery {
     /// Plans the statement and starts it on the current Tokio runtime.
     ///
-    /// Names are taken as they are written, as [`sql`](crate::planning::sql()) does.
+    /// Names are taken as they are written, as [`sql`](crate::sql()) does.
     ///
     /// # Errors
     /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no

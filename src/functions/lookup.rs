@@ -3,7 +3,7 @@
 //! In this order: a Kafka table of the session, a topic that a source pattern
 //! matches, any other topic with the session's options. The last two may need
 //! the brokers, for the columns, and a call is planned without waiting. So
-//! [`sql`](crate::planning::sql) plans a statement, looks up what a call missed, and
+//! [`sql`](crate::sql()) plans a statement, looks up what a call missed, and
 //! plans again; in a plain `SessionContext::sql` a call finds what is known.
 
 use std::cell::RefCell;

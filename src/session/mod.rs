@@ -106,7 +106,7 @@ impl KafkaConfig {
 ///
 /// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
 /// holds the options as they were given, passwords too; one of
-/// [`sql`](crate::planning::sql) does not.
+/// [`sql`](crate::sql()) does not.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -146,7 +146,7 @@ impl KafkaConfig {
 /// They are fixed when a statement is planned: `now()` in a view or a prepared
 /// statement is the time when that was made.
 ///
-/// [`sql`](crate::planning::sql) looks at a topic that is no table yet for its columns;
+/// [`sql`](crate::sql()) looks at a topic that is no table yet for its columns;
 /// `SessionContext::sql` cannot wait for that and says so. `kafka_topics` and
 /// `kafka_offsets` ask the brokers when the query runs.
 ///
