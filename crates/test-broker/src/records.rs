@@ -117,9 +117,9 @@ impl Broker {
 
     /// Waits until compaction has removed the records at these places.
     ///
-    /// The topic must be of [`COMPACTED`]. Kafka never compacts the segment it writes to, and
-    /// closes it only when a later record arrives: so this adds a tombstone, of a key that no
-    /// other record has, to every partition concerned.
+    /// The topic must be of [`COMPACTED`](crate::COMPACTED). Kafka never compacts the segment it
+    /// writes to, and closes it only when a later record arrives: so this adds a tombstone, of a
+    /// key that no other record has, to every partition concerned.
     pub fn wait_compacted(&self, topic: &str, gone: &[Place]) {
         let mut partitions: Vec<i32> = gone.iter().map(|&(partition, _)| partition).collect();
         partitions.sort_unstable();
