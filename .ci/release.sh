@@ -12,10 +12,10 @@ check() {
     echo "-- cargo check $*: $((SECONDS - start)) s"
 }
 
-# The workspace turns on features for the command line program that users of the library lack.
+# The workspace turns on features for the command line program that users of the library lack. The
+# library without its default features is in the next step: it has all of DataFusion built again.
 check_feature_sets() {
     check -p datafusion-kafka-cli --no-default-features
-    check -p datafusion-kafka --no-default-features
     check -p datafusion-kafka
     if [[ -e /usr/include/openssl/ssl.h ]]; then
         check -p datafusion-kafka --features ssl
@@ -29,7 +29,8 @@ check_feature_sets() {
     fi
 }
 
-# With the lowest versions that the manifests allow, which nobody else builds with.
+# With the lowest versions that the manifests allow, which nobody else builds with, and without the
+# library's default features.
 check_lowest_versions() {
     local copy="$CARGO_TARGET_DIR/lowest-versions"
     rm -rf "$copy"
@@ -38,7 +39,7 @@ check_lowest_versions() {
     (
         cd "$copy"
         RUSTC_BOOTSTRAP=1 cargo update -Z direct-minimal-versions
-        check --locked -p datafusion-kafka
+        check --locked -p datafusion-kafka --no-default-features
     )
 }
 
