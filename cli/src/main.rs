@@ -3,6 +3,7 @@
 mod args;
 mod cells;
 mod complete;
+mod current_statement;
 mod demo;
 mod errors;
 mod exit;
@@ -15,7 +16,6 @@ mod output;
 mod progress;
 mod repl;
 mod run;
-mod running;
 mod script;
 mod session;
 mod signals;

@@ -32,8 +32,8 @@ use datafusion_kafka::{
 };
 
 use crate::args::Args;
+use crate::current_statement::Running;
 use crate::demo;
-use crate::running::Running;
 use crate::stderr::LogFormat;
 use crate::tables::{Tables, Topics};
 
