@@ -119,7 +119,7 @@ pub(crate) struct Args {
     #[arg(short, long, num_args = 0.., value_parser = existing_file, conflicts_with = "file")]
     pub(crate) rc: Option<Vec<String>>,
 
-    /// How results are printed: `automatic` is a table, or CSV where rows never end
+    /// How results are printed: `automatic` is a table, or CSV for unbounded results
     #[arg(long, value_parser = formats(), default_value = "automatic")]
     pub(crate) format: PrintFormat,
 
@@ -177,7 +177,7 @@ pub(crate) struct Args {
     pub(crate) subcommand: Option<Subcommand>,
 }
 
-/// What is done other than running statements to their end.
+/// A subcommand, in place of running statements to their end.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
     /// Keep a topic equal to a query, until SIGTERM or Ctrl-C
@@ -185,27 +185,27 @@ pub(crate) enum Subcommand {
     Run(RunArgs),
 }
 
-/// A query that goes on.
+/// The arguments of a continuous query.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RunArgs {
-    /// The statements: the last one, an INSERT, goes on; those before it make its tables
+    /// The statements: the last one, an INSERT, keeps running; those before it create its tables
     #[arg(value_parser = existing_file)]
     pub(crate) file: String,
 
-    /// The query's name: what it has committed is found under it after a restart
+    /// The query's name; after a restart the query continues from what this name has committed
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     pub(crate) name: String,
 
-    /// How often a query that needs more than a record at a time looks for new ones
+    /// How often a query that cannot go record by record checks its topics for new records
     #[arg(long, value_name = "MS", default_value = "1000", value_parser = millis)]
     pub(crate) refresh_interval: Duration,
 
-    /// Serve /metrics for Prometheus here, and /healthz and /readyz for probes; port 0 is
-    /// any that is free
+    /// Serve /metrics for Prometheus here, and /healthz and /readyz for probes; port 0 is any free
+    /// port
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) metrics: Option<String>,
 
-    /// How many records behind the query may be where /readyz says that it is ready
+    /// /readyz answers ready when the query is at most this many records behind
     #[arg(
         long,
         value_name = "RECORDS",
@@ -215,7 +215,7 @@ pub(crate) struct RunArgs {
     pub(crate) ready_lag: u64,
 }
 
-/// What is made of the command line's definition.
+/// What can be generated from the definition of the command line.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Generated {
     Man,
@@ -227,7 +227,7 @@ pub(crate) enum Generated {
 }
 
 impl Generated {
-    /// The shell that completes by it; the man page has none.
+    /// The shell for the completions; `None` for the man page.
     pub(crate) fn shell(self) -> Option<Shell> {
         match self {
             Generated::Man => None,
@@ -241,11 +241,12 @@ impl Generated {
 }
 
 impl Args {
-    /// Those of this process; a mistake in them ends it.
+    /// Parses the arguments of this process; exits the process on a mistake.
     pub(crate) fn of_process() -> Self {
         let matches = Args::command().get_matches();
         let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        // A variable that is always set is no mistake.
+        // The environment variable may be set for every program, so with `--demo` it is not an
+        // error.
         let servers = matches.value_source("bootstrap_servers");
         if args.demo && servers == Some(ValueSource::CommandLine) {
             let message = "--demo has a Kafka of its own; leave --bootstrap-servers out";
@@ -261,13 +262,13 @@ impl Args {
         self.command.is_empty() && self.file.is_empty()
     }
 
-    /// Whether standard input is statements, and no data for a table.
+    /// Whether standard input holds statements, and not the data of a table.
     pub(crate) fn input_is_statements(&self) -> bool {
         self.reads_input() || self.file.iter().any(|file| is_stdin_location(file))
     }
 }
 
-/// Those of datafusion-cli, one of which most write as one word.
+/// The formats of datafusion-cli. `nd-json` is also accepted as `ndjson`, its usual spelling.
 fn formats() -> impl TypedValueParser<Value = PrintFormat> {
     const NDJSON: &str = "nd-json";
     let names = PrintFormat::value_variants()
@@ -293,7 +294,7 @@ fn servers(text: &str) -> Result<String, String> {
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
-    // The text may hold a secret.
+    // The text may hold a secret: no error repeats it.
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -339,7 +340,7 @@ fn batch_size(text: &str) -> Result<usize, String> {
     }
 }
 
-/// As in datafusion-cli: a number of bytes, or of a unit from `k` to `tb`.
+/// A size as in datafusion-cli: a number of bytes, or a number with a unit from `k` to `tb`.
 fn size(text: &str) -> Result<usize, String> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.find(|c: char| !c.is_ascii_digit());

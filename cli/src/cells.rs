@@ -1,4 +1,4 @@
-//! Lists, structs and maps in CSV and TSV, which have none.
+//! Lists, structs and maps in CSV and TSV, as JSON text: these formats have no nested values.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use datafusion::arrow::json::writer::{EncoderOptions, make_encoder};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 
-/// The batch with JSON text in place of what is nested, as `--format json` has it.
+/// The batch with nested columns as JSON text, in the form that `--format json` prints.
 pub(crate) fn flat(batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = batch.schema();
     let (fields, columns): (Vec<FieldRef>, Vec<ArrayRef>) = schema

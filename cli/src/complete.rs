@@ -1,4 +1,4 @@
-//! Editing at the prompt: datafusion-cli's, and completion of names.
+//! Line editing at the prompt: datafusion-cli's, with completion of names.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::session::{Session, table_names};
 use crate::statement;
 use crate::tables::Topics;
 
-/// How long the columns of a topic that was not used yet are waited for.
+/// How long completion waits for the columns of a topic that was not used before.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is typed at the prompt.
+/// The editor's helper: completion, highlighting, hints and validation.
 pub(crate) struct Prompt {
     cli: CliHelper,
     ctx: SessionContext,
@@ -39,7 +39,7 @@ impl Prompt {
         }
     }
 
-    /// Takes over what a statement may have set.
+    /// Applies session settings that a statement may have changed.
     pub(crate) fn follow(&mut self, session: &Session) {
         let state = session.ctx.state();
         self.cli
@@ -47,7 +47,7 @@ impl Prompt {
         self.cli.reset_hint();
     }
 
-    /// What the word that begins at the end of `before` could be.
+    /// The names that the word after `before` could stand for.
     fn candidates(&self, before: &str, line: &str) -> Vec<String> {
         match Place::of(before) {
             Place::Option => option_names(),
@@ -81,7 +81,7 @@ impl Prompt {
         names
     }
 
-    /// The columns of the tables that the line names.
+    /// The columns of the tables that are named in the line.
     fn columns(&self, line: &str) -> Vec<String> {
         let mut words = words(line);
         let mut columns = Vec::new();
@@ -100,7 +100,7 @@ impl Prompt {
             return Vec::new();
         }
         let lookup = self.ctx.table_provider(format!("\"{table}\""));
-        // Completion is asked for in the midst of reading a line.
+        // Completion is called from synchronous code, on a thread of the runtime.
         let found = tokio::task::block_in_place(|| {
             Handle::current().block_on(tokio::time::timeout(PATIENCE, lookup))
         });
@@ -113,19 +113,19 @@ impl Prompt {
     }
 }
 
-/// What kind of name belongs at a place in a statement.
+/// The kind of name that belongs at a place in a statement.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
-    /// A table's option, in quotes.
+    /// The name of a table option, in quotes.
     Option,
-    /// After SET.
+    /// The name of a setting, after SET.
     Setting,
-    /// A topic in quotes: an argument of a function.
+    /// The name of a topic in quotes, as the argument of a function.
     Topic,
     Table,
-    /// Columns, or tables to name their columns by.
+    /// Columns, or tables to qualify columns with.
     Expression,
-    /// Other text in quotes.
+    /// Other text in quotes, such as a file name.
     File,
 }
 
@@ -182,14 +182,14 @@ fn option_names() -> Vec<String> {
         .collect()
 }
 
-/// Where the word starts that ends at the end of the text.
+/// The start of the word at the end of the text.
 fn word_start(text: &str) -> usize {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     let rest = text.trim_end_matches(is_part);
     rest.len()
 }
 
-/// As it is written in SQL: in quotes unless it is a plain name or already in them.
+/// The name as SQL needs it: quoted unless it is a plain name or a quote is already open.
 fn spelt(name: &str, before: &str) -> String {
     let in_quotes = before.ends_with(['"', '\'']) || before.matches('\'').count() % 2 == 1;
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -250,7 +250,7 @@ impl Hinter for Prompt {
 }
 
 impl Validator for Prompt {
-    /// Only whether more lines are needed: mistakes are reported as everywhere else.
+    /// Only decides whether more lines are needed. Mistakes are reported when the statement runs.
     fn validate(&self, ctx: &mut ValidationContext<'_>) -> Result<ValidationResult> {
         self.cli.reset_hint();
         let input = ctx.input();

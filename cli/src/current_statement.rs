@@ -1,4 +1,5 @@
-//! What runs at the moment, for whoever ends it.
+//! The statement that runs now: a hint reads its text, and an interrupt reports what it has
+//! written.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +7,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::progress;
 
-/// The statement that was begun last, and its plan while that runs.
+/// The statement that was started last, and its plan while the plan runs.
 #[derive(Default)]
 pub(crate) struct Running(Mutex<CurrentStatement>);
 
@@ -24,7 +25,7 @@ impl Running {
         };
     }
 
-    /// The text of the statement that was begun last.
+    /// The text of the statement that was started last.
     pub(crate) fn statement(&self) -> Option<String> {
         self.lock().statement.clone()
     }
@@ -37,7 +38,7 @@ impl Running {
         self.lock().plan = None;
     }
 
-    /// What a statement that was ended has written, where it writes to a topic.
+    /// What an interrupted statement has written, if it writes to a topic.
     pub(crate) fn left_behind(&self) -> Option<String> {
         let plan = self.lock().plan.take()?;
         progress::left_behind(&plan)

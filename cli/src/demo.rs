@@ -1,4 +1,4 @@
-//! The data of `--demo`: a shop's orders and customers, with their history.
+//! The data of `--demo`: the orders and customers of a shop, with their history.
 
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
@@ -6,7 +6,7 @@ use datafusion_kafka::EmbeddedKafka;
 
 use crate::stderr::to_stderr;
 
-/// Creates the demo's topics and writes what happened in the shop.
+/// Creates the demo's topics and writes the shop's history to them.
 pub(crate) async fn fill(kafka: &EmbeddedKafka, ctx: &SessionContext) -> Result<()> {
     for topic in ["customers", "orders"] {
         kafka.create_topic(topic, 3)?;
@@ -20,7 +20,7 @@ pub(crate) async fn fill(kafka: &EmbeddedKafka, ctx: &SessionContext) -> Result<
     Ok(())
 }
 
-/// Says what to try in the demo.
+/// Prints suggestions for the demo.
 pub(crate) fn say_what_to_try(kafka: &EmbeddedKafka) {
     to_stderr!(
         "{}",
@@ -40,8 +40,8 @@ It has the topics `customers` and `orders`. Try:
   DELETE FROM customers WHERE _key = 'c-7';
 ";
 
-/// Every order is placed and most are paid and shipped, some were cancelled and
-/// removed; customers move, and a few have left.
+/// Every order is placed. Most orders are paid and shipped; some are cancelled and deleted. A few
+/// customers move, and a few leave.
 const HISTORY: [&str; 7] = [
     "INSERT INTO customers
      SELECT 'c-' || n AS _key,

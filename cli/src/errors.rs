@@ -1,4 +1,4 @@
-//! What failed, in one line.
+//! Errors as one line of text.
 
 use std::error::Error as StdError;
 
@@ -9,7 +9,7 @@ use crate::hint::hint;
 use crate::session::Session;
 use crate::stderr::error_to_stderr;
 
-/// Says on standard error what failed.
+/// Writes an error to standard error, with a hint where there is one.
 pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
     let hint = match session {
         Some(session) => hint(error, session).await,

@@ -5,13 +5,13 @@ use std::io::{self, ErrorKind, Write as _};
 
 pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const FAILURE: u8 = 1;
-/// What a shell says of a program that Ctrl-C ended.
+/// The exit code that a shell reports for a program that Ctrl-C ended.
 pub(crate) const INTERRUPTED: u8 = 130;
 
-/// Ends the process once all that was printed is written, and waits for nothing else.
+/// Writes the buffered output and ends the process, without waiting for anything else.
 ///
-/// No exit handlers run: OpenSSL's would free what librdkafka's threads still use, some of
-/// which may not have ended yet, and crash the process after its work was done.
+/// No exit handlers run. OpenSSL's handler would free memory that librdkafka's threads still use;
+/// some of them may not have ended yet, and the process would crash after its work was done.
 pub(crate) fn leave(code: u8) -> ! {
     let code = match io::stdout().flush() {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {

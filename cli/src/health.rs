@@ -1,4 +1,4 @@
-//! What those see who watch a query that runs: Prometheus, and probes.
+//! What a running query shows to its observers: metrics for Prometheus, and answers to probes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,7 +11,7 @@ use hyper::StatusCode;
 use crate::http::Page;
 use crate::metrics::{self, Figures};
 
-/// A query from before it is started until it has ended.
+/// A query, from before it is started until it has ended.
 pub(crate) struct Watched {
     name: String,
     ready_lag: u64,
@@ -31,18 +31,18 @@ impl Watched {
         }
     }
 
-    /// The query was started.
+    /// Records that the query was started.
     pub(crate) fn starts(&self, query: &Arc<ContinuousQuery>) {
-        // Which happens once.
+        // The query is set once, so this cannot fail.
         let _ = self.query.set(Arc::clone(query));
     }
 
-    /// The query was told to stop.
+    /// Records that the query was told to stop.
     pub(crate) fn stops(&self) {
         self.stops.store(true, Ordering::Relaxed);
     }
 
-    /// What a path answers.
+    /// The page at a path.
     pub(crate) fn page(&self, path: &str) -> Option<Page> {
         match path {
             "/metrics" => Some(Page {
@@ -82,20 +82,20 @@ impl Watched {
 
     fn why_not_ready(&self, progress: &QueryProgress) -> Option<String> {
         if self.stops.load(Ordering::Relaxed) {
-            return Some("the query stops".to_owned());
+            return Some("the query is stopping".to_owned());
         }
         match self.query.get() {
-            None => Some("the statements before the query run".to_owned()),
+            None => Some("the statements before the query are running".to_owned()),
             Some(query) => behind(&query.status(), progress, self.ready_lag),
         }
     }
 }
 
-/// What brokers said longer ago of the ends of topics says nothing of now.
+/// End offsets that are older than this say nothing about the topics now.
 const KNOWN_FOR: Duration = Duration::from_secs(10);
 
-/// Why the output of a query is not equal to its topics up to so many records, if it is not or
-/// nobody knows.
+/// Why the output is, or may be, more than `allowed` records behind the query's topics; `None` when
+/// it is not.
 pub(crate) fn behind(
     status: &QueryStatus,
     progress: &QueryProgress,
@@ -103,9 +103,9 @@ pub(crate) fn behind(
 ) -> Option<String> {
     match status {
         QueryStatus::Running => {}
-        QueryStatus::Starting => return Some("the query starts".to_owned()),
+        QueryStatus::Starting => return Some("the query is starting".to_owned()),
         QueryStatus::Retrying { error, .. } => {
-            return Some(format!("the query begins again after a failure: {error}"));
+            return Some(format!("the query is restarting after a failure: {error}"));
         }
         _ => return Some("the query has ended".to_owned()),
     }
@@ -155,8 +155,8 @@ mod tests {
         let error = Error::Unsupported("reason".to_owned());
         let retrying = QueryStatus::Retrying { error, attempts: 1 };
         for (status, expected) in [
-            (QueryStatus::Starting, "starts"),
-            (retrying, "begins again after a failure: reason"),
+            (QueryStatus::Starting, "is starting"),
+            (retrying, "is restarting after a failure: reason"),
             (QueryStatus::Stopped, "ended"),
         ] {
             let reason = behind(&status, &progress(0, Duration::ZERO), u64::MAX).unwrap();
@@ -169,7 +169,7 @@ mod tests {
         let mut progress = QueryProgress::default();
         let reason = behind(&QueryStatus::Running, &progress, u64::MAX).unwrap();
         assert!(reason.contains("not said yet"), "{reason}");
-        // It has no topics.
+        // A query without topics.
         progress.ends_age = Some(Duration::ZERO);
         assert_eq!(behind(&QueryStatus::Running, &progress, 0), None);
     }

@@ -1,4 +1,4 @@
-//! What could help with a statement that failed.
+//! Hints for a statement that failed.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::session::{Session, table_names};
 use crate::statement;
 use crate::tables::Topics;
 
-/// How long the names of all topics are waited for once something failed.
+/// How long a hint waits for the names of all topics.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Columns that a topic has only where they are asked for.
+/// Columns that a topic has only with `kafka.metadata`.
 const METADATA: [&str; 5] = ["_topic", "_partition", "_offset", "_timestamp", "_headers"];
 
-/// What could help, as the end of the error's sentence.
+/// A hint, as the end of the error's sentence.
 pub(crate) async fn hint(error: &DataFusionError, session: &Session) -> Option<String> {
     if let DataFusionError::SchemaError(error, _) = error.find_root()
         && let SchemaError::FieldNotFound { field, .. } = error.as_ref()
@@ -47,15 +47,15 @@ pub(crate) async fn hint(error: &DataFusionError, session: &Session) -> Option<S
     }
     if let Some(name) = parts {
         return Some(format!(
-            "; a topic's name that has dots is written in quotes: \"{name}\""
+            "; write a topic's name that has dots in quotes: \"{name}\""
         ));
     }
-    missing
-        .filter(|_| session.topics.is_none())
-        .map(|_| "; for topics name the servers with --bootstrap-servers, or try --demo".to_owned())
+    missing.filter(|_| session.topics.is_none()).map(|_| {
+        "; to query topics, name the servers with --bootstrap-servers, or try --demo".to_owned()
+    })
 }
 
-/// What the names of the topics say of a statement.
+/// A hint that the names of the topics give.
 fn hint_of_topics(
     statement: &str,
     missing: Option<&str>,
@@ -65,7 +65,7 @@ fn hint_of_topics(
     let code = without_text(statement, &session.ctx);
     if let Some(topic) = unquoted(&code, topics) {
         return Some(format!(
-            "; write the topic's name in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
+            "; write the topic's name in quotes, since it has characters other than letters, digits and `_`: \"{topic}\""
         ));
     }
     let missing = missing?;
@@ -76,7 +76,7 @@ fn hint_of_topics(
     }
     let mut names = topics.names();
     names.extend(table_names(&session.ctx));
-    // A table may be there whose topic is not.
+    // A table may exist whose topic does not.
     names.retain(|name| name != missing);
     let near = nearest(missing, &names);
     (!near.is_empty()).then(|| format!("; did you mean {}?", near.join(" or ")))
@@ -90,7 +90,8 @@ fn missing(
 ) -> Option<String> {
     match (Error::find(error), error.find_root()) {
         (Some(Error::TopicNotFound { topic, .. }), _) => Some(topic.clone()),
-        // DataFusion says only in its text which table it is: one that the statement names.
+        // DataFusion names the table only in the text of the error. It is one that the statement
+        // names.
         (None, DataFusionError::Plan(text)) => {
             let named = state.resolve_table_references(statement?).ok()?;
             let defaults = &state.config_options().catalog;
@@ -105,7 +106,7 @@ fn missing(
     }
 }
 
-/// A name of more parts than a table's can have, as one.
+/// A name with more parts than a table name can have, joined with dots.
 fn name_of_many_parts(statement: &Statement) -> Option<String> {
     const MOST: usize = 3;
     let Statement::Statement(statement) = statement else {
@@ -121,7 +122,7 @@ fn name_of_many_parts(statement: &Statement) -> Option<String> {
     Some(parts.join("."))
 }
 
-/// The statement's words and signs, where strings, quoted names and comments are `'`.
+/// The statement's words and symbols, with `'` for each string, quoted name and comment.
 fn without_text(statement: &str, ctx: &SessionContext) -> String {
     let tokens = statement::tokens(ctx, statement).unwrap_or_default();
     let code = tokens.iter().map(|token| match &token.token {
@@ -137,7 +138,7 @@ fn without_text(statement: &str, ctx: &SessionContext) -> String {
     code.collect()
 }
 
-/// The longest name that needs quotes and stands in the statement without.
+/// The longest topic name that needs quotes and appears in the statement without them.
 fn unquoted(statement: &str, topics: &Topics) -> Option<String> {
     let names = topics.names();
     let found = names
@@ -146,7 +147,7 @@ fn unquoted(statement: &str, topics: &Topics) -> Option<String> {
     found.max_by_key(String::len)
 }
 
-/// Whether a name stands in a text, neither in quotes nor as a part of a longer name.
+/// Whether a name appears in a text without quotes, and not as a part of a longer name.
 fn stands_alone(name: &str, text: &str) -> bool {
     let is_other = |c: Option<char>| {
         c.is_none_or(|c| {
@@ -160,7 +161,7 @@ fn stands_alone(name: &str, text: &str) -> bool {
     })
 }
 
-/// Up to three names that differ little.
+/// Up to three names that are spelled similarly, the most similar first.
 fn nearest(name: &str, names: &[String]) -> Vec<String> {
     const SIMILAR: f64 = 0.6;
     let name = name.to_lowercase();

@@ -1,4 +1,4 @@
-//! A small HTTP server, for what watches the program.
+//! A small HTTP server for metrics and probes.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-/// What a path answers.
+/// The response to a path.
 pub(crate) struct Page {
     pub(crate) status: StatusCode,
     pub(crate) content_type: &'static str,
@@ -35,7 +35,7 @@ impl Page {
     }
 }
 
-/// What a server answers to a path; `None` is no page.
+/// The page at a path; `None` for a path without a page.
 type Pages = dyn Fn(&str) -> Option<Page> + Send + Sync;
 
 /// A server that runs until it is closed.
@@ -45,24 +45,23 @@ pub(crate) struct Server {
     task: JoinHandle<()>,
 }
 
-/// How long a connection may take for its one request and the answer.
+/// The time limit of a connection, which carries one request and its response.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many connections there may be; others wait.
+/// The maximum number of open connections. Others wait to be accepted.
 const CONNECTIONS: usize = 64;
 
-/// How much of a request is read.
+/// The maximum size of a request's head.
 const REQUEST_BYTES: usize = 16 * 1024;
 
-/// The pause after a connection that could not be accepted, as where there are too many
-/// open files.
+/// The pause after a connection could not be accepted, for example because too many files are open.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Serves these pages at `HOST:PORT`; port 0 is any that is free.
+    /// Serves these pages at `HOST:PORT`; port 0 is any free port.
     ///
     /// # Errors
-    /// Those of listening, as where the port is in use.
+    /// An I/O error when the address cannot be listened on, for example because the port is in use.
     pub(crate) async fn start(
         address: &str,
         pages: impl Fn(&str) -> Option<Page> + Send + Sync + 'static,
@@ -84,7 +83,7 @@ impl Server {
 
     /// Closes the port and all connections.
     pub(crate) async fn close(self) {
-        // Both fail only where the server has ended.
+        // Both calls fail only when the server has already ended.
         let _ = self.close.send(());
         let _ = self.task.await;
     }
@@ -110,13 +109,13 @@ async fn serve(listener: TcpListener, pages: Arc<Pages>, mut closed: oneshot::Re
     connections.shutdown().await;
 }
 
-/// Answers the one request of a connection.
+/// Answers the only request of a connection.
 async fn answer(stream: TcpStream, pages: Arc<Pages>) {
     let service = service_fn(move |request: Request<Incoming>| {
         std::future::ready(Ok::<_, Infallible>(response(&request, &*pages)))
     });
     let served = http1::Builder::new()
-        // So that no client holds a connection open.
+        // No client can hold a connection open.
         .keep_alive(false)
         .max_buf_size(REQUEST_BYTES)
         .serve_connection(TokioIo::new(stream), service);

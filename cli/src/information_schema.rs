@@ -1,5 +1,6 @@
-//! What statements about tables and columns need to know of topics that were not used yet:
-//! DataFusion lists only what can be listed without asking the brokers.
+//! Topics in `information_schema`, including those that were not used before. DataFusion lists only
+//! tables that it can list without a request to the brokers, so topics and columns are looked up
+//! before such a statement runs.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,10 +23,10 @@ use crate::tables::{Listing, Topics};
 
 const SCHEMA: &str = "information_schema";
 
-/// How many topics are looked into at the same time.
+/// How many topics are looked up at the same time.
 const AT_ONCE: usize = 8;
 
-/// How many topics are named that are left out.
+/// How many of the omitted topics the note names.
 const NAMED: usize = 3;
 
 /// Whether a statement reads tables of `information_schema`, as SHOW does.
@@ -34,15 +35,15 @@ pub(crate) fn is_read_by(statement: &Statement, state: &SessionState) -> bool {
     read.is_ok_and(|tables| tables.iter().any(|table| table.schema() == Some(SCHEMA)))
 }
 
-/// Topics as a statement sees them, as long as this lives.
+/// The topics as one statement sees them. Dropping this resets the listing.
 pub(crate) struct Shown<'a>(&'a Topics);
 
 impl<'a> Shown<'a> {
-    /// Lists the topics, and looks into them, as far as the statement asks for it.
+    /// Lists the topics and looks up their columns, as far as the statement needs them.
     ///
     /// # Errors
-    /// What keeps all topics from being listed. A topic that cannot be looked into is left
-    /// out, with a note.
+    /// An error that keeps all topics from being listed. A topic whose columns cannot be looked up
+    /// is left out, with a note.
     pub(crate) async fn to(
         statement: &Statement,
         session: &Session,
@@ -54,7 +55,7 @@ impl<'a> Shown<'a> {
         if !asked.tables && asked.columns.is_empty() {
             return Ok(shown);
         }
-        // The one table of SHOW COLUMNS was looked into just now.
+        // SHOW COLUMNS reads one table, which was looked up when the statement was planned.
         if !is_show_columns(statement) {
             topics.refresh(&session.ctx).await?;
         }
@@ -63,7 +64,7 @@ impl<'a> Shown<'a> {
         let mut without_columns = BTreeSet::new();
         if !asked.columns.is_empty() {
             let mut known = look_into(session, asked.names(&names, &state)?).await?;
-            // What the statement itself reads or writes is looked up as ever.
+            // The statement's own tables are looked up as in any other statement.
             let used = state.resolve_table_references(statement)?;
             known.extend(used.iter().map(|table| table.table().to_owned()));
             without_columns = &names - &known;
@@ -89,7 +90,7 @@ fn is_show_columns(statement: &Statement) -> bool {
     matches!(statement.as_ref(), ast::Statement::ShowColumns { .. })
 }
 
-/// The names of those tables whose columns are known now.
+/// Looks up tables. Returns the names of those whose columns are known now.
 async fn look_into(session: &Session, names: Vec<String>) -> Result<BTreeSet<String>> {
     let ctx = &session.ctx;
     let looked = stream::iter(names).map(|name| async move {
@@ -99,7 +100,7 @@ async fn look_into(session: &Session, names: Vec<String>) -> Result<BTreeSet<Str
         {
             Ok(_) => Ok((name, true)),
             Err(error) => match Error::find(&error) {
-                // It is no matter of this topic.
+                // The error does not concern this topic alone.
                 Some(Error::Connect { .. } | Error::Login { .. }) => Err(error),
                 _ => Ok((name, false)),
             },
@@ -129,11 +130,11 @@ fn note(mut unknown: Vec<String>) {
     );
 }
 
-/// What a statement reads of `information_schema`.
+/// What a statement reads from `information_schema`.
 #[derive(Default)]
 struct Asked {
     tables: bool,
-    /// For each time that `columns` is read, by which name and with which filters.
+    /// Each use of `columns` in the statement: its table reference, and its filters.
     columns: Vec<(TableReference, Vec<Expr>)>,
 }
 
@@ -142,11 +143,11 @@ impl Asked {
         let mut asked = Asked::default();
         match state.statement_to_plan(statement.clone()).await {
             Ok(plan) => {
-                // Brings the filters to the tables.
+                // Pushes the filters down to the tables.
                 let plan = state.optimize(&plan).unwrap_or(plan);
                 asked.add(&plan, Vec::new());
             }
-            // Some statements that write are planned in another way.
+            // Some statements that write are not planned by this call.
             Err(_) => {
                 let read = state.resolve_table_references(statement);
                 for table in read.unwrap_or_default() {
@@ -189,7 +190,7 @@ impl Asked {
         }
     }
 
-    /// Those of the default schema's tables whose columns are asked for.
+    /// The tables of the default schema whose columns the statement reads.
     fn names(&self, all: &BTreeSet<String>, state: &SessionState) -> Result<Vec<String>> {
         let defaults = &state.config_options().catalog;
         let column = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;

@@ -41,7 +41,7 @@ use crate::stderr::{error_to_stderr, to_stderr};
 #[global_allocator]
 static GLOBAL: MiMalloc = MiMalloc;
 
-/// How long brokers are waited for that are to abort a transaction.
+/// How long an interrupted program waits for the brokers to abort its transaction.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     exit::leave(runtime.block_on(start(&args)))
 }
 
-/// Does what the arguments say; returns the exit code.
+/// Runs what the arguments ask for. Returns the exit code.
 async fn start(args: &Args) -> u8 {
     let mut session = match Session::new(args).await {
         Ok(session) => session,
@@ -92,7 +92,7 @@ async fn start(args: &Args) -> u8 {
         () = interrupt.next() => {
             if let Some(left) = session.running.left_behind() {
                 to_stderr!("{left}");
-                // A transaction that is not aborted holds up the topic's readers.
+                // A transaction that is not aborted blocks readers of committed records.
                 wait_for_clients(ABORT_PATIENCE).await;
             }
             return exit::INTERRUPTED;
@@ -112,7 +112,7 @@ async fn exit_code(done: Result<()>, session: &Session) -> u8 {
     }
 }
 
-/// Runs what the command line names, or else what standard input holds.
+/// Runs the files and commands of the command line, or else the statements on standard input.
 async fn run(session: &mut Session, args: &Args) -> Result<()> {
     for file in &args.file {
         script::run_file(session, file).await?;

@@ -1,4 +1,4 @@
-//! The figures of a query that runs, as Prometheus reads them.
+//! The metrics of a running query, in Prometheus' text format.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,27 +15,27 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-/// What a query has come to, and the program that runs it.
+/// The progress of a query, and the state of the program that runs it.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) progress: QueryProgress,
     pub(crate) is_ready: bool,
-    /// Bytes of the session's memory pool.
+    /// Bytes that are reserved in the session's memory pool.
     pub(crate) memory_reserved: usize,
-    /// `None` where the pool has no limit.
+    /// The limit of the pool, in bytes; `None` for a pool without a limit.
     pub(crate) memory_limit: Option<usize>,
 }
 
-/// Every name begins so.
+/// The prefix of every metric's name.
 const PREFIX: &str = "datafusion_kafka";
 
-/// The figures of the query of this name in Prometheus' text format.
+/// The metrics of the query with this name, in Prometheus' text format.
 pub(crate) fn text(query: &str, figures: Figures) -> String {
     let query = (Cow::Borrowed("query"), Cow::Owned(query.to_owned()));
     let mut registry = Registry::with_prefix_and_labels(PREFIX, iter::once(query));
     registry.register_collector(Box::new(figures));
     let mut text = String::new();
-    // A `String` takes all that is written to it.
+    // Writing to a `String` cannot fail.
     let _ = prometheus_text::encode(&mut text, &registry);
     text
 }
@@ -183,7 +183,7 @@ impl Figures {
         )?;
         out.gauge(
             "memory_pool_reserved_bytes",
-            "Memory that is reserved in the pool, kept rows and keys among it.",
+            "Memory that is reserved in the pool, including kept rows and keys.",
             Some(self.memory_reserved),
         )?;
         out.gauge(
@@ -219,8 +219,8 @@ fn seconds_since_epoch(time: Option<SystemTime>) -> Option<f64> {
     Some(since.as_secs_f64())
 }
 
-/// Writes metrics, each with its help and its type. The name of a counter gets `_total` at its
-/// end.
+/// Writes metrics, each with its help text and type. The encoder appends `_total` to the name of a
+/// counter.
 struct Families<'a>(DescriptorEncoder<'a>);
 
 impl Families<'_> {

@@ -29,7 +29,7 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Of a statement that began at `start`; `all_rows` whatever `--maxrows` says.
+    /// The output of a statement that started at `start`. `all_rows` overrides `--maxrows`.
     pub(crate) fn new(print: &PrintOptions, start: Instant, all_rows: bool) -> Self {
         let mut print = print.clone();
         if all_rows {
@@ -47,7 +47,7 @@ impl Output {
         let unbounded = plan.boundedness().is_unbounded();
         self.print.format = match (self.print.format, unbounded) {
             (PrintFormat::Automatic, false) => PrintFormat::Table,
-            // The width of columns is not known before the last row.
+            // A table needs the width of its columns, which is not known before the last row.
             (PrintFormat::Automatic | PrintFormat::Table, true) => PrintFormat::Csv,
             (format, _) => format,
         };
@@ -59,7 +59,7 @@ impl Output {
         }
     }
 
-    /// No more rows than are shown are kept.
+    /// Prints a table. Keeps only as many rows in memory as are shown.
     async fn print_table(
         self,
         mut rows: SendableRecordBatchStream,
@@ -91,7 +91,7 @@ impl Output {
         self.print_end(count, format)
     }
 
-    /// Rows as they come.
+    /// Prints rows as they come.
     async fn print_lines(
         self,
         mut rows: SendableRecordBatchStream,
@@ -125,7 +125,7 @@ impl Output {
         self.print_end(count, format)
     }
 
-    /// One JSON array, however many batches there are.
+    /// Prints one JSON array, whatever the number of batches.
     async fn print_array(
         self,
         mut rows: SendableRecordBatchStream,
@@ -149,9 +149,9 @@ impl Output {
         self.print_end(count, format_options(context))
     }
 
-    /// How many rows there were and how long it took, below rows that were printed.
+    /// Prints the number of rows and the elapsed time, below the rows.
     fn print_end(&self, count: usize, format: &FormatOptions) -> Result<()> {
-        // Without rows and columns nothing else is printed.
+        // An empty schema without batches: only the summary is printed.
         let schema = Arc::new(Schema::empty());
         only_prints(
             self.print
@@ -167,8 +167,8 @@ pub(crate) fn write(bytes: &[u8]) -> Result<()> {
     written.map_err(not_written)
 }
 
-/// The result of something of datafusion-cli that does nothing with files and sockets but
-/// to write to standard output.
+/// The result of a function of datafusion-cli that does no other I/O than writing to standard
+/// output.
 pub(crate) fn only_prints(result: Result<()>) -> Result<()> {
     result.map_err(|error| match error {
         DataFusionError::IoError(error) => not_written(error),
@@ -183,8 +183,8 @@ fn not_written(error: io::Error) -> DataFusionError {
     }
 }
 
-/// Nobody reads standard output any more. Only what was written there fails with this:
-/// servers break pipes too.
+/// The reader of standard output has gone. Only writes to standard output fail with this error,
+/// since a connection to a server can break its pipe too.
 #[derive(Debug)]
 struct ReaderGone;
 
@@ -196,12 +196,12 @@ impl fmt::Display for ReaderGone {
 
 impl Error for ReaderGone {}
 
-/// Whether a statement failed because the reader of standard output has left.
+/// Whether a statement failed because the reader of standard output has gone.
 pub(crate) fn is_reader_gone(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::External(error) if error.is::<ReaderGone>())
 }
 
-/// Ends the progress line where it would stand among the rows.
+/// Ends the progress line if it would appear among the rows.
 fn give_way(progress: &mut Option<ProgressLine>) {
     if io::stdout().is_terminal() {
         *progress = None;
@@ -222,7 +222,7 @@ mod tests {
         let printed = only_prints(Err(pipe())).unwrap_err();
         assert!(is_reader_gone(&printed));
         assert!(is_reader_gone(&printed.context("while printing")));
-        // As of a file or a socket, and in the words of a broker.
+        // Broken pipes of a file or a socket, and of a broker's connection.
         assert!(!is_reader_gone(&pipe()));
         let said = exec_datafusion_err!("Disconnected: Broken pipe (os error 32)");
         assert!(!is_reader_gone(&only_prints(Err(said)).unwrap_err()));

@@ -1,4 +1,4 @@
-//! The progress line of a statement that takes its time.
+//! The progress line of a statement.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -13,22 +13,22 @@ use indicatif::{
     HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle,
 };
 
-/// Work that is done sooner has no line.
+/// Statements that end within this time show no progress line.
 const PATIENCE: Duration = Duration::from_millis(500);
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// A line on standard error that is there as long as this value.
+/// A line on standard error that is shown until this value is dropped.
 pub(crate) struct ProgressLine(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl ProgressLine {
-    /// Of a plan that is about to run.
+    /// The progress line of a plan that is about to run.
     pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Self {
         if KafkaScanExec::all_in(plan).is_empty() && sink(plan).is_none() {
             return ProgressLine(None);
         }
         let plan = Arc::clone(plan);
         let (ended, end) = mpsc::channel();
-        // Not a task: the runtime's workers may be busy with the plan.
+        // A thread and not a task, because the plan may keep all of the runtime's workers busy.
         let line = thread::Builder::new().name("progress".to_owned());
         let line = line.spawn(move || {
             let start = Instant::now();
@@ -48,11 +48,11 @@ impl ProgressLine {
             }
             bar.finish_and_clear();
         });
-        // A statement needs no line.
+        // Without a thread the statement runs without a progress line.
         ProgressLine(line.ok().map(|line| (ended, line)))
     }
 
-    /// None, where nobody wants to see it.
+    /// No progress line.
     pub(crate) fn none() -> Self {
         ProgressLine(None)
     }
@@ -62,23 +62,23 @@ impl Drop for ProgressLine {
     fn drop(&mut self) {
         if let Some((ended, line)) = self.0.take() {
             drop(ended);
-            // What is printed next is not to be mixed with the line.
+            // The line is cleared before the next output is printed.
             let _ = line.join();
         }
     }
 }
 
-/// How far a plan is.
+/// The progress of a plan.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Figures {
     records: u64,
     bytes: u64,
-    /// How many records there are to read; `None` where only some are needed.
+    /// The number of records to read; `None` if a LIMIT may end the scan early.
     total: Option<u64>,
-    /// Rows of the result so far.
+    /// Rows of the result.
     rows: u64,
     acknowledged: Option<u64>,
-    /// For how long brokers have held back what is written, because of a quota.
+    /// For how long a broker's quota has held back the writes.
     throttled: Duration,
 }
 
@@ -139,7 +139,8 @@ impl Figures {
         parts.join(" · ")
     }
 
-    /// Kafka does not tell how large the records are that are not read yet.
+    /// The bytes that were read, and an estimate of all bytes. Kafka does not tell the size of
+    /// records that were not read yet.
     fn bytes_read(&self, total: Option<u64>) -> String {
         let read = HumanBytes(self.bytes);
         let estimated = total.and_then(|total| {
@@ -158,7 +159,7 @@ fn per_second(count: u64, time: Duration) -> u64 {
     u64::try_from(u128::from(count) * 1000 / millis).unwrap_or(u64::MAX)
 }
 
-/// The rows of the topmost operator that counts them.
+/// The number of rows of the topmost operator that counts them.
 fn output_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     let counted = plan.metrics().and_then(|metrics| metrics.output_rows());
     match (counted, plan.children().as_slice()) {
@@ -168,7 +169,7 @@ fn output_rows(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     }
 }
 
-/// What writes, where the plan does.
+/// The plan's sink, if the plan writes.
 fn sink(plan: &Arc<dyn ExecutionPlan>) -> Option<&dyn ExecutionPlan> {
     match plan.downcast_ref::<DataSinkExec>() {
         Some(sink) => Some(sink),
@@ -176,11 +177,11 @@ fn sink(plan: &Arc<dyn ExecutionPlan>) -> Option<&dyn ExecutionPlan> {
     }
 }
 
-/// What a plan that writes to a topic and was ended early leaves there.
+/// What an interrupted plan has written to its topic, if it writes to one.
 pub(crate) fn left_behind(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let metrics = sink(plan)?.metrics()?;
     let acknowledged = find_counter(&metrics, "records_acknowledged")?;
-    // Counted only where records are written in transactions.
+    // The metric exists only where records are written in transactions.
     Some(match find_counter(&metrics, "records_committed") {
         Some(0) => "interrupted: nothing was written, since the transaction did not end".to_owned(),
         Some(committed) => format!(

@@ -23,7 +23,7 @@ use crate::stderr::to_stderr;
 /// Reads statements and backslash commands, and runs them, until the user leaves.
 ///
 /// # Errors
-/// What keeps the prompt from being shown; what statements fail with is shown.
+/// An error that keeps the prompt from being shown. Errors of statements are printed.
 pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
     if !args.quiet {
         to_stderr!(
@@ -31,11 +31,11 @@ pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
             env!("CARGO_PKG_VERSION")
         );
     }
-    // A wrong password is to be known before the first statement.
+    // A wrong password is reported before the first statement.
     match &session.topics {
         Some(topics) => topics.refresh(&session.ctx).await?,
         None if !args.quiet => to_stderr!(
-            "No Kafka servers are named: topics are no tables. See --bootstrap-servers and --demo."
+            "No Kafka servers are named, so topics are not tables. See --bootstrap-servers and --demo."
         ),
         None => {}
     }
@@ -55,7 +55,7 @@ pub(crate) async fn run(session: &mut Session, args: &Args) -> Result<()> {
     load_history(&mut editor, history.as_ref());
     let left = read(session, &mut editor).await;
     if let Some(history) = &history {
-        // Of no concern to whoever leaves.
+        // A history that cannot be saved does not concern a user who leaves.
         let _ = editor.save_history(history);
     }
     left
@@ -95,7 +95,7 @@ async fn read(session: &mut Session, editor: &mut Editor<Prompt, DefaultHistory>
         let done = tokio::select! {
             done = run => done,
             () = interrupt.next() => {
-                // Behind the terminal's own `^C`.
+                // On a new line after the `^C` that the terminal prints.
                 println!();
                 if let Some(left) = session.running.left_behind() {
                     to_stderr!("{left}");
@@ -118,7 +118,7 @@ fn not_read(error: ReadlineError) -> DataFusionError {
     DataFusionError::IoError(io::Error::other(error))
 }
 
-/// Those of the command line, or `~/.datafusionrc` where there is one.
+/// The startup files of the command line, or `~/.datafusionrc` if it exists.
 fn rc_files(args: &Args) -> Vec<String> {
     if let Some(files) = &args.rc {
         return files.clone();
@@ -130,7 +130,7 @@ fn rc_files(args: &Args) -> Vec<String> {
         .collect()
 }
 
-/// In the user's data directory, which is made where there is none.
+/// A file in the user's data directory, which is created if it is missing.
 fn history_file() -> Option<PathBuf> {
     let directory = dirs::data_dir()?.join("datafusion-kafka-cli");
     fs::create_dir_all(&directory).ok()?;
@@ -139,7 +139,7 @@ fn history_file() -> Option<PathBuf> {
 
 fn load_history(editor: &mut Editor<Prompt, DefaultHistory>, file: Option<&PathBuf>) {
     if let Some(file) = file {
-        // There is none before the first time.
+        // The file does not exist before the first run.
         let _ = editor.load_history(file);
     }
 }

@@ -1,4 +1,4 @@
-//! `run FILE --name NAME`: a query that goes on until it is told to stop.
+//! `run FILE --name NAME`: a continuous query that runs until it is told to stop.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -18,8 +18,8 @@ use crate::signals::Signals;
 use crate::statement;
 use crate::stderr::to_stderr;
 
-/// Runs the statements of a file; the last one goes on, and ends well when it is
-/// told to stop by a signal, after what it has read is committed.
+/// Runs the statements of a file. The last one is the continuous query. A signal stops it: it
+/// commits what it has read, and the program ends with success.
 pub(crate) async fn run(session: &Session, args: &RunArgs, quiet: bool) -> Result<()> {
     let line = Line::new(session, quiet);
     let memory = &session.ctx.runtime_env().memory_pool;
@@ -60,14 +60,14 @@ async fn run_watched(
         .map_err(|error| exec_datafusion_err!("cannot read {path}: {error}"))?;
     let statements = statement::split(session, &text)?;
     let Some((last, before)) = statements.split_last() else {
-        return Err(plan_datafusion_err!("{path} holds no statement"));
+        return Err(plan_datafusion_err!("{path} contains no statement"));
     };
     for statement in before {
         if statement::inserts_into_topic(session, statement).await? {
             return Err(plan_datafusion_err!(
                 "{path} has more than one INSERT INTO a topic: only the last statement goes on, \
                  and the others would write their rows again at each start; run each INSERT from a \
-                 file of its own under a name of its own, or make them one with UNION ALL"
+                 file of its own under a name of its own, or combine them with UNION ALL"
             ));
         }
         statement::run(session, statement).await?;
@@ -93,11 +93,11 @@ async fn run_watched(
             QueryStatus::Retrying { error, .. } => {
                 was_up_to_date = false;
                 if line.quiet {
-                    note.say(&format!("is tried again: {error}"));
+                    note.say(&format!("is retried: {error}"));
                 }
             }
             _ if line.quiet && progress.ends_age.is_some_and(|age| age >= SILENT) => {
-                note.say("waits for the brokers, which have not answered for half a minute");
+                note.say("is waiting for the brokers, which have not answered for half a minute");
             }
             _ => {}
         }
@@ -107,12 +107,12 @@ async fn run_watched(
         }
     }
     watched.stops();
-    line.say("stopping: what was read is committed first; once more ends it at once");
+    line.say("stopping: committing what was read; a second signal ends the program immediately");
     let told = Instant::now();
     loop {
         tokio::select! {
             stopped = query.stop() => break stopped?,
-            // Who ends a group of processes may signal each of them and the group.
+            // A supervisor may signal each process of a group and then the group.
             () = signals.next() => if told.elapsed() > TOGETHER {
                 return Err(exec_datafusion_err!("ended before the last commit"));
             },
@@ -123,21 +123,21 @@ async fn run_watched(
     Ok(())
 }
 
-/// Signals so close together are one.
+/// Signals within this time count as one.
 const TOGETHER: Duration = Duration::from_millis(300);
 
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// Why nothing happens, where notes are not shown.
+/// Notes about a query that makes no progress, with `--quiet`, which hides the log.
 struct Note<'a> {
     query: &'a str,
     said: Option<Instant>,
 }
 
-/// How long brokers may be silent before that is said.
+/// How long the brokers may be silent before a note says so.
 const SILENT: Duration = Duration::from_secs(30);
 
-/// How often that is said.
+/// The shortest time between two notes.
 const NOTED: Duration = Duration::from_secs(60);
 
 impl<'a> Note<'a> {
@@ -153,7 +153,7 @@ impl<'a> Note<'a> {
     }
 }
 
-/// What is said on standard error, and a line there where somebody looks at it.
+/// Lines on standard error, and a progress line if standard error is a terminal.
 struct Line {
     bar: Option<ProgressBar>,
     quiet: bool,

@@ -1,4 +1,4 @@
-//! Statements and backslash commands of a file or of standard input.
+//! Statements and backslash commands from a file or from standard input.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -45,13 +45,13 @@ pub(crate) async fn run_lines(session: &mut Session, reader: &mut dyn BufRead) -
     statement::run(session, &pending).await
 }
 
-/// What comes after a backslash command.
+/// What to do after a backslash command.
 pub(crate) enum Next {
     Continue,
     Quit,
 }
 
-/// The backslash command that somebody means who types a word that is no SQL.
+/// The backslash command for a plain word, such as `quit`, that is not SQL.
 pub(crate) fn plain_command(line: &str) -> Option<&'static str> {
     match line
         .trim()
@@ -68,11 +68,11 @@ pub(crate) fn plain_command(line: &str) -> Option<&'static str> {
 /// Runs a backslash command of datafusion-cli.
 pub(crate) async fn run_command(session: &mut Session, line: &str) -> Result<Next> {
     let command = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let invalid = || exec_datafusion_err!("`{command}` is no command; `\\?` shows all commands");
+    let invalid = || exec_datafusion_err!("`{command}` is not a command; `\\?` shows all commands");
     let name = command.strip_prefix('\\').unwrap_or(&command);
     match name.parse::<Command>().map_err(|()| invalid())? {
         Command::Quit => return Ok(Next::Quit),
-        // As the statements that they stand for.
+        // Run as SQL, so that topics are listed and looked up as for these statements.
         Command::ListTables => statement::run(session, "SHOW TABLES").await?,
         Command::DescribeTableStmt(table) => {
             statement::run(session, &format!("SHOW COLUMNS FROM {table}")).await?;

@@ -1,4 +1,4 @@
-//! The session: what datafusion-cli's can do, and topics as tables.
+//! The session: that of datafusion-cli, with topics as tables.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
@@ -37,24 +37,24 @@ use crate::demo;
 use crate::stderr::LogFormat;
 use crate::tables::{Tables, Topics};
 
-/// What statements run in.
+/// What statements need to run.
 pub(crate) struct Session {
     pub(crate) ctx: SessionContext,
-    /// `None` where no servers are known.
+    /// `None` if no servers are named.
     pub(crate) topics: Option<Arc<Topics>>,
     pub(crate) print: PrintOptions,
     pub(crate) shows_progress: bool,
     pub(crate) running: Running,
-    /// The demo's Kafka, which lives as long as this.
+    /// The demo's Kafka, which runs until this is dropped.
     pub(crate) demo: Option<EmbeddedKafka>,
 }
 
 impl Session {
-    /// Does not connect, but for the demo.
+    /// Connects to brokers only for the demo.
     pub(crate) async fn new(args: &Args) -> Result<Self> {
         let demo = args.demo.then(EmbeddedKafka::start).transpose()?;
         let options = options(args, demo.as_ref())?;
-        // As a whole: one option may exclude another.
+        // Options are checked together, since one may exclude another.
         options.validate()?;
         if let Some(path) = &args.data_path {
             env::set_current_dir(Path::new(path))?;
@@ -74,7 +74,8 @@ impl Session {
         let (settings, others) = settings(&options);
         let ctx = context(config(args)?, runtime, &others, topics.as_ref()).await?;
         if let Some(kafka) = &demo {
-            // Its history is the same whatever the user sets.
+            // The history is written before the user's settings apply, so that it is always the
+            // same.
             let servers = kafka.bootstrap_servers();
             set(
                 &ctx,
@@ -88,7 +89,7 @@ impl Session {
             topics,
             print: PrintOptions {
                 format: args.format,
-                // What is piped on is results and nothing else.
+                // Output that is not for a terminal consists of results only.
                 quiet: args.quiet || !io::stdout().is_terminal(),
                 maxrows: args.maxrows,
                 color: args.color,
@@ -104,7 +105,7 @@ impl Session {
     }
 }
 
-/// A session as datafusion-cli makes it, whose default schema has files and topics.
+/// A session like datafusion-cli's, with files and topics in its default schema.
 async fn context(
     config: SessionConfig,
     runtime: Arc<RuntimeEnv>,
@@ -125,8 +126,8 @@ async fn context(
     .catalog(&defaults.default_catalog)
     .and_then(|catalog| catalog.schema(&defaults.default_schema))
     .ok_or_else(missing)?;
-    // A wrapper around every catalog would hide the topics from `datafusion_kafka::sql`:
-    // files are found inside of the default schema instead.
+    // A wrapper around every catalog would hide the topics from `datafusion_kafka::sql`. Files are
+    // looked up in the default schema instead.
     ctx.register_catalog_list(Arc::clone(&catalogs));
     let state = ctx.state_weak_ref();
     let state = Box::new(move || state.upgrade().map(|state| state.read().clone()));
@@ -148,7 +149,7 @@ async fn context(
     );
     ctx.register_udtf("list_files_cache", Arc::new(ListFilesCacheFunc::new(cache)));
 
-    // Who types the SQL has started the program.
+    // The user who types the SQL has started the program and may read its files and environment.
     let mut kafka = KafkaConfig::new().allow_references_in_sql(true);
     for (key, value) in options.iter() {
         kafka = kafka.with_option(key, value);
@@ -165,7 +166,7 @@ async fn context(
     Ok(ctx)
 }
 
-/// As `SET` does.
+/// Changes settings as `SET` does.
 fn set(ctx: &SessionContext, settings: &Options) -> Result<()> {
     let state = ctx.state_ref();
     let mut state = state.write();
@@ -175,12 +176,12 @@ fn set(ctx: &SessionContext, settings: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The options that a session may have, where a later `SET` changes and `SHOW` shows
-/// them, and the others, which may be secret.
+/// Splits options into settings of the session, which `SET` can change and `SHOW` can show, and
+/// others, which may be secret.
 fn settings(options: &Options) -> (Options, Options) {
     let (settings, others): (Vec<_>, Vec<_>) = options
         .iter()
-        // A setting without a value would be taken back.
+        // A setting with an empty value would be reset.
         .partition(|(key, value)| is_safe(key) && !value.is_empty());
     let collect = |options: Vec<(&str, &str)>| {
         let options = options.into_iter();
@@ -191,7 +192,7 @@ fn settings(options: &Options) -> (Options, Options) {
     (collect(settings), collect(others))
 }
 
-/// What the command line says of Kafka, as options of every table.
+/// The Kafka options of the command line, for every table.
 fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
     let (own, properties): (Vec<_>, Vec<_>) = args
         .properties
@@ -207,7 +208,7 @@ fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
     }
     let servers = match demo {
         Some(kafka) => Some(kafka.bootstrap_servers()),
-        // Those of a file or of -X are of somebody who wrote them for this call.
+        // Servers in a file or in `-X` were given for this call as well, so they are kept.
         None => args.bootstrap_servers.clone(),
     };
     if let Some(servers) = servers {
@@ -216,7 +217,7 @@ fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
     Ok(options)
 }
 
-/// Whether topics can be found at all; a file is asked when it is used.
+/// Whether servers are named. A properties file may name them, and is read when it is used.
 fn names_servers(options: &Options) -> bool {
     options.iter().any(|(key, _)| {
         matches!(
@@ -234,14 +235,14 @@ fn config(args: &Args) -> Result<SessionConfig> {
     if let Some(batch_size) = args.batch_size {
         options.execution.batch_size = ConfigNonZeroUsize::try_new(batch_size)?;
     }
-    // As datafusion-cli has them.
+    // The defaults of datafusion-cli.
     if env::var_os("DATAFUSION_EXPLAIN_FORMAT").is_none() {
         options.explain.format = ExplainFormat::Tree;
     }
     if env::var_os("DATAFUSION_FORMAT_NULL").is_none() {
         "NULL".clone_into(&mut options.format.null);
     }
-    // Properties of JSON and topics have capital letters.
+    // Names of JSON properties and topics often have capital letters.
     options.sql_parser.enable_ident_normalization = false;
     let config = SessionConfig::from(options).with_information_schema(true);
     Ok(match args.input_is_statements() {
@@ -282,7 +283,7 @@ fn memory_pool(args: &Args, limit: usize) -> Arc<dyn MemoryPool> {
     }
 }
 
-/// The registered tables of the default schema, and the topics that were used.
+/// The registered tables of the default schema, and the topics that were used before.
 pub(crate) fn table_names(ctx: &SessionContext) -> Vec<String> {
     let defaults = ctx.state().config_options().catalog.clone();
     let catalog = ctx.catalog(&defaults.default_catalog);

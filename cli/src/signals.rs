@@ -1,11 +1,11 @@
-//! What tells the program to stop.
+//! Signals that tell the program to stop.
 
 use std::io;
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ctrl-C from when this is made on, whether or not it is waited for at that moment.
+/// Ctrl-C. Presses since this was created count, even while nothing waits for them.
 pub(crate) struct Interrupt {
     #[cfg(unix)]
     signal: Signal,
@@ -28,7 +28,7 @@ impl Interrupt {
     }
 }
 
-/// Ctrl-C or `SIGTERM`, likewise.
+/// Ctrl-C or `SIGTERM`, as for [`Interrupt`].
 pub(crate) struct Signals {
     interrupt: Interrupt,
     #[cfg(unix)]

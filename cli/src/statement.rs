@@ -38,19 +38,19 @@ pub(crate) fn is_complete(ctx: &SessionContext, text: &str) -> bool {
             let last = tokens.rfind(|token| !matches!(token, Token::Whitespace(_)));
             last == Some(&Token::SemiColon)
         }
-        // What no sign closes is no SQL at all, which is reported when it is run.
+        // Text that no closing symbol completes is not SQL at all. Running it reports the error.
         Err(_) => !closing_signs(text)
             .iter()
             .any(|close| tokens(ctx, &format!("{text}{close}")).is_ok()),
     }
 }
 
-/// What may end a string, a name or a comment that is open at the end of a text.
+/// The symbols that may close a string, a name or a comment at the end of a text.
 fn closing_signs(text: &str) -> Vec<String> {
     let mut signs = ["'", "\"", "`", "]"].map(str::to_owned).to_vec();
-    // A comment may hold others.
+    // Comments can be nested.
     signs.push("*/".repeat(text.matches("/*").count()));
-    // `$name$` opens a string, and closes it.
+    // `$name$` opens a string, and the same text closes it.
     let names = text.split('$').skip(1);
     let names = names.filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
     signs.extend(names.map(|name| format!("${name}$")));
@@ -63,7 +63,7 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(text, &dialect)?;
     if is_about_files(&statement) {
-        // It knows the stores and their options.
+        // datafusion-cli knows the object stores and their options.
         let text = text.to_owned();
         return exec_from_commands(&session.ctx, vec![text], &session.print).await;
     }
@@ -81,13 +81,13 @@ async fn run_one(session: &Session, text: &str) -> Result<()> {
         && !session.print.quiet
     {
         for topic in dropped(&statement).filter(|name| topics.names().contains(name)) {
-            to_stderr!("The topic `{topic}` stays; a table is only what is known of it here.");
+            to_stderr!("The topic `{topic}` stays: only its table in this session was dropped.");
         }
     }
     result
 }
 
-/// Whether a statement adds rows to a topic each time that it runs.
+/// Whether a statement adds rows to a topic each time it runs.
 pub(crate) async fn inserts_into_topic(session: &Session, text: &str) -> Result<bool> {
     let mut state = session.ctx.state();
     let parser = &mut state.config_mut().options_mut().sql_parser;
@@ -109,7 +109,7 @@ pub(crate) async fn inserts_into_topic(session: &Session, text: &str) -> Result<
         return Ok(false);
     };
     let provider = session.ctx.table_provider(table).await;
-    // One that is not there may be a topic to be created.
+    // A table that does not exist may be a topic that the INSERT creates.
     Ok(provider.map_or(true, |provider| {
         provider.downcast_ref::<KafkaTable>().is_some()
     }))
@@ -148,7 +148,7 @@ async fn execute(session: &Session, text: &str, all_rows: bool) -> Result<()> {
     result
 }
 
-/// Whether a statement shows a table's columns or a plan, which `--maxrows` does not shorten.
+/// Whether a statement shows the columns of a table or a plan. `--maxrows` does not shorten these.
 fn is_description(statement: &Statement) -> bool {
     match statement {
         Statement::Statement(statement) => {
@@ -159,8 +159,7 @@ fn is_description(statement: &Statement) -> bool {
     }
 }
 
-/// Whether datafusion-cli itself is to run the statement: files and stores of
-/// files, but no topic.
+/// Whether datafusion-cli itself runs the statement, because it concerns files and not topics.
 fn is_about_files(statement: &Statement) -> bool {
     match statement {
         Statement::CreateExternalTable(create) => !create.file_type.eq_ignore_ascii_case("kafka"),
@@ -212,7 +211,7 @@ pub(crate) fn tokens(
     Tokenizer::new(dialect.as_ref(), text).tokenize_with_location()
 }
 
-/// Offsets in a text of places that are given in their order, by line and column.
+/// Converts positions of a text, given in ascending order as line and column, to byte offsets.
 struct Places<'a> {
     chars: std::str::CharIndices<'a>,
     line: u64,

@@ -1,4 +1,4 @@
-//! Lines on standard error: what the program says, and what it and its libraries log.
+//! Lines on standard error: the program's messages, and the log of the program and its libraries.
 
 use std::fmt::Arguments;
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use log::Level;
 use serde_json::Value;
 
-/// How lines on standard error are written.
+/// The format of lines on standard error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
     /// For people
@@ -22,7 +22,7 @@ pub(crate) enum LogFormat {
 
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// Writes lines in this format from now on, and notes among them unless it is to be quiet.
+/// Sets the format of lines, and enables notes unless `quiet`.
 pub(crate) fn init(format: LogFormat, quiet: bool) {
     let format = *FORMAT.get_or_init(|| format);
     let notes = if quiet {
@@ -41,15 +41,15 @@ pub(crate) fn init(format: LogFormat, quiet: bool) {
         .init();
 }
 
-/// Writes a line as `eprintln!` does. Where nobody can read it, as with a closed pipe or
-/// a full disk, the program goes on: `eprintln!` would end it with a panic.
+/// Writes a line as `eprintln!` does. If standard error cannot be written, as with a closed pipe or
+/// a full disk, the program continues; `eprintln!` would panic.
 macro_rules! to_stderr {
     ($($text:tt)*) => {
         $crate::stderr::write(log::Level::Info, module_path!(), format_args!($($text)*))
     };
 }
 
-/// Writes a line about an error likewise.
+/// Writes a line about an error, in the same way.
 macro_rules! error_to_stderr {
     ($($text:tt)*) => {
         $crate::stderr::write(log::Level::Error, module_path!(), format_args!($($text)*))
@@ -58,7 +58,7 @@ macro_rules! error_to_stderr {
 
 pub(crate) use {error_to_stderr, to_stderr};
 
-/// What the macros do.
+/// The function behind the macros.
 pub(crate) fn write(level: Level, target: &str, text: Arguments<'_>) {
     let line = match FORMAT.get() {
         Some(LogFormat::Json) => json(level, target, text),
@@ -73,7 +73,7 @@ fn json(level: Level, target: &str, text: Arguments<'_>) -> String {
     let time = time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let [time, level, target, message] =
         [&time, level.as_str(), target, &text.to_string()].map(Value::from);
-    // In this order, for those who read it after all.
+    // Formatted by hand, so that a person who reads the lines finds the fields in this order.
     format!(r#"{{"time":{time},"level":{level},"target":{target},"message":{message}}}"#)
 }
 

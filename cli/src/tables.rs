@@ -1,5 +1,5 @@
-//! Names in the default schema: registered tables, files and `kafka://` places,
-//! and the list of topics. What a topic's name stands for is the library's part.
+//! The names of the default schema: registered tables, files, `kafka://` locations, and the list of
+//! topics. The library resolves the names of topics.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -20,7 +20,7 @@ use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaTableFactory, Options};
 use regex::Regex;
 
-/// The topics that are tables, as they were when the brokers were last asked.
+/// The topics that are tables, as of the last request to the brokers.
 pub(crate) struct Topics {
     pattern: Regex,
     names: RwLock<Vec<String>>,
@@ -28,20 +28,21 @@ pub(crate) struct Topics {
     listing: RwLock<Listing>,
 }
 
-/// What a statement about tables and columns sees of the topics.
+/// The topics that a statement about tables and columns sees.
 #[derive(Default)]
 pub(crate) struct Listing {
-    /// Whether all topics are among the schema's tables, and not only those that were used.
+    /// Whether all topics are listed as tables, and not only those that were used before.
     pub(crate) all: bool,
-    /// Tables that are shown without columns, and not looked into.
+    /// Tables that are shown without columns, and are not looked up.
     pub(crate) without_columns: BTreeSet<String>,
 }
 
 impl Topics {
-    /// Those whose name matches, or all.
+    /// The topics whose name matches; without a pattern, all topics.
     pub(crate) fn new(pattern: Option<&str>) -> Result<Self> {
-        let pattern = Regex::new(pattern.unwrap_or_default())
-            .map_err(|error| plan_datafusion_err!("--topics is no regular expression: {error}"))?;
+        let pattern = Regex::new(pattern.unwrap_or_default()).map_err(|error| {
+            plan_datafusion_err!("--topics is not a regular expression: {error}")
+        })?;
         Ok(Topics {
             pattern,
             names: RwLock::default(),
@@ -50,12 +51,11 @@ impl Topics {
         })
     }
 
-    /// The regular expression.
     pub(crate) fn pattern(&self) -> &str {
         self.pattern.as_str()
     }
 
-    /// Asks the brokers.
+    /// Lists the topics of the brokers.
     pub(crate) async fn refresh(&self, ctx: &SessionContext) -> Result<()> {
         let query = "SELECT topic FROM kafka_topics() WHERE NOT internal ORDER BY topic";
         let batches = datafusion_kafka::sql(ctx, query).await?.collect().await?;
@@ -76,19 +76,19 @@ impl Topics {
         Ok(())
     }
 
-    /// The names, in order.
+    /// The names, sorted.
     pub(crate) fn names(&self) -> Vec<String> {
         let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
         names.clone()
     }
 
-    /// Whether there is a topic of this name that the regular expression leaves out.
+    /// Whether a topic of this name exists and the regular expression leaves it out.
     pub(crate) fn leaves_out(&self, name: &str) -> bool {
         let names = self.left_out.read().unwrap_or_else(PoisonError::into_inner);
         names.iter().any(|other| other == name)
     }
 
-    /// Sets what statements see, until the next time.
+    /// Sets the listing that statements see from now on.
     pub(crate) fn list(&self, listing: Listing) {
         *self.listing.write().unwrap_or_else(PoisonError::into_inner) = listing;
     }
@@ -98,16 +98,16 @@ impl Topics {
     }
 }
 
-/// The default schema without the topics: they are looked for behind it.
+/// The default schema, without the topics. `register_kafka` wraps it, and looks up topics.
 pub(crate) struct Tables {
-    /// Registered tables, and files under their paths.
+    /// Registered tables, and files by path.
     files: Arc<dyn SchemaProvider>,
     topics: Option<Arc<Topics>>,
     options: Options,
     state: State,
 }
 
-/// The session's state, while there is one.
+/// The session's state; `None` after the session has ended.
 pub(crate) type State = Box<dyn Fn() -> Option<SessionState> + Send + Sync>;
 
 impl Tables {
@@ -146,7 +146,7 @@ impl Tables {
         topics.is_some_and(|topics| topics.listing().without_columns.contains(name))
     }
 
-    /// Where names may be topics, only what exists is a file.
+    /// Where a name may be a topic, it is a file only if the file exists.
     fn is_file(&self, name: &str) -> bool {
         self.topics.is_none() || name.contains('/') || Path::new(name).is_file()
     }

@@ -192,7 +192,7 @@ fn the_guide_names_every_metric() {
     assert_eq!(told, names);
 }
 
-/// Every value of this key in a document, with the objects that hold them.
+/// Every value of this key in a document, with the objects that contain the key.
 fn objects_with<'a>(value: &'a Value, key: &str) -> Vec<&'a Value> {
     let (own, below): (_, Vec<&Value>) = match value {
         Value::Object(object) => (object.contains_key(key), object.values().collect()),
@@ -265,7 +265,7 @@ fn the_dashboard_asks_for_what_there_is() {
         check(query, "{{query}}");
     }
 
-    // All that says whether a query is well is looked at.
+    // The dashboard shows every metric about the health of a query.
     let asked: BTreeSet<&str> = targets
         .iter()
         .flat_map(|target| metric.find_iter(target["expr"].as_str().unwrap()))

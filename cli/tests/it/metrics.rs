@@ -296,7 +296,7 @@ fn a_query_is_not_ready_while_brokers_are_away() {
     let frozen = broker.freeze();
     let reason = served.until_ready_is(503);
     assert!(
-        reason.contains("the brokers have not said for ") || reason.contains("begins again after"),
+        reason.contains("the brokers have not said for ") || reason.contains("is restarting after"),
         "{reason}"
     );
     assert_eq!(served.metrics().value("ready", &[]), 0.0);

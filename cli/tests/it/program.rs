@@ -163,7 +163,7 @@ fn a_wrong_option_says_which_it_could_be() {
     }
     let error = failure(program().args(["-b", "localhost:1", "--topics", "(", "-c", "SELECT 1"]));
     assert!(
-        error.contains("--topics is no regular expression"),
+        error.contains("--topics is not a regular expression"),
         "{error}"
     );
 }

@@ -71,7 +71,7 @@ fn statements_and_commands_are_answered() {
     );
     ask(&mut session, "\\pset format csv", "Output format is Csv.");
     ask(&mut session, "SELECT 40 + 2 AS answer;", "42");
-    ask(&mut session, "\\nothing", "is no command");
+    ask(&mut session, "\\nothing", "is not a command");
     // What is wrong is said as elsewhere, and the line may be typed anew.
     ask(
         &mut session,

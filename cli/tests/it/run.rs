@@ -59,7 +59,7 @@ fn what_cannot_go_on_ends_with_one_line() {
         broker.new_topic("out", 1, &[]),
     );
     for (text, says) in [
-        ("", "holds no statement"),
+        ("", "contains no statement"),
         ("SELECT 1", "INSERT INTO a topic"),
         (&copied("no-such-topic", &out), "does not exist"),
     ] {

@@ -53,7 +53,7 @@ fn the_first_error_ends_a_script() {
     let error = failure(program().args(["-c", "SELECT 'open"]));
     assert!(error.contains("Unterminated string"), "{error}");
     let error = failure(program().write_stdin("\\nothing\n"));
-    assert!(error.contains("`\\nothing` is no command"), "{error}");
+    assert!(error.contains("`\\nothing` is not a command"), "{error}");
 }
 
 /// A semicolon at the end of a line ends no string, name or comment.

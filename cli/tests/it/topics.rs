@@ -193,7 +193,7 @@ fn a_name_that_needs_quotes_is_shown_with_them() {
             let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
             assert!(
                 error.contains(&format!(
-                    "in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
+                    "in quotes, since it has characters other than letters, digits and `_`: \"{topic}\""
                 )),
                 "{query}: {error}"
             );
@@ -225,7 +225,7 @@ fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
         ] {
             let error = failure(program().args(["-b", &broker.servers, "-c", &query]));
             let expected = format!(
-                "in quotes, since it has other signs than letters, digits and `_`: \"{topic}\""
+                "in quotes, since it has characters other than letters, digits and `_`: \"{topic}\""
             );
             assert!(error.contains(&expected), "{query}: {error}");
         }
@@ -246,7 +246,7 @@ fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
         let error = said(&output.unwrap());
         assert!(
             error.ends_with(
-                "; a topic's name that has dots is written in quotes: \"no.such.topic.here\"\n"
+                "; write a topic's name that has dots in quotes: \"no.such.topic.here\"\n"
             ),
             "{error}"
         );
