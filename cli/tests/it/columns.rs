@@ -1,4 +1,4 @@
-//! What messages about inferred columns advise, followed.
+//! The advice in messages about inferred columns is followed.
 
 use crate::broker::{self, Rec};
 use crate::program::{failure, printed, program};

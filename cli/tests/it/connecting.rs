@@ -1,4 +1,4 @@
-//! The guide's table of what goes wrong when connecting: every line of it against such a port.
+//! The guide's table of connection errors: each line is tried against a port with that fault.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -14,7 +14,7 @@ use crate::program::{failure, printed, program};
 /// A line of the table.
 struct Line {
     what: String,
-    /// What the error says, with `..` for what differs.
+    /// The error text, with `..` for the parts that differ.
     says: String,
     set: String,
 }
@@ -36,12 +36,12 @@ fn lines() -> Vec<Line> {
         .collect()
 }
 
-/// A port of which a line of the table is true.
+/// A port with the fault that a line describes.
 struct Wrong {
     servers: String,
     topic: String,
     given: Vec<(&'static str, String)>,
-    /// Values for what the table says to set, where it connects then.
+    /// Values for the properties that the line says to set, if the connection works then.
     cure: Option<Vec<(&'static str, String)>>,
     _alive: Option<Box<dyn Send>>,
 }
@@ -95,10 +95,10 @@ impl Wrong {
     }
 }
 
-/// What a cell says to set: names in backticks that are properties, each with its value behind
-/// `=` or that of the listener.
+/// The properties that a cell says to set: the names in backticks, each with the value after its
+/// `=` or the value for the listener.
 fn set(cell: &str, values: &[(&'static str, String)]) -> Vec<(String, String)> {
-    // What stands behind "or" is for other listeners.
+    // The part after "or" is for other listeners.
     let (cell, _) = cell.split_once("; or").unwrap_or((cell, ""));
     let spans: Vec<&str> = cell.split('`').collect();
     let mut set = Vec::new();
@@ -192,8 +192,8 @@ fn wrong(line: &Line, broker: &Broker, tls: &Tls, topic: &str) -> Wrong {
     }
 }
 
-/// A port whose queue of connections is full, so that no answer comes to another one: what a
-/// firewall looks like that drops what it does not let through.
+/// A port whose accept queue is full, so that further connections get no answer. A firewall that
+/// drops packets looks the same.
 fn full() -> (String, Box<dyn Send>) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -223,7 +223,7 @@ fn every_line_of_the_guides_table_is_so() {
     broker.produce(&topic, &[Rec::new("a", r#"{"n":1}"#)]);
     let lines = lines();
     assert!(lines.len() > 10, "the guide's table has gone");
-    // A port that does not answer takes its time.
+    // A port that does not answer takes long, so all lines are tried at the same time.
     thread::scope(|scope| {
         for line in &lines {
             let topic = &topic;
@@ -244,7 +244,7 @@ fn every_line_of_the_guides_table_is_so() {
     });
 }
 
-/// A login that a broker refuses is not waited for.
+/// A client does not retry a login that a broker refuses.
 #[test]
 fn a_refused_login_ends_a_statement_long_before_its_time() {
     let Some(broker) = broker::required("a_refused_login_ends_a_statement") else {

@@ -1,8 +1,8 @@
-//! `--demo`, which needs nothing: most of what the program does is tried on it.
+//! `--demo`, which needs no broker. Most features of the program are tested on it.
 
 use crate::program::{failure, printed, program};
 
-/// The rows of a query on the demo, as CSV without the header.
+/// The rows of a query over the demo, as CSV without the header.
 fn rows(queries: &[&str]) -> Vec<String> {
     let mut program = program();
     program

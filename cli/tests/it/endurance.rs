@@ -1,5 +1,6 @@
-//! Queries that run for long: killed, idle beyond what brokers remember of them, over topics that
-//! lose their oldest records, with brokers that are killed and records in transactions.
+//! Long-running queries. The programs are killed, stay idle longer than brokers keep their offsets,
+//! and read topics that lose their oldest records. Brokers are killed, and some records are in
+//! transactions.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,11 +12,11 @@ use crate::broker::{self, Broker, End, Rec, topic_name};
 use crate::program::file;
 use crate::running::{DEADLINE, Running};
 
-/// How long the topics are changed; ten minutes find more, and have times without any change
-/// that are longer than brokers keep offsets.
+/// How long the topics are changed. Ten minutes find more bugs, and include idle times longer than
+/// brokers keep offsets.
 const SECONDS: &str = "DATAFUSION_KAFKA_ENDURANCE_SECONDS";
 
-/// Brokers that forget the offsets and the transactional ids of what is idle for a minute.
+/// Brokers that forget the offsets and the transactional ids of anything idle for a minute.
 const FORGETFUL: &str = "
 offsets.retention.minutes=1
 offsets.retention.check.interval.ms=1000
@@ -23,7 +24,7 @@ transactional.id.expiration.ms=45000
 transaction.remove.expired.transaction.cleanup.interval.ms=1000
 ";
 
-/// Longer than that.
+/// Longer than the brokers keep offsets.
 const IDLE: Duration = Duration::from_secs(80);
 
 struct Random(u64);
@@ -40,10 +41,10 @@ impl Random {
 
 /// The topics that are changed, and what was committed to them.
 struct Feeds {
-    /// Every record is copied; its oldest ones are deleted once they are.
+    /// Every record is copied, and the oldest records are deleted after that.
     events: String,
     copied: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Upserts and deletes.
+    /// A topic of upserts and deletes.
     rows: String,
     latest: BTreeMap<String, i64>,
     next: i64,
@@ -179,7 +180,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                     let running = Running::start(&broker, file.path().to_str().unwrap(), name);
                     let time = Duration::from_millis(500 + random.below(6_000));
                     let killed = Instant::now() + time;
-                    // Nobody ends it while nothing comes.
+                    // The program is not ended while the topics are idle.
                     while !stop.load(Ordering::Relaxed)
                         && (Instant::now() < killed || quiet.load(Ordering::Relaxed))
                     {
@@ -189,7 +190,8 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                         0 => {
                             running.signal("-TERM");
                             let (code, said) = running.end();
-                            // Or the signal ended it, where it had not begun, or the broker was away.
+                            // The signal may have ended the program before it handled signals, or
+                            // the broker may be away.
                             let is_away = said.contains("did not answer to its last commit");
                             assert!(matches!(code, Some(0) | None) || is_away, "{said}");
                         }
@@ -206,7 +208,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
             while Instant::now() < end {
                 feeds.change(&own, &mut random);
                 thread::sleep(Duration::from_millis(30));
-                // What the copy has read is not needed any more.
+                // The copy no longer needs the records that it has read.
                 if random.below(100) == 0
                     && let [(0, read)] = own.committed(&names[0], &feeds.events)[..]
                 {
@@ -215,14 +217,14 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                 if Instant::now() >= next_restart && Instant::now() + Duration::from_secs(5) < end {
                     own.restart();
                     restarts += 1;
-                    // Programs meet it while it is away; the writer waits.
+                    // The programs meet a broker that is away; the writer waits for it.
                     thread::sleep(Duration::from_millis(500));
                     broker::wait_until(DEADLINE * 2, "the broker", || own.is_there());
                     next_restart = Instant::now() + Duration::from_secs(25);
                 }
                 if Instant::now() >= next_idle && Instant::now() + IDLE < end {
                     quiet.store(true, Ordering::Relaxed);
-                    // Programs that are on their way out are started again first.
+                    // Programs that are just ending are started again before the idle time begins.
                     thread::sleep(IDLE);
                     quiet.store(false, Ordering::Relaxed);
                     idle += 1;
@@ -237,7 +239,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
         }
     });
 
-    // It may just have been killed.
+    // The broker may have been killed a moment ago.
     thread::sleep(Duration::from_millis(500));
     broker::wait_until(DEADLINE, "the broker", || own.is_there());
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();

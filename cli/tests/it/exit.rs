@@ -1,4 +1,4 @@
-//! How the program ends: whatever it did, it ends by itself and not by a signal.
+//! How the program ends: whatever it did, it exits by itself and no signal ends it.
 
 use std::collections::BTreeMap;
 use std::hint;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::broker::{self, Broker, Rec};
 use crate::program::{PROGRAM, said, surroundings};
 
-/// How often the program is run; more find more.
+/// How often the program is run. More runs find more bugs.
 const RUNS: &str = "DATAFUSION_KAFKA_RUNS";
 const USUAL: usize = 30;
 
@@ -61,7 +61,7 @@ impl Kind {
             Kind::new("refused", &nobody, 1),
         ];
         if let Some(tls) = &broker.tls {
-            // The client refuses the certificate, which nobody it trusts has signed.
+            // The client rejects the certificate: no authority that it trusts has signed it.
             let tls = [
                 "-b",
                 &tls.servers,
@@ -82,7 +82,7 @@ impl Kind {
     }
 }
 
-/// Keeps a machine busy as long as it lives.
+/// Keeps the machine busy until dropped.
 struct Busy<'a>(&'a AtomicBool);
 
 impl Drop for Busy<'_> {
@@ -91,7 +91,7 @@ impl Drop for Busy<'_> {
     }
 }
 
-/// Clients end in threads of their own, some of them while the program leaves.
+/// Clients are destroyed on threads of their own, some of them while the program exits.
 #[test]
 fn it_is_never_ended_by_a_signal_on_its_way_out() {
     let Some(broker) = broker::required("exit::it_is_never_ended_by_a_signal_on_its_way_out")
@@ -155,7 +155,7 @@ fn it_is_never_ended_by_a_signal_on_its_way_out() {
     assert!(expected.eq(ends), "{all}");
 }
 
-/// Readers of committed records would wait for its end.
+/// Readers of committed records would wait for the transaction's end.
 #[cfg(unix)]
 #[test]
 fn an_insert_that_is_interrupted_leaves_no_transaction_open() {
@@ -200,7 +200,7 @@ fn an_insert_that_is_interrupted_leaves_no_transaction_open() {
     });
 }
 
-/// A full disk, which only Linux has as a device.
+/// A full disk. Only Linux has a device for it.
 #[cfg(target_os = "linux")]
 #[test]
 fn what_cannot_be_written_is_an_error() {
@@ -221,7 +221,7 @@ fn what_cannot_be_written_is_an_error() {
     }
 }
 
-/// Lines on standard error that nobody can read are no reason to fail.
+/// Lines that cannot be written to standard error do not make the program fail.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_standard_error_changes_nothing() {

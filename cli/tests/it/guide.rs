@@ -1,11 +1,12 @@
-//! The guide and the README: everything in them that can be run is run.
+//! The guide and the README: every block that can be run is run.
 //!
 //! A page says in a comment where it runs: `<!-- runs: demo -->` in the demo's Kafka, `<!-- runs:
-//! broker -->` in a broker of its own, which has the demo's topics. There `localhost:9092` is the
-//! address of either, and `127.0.0.1:9464` a free port. The blocks of a page run in order: `sql` in
-//! one session of the program, `sh` line by line in one directory. A `text` block behind one is what it prints, where `..` stands for
-//! what differs from run to run; if it starts with `Error: ` the command before it fails so. A
-//! comment that starts with `prepare:` holds SQL that readers need not see.
+//! broker -->` in a broker of its own with the demo's topics. In both, `localhost:9092` stands for
+//! the servers and `127.0.0.1:9464` for a free port. The blocks of a page run in order: `sql` in
+//! one session of the program, `sh` line by line in one directory. A `text` block after a block is
+//! its expected output, with `..` for the parts that differ from run to run. If it starts with
+//! `Error: `, the command before it must fail with that error. A comment that starts with
+//! `prepare:` holds SQL that readers need not see.
 
 mod blocks;
 mod shell;
@@ -22,7 +23,7 @@ use blocks::{Block, Kind, Page};
 use shell::Shell;
 use sql::Sql;
 
-/// How the texts call the servers.
+/// The servers, as the pages name them.
 const SERVERS: [&str; 2] = ["localhost:9092", "broker:9093"];
 
 /// Where metrics are served.
@@ -32,7 +33,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The pages of the guide and the README, by their paths from the root.
+/// The pages of the guide and the README, by path from the repository's root.
 fn pages() -> Vec<Page> {
     let mut paths: Vec<_> = fs::read_dir(root().join("docs/src"))
         .unwrap()
@@ -58,7 +59,7 @@ fn what_the_guide_and_the_readme_say_of_a_broker_is_so() {
     if broker::required(NAME).is_none() {
         return;
     }
-    // The topics have plain names: they are for a broker of nobody else.
+    // The topics have plain names, so the broker is not shared with other tests.
     let broker = match broker::own() {
         Ok(broker) => broker,
         Err(why) => return broker::say(&format!("left out: {NAME} ({why})")),
@@ -124,7 +125,7 @@ fn the_summary_names_every_page_and_links_lead_somewhere() {
     }
 }
 
-/// Copies the demo's topics to a broker, with all that happened in them.
+/// Copies the demo's topics to a broker, with their whole history.
 fn fill(broker: &Broker, demo: &sql::Demo) {
     for (topic, columns) in [
         ("customers", "name, country, newsletter"),
@@ -198,13 +199,13 @@ fn run(page: &Page, servers: &str) {
     sql.end();
 }
 
-/// An address where nothing listens.
+/// An address that nothing listens on.
 fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// Compares what is printed line by line; `..` stands for any text.
+/// Compares output line by line; `..` stands for any text.
 fn compare(block: &Block, expected: &str, answer: &str) {
     let lines = |text: &str| text.trim_end().lines().map(str::trim_end).count();
     let same = lines(expected) == lines(answer)

@@ -1,11 +1,11 @@
-//! `information_schema` shows topics that were not used yet.
+//! `information_schema` shows topics that were not used before.
 
 use std::process::Output;
 
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::program::{program, said};
 
-/// Two topics with records and one without, which alone are tables.
+/// Two topics with records and one without. Only these topics are tables.
 struct Topics {
     broker: &'static Broker,
     prefix: String,
@@ -42,7 +42,7 @@ impl Topics {
             .unwrap()
     }
 
-    /// What statements print, without the topics' prefix, and what they say besides.
+    /// The standard output of statements, without the topics' prefix, and the standard error.
     #[track_caller]
     fn answer(&self, statements: &[&str]) -> (String, String) {
         let output = self.run(&[&["-c"], statements].concat());
@@ -76,7 +76,7 @@ fn they_have_columns_and_one_without_records_has_a_note() {
     assert_eq!(topics.answer(&[ALL]), (COLUMNS.to_owned(), NOTE.to_owned()));
     let said_quietly = topics.run(&["-q", "-c", ALL]);
     assert_eq!(said(&said_quietly), "");
-    // Into tables, views and other columns of the same schema as well.
+    // CREATE TABLE AS, views and joins with other tables of the schema see the same columns.
     let create = format!("CREATE TABLE found AS {ALL}");
     let (printed, _) = topics.answer(&[&create, "SELECT * FROM found ORDER BY 1, 2"]);
     assert_eq!(printed, COLUMNS);
@@ -153,7 +153,7 @@ fn a_statement_may_read_and_write_topics_beside() {
     );
 }
 
-/// A setting makes what was inferred before be inferred again.
+/// Changing a setting repeats the inference of columns.
 #[test]
 fn a_topic_that_has_no_columns_any_more_is_left_out_too() {
     let Some(topics) = Topics::new("a_topic_that_has_no_columns_any_more_is_left_out_too") else {

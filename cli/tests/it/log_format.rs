@@ -1,4 +1,4 @@
-//! Lines of JSON on standard error.
+//! JSON lines on standard error.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::broker::{self, topic_name};
 use crate::program::{file, program};
 use crate::running::{Running, copied};
 
-/// Every line as an object.
+/// Each line as an object.
 fn objects(said: &str) -> Vec<Value> {
     let object = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
     let objects: Vec<Value> = said.lines().map(object).collect();

@@ -1,4 +1,4 @@
-//! TLS and SASL: a broker with certificate and users, and the files that name them.
+//! TLS and SASL: a broker with a certificate and users, and the files that name them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::broker::{self, Rec, SASL_PASSWORD, SASL_USER, Tls, topic_name};
 use crate::exit::runs;
 use crate::program::{failure, file, printed, program};
 
-/// What Confluent Cloud hands out for Java clients, but for the login.
+/// The properties that Confluent Cloud gives to Java clients, with another login.
 fn confluent(servers: &str, user: &str, password: &str) -> String {
     format!(
         "# Required connection configs for Kafka producer, consumer, and admin
@@ -33,7 +33,7 @@ basic.auth.user.info=KEY:SECRET
     )
 }
 
-/// A query of the secured listener, as SCRAM user with this password.
+/// A query on the secured listener, as the SCRAM user with this password.
 fn scram(tls: &Tls, ca: &Path, password: &str, query: &str) -> Command {
     let mut program = program();
     program.args(["-b", &tls.servers, "-q", "--format", "csv", "-c", query]);
@@ -93,7 +93,7 @@ fn a_file_of_confluent_cloud_is_taken_word_for_word() {
         program()
             .arg("-F")
             .arg(properties.path())
-            // The only thing that the cloud's certificate does not need.
+            // The only property that the cloud's certificate does not need.
             .args(["-X", &ca, "-q", "--format", "csv", "-c"])
             .arg(format!("SELECT n FROM \"{topic}\"")),
     );
@@ -121,8 +121,8 @@ fn every_login_is_built_in() {
     }
 }
 
-/// The listener breaks the connection of a client that does not log in, and librdkafka says so in
-/// words that are also those of a closed standard output.
+/// The listener breaks the connection of a client that does not log in. librdkafka reports that in
+/// words that also describe a closed standard output.
 #[test]
 fn a_listener_that_wants_a_login_is_an_error_and_no_end() {
     const NAME: &str = "login::a_listener_that_wants_a_login_is_an_error_and_no_end";
@@ -136,7 +136,7 @@ fn a_listener_that_wants_a_login_is_an_error_and_no_end() {
     let create =
         format!("CREATE EXTERNAL TABLE t (_key VARCHAR, n INT) STORED AS KAFKA LOCATION '{topic}'");
     let insert = "INSERT INTO t VALUES ('a', 1)";
-    // The columns of the input are looked for in its records.
+    // The columns of the input are inferred from its records.
     let query = format!("{create}; INSERT INTO t SELECT _key, n FROM \"in-{topic}\"");
     let statements = file(".sql", &query);
     let path = statements.path().to_str().unwrap();

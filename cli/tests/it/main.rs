@@ -1,7 +1,7 @@
-//! The program as users start it: one binary, as the library's tests are.
+//! The program as users start it. All tests are in one binary, as for the library.
 
-// A test says that something is wrong by panicking; rustc and clippy's `allow-*-in-tests` see
-// only the `#[test]` functions, not what they call.
+// Test code reports failures by panicking. rustc and clippy's `allow-*-in-tests` apply only to
+// `#[test]` functions, not to the functions that they call.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! What is seen of a query from outside: metrics and probes.
+//! What a running query shows to its observers: metrics and answers to probes.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -10,13 +10,13 @@ use crate::running::{Running, copied, statements, value};
 
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// A query whose figures are served.
+/// A query whose metrics are served.
 struct Served {
     running: Running,
     address: String,
 }
 
-/// What a server answers.
+/// The response of a server.
 struct Answer {
     status: u16,
     head: String,
@@ -59,7 +59,7 @@ impl Served {
         Metrics(answer.body)
     }
 
-    /// Waits until the metrics are so.
+    /// Waits until the metrics satisfy a condition.
     fn until(&self, what: &str, mut holds: impl FnMut(&Metrics) -> bool) -> Metrics {
         let mut metrics = self.metrics();
         broker::wait_until(DEADLINE, what, || {
@@ -69,7 +69,7 @@ impl Served {
         metrics
     }
 
-    /// Waits until `/readyz` answers with this status; gives the answer.
+    /// Waits until `/readyz` answers with this status. Returns the response's body.
     fn until_ready_is(&self, status: u16) -> String {
         let mut answer = self.get("/readyz");
         broker::wait_until(DEADLINE, &format!("/readyz to be {status}"), || {
@@ -84,7 +84,7 @@ impl Served {
 struct Metrics(String);
 
 impl Metrics {
-    /// The value of the one sample with these labels.
+    /// The value of the only sample with these labels.
     fn get(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let start = format!("datafusion_kafka_{name}{{");
         let mut samples = self.0.lines().filter(|line| {
@@ -146,7 +146,7 @@ fn metrics_say_what_was_read_written_and_committed() {
         3.0
     );
     assert_eq!(metrics.value("records_read_total", &[]), 4.0);
-    // Keys of a byte and payloads of seven.
+    // Each key has one byte and each payload seven.
     assert_eq!(metrics.value("bytes_read_total", &[]), 25.0);
     assert_eq!(metrics.value("bytes_written_total", &[]), 25.0);
     assert_eq!(metrics.value("restarts_total", &[]), 0.0);
@@ -167,7 +167,7 @@ fn metrics_say_what_was_read_written_and_committed() {
     let clients = [("consumer", &feed), ("producer", &out)]
         .map(|(client, topic)| format!("client=\"{client}\",topic=\"{topic}\",broker=\""));
     let metrics = served.until("the figures of both clients", |metrics| {
-        // A producer that has nothing to write asks nothing.
+        // A producer without records to write sends no requests.
         broker.produce(&feed, &[value("a", 1)]);
         clients.iter().all(|client| metrics.0.contains(client))
     });
@@ -257,7 +257,7 @@ fn a_query_may_be_ready_while_it_is_behind() {
     );
     let statements = file(".sql", &totals);
     let path = statements.path().to_str().unwrap();
-    // It refreshes once, and is behind from then on.
+    // The query refreshes once, and is behind from then on.
     let arguments = ["--refresh-interval", "3600000", "--ready-lag", "2"];
     let served = Served::start(&broker.servers, path, &topic_name("query"), &arguments);
     assert_eq!(served.until_ready_is(200), "ready\n");
@@ -278,7 +278,7 @@ fn a_query_is_not_ready_while_brokers_are_away() {
     if broker::required(NAME).is_none() {
         return;
     }
-    // Nobody else waits for it.
+    // The broker is frozen, so no other test may use it.
     let broker = match broker::own() {
         Ok(broker) => broker,
         Err(why) => return broker::say(&format!("left out: {NAME} ({why})")),
@@ -324,7 +324,7 @@ fn only_what_is_there_is_served_and_nobody_holds_it_up() {
     let statements = file(".sql", &copied(&feed, &out));
     let path = statements.path().to_str().unwrap();
     let served = Served::start(&broker.servers, path, &topic_name("query"), &[]);
-    // It says nothing, and does not go away.
+    // A client that sends nothing and keeps its connection.
     let _silent = TcpStream::connect(&served.address).unwrap();
 
     let metrics = served.get("/metrics");
@@ -351,7 +351,7 @@ fn only_what_is_there_is_served_and_nobody_holds_it_up() {
         .write_all(b"\x16\x03\x01\x00\xff nonsense\r\n\r\n")
         .unwrap();
     let mut answer = Vec::new();
-    // Whether the refusal is read or the connection is gone already.
+    // The client may read the refusal, or find the connection closed.
     let _ = nonsense.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/1.1 200"));
 

@@ -1,4 +1,4 @@
-//! Logins with the tokens of an OpenID provider, which is a few lines here.
+//! Logins with the tokens of an OpenID provider. The provider here is a few lines of code.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -9,20 +9,20 @@ use assert_cmd::Command;
 use crate::broker::{self, Rec};
 use crate::program::{failure, file, printed, program};
 
-/// `{"alg":"none"}` and `{"sub":"alice","iat":1,"exp":4102444800}`, which the broker's listener
-/// takes without a signature.
+/// `{"alg":"none"}` and `{"sub":"alice","iat":1,"exp":4102444800}`. The broker's listener accepts a
+/// token without a signature.
 const TOKEN: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSIsImlhdCI6MSwiZXhwIjo0MTAyNDQ0ODAwfQ.";
 
-/// `reports` and `s3cret` in base64, as a client names itself.
+/// `reports` and `s3cret` in base64, as the client sends its credentials.
 const LOGIN: &str = "Basic cmVwb3J0czpzM2NyZXQ=";
 
-/// The address of a token endpoint that knows one client; it ends with the process.
+/// The address of a token endpoint that knows one client. The endpoint stops with the process.
 fn endpoint() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            // Who goes away in between is nobody to answer.
+            // A client that has left needs no answer.
             let _ = answer(client);
         }
     });
@@ -58,7 +58,7 @@ fn answer(client: TcpStream) -> std::io::Result<()> {
     )
 }
 
-/// A query of the listener that takes tokens, as this client.
+/// A query on the listener that takes tokens, as this client.
 fn with_token(servers: &str, endpoint: &str, secret: &str, query: &str) -> Command {
     let mut program = program();
     program.args(["-b", servers, "-q", "--format", "csv", "-c", query]);
@@ -93,7 +93,7 @@ fn a_token_of_an_openid_provider_is_a_login() {
     let answer = printed(&mut with_token(servers, &endpoint, "s3cret", &insert));
     assert_eq!(answer, "count\n1\n");
 
-    // As Java's clients are told.
+    // The properties as Java clients write them.
     let java = format!(
         "security.protocol=SASL_PLAINTEXT
 sasl.mechanism=OAUTHBEARER
@@ -114,7 +114,7 @@ sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginMo
 
 #[test]
 fn a_provider_that_gives_no_token_is_an_error_that_says_why() {
-    // No broker is asked before there is a token.
+    // Without a token no broker is asked.
     let query = "SELECT n FROM orders";
     let error = failure(&mut with_token(
         "127.0.0.1:1",

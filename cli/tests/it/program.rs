@@ -1,4 +1,4 @@
-//! Starting the program, and what its flags do.
+//! Starting the program, and the effect of its flags.
 
 use std::io::Write as _;
 use std::process::Output;
@@ -7,7 +7,7 @@ use assert_cmd::Command;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_datafusion-kafka-cli");
 
-/// The program with nothing of whoever runs the tests in its surroundings.
+/// The program, isolated from the settings and files of the user who runs the tests.
 pub fn program() -> Command {
     let mut program = Command::new(PROGRAM);
     for (name, value) in surroundings() {
@@ -17,13 +17,13 @@ pub fn program() -> Command {
     program
 }
 
-/// A home directory of the tests' own, where no `.datafusionrc` and no history is.
+/// A home directory for the tests, without `.datafusionrc` and without a history.
 pub fn surroundings() -> [(&'static str, &'static str); 3] {
     let home = env!("CARGO_TARGET_TMPDIR");
     [("HOME", home), ("XDG_DATA_HOME", home), ("RUST_LOG", "off")]
 }
 
-/// What the program prints when it does what it should.
+/// The standard output of a program that succeeds.
 #[track_caller]
 pub fn printed(program: &mut Command) -> String {
     let output = program.output().unwrap();
@@ -31,7 +31,7 @@ pub fn printed(program: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The error that the program ends with: one line, exit code 1, nothing on standard output.
+/// The error of a program that fails: one line, exit code 1, nothing on standard output.
 #[track_caller]
 pub fn failure(program: &mut Command) -> String {
     let output = program.output().unwrap();

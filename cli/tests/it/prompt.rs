@@ -26,8 +26,8 @@ fn prompt(arguments: &[&str]) -> OsSession {
     session
 }
 
-/// The program at its prompt, which comes once it has run these statements. A line that is typed
-/// while another one runs may be lost, and without an answer nothing tells when that has ended.
+/// The program at its prompt, after it has run these statements. A line that is typed while another
+/// statement runs may be lost, and a statement without an answer does not show when it has ended.
 fn prompt_after(statements: &str, arguments: &[&str]) -> OsSession {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(statements.as_bytes()).unwrap();
@@ -72,7 +72,7 @@ fn statements_and_commands_are_answered() {
     ask(&mut session, "\\pset format csv", "Output format is Csv.");
     ask(&mut session, "SELECT 40 + 2 AS answer;", "42");
     ask(&mut session, "\\nothing", "is not a command");
-    // What is wrong is said as elsewhere, and the line may be typed anew.
+    // A typing mistake is reported like any other error, and the line can be typed again.
     ask(
         &mut session,
         "SELCT 1;",
@@ -96,7 +96,7 @@ fn names_are_completed() {
         ("SELECT * FROM kafka_log('ord\t", "orders"),
     ] {
         let line = typed.split_once('\t').unwrap();
-        // The columns are those of the table behind the place.
+        // The columns belong to the table that comes after the cursor.
         session.send(format!("{}{}", line.0, line.1)).unwrap();
         for _ in 0..line.1.len() {
             session.send("\x1b[D").unwrap();
@@ -137,14 +137,14 @@ fn history_is_kept_in_the_data_directory() {
     );
 }
 
-/// Rows that never end are printed as they come, and Ctrl-C ends the statement alone.
+/// Unbounded rows are printed as they come, and Ctrl-C ends only the statement.
 #[test]
 fn an_endless_query_is_ended_by_ctrl_c() {
     let directory = tempfile::tempdir().unwrap();
     let pipe = directory.path().join("feed.csv");
     let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    // The batch size is the table's from the start.
+    // A table keeps the batch size of its creation.
     let create = format!(
         "SET datafusion.execution.batch_size = 1;\n\
          CREATE UNBOUNDED EXTERNAL TABLE feed (n INT) STORED AS CSV LOCATION '{}';",
@@ -154,7 +154,7 @@ fn an_endless_query_is_ended_by_ctrl_c() {
     session
         .send_line("SELECT 1000 + n AS row FROM feed;")
         .unwrap();
-    // To read as well, so that it opens before there is another reader.
+    // Opened for reading too, so that the open does not wait for another reader.
     let mut feed = OpenOptions::new()
         .read(true)
         .write(true)
@@ -184,7 +184,7 @@ fn a_topic_without_end_is_shown_as_it_grows_until_control_c() {
         .send_line("SELECT 1000 + n AS row, _tombstone FROM feed;")
         .unwrap();
     session.expect("1001,false").unwrap();
-    // Written while it runs.
+    // Written while the query runs.
     broker.produce(&topic, &[Rec::new("a", r#"{"n":2}"#)]);
     session.expect("1002,false").unwrap();
     broker.produce(&topic, &[Rec::tombstone("a")]);
@@ -218,7 +218,7 @@ fn work_that_takes_its_time_has_a_progress_line() {
     let query = format!("SELECT sum(n) + 100 AS total FROM \"{topic}\";");
     session.send_line(&query).unwrap();
     session.expect("0 of 2 records").unwrap();
-    // What it waits for.
+    // The records that the query waits for.
     broker.produce(&topic, &[Rec::new("c", r#"{"n":3}"#)]);
     session.expect("106").unwrap();
     session.expect("> ").unwrap();

@@ -1,4 +1,5 @@
-//! What SQL may refer to: who types it has started the program.
+//! References in SQL to files and the environment, which the program allows: its user types the
+//! SQL.
 
 use crate::broker::{self, Rec};
 use crate::program::{failure, file, printed, program};
@@ -52,7 +53,7 @@ fn statements_refer_to_files_and_the_environment_but_bring_no_code_in() {
         assert!(why.contains(said), "{why}");
         assert!(!why.contains("hunter2"), "{why}");
     }
-    // The command line itself is no statement.
+    // The command line itself is not SQL.
     let mut servers = program();
     servers.args(["-b", "${env:REFERRED_TO}", "-c", "SHOW TABLES"]);
     let why = failure(servers.env("REFERRED_TO", "hunter2"));

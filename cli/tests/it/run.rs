@@ -1,4 +1,4 @@
-//! `run FILE --name NAME`: a query that goes on, is stopped, or killed.
+//! `run FILE --name NAME`: a continuous query that is stopped or killed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::broker::{self, Broker, Rec, Stored, topic_name};
 use crate::program::{failure, file, program};
 use crate::running::{DEADLINE, Running, copied, statements, value};
 
-/// How often a program is killed; more find more.
+/// How often a program is killed. More kills find more bugs.
 const KILLS: &str = "DATAFUSION_KAFKA_KILLS";
 
 fn wait_for(broker: &Broker, topic: &str, records: usize) {
@@ -108,7 +108,7 @@ fn only_one_insert_into_a_topic_goes_on() {
     assert!(error.contains("more than one INSERT"), "{error}");
     assert!(error.contains("UNION ALL"), "{error}");
     assert!(broker.read_all(&out).is_empty());
-    // INSERTs into a table of the session are allowed: each start creates the table again.
+    // INSERTs into a table of the session are allowed, since each start creates the table again.
     let memory = "CREATE TABLE known (k VARCHAR); INSERT INTO known VALUES ('a'), ('b');";
     let statements = file(".sql", &format!("{memory} {copied}"));
     let running = Running::start(broker, statements.path().to_str().unwrap(), &name);
@@ -118,7 +118,7 @@ fn only_one_insert_into_a_topic_goes_on() {
     assert_eq!(code, Some(0), "{said}");
 }
 
-/// Writes upserts and tombstones until it is told to stop; says what it wrote.
+/// Writes upserts and tombstones until it is told to stop. Returns what it wrote.
 fn write_on(feed: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<Vec<Rec>> {
     let (feed, stop) = (feed.to_owned(), Arc::clone(stop));
     thread::spawn(move || {
@@ -146,7 +146,7 @@ fn write_on(feed: &str, stop: &Arc<AtomicBool>) -> thread::JoinHandle<Vec<Rec>> 
     })
 }
 
-/// By key, its records in their order.
+/// The records of each key, in their order.
 fn by_key(records: &[Stored]) -> BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>> {
     let mut all: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for record in records {
@@ -190,7 +190,8 @@ fn killed_at_any_moment_it_neither_loses_nor_repeats() {
                 let mut state = 0x9E37_79B9_u32;
                 for _ in 0..kills {
                     let running = Running::start(broker, path, name);
-                    // From before it has connected to when it has committed often.
+                    // The kill comes at any time, from before the program has connected until it
+                    // has committed often.
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                     thread::sleep(Duration::from_millis(u64::from(state >> 16) % 2500));
                     running.kill();

@@ -1,4 +1,4 @@
-//! `run FILE --name NAME` while it runs.
+//! `run FILE --name NAME` as a running process.
 
 use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -25,7 +25,7 @@ impl Running {
         Self::spawn(command)
     }
 
-    /// For those who add to it.
+    /// The command of the program, for tests that add arguments.
     pub fn command(servers: &str, path: &str, name: &str) -> Command {
         let mut command = Command::new(PROGRAM);
         command
@@ -53,7 +53,7 @@ impl Running {
         }
     }
 
-    /// The first line that holds this, once it was said.
+    /// Waits for a line that contains this text, and returns the first.
     pub fn line_with(&self, text: &str) -> String {
         let mut line = None;
         broker::wait_until(DEADLINE, text, || {
@@ -67,7 +67,7 @@ impl Running {
         line.unwrap()
     }
 
-    /// As supervisors do: to the process, and then to all of its group.
+    /// Signals the process, and then its whole process group, as supervisors do.
     pub fn signal(&self, signal: &str) {
         let both = "kill $0 $1; sleep 0.02; kill $0 $1 2>&-; true";
         let id = self.child.id().to_string();
@@ -75,7 +75,7 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
-    /// Its exit code and all that it said, once it has ended.
+    /// Waits for the end. Returns the exit code and all lines of standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut status = None;
         broker::wait_until(DEADLINE, "the end of the program", || {
@@ -102,7 +102,7 @@ impl Drop for Running {
     }
 }
 
-/// Takes down what a program says, line by line.
+/// Collects the lines that a program writes.
 fn listen(pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let said = Arc::clone(said);
     thread::spawn(move || {
@@ -113,7 +113,7 @@ fn listen(pipe: impl Read + Send + 'static, said: &Arc<Mutex<String>>) -> JoinHa
     })
 }
 
-/// The statements that keep topic `out` equal to a query over topic `feed`.
+/// Statements that keep topic `out` equal to a query over topic `feed`.
 pub fn statements(feed: &str, out: &str, columns: &str, select: &str) -> String {
     let create = |table: &str, topic: &str, columns: &str| {
         format!(

@@ -56,7 +56,7 @@ fn the_first_error_ends_a_script() {
     assert!(error.contains("`\\nothing` is not a command"), "{error}");
 }
 
-/// A semicolon at the end of a line ends no string, name or comment.
+/// A semicolon at the end of a line does not end a string, a name or a comment.
 #[test]
 fn what_is_open_goes_on_in_the_next_line() {
     for (open, rest, expected) in [

@@ -12,7 +12,7 @@ fn answer(broker: &Broker, arguments: &[&str]) -> String {
     printed(&mut program)
 }
 
-/// A topic of three people, one of whom was written twice and one deleted.
+/// A topic of three people. One record was overwritten, and one was deleted.
 fn people(broker: &Broker) -> String {
     let topic = broker.new_topic("people", 1, &[]);
     let records = [
@@ -209,7 +209,7 @@ fn a_name_that_needs_quotes_is_shown_with_them() {
     }
 }
 
-/// As tools name the topics of a database's tables.
+/// Topic names with dots, as change-data-capture tools name the topics of a database's tables.
 #[test]
 fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
     let Some(broker) = broker::required("a_name_of_four_and_more_parts_is_shown_in_quotes") else {
@@ -230,7 +230,7 @@ fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
             assert!(error.contains(&expected), "{query}: {error}");
         }
     }
-    // Also where there is no such topic, and nobody to ask.
+    // The hint also appears when the topic does not exist and no broker is known.
     let no_topic = program()
         .args([
             "-b",
@@ -253,7 +253,7 @@ fn a_name_of_four_and_more_parts_is_shown_in_quotes() {
     }
 }
 
-/// The hints of what is missing are for the whole name.
+/// Hints for a name that was not found concern the whole name.
 #[test]
 fn a_missing_name_may_have_dots() {
     let Some(broker) = broker::required("a_missing_name_may_have_dots") else {
@@ -309,7 +309,7 @@ fn what_reads_no_topic_waits_for_no_broker() {
     );
 }
 
-/// A script that waits says so early, on standard error.
+/// A script that waits reports that early, on standard error.
 #[test]
 fn servers_that_are_waited_for_are_named_meanwhile() {
     let output = program()

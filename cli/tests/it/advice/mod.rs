@@ -1,4 +1,4 @@
-//! What a message about a record says to do is done, and gives the value that was meant.
+//! The advice in messages about records is followed, and must give the value that was meant.
 
 mod records;
 mod values;
@@ -32,7 +32,7 @@ async fn declare(ctx: &SessionContext, topic: &str, columns: &str, options: &str
     answer(ctx, &declaration).await.unwrap();
 }
 
-/// The one value that a statement returns, if any, or its error.
+/// The single value that a statement returns, if any, or its error.
 async fn answer(ctx: &SessionContext, statement: &str) -> Result<String, String> {
     let rows = async { sql(ctx, statement).await?.collect().await };
     let batches = rows.await.map_err(|error| error.to_string())?;

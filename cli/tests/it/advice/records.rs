@@ -4,15 +4,15 @@ use datafusion_kafka::EmbeddedKafka;
 
 use super::{LENIENT, NONE, NULL, TEXT, answer, declare, session};
 
-/// A record that is not as a table wants it.
+/// A record that does not suit a table.
 struct Record {
     key: &'static [u8],
     payload: &'static [u8],
-    /// The columns and the options of the table that refuses it.
+    /// The columns and options of a table that rejects the record.
     declared: (&'static str, &'static str),
-    /// The message behind its place.
+    /// The error message, after the record's position.
     said: &'static str,
-    /// Columns, options, what to ask for, and the answer.
+    /// Each remedy: columns, options, a query, and its answer.
     followed: &'static [(&'static str, &'static str, &'static str, &'static str)],
 }
 

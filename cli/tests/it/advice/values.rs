@@ -5,14 +5,14 @@ use datafusion_kafka::EmbeddedKafka;
 
 use super::{LENIENT, NONE, NULL, TEXT, answer, declare, session};
 
-/// A value that does not fit, what is said of it, and ways to do so.
+/// A value that does not fit its column, its error message, and the remedies.
 struct Case {
-    /// The type and the options of the table that refuses the value.
+    /// The type and options of the table that rejects the value.
     declared: (&'static str, &'static str),
     json: &'static str,
-    /// How the message goes on behind `expected .. but found`.
+    /// The rest of the message, after `expected .. but found`.
     said: &'static str,
-    /// A type, options, what to ask for, and the answer.
+    /// Each remedy: a type, options, a query, and its answer.
     followed: &'static [(&'static str, &'static str, &'static str, &'static str)],
 }
 
@@ -496,7 +496,7 @@ const CASES: &[Case] = &[
         said: "a date or time more precise than the column in `v`; declare VARCHAR and cast",
         followed: &[("VARCHAR", NONE, "CAST(v AS TIME)", "08:30:00.123456789")],
     },
-    // Spans of time.
+    // Durations.
     Case {
         declared: ("INTERVAL", NONE),
         json: "1500",
@@ -550,7 +550,7 @@ async fn what_a_message_says_to_do_about_a_local_time_gives_it() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Does what is said of each value; returns what came out otherwise.
+/// Follows the advice for each value. Returns the cases that came out differently.
 async fn follow(
     kafka: &EmbeddedKafka,
     topic: &str,

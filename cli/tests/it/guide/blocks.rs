@@ -1,10 +1,10 @@
-//! What is in a page.
+//! The blocks and links of a page.
 
-/// A page, as far as it can be checked.
+/// The parts of a page that can be checked.
 pub struct Page {
     pub path: String,
     pub blocks: Vec<Block>,
-    /// Those to files and headings.
+    /// Links to files and headings.
     pub links: Vec<String>,
     runs: Vec<String>,
 }
@@ -17,23 +17,24 @@ pub struct Block {
     pub place: String,
 }
 
-/// What is done with a block.
+/// What to do with a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// SQL before the page's own.
+    /// SQL that runs before the page's own.
     Prepare,
     Sql,
     Sh,
-    /// What the block before prints.
+    /// The output of the block before.
     Text,
     /// A file of client properties.
     Properties,
-    /// Compiled elsewhere.
+    /// Rust, which is compiled elsewhere.
     Rust,
 }
 
 impl Kind {
-    /// By the info string; what is not known here would never be run.
+    /// The kind by the block's info string. An unknown kind is an error, since the block would
+    /// never run.
     fn of(info: &str) -> Option<Self> {
         Some(match info {
             "sql" => Kind::Sql,
@@ -91,7 +92,7 @@ impl Page {
 }
 
 impl Block {
-    /// Whether it is what a command says that fails.
+    /// Whether the text is the error of a command that fails.
     pub fn is_error(&self) -> bool {
         self.kind == Kind::Text && self.text.starts_with("Error: ")
     }
@@ -106,7 +107,7 @@ fn links(line: &str) -> Vec<String> {
         .collect()
 }
 
-/// The headings as links name them.
+/// The headings, as links refer to them.
 pub fn anchors(text: &str) -> Vec<String> {
     text.lines()
         .filter(|line| line.starts_with('#'))
@@ -126,7 +127,7 @@ pub fn anchors(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether a line is as expected, where `..` stands for any text.
+/// Whether a line matches the expected one, in which `..` stands for any text.
 pub fn matches(expected: &str, line: &str) -> bool {
     match expected.split_once("..") {
         None => expected == line,

@@ -10,7 +10,7 @@ use super::blocks::Block;
 use crate::broker;
 use crate::program::{PROGRAM, printed, program, said, surroundings};
 
-/// What is not run here, since it builds or measures for minutes.
+/// Commands that are not run here, because they build or measure for minutes.
 const KNOWN: [&str; 4] = [
     "cargo install --path cli",
     "cargo run --example quickstart",
@@ -33,8 +33,8 @@ impl Shell {
         }
     }
 
-    /// Runs commands one after the other, all of which work or fail, and gives what they print;
-    /// nothing if none ran. What ends with `&` goes on to the end of the text.
+    /// Runs commands in order, all of which succeed, or fail. Returns their output; `None` if no
+    /// command was run. A command that ends with `&` runs until the end of the text.
     pub fn run(&self, text: &str, fails: bool, block: &Block) -> Option<String> {
         let mut answer = None;
         let mut behind = Vec::new();
@@ -52,7 +52,7 @@ impl Shell {
             if KNOWN.contains(&words) {
                 continue;
             }
-            // What a pipe begins with only says something.
+            // A pipe starts with an `echo`, so its second command is the program.
             let pipe = words
                 .strip_prefix("echo ")
                 .and_then(|rest| rest.split_once(" | "));
@@ -84,7 +84,7 @@ impl Shell {
         answer
     }
 
-    /// Whether a block needs what this machine does not have.
+    /// Whether a block needs a program that this machine does not have.
     pub fn leaves_out(&self, block: &Block) -> bool {
         let is_missing =
             |program: &&str| block.text.contains(&format!("{program} ")) && !have(program);
@@ -97,7 +97,7 @@ impl Shell {
         missing.is_some()
     }
 
-    /// The program takes a file of them.
+    /// The program takes the properties as a file.
     pub fn check_properties(&self, text: &str, block: &Block) {
         let file = self.directory.join("client.properties");
         fs::write(&file, text).unwrap();
@@ -127,7 +127,7 @@ impl Shell {
     }
 }
 
-/// A query that goes on, and has nothing more to do.
+/// A continuous query that has caught up.
 struct UpToDate {
     program: Child,
     said: String,
@@ -135,7 +135,7 @@ struct UpToDate {
 }
 
 impl UpToDate {
-    /// Starts the program, and waits until it has nothing more to do or has ended.
+    /// Starts the program and waits until it has caught up or has ended.
     fn wait_for(mut command: Command) -> Self {
         let mut program = command
             .stdout(Stdio::piped())
@@ -165,7 +165,7 @@ impl UpToDate {
     }
 }
 
-/// The commands of a text, some of which take several lines.
+/// The commands of a text. A command may span several lines.
 fn commands(text: &str, block: &Block) -> Vec<String> {
     let mut commands = Vec::new();
     let mut command = String::new();

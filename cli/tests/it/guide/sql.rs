@@ -14,10 +14,10 @@ use expectrl::{Expect as _, Regex};
 use super::blocks::Block;
 use crate::program::{PROGRAM, surroundings};
 
-/// Generous: a busy machine is not a bug.
+/// A generous limit: a busy machine is not a bug.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The program at its prompt with the demo's Kafka, which ends with it.
+/// The program at its prompt with the demo's Kafka, which stops with it.
 pub struct Demo {
     pub servers: String,
     _prompt: OsSession,
@@ -42,7 +42,7 @@ impl Demo {
     }
 }
 
-/// The program, which reads statements from a pipe.
+/// The program, reading statements from a pipe.
 pub struct Sql {
     servers: String,
     child: Child,
@@ -85,7 +85,7 @@ impl Sql {
         }
     }
 
-    /// Runs the statements of a block and gives what they print.
+    /// Runs the statements of a block and returns their output.
     pub fn run(&mut self, text: &str, block: &Block) -> String {
         self.blocks += 1;
         let end = format!("end of block {}", self.blocks);
@@ -93,7 +93,7 @@ impl Sql {
         let mut lines = Vec::new();
         while let (Ok(()), Ok(line)) = (&sent, self.lines.recv_timeout(PATIENCE)) {
             if line.contains(&end) {
-                // The rest of the table that says so.
+                // The last line of the table with the end marker.
                 let _ = self.lines.recv_timeout(PATIENCE);
                 lines.truncate(lines.len().saturating_sub(3));
                 return lines.join("\n").replace(&self.servers, super::SERVERS[0]);
