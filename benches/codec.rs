@@ -1,9 +1,10 @@
-//! What a record costs on one core: decoding and encoding, as ratios to arrow-json, and folding.
+//! The cost of a record on one core: decoding and encoding, as ratios to arrow-json, and
+//! deduplicating by key.
 //!
-//! `cargo bench --bench codec`; `CODEC_ROUNDS` (default 101) changes how often each runs.
+//! `cargo bench --bench codec`. `CODEC_ROUNDS` (default 101) is the number of rounds.
 //!
-//! arrow-json is used as a consumer of messages uses it: its decoder is fed one payload after the
-//! other and flushed every 8192 rows; its writer gets whole batches.
+//! arrow-json is used as a message consumer would use it: its decoder gets one payload after the
+//! other and is flushed every 8192 rows; its writer gets whole batches.
 
 #![allow(
     clippy::expect_used,
@@ -86,7 +87,7 @@ fn payloads() -> Vec<String> {
     payloads
 }
 
-/// The ones that a typical aggregation reads.
+/// The columns that a typical aggregation reads.
 fn two_fields() -> Fields {
     let fields = orders::fields();
     [2, 3]
@@ -95,7 +96,7 @@ fn two_fields() -> Fields {
         .collect()
 }
 
-/// The seconds of every round.
+/// The seconds of each round.
 struct Pair {
     ours: Vec<f64>,
     theirs: Vec<f64>,
@@ -121,7 +122,7 @@ impl Pair {
 
 fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
     let start = Instant::now();
-    // What comes out is dropped within the time, as a query drops its batches.
+    // The measured time includes dropping the result, as a query drops its batches.
     drop(black_box(work()));
     start.elapsed().as_secs_f64()
 }

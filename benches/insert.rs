@@ -1,9 +1,8 @@
 //! Statements that write, as ratios to a bare producer that sends the same bytes.
 //!
-//! `cargo bench --bench insert` starts a broker as the tests do (or uses
-//! `KAFKA_BOOTSTRAP_SERVERS`) and prints a table. All figures come from one run;
-//! only the ratios mean anything on another machine. `INSERT_ROWS` (default
-//! 1000000) and `INSERT_ROUNDS` (default 5) change the size.
+//! `cargo bench --bench insert` starts a broker as the tests do (or uses `KAFKA_BOOTSTRAP_SERVERS`)
+//! and prints a table. All figures come from one run; only the ratios mean anything on another
+//! machine. `INSERT_ROWS` (default 1000000) and `INSERT_ROUNDS` (default 5) change the size.
 
 #![allow(
     clippy::expect_used,
@@ -33,7 +32,7 @@ mod support;
 
 const PARTITIONS: i32 = 4;
 
-/// Rows as a query gives them, and the records that they become.
+/// The rows of a query, and the records that they become.
 struct Data {
     schema: SchemaRef,
     batches: Vec<RecordBatch>,
@@ -98,7 +97,8 @@ fn main() {
         median(bare.iter().copied())
     );
     println!("| statement | rate, as a ratio to a bare producer |\n|---|---|");
-    // It does not wait for a producer id, for which librdkafka by itself takes half a second.
+    // This producer does not wait for a producer id. librdkafka alone takes half a second to get
+    // one.
     println!(
         "| bare producer, not idempotent | {:.2} |",
         median_ratio(&bare, &not_idempotent)
@@ -149,7 +149,7 @@ fn data(rows: u64) -> Data {
 }
 
 async fn session(servers: &str, data: &Data, topic: &str, exactly_once: &str) -> SessionContext {
-    // The rows of `rows` are in their order, as those of most queries that write are not.
+    // The rows of `rows` come in order, unlike those of most queries that write.
     let ctx = SessionContext::new_with_config(SessionConfig::new());
     register_kafka(&ctx, KafkaConfig::new()).unwrap();
     let rows = MemTable::try_new(Arc::clone(&data.schema), vec![data.batches.clone()]).unwrap();
@@ -178,7 +178,8 @@ async fn write(ctx: &SessionContext, sql: &str) -> (Duration, WriteReport) {
     (start.elapsed(), WriteReport::of(&plan).unwrap())
 }
 
-/// rdkafka's producer with records that are there already; idempotent, it is as safe as an INSERT.
+/// rdkafka's producer with records that already exist. It is idempotent, so it is as safe as an
+/// INSERT.
 fn bare_produce(servers: &str, topic: &str, data: &Data, idempotent: bool) -> f64 {
     let start = Instant::now();
     let idempotent = idempotent.to_string();

@@ -1,5 +1,5 @@
-//! A topic changed with SQL: UPDATE, DELETE, MERGE, INSERT OVERWRITE, each as one transaction
-//! where the brokers have them.
+//! A topic that SQL changes: UPDATE, DELETE, MERGE and INSERT OVERWRITE, each in one transaction if
+//! the brokers support transactions.
 
 use std::sync::Arc;
 
@@ -53,10 +53,10 @@ async fn main() -> Result<()> {
          WHEN NOT MATCHED THEN INSERT (_key, pieces) VALUES (d.name, d.n)",
     )
     .await?;
-    // What the table does not declare stays as it was.
+    // Properties that the table does not declare keep their values.
     show(&ctx, "SELECT * FROM raw ORDER BY _key").await?;
 
-    // As little as makes the topic equal to the query: only `fig` vanishes.
+    // The fewest records that make the topic equal to the query: only `fig` disappears.
     let overwrite = "INSERT OVERWRITE articles SELECT * FROM articles WHERE pieces > 9";
     println!("\n> {overwrite}");
     let plan = datafusion_kafka::sql(&ctx, overwrite)

@@ -1,5 +1,5 @@
-//! Totals per customer that stay up to date: orders joined with customers, kept in a topic
-//! while a generator writes both.
+//! Totals per customer that stay up to date: orders joined with customers, kept in a topic while a
+//! generator writes to both inputs.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The orders that the totals are made of.
+/// The orders that the totals are computed from.
 async fn orders(ctx: &SessionContext) -> Result<i64> {
     let sum = ctx.sql("SELECT sum(orders) FROM customer_totals").await?;
     let batches = sum.collect().await?;

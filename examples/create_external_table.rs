@@ -33,8 +33,8 @@ OPTIONS ('kafka.client.client.id' 'payments-example')"
     )
     .await?;
 
-    // Without columns they are inferred from the newest records; in append mode
-    // every record is a row, with where it lies in the topic.
+    // Without a column list the columns are inferred from the newest records. In append mode every
+    // record is a row, with its position in the topic.
     show(
         &ctx,
         &format!(

@@ -1,4 +1,4 @@
-//! A format of your own: rows in an envelope that says what they are.
+//! A format of your own: rows in an envelope that states their type and version.
 //!
 //! `cargo run --example envelope` needs no broker.
 

@@ -1,4 +1,4 @@
-//! One registration for many topics: patterns choose the settings, names the topics.
+//! One registration for many topics: patterns choose the settings, and each name is a topic.
 
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, SinkOptions, SourceOptions, register_kafka};
@@ -38,7 +38,7 @@ async fn main() -> Result<()> {
 UNION ALL SELECT _key, amount, NULL, state FROM {us}"
     );
     show(&ctx, &all).await?;
-    // `out_large` has no records that could show its columns: the query does.
+    // `out_large` has no records yet, so its columns are those of the query.
     show(
         &ctx,
         &format!("INSERT INTO {out} SELECT _key, amount FROM {eu} WHERE amount > 100"),

@@ -1,4 +1,4 @@
-//! One topic as a table of a `SessionContext`, its columns declared in Rust.
+//! One topic as a table of a `SessionContext`, with columns that are declared in Rust.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! The whole idea in one run: topics are tables, and a query's rows become records.
 //!
-//! `cargo run --example quickstart` needs no broker. With
-//! `KAFKA_BOOTSTRAP_SERVERS=host:9092` it does the same on that one.
+//! `cargo run --example quickstart` needs no broker. With `KAFKA_BOOTSTRAP_SERVERS=host:9092` it
+//! uses that broker.
 
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{
@@ -16,7 +16,7 @@ async fn main() -> Result<()> {
     let kafka = Kafka::start()?;
     println!("Using {}.", kafka.describe());
 
-    // Some program has been writing upserts and tombstones.
+    // Another program has been writing upserts and tombstones.
     let people = kafka.create_topic("people", 3).await?;
     let orders = kafka.create_topic("orders", 3).await?;
     let totals = kafka.create_topic("totals", 1).await?;

@@ -1,4 +1,4 @@
-//! Rows to records: INSERT with SQL and with `write_table`, and a tombstone.
+//! Rows as records: INSERT with SQL and with `write_table`, and a tombstone.
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::dataframe::DataFrameWriteOptions;
@@ -15,7 +15,7 @@ async fn main() -> Result<()> {
     let stock = KafkaTable::builder(topic)
         .with_schema(Schema::new(vec![
             Field::new("pieces", DataType::Int32, true),
-            // Declared, so that rows can be written as tombstones.
+            // `_tombstone` is declared, so that rows can be written as tombstones.
             Field::new("_tombstone", DataType::Boolean, true),
         ]))
         .with_option("kafka.bootstrap.servers", kafka.servers())
@@ -35,7 +35,7 @@ async fn main() -> Result<()> {
     )
     .await?;
 
-    // Columns are matched by name; those left out are NULL.
+    // Columns are matched by name. Columns that are left out are NULL.
     let more = ctx.sql("SELECT 7 AS pieces, 'plum' AS _key").await?;
     more.write_table("stock", DataFrameWriteOptions::new())
         .await?;

@@ -72,7 +72,8 @@ public class Narrow {
                         latest.put(record.key(), record.value());
                     }
                 }
-                // The position also passes what is no record, such as the end of a transaction.
+                // The position also moves past offsets without a record, such as the end of a
+                // transaction.
                 open.removeIf(partition -> consumer.position(partition) >= ends.get(partition));
             }
         }

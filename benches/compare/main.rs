@@ -1,14 +1,14 @@
-//! One narrow query over the latest rows of a topic, as a whole fresh process: this library, and
-//! the programs that users would write instead.
+//! One narrow query over the latest rows of a topic, each time in a fresh process: with this
+//! library, and with the programs that users would write instead.
 //!
 //! `cargo bench --bench compare` starts a broker as the tests do (or uses
-//! `KAFKA_BOOTSTRAP_SERVERS`) and fills two topics, `20x` and `1x`: so often is each key written.
-//! `-- 1x` takes only that one. `COMPARE_RECORDS` (default 2000000) and `COMPARE_ROUNDS` (default
-//! 5) change the size.
+//! `KAFKA_BOOTSTRAP_SERVERS`) and fills two topics: in `20x` each key is written 20 times, in `1x`
+//! once. `-- 1x` uses only that topic. `COMPARE_RECORDS` (default 2000000) and `COMPARE_ROUNDS`
+//! (default 5) change the size.
 //!
 //! Every program reads committed records up to the end offsets of its start, keeps the latest value
-//! of each key, and prints `status,count,sum of amount`, sorted; they must all say the same. `kcat`
-//! and the bare consume only read the topic: they are what reading costs.
+//! of each key, and prints `status,count,sum of amount`, sorted. All answers must be equal. `kcat`
+//! and the bare consume only read the topic: they show the cost of reading.
 
 #![allow(
     clippy::expect_used,

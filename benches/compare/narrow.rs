@@ -1,4 +1,4 @@
-//! The query in this library, as a program of its own.
+//! The query with this library, as a program of its own.
 
 use std::sync::Arc;
 

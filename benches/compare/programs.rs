@@ -1,4 +1,4 @@
-//! The programs that are compared, where the machine has what they need.
+//! The programs that are compared, as far as the machine can run them.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -18,19 +18,19 @@ const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/compare");
 pub struct Program {
     pub name: &'static str,
     pub title: &'static str,
-    /// Whether it prints the answer, or only reads.
+    /// Whether the program prints the answer, or only reads.
     pub answers: bool,
     command: Box<dyn Fn(&Topic) -> Command>,
 }
 
-/// What one run of a program came to.
+/// The result of one run of a program.
 pub struct Run {
     pub seconds: f64,
     pub output: String,
     pub peak_mb: Option<u64>,
 }
 
-/// The programs that can run here; of the others it says why not.
+/// The programs that can run here. For each of the others it prints why not.
 pub fn found() -> Vec<Program> {
     [
         kcat("kcat", "`kcat` to /dev/null", &[]),
@@ -45,8 +45,8 @@ pub fn found() -> Vec<Program> {
     .collect()
 }
 
-/// `fetch.queue.backoff.ms` would be the better cure, but many a `kcat` is older than that: so the
-/// queue is made too long to fill.
+/// `fetch.queue.backoff.ms` would be the better setting, but many versions of `kcat` do not have
+/// it. Instead the queue is made so long that it cannot fill.
 const TUNED: &[&str] = &[
     "-X",
     "queued.min.messages=10000000",
@@ -54,7 +54,7 @@ const TUNED: &[&str] = &[
     "queued.max.messages.kbytes=2000000",
     "-X",
     "fetch.message.max.bytes=10485760",
-    // The end is known only when a request for more comes back empty.
+    // The end is known only when a request for more records comes back empty.
     "-X",
     "fetch.wait.max.ms=10",
 ];
@@ -215,8 +215,8 @@ fn output(child: &mut Child) -> String {
     output
 }
 
-/// The peak of a process's memory, as it is just before its end: afterwards nobody tells, but for
-/// `wait4`, which counts the memory of the process that started it as well.
+/// The peak of a process's memory, read until just before the process ends. Afterwards only `wait4`
+/// could tell, but its figure includes the memory of the parent process.
 fn peak_mb(pid: u32, ended: &AtomicBool) -> Option<u64> {
     let mut peak = None;
     while !ended.load(Ordering::Relaxed) {

@@ -1,4 +1,4 @@
-//! Whether memory and lag stay what they are.
+//! Whether memory and lag stay constant.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::support::topic::{self, Content};
 use crate::support::{from_env, orders, process};
 use kafka_test_broker::Broker;
 
-/// A steady load on a query that goes row by row and one that is refreshed.
+/// A steady load on two queries, one record by record and one that is refreshed.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {
     let seconds: u64 = from_env("CONTINUOUS_SECONDS", 300);
     let rate: u64 = from_env("CONTINUOUS_RATE", 10_000);

@@ -1,4 +1,4 @@
-//! How late the output is.
+//! The delay of the output.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,8 +15,8 @@ use crate::query::{PARTITIONS, consumer, start};
 use crate::support::from_env;
 use kafka_test_broker::Broker;
 
-/// From when a record of the input was acknowledged to when a reader has the committed one of the
-/// output, at 1000 records a second.
+/// The time from the acknowledgement of an input record until a reader has the committed output
+/// record, at 1000 records a second.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {
     const RATE: u64 = 1000;
     let seconds: u64 = from_env("CONTINUOUS_SECONDS", 20);
@@ -69,7 +69,7 @@ pub fn print(broker: &'static Broker, runtime: &Runtime) {
     }
 }
 
-/// In seconds, sorted; what the first second brings is left out.
+/// In seconds, sorted. Records of the first second are left out.
 fn delays(broker: &Broker, feed: &str, out: &str, rate: u64, seconds: u64) -> Vec<f64> {
     let acknowledged: Mutex<HashMap<u64, Instant>> = Mutex::default();
     let total = rate * seconds;
@@ -119,7 +119,7 @@ fn delays(broker: &Broker, feed: &str, out: &str, rate: u64, seconds: u64) -> Ve
                 .unwrap();
             seen += 1;
             if n.is_multiple_of(10) && n >= rate {
-                // The acknowledgement may be taken down after the record was read.
+                // The acknowledgement may be noted after the output record was read.
                 let mut then = None;
                 while then.is_none() {
                     then = acknowledged.lock().unwrap().remove(&n);

@@ -1,10 +1,10 @@
-//! Continuous queries: how fast queued changes pass, how late the output is, and what a refresh
-//! costs.
+//! Continuous queries: the throughput of queued changes, the delay of the output, and the cost of a
+//! refresh.
 //!
 //! `cargo bench --bench continuous` starts a broker as the tests do (or uses
 //! `KAFKA_BOOTSTRAP_SERVERS`) and prints three tables; `-- passing`, `-- latency`, `-- refresh` and
 //! `-- endurance` choose one. `CONTINUOUS_RECORDS` (default 1000000), `CONTINUOUS_ROUNDS` (default
-//! 5) and `CONTINUOUS_SECONDS` (default 20; of `endurance` 300) change the size.
+//! 5) and `CONTINUOUS_SECONDS` (default 20; 300 for `endurance`) change the size.
 
 #![allow(
     clippy::expect_used,

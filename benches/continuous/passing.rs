@@ -1,4 +1,4 @@
-//! Changes that wait already.
+//! Throughput of changes that are already queued.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::rounds::{median, median_ratio};
 use crate::support::topic::{self, Content, Topic};
 use kafka_test_broker::Broker;
 
-/// Changes that wait already, against a loop that reads the records and writes them on.
+/// Queued changes, against a loop that reads the records and writes them to another topic.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {
     let records: u64 = from_env("CONTINUOUS_RECORDS", 1_000_000);
     let rounds: u64 = from_env("CONTINUOUS_ROUNDS", 5);
@@ -83,8 +83,8 @@ fn read(progress: &QueryProgress) -> u64 {
     positions.map(|position| position as u64).sum()
 }
 
-/// Consumes a topic and produces every record to another one, with the settings that the library
-/// gives its own clients.
+/// Consumes a topic and produces every record to another topic, with the settings that the library
+/// gives to its own clients.
 fn bare_loop(feed: &Topic, out: &str) -> f64 {
     let start = Instant::now();
     let consumer = consumer(feed.servers(), &feed.name, feed.content.partitions);

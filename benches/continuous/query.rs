@@ -1,4 +1,4 @@
-//! The sessions and queries that are measured, and who reads their output.
+//! The sessions and queries that are measured, and the readers of their output.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use crate::support::orders;
 use kafka_test_broker::topic_name;
 
-/// Of every topic.
+/// The number of partitions of every topic.
 pub const PARTITIONS: i32 = 4;
 
 /// A session with these tables of orders.

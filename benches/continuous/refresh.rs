@@ -1,4 +1,4 @@
-//! What a refresh costs.
+//! The cost of a refresh.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::support::topic::{self, Content, Topic};
 use crate::support::{from_env, orders};
 use kafka_test_broker::Broker;
 
-/// A query over a million keys, first as a whole and then after a thousand changes.
+/// A query over a million keys: first a full refresh, then a refresh after a thousand changes.
 pub fn print(broker: &'static Broker, runtime: &Runtime) {
     const CHANGES: u64 = 1000;
     let records: u64 = from_env("CONTINUOUS_RECORDS", 1_000_000);
@@ -70,7 +70,7 @@ pub fn print(broker: &'static Broker, runtime: &Runtime) {
     }
 }
 
-/// Writes keys that are there anew, in one batch.
+/// Writes existing keys again, in one batch.
 fn change(broker: &Broker, feed: &Topic, round: u64, changes: u64) {
     let settings = [("linger.ms", "1000"), ("batch.num.messages", "100000")];
     let producer = topic::producer(&broker.servers, &settings);

@@ -1,4 +1,4 @@
-//! Topics from small to large: what a record costs, relative to the smallest.
+//! Topics from small to large: the cost of a record, relative to the smallest topic.
 
 use crate::query::{ALL, COUNT, LIMIT, bare_consume, query};
 use crate::support::from_env;
@@ -49,7 +49,7 @@ pub fn print(broker: &'static Broker, rounds: usize) {
     }
 }
 
-/// The rounds of one topic.
+/// The results of one topic.
 #[derive(Default)]
 struct Runs {
     bare: Vec<Figures>,

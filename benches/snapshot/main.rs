@@ -1,9 +1,9 @@
 //! Queries over topics on a real broker, as ratios to a bare consume of the same topic.
 //!
 //! `cargo bench --bench snapshot` starts a broker as the tests do (or uses
-//! `KAFKA_BOOTSTRAP_SERVERS`), fills topics and prints tables; CONTRIBUTING.md says which. Every
-//! run is a new session in a process of its own, as a program that asks one question has. All
-//! figures come from one run of the bench; only ratios mean anything on another machine.
+//! `KAFKA_BOOTSTRAP_SERVERS`), fills topics and prints the tables that CONTRIBUTING.md lists. Every
+//! run is a new session in a process of its own, like a program that runs a single query. All
+//! figures come from one run of the bench; only the ratios mean anything on another machine.
 
 #![allow(
     clippy::expect_used,

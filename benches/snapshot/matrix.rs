@@ -1,4 +1,4 @@
-//! Topics that differ from one another in one thing at a time.
+//! Topics that differ from the first topic in one dimension each.
 
 use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::Ratios;
@@ -8,7 +8,7 @@ use crate::support::process::megabytes;
 use crate::support::topic::Content;
 use kafka_test_broker::Broker;
 
-/// A dimension, and what there is besides the first topic along it.
+/// A dimension, and the topics that vary along it.
 type Dimension = (&'static str, Vec<(&'static str, Content)>);
 
 pub fn print(broker: &'static Broker, rounds: usize, wanted: &[&str]) {

@@ -17,7 +17,7 @@ pub const GROUPED: &str = "SELECT status, count(*), sum(amount) FROM orders GROU
 pub const COUNT: &str = "SELECT count(*) FROM orders";
 pub const LIMIT: &str = "SELECT * FROM orders LIMIT 10";
 
-/// Runs a query over the topic, which it calls `orders`, or `promised` under `PRIMARY KEY (_key)`.
+/// Runs a query over the topic, as the table `orders`, or as `promised` with `PRIMARY KEY (_key)`.
 pub fn query(topic: &Topic, sql: &str) -> Figures {
     let shape = topic.content.shape.name();
     fresh(&["run", "query", topic.servers(), &topic.name, shape, sql])
@@ -36,7 +36,7 @@ pub fn bare_consume(topic: &Topic) -> Figures {
     ])
 }
 
-/// What the new process does.
+/// The work of the new process.
 pub fn run(words: &[&str]) {
     match words {
         ["bare", servers, topic, partitions, records] => {

@@ -1,21 +1,21 @@
-//! Queries over one topic, each in turns with a bare consume.
+//! Queries over one topic, each alternating with a bare consume.
 
 use crate::query::{bare_consume, query};
 use crate::support::process::Figures;
 use crate::support::rounds::{median, median_ratio};
 use crate::support::topic::Topic;
 
-/// What some queries came to.
+/// The results of several queries.
 pub struct Ratios {
-    /// The bare consume: the median of its seconds, and its highest peak.
+    /// The bare consume: the median of its seconds, and its highest peak of memory.
     pub bare: Row,
-    /// In the order of the queries.
+    /// The results, in the order of the queries.
     pub queries: Vec<Row>,
 }
 
 pub struct Row {
     pub seconds: f64,
-    /// To a bare consume.
+    /// The ratio to the bare consume.
     pub ratio: f64,
     pub rows: u64,
     pub peak_mb: Option<u64>,

@@ -1,4 +1,5 @@
-//! Two topics in detail: keys that are written 20 times, and once.
+//! Two topics in detail: one in which each key is written 20 times, and one in which it is written
+//! once.
 
 use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::{Ratios, Row};

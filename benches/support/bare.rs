@@ -1,5 +1,5 @@
-//! librdkafka's fastest way to read a topic, doing nothing with the records: what reading costs at
-//! least.
+//! librdkafka's fastest way to read a topic, without any work on the records: the minimum cost of
+//! reading.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka_extra::{Messages, PartitionReader, TopicHandle};
 
-/// Reads a topic from its beginning until it has seen so many records.
+/// Reads a topic from its beginning until this many records were seen.
 pub fn consume(servers: &str, topic: &str, partitions: i32, records: usize) -> usize {
     const BATCH: usize = 10_000;
     let consumer: BaseConsumer = ClientConfig::new()
@@ -23,7 +23,7 @@ pub fn consume(servers: &str, topic: &str, partitions: i32, records: usize) -> u
     let readers: Vec<_> = (0..partitions).map(start).collect();
     let mut messages = Messages::new(topic);
     let mut count = 0;
-    // Waits only after a round in which no partition had anything.
+    // Waits only after a round in which no partition had a record.
     let mut wait = Duration::ZERO;
     while count < records {
         let before = count;

@@ -1,6 +1,6 @@
-//! What the benches share: the broker, topics of orders, a bare consumer, and how runs are measured.
+//! Shared by all benches: the broker, topics of orders, a bare consumer, and measuring runs.
 
-// Each bench uses some of this.
+// No bench uses all of this module.
 #![allow(dead_code, unreachable_pub)]
 
 pub mod bare;
@@ -13,8 +13,8 @@ use std::str::FromStr;
 
 use kafka_test_broker::Broker;
 
-/// The words after `cargo bench --bench NAME --`, or nothing if this is no bench: `cargo test
-/// --benches` only wants to know that it starts.
+/// The arguments after `cargo bench --bench NAME --`; `None` if this is not a bench run. `cargo
+/// test --benches` only checks that the program starts.
 pub fn words() -> Option<Vec<String>> {
     let (options, words): (Vec<_>, Vec<_>) = std::env::args()
         .skip(1)
@@ -22,7 +22,7 @@ pub fn words() -> Option<Vec<String>> {
     options.contains(&"--bench".to_owned()).then_some(words)
 }
 
-/// The broker as the tests find it, or nothing, aloud.
+/// The broker as the tests find it; `None`, with a note on standard error, if there is no broker.
 pub fn broker() -> Option<&'static Broker> {
     kafka_test_broker::broker()
         .inspect_err(|why| println!("left out: no Kafka broker: {why}"))

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
-/// How much an order says.
+/// The size of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// 6 properties, about 100 bytes.
     Small,
-    /// 11 properties, about 300 bytes, an array and an object among them.
+    /// 11 properties, about 300 bytes, including an array and an object.
     Order,
-    /// An order and 40 properties more, about 2000 bytes.
+    /// An order with 40 more properties, about 2000 bytes.
     Wide,
 }
 
@@ -31,7 +31,7 @@ impl Shape {
             .find(|shape| shape.name() == name)
     }
 
-    /// The columns, `_key` not among them.
+    /// The columns, without `_key`.
     pub fn fields(self) -> Fields {
         match self {
             Shape::Small => small_fields(),
@@ -40,7 +40,7 @@ impl Shape {
         }
     }
 
-    /// The `i`th order of a deterministic sequence.
+    /// Order `i` of a deterministic sequence.
     pub fn write(self, i: u64, out: &mut String) {
         match self {
             Shape::Small => write_small(i, out),
@@ -88,7 +88,7 @@ fn small_fields() -> Fields {
     fields().iter().filter(is_wanted).cloned().collect()
 }
 
-/// What [`Shape::Wide`] has beside the order: texts and numbers in turns.
+/// The additional properties of [`Shape::Wide`]: alternating texts and numbers.
 fn attributes() -> impl Iterator<Item = FieldRef> {
     (0..ATTRIBUTES).map(|nth| {
         let data_type = match nth % 2 {
@@ -140,7 +140,7 @@ fn write_wide(i: u64, out: &mut String) {
     out.push('}');
 }
 
-/// The `i`th of [`Shape::Order`].
+/// Order `i` with the properties of [`Shape::Order`].
 pub fn write_order(i: u64, out: &mut String) {
     const CITIES: [&str; 5] = ["Berlin", "Lyon", "Göteborg", "Porto", "Kraków"];
     let random = random(i);

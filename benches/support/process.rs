@@ -1,21 +1,21 @@
-//! Runs in processes of their own: no memory that an earlier run left in the allocator is taken for
-//! this one's.
+//! Runs in processes of their own. Memory that an earlier run left in the allocator does not count
+//! for a later run.
 
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Debug)]
 pub struct Figures {
     pub seconds: f64,
     pub rows: u64,
-    /// The peak of resident memory, less that of the process before the run; in MB, where the
-    /// system tells.
+    /// The peak of resident memory minus the resident memory before the run, in MB, if the system
+    /// reports them.
     pub peak_mb: Option<u64>,
 }
 
-/// Runs this program again with other words, which are to make it [`report`].
+/// Runs this program again with other arguments. The new process must call [`report`].
 pub fn fresh(words: &[&str]) -> Figures {
     let output = Command::new(std::env::current_exe().unwrap())
         .arg("--bench")
@@ -33,7 +33,7 @@ pub fn fresh(words: &[&str]) -> Figures {
     }
 }
 
-/// Does the work and says what it came to, in the form that [`fresh`] reads.
+/// Does the work and prints its figures, in the form that [`fresh`] reads.
 pub fn report(work: impl FnOnce() -> usize) {
     let idle = memory_kb("self", "VmRSS");
     let start = Instant::now();
@@ -46,7 +46,7 @@ pub fn report(work: impl FnOnce() -> usize) {
     println!("{seconds} {rows} {}", megabytes(peak_mb));
 }
 
-/// A figure of `/proc/PID/status`, where there is one.
+/// A value from `/proc/PID/status`, on systems that have it.
 pub fn memory_kb(process: &str, figure: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with(figure))?;

@@ -11,13 +11,14 @@ use kafka_test_broker::Broker;
 
 pub type Producer = ThreadedProducer<DefaultProducerContext>;
 
-/// What a topic holds.
+/// The content of a topic.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     pub records: u64,
     /// How often each key is written.
     pub writes: u64,
-    /// How many records of a hundred are tombstones, where keys are written more than once.
+    /// The percentage of tombstones among the records. Applies only where keys are written more
+    /// than once.
     pub tombstones: u64,
     pub shape: Shape,
     pub codec: &'static str,
@@ -60,7 +61,7 @@ impl Content {
         );
         let mut payload = String::new();
         for i in 0..self.records {
-            // Keys are written round by round, in another order each time.
+            // Keys are written round by round, each round in another order.
             let id = i.wrapping_mul(7_368_787) % self.keys();
             let once = self.written_once(i);
             let key = once.map_or_else(|| key(id), str::to_owned);
@@ -76,13 +77,13 @@ impl Content {
         }
     }
 
-    /// Whether the `i`th record deletes: a key that is written once is not deleted instead.
+    /// Whether record `i` is a tombstone. A key that is written only once is never deleted.
     fn is_tombstone(&self, i: u64) -> bool {
         let random = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         self.writes > 1 && random % 100 < self.tombstones
     }
 
-    /// Keys that are written once, and when, for look-ups under `PRIMARY KEY (_key)`.
+    /// Keys that are written once, and their timestamps, for look-ups with `PRIMARY KEY (_key)`.
     fn written_once(&self, i: u64) -> Option<&'static str> {
         match i {
             0 => Some("first"),
@@ -122,7 +123,7 @@ pub fn producer(servers: &str, settings: &[(&str, &str)]) -> Producer {
     config.create().unwrap()
 }
 
-/// Sends a record to the partition of its key, and waits where the queue is full.
+/// Sends a record to the partition of its key. Waits while the queue is full.
 pub fn send(producer: &Producer, topic: &str, key: &str, payload: Option<&[u8]>) {
     let mut record = BaseRecord::to(topic).key(key);
     record.payload = payload;

@@ -1,7 +1,7 @@
-//! The Kafka that the examples talk to: one in the process, or the broker that
+//! The Kafka that the examples use: one in this process, or the broker that
 //! `KAFKA_BOOTSTRAP_SERVERS` names.
 
-// Each example uses some of this.
+// No example uses all of this module.
 #![allow(dead_code, unreachable_pub)]
 
 use std::error::Error;
@@ -18,7 +18,7 @@ pub type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 pub struct Kafka {
     servers: String,
-    /// Ends with the example.
+    /// The Kafka in this process, which ends with the example.
     embedded: Option<EmbeddedKafka>,
 }
 
@@ -48,8 +48,8 @@ impl Kafka {
         }
     }
 
-    /// Creates a topic and returns its name, which on a shared broker has the
-    /// process id at its end so that nothing of somebody else is touched.
+    /// Creates a topic and returns its name. On a shared broker the name ends with the process id,
+    /// so that no topic of another user is changed.
     pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<String> {
         if let Some(embedded) = &self.embedded {
             embedded.create_topic(name, partitions)?;
@@ -66,7 +66,7 @@ impl Kafka {
         Ok(name)
     }
 
-    /// Writes records as any other program would; `None` is a tombstone.
+    /// Writes records like any other program; `None` is a tombstone.
     pub async fn produce(&self, topic: &str, records: &[(&str, Option<&str>)]) -> Result<()> {
         let producer: FutureProducer = self
             .config()
