@@ -41,7 +41,7 @@ impl From<RDKafkaErrorCode> for CreateTopicError {
 }
 
 impl<C: ConsumerContext> TopicHandle<C> {
-    /// Creates the topic with so many partitions and replicas, -1 for the broker's defaults,
+    /// Creates the topic with this number of partitions and replicas, -1 for the broker's defaults,
     /// and topic settings by name.
     ///
     /// Blocks up to `timeout`, and cannot be cancelled. The controller waits as long for the

@@ -84,8 +84,8 @@ impl<C: ConsumerContext> Messages<C> {
     /// Appends up to `max` messages that `fill` writes to places, and counts.
     ///
     /// # Safety
-    /// `fill` gets a pointer to so many places and returns how many of them, from the first
-    /// one on, it has filled with pointers as [`push`](Self::push) wants them, without null.
+    /// `fill` gets a pointer to `max` places and returns how many of them, from the first one on,
+    /// it has filled with pointers as [`push`](Self::push) wants them, without null.
     pub(crate) unsafe fn extend_with(
         &mut self,
         max: usize,

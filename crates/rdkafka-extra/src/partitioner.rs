@@ -5,7 +5,8 @@ use std::ptr;
 
 use rdkafka_sys as sys;
 
-/// The partition, of so many, in which Java's clients put a key: by its Murmur2 hash.
+/// The partition in which Java's clients put a key, of the given number of partitions: by the key's
+/// Murmur2 hash.
 ///
 /// `None` for an empty key, which writers do not agree on, and for a topic of no partitions.
 /// librdkafka's clients use it with `partitioner` = `murmur2` or `murmur2_random`.
@@ -20,8 +21,8 @@ pub fn murmur2_partition(key: &[u8], partitions: i32) -> Option<i32> {
     partition(sys::rd_kafka_msg_partitioner_murmur2, key, partitions)
 }
 
-/// The partition, of so many, in which librdkafka's clients put a key unless `partitioner` says
-/// otherwise: by its CRC-32.
+/// The partition in which librdkafka's clients put a key, of the given number of partitions, unless
+/// `partitioner` says otherwise: by the key's CRC-32.
 ///
 /// `None` for an empty key, which writers do not agree on, and for a topic of no partitions.
 ///

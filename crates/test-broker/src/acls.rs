@@ -1,4 +1,4 @@
-//! Rights of the tests' users, as `kafka-acls.sh` gives them.
+//! Rights of the tests' users: the ACLs that `kafka-acls.sh` manages.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,24 +10,24 @@ use crate::wait::{PATIENCE, wait_until};
 const DESCRIBE_ACLS: i16 = 29;
 const CREATE_ACLS: i16 = 30;
 const DELETE_ACLS: i16 = 31;
-/// The last one without compact encodings.
+/// The last version without compact encodings.
 const VERSION: i16 = 1;
 
-/// A right as the broker's errors name it.
+/// A right, in the words of the broker's errors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
     /// `READ`, `WRITE`, `CREATE` or `DESCRIBE`.
     pub operation: String,
     /// `topic`, `group` or `transactional id`.
     pub resource: String,
-    /// Of the resource.
+    /// The name of the resource.
     pub name: String,
-    /// Whether the right is for all names that begin so.
+    /// Whether the right covers all names that start with this one.
     pub prefixed: bool,
 }
 
 impl Right {
-    /// On the resource of this name.
+    /// A right on the resource of this name.
     pub fn new(operation: &str, resource: &str, name: &str) -> Self {
         Right {
             operation: operation.to_owned(),
@@ -37,7 +37,7 @@ impl Right {
         }
     }
 
-    /// On all names that begin so.
+    /// A right on all resources whose names start with this prefix.
     pub fn on_prefix(operation: &str, resource: &str, name: &str) -> Self {
         Right {
             prefixed: true,
@@ -64,8 +64,8 @@ impl Right {
         }
     }
 
-    /// Type, name, pattern, principal, host, operation, permission: a right, and the filter that
-    /// finds it.
+    /// The fields type, name, pattern, principal, host, operation and permission. They describe a
+    /// right, and also the filter that finds the right.
     fn encode(&self, user: &str) -> Vec<u8> {
         let (literal, prefixed, allow) = (3, 4, 3);
         let pattern = if self.prefixed { prefixed } else { literal };
@@ -83,7 +83,7 @@ impl Right {
 }
 
 impl Broker {
-    /// A user without any rights, whom no other test has.
+    /// A user without any rights. No other test gets the same user.
     pub fn new_user(&self) -> String {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl Broker {
         format!("user-{n}")
     }
 
-    /// Gives a user a right, and waits until the broker knows.
+    /// Gives a user a right, and waits until the broker has applied the change.
     pub fn allow(&self, user: &str, right: &Right) {
         let one = 1_i32.to_be_bytes();
         let right = right.encode(user);
@@ -101,7 +101,7 @@ impl Broker {
         wait_until(PATIENCE, "the right is known", || self.knows(&right));
     }
 
-    /// Takes a right from a user, and waits until the broker knows.
+    /// Takes a right from a user, and waits until the broker has applied the change.
     pub fn take_back(&self, user: &str, right: &Right) {
         let one = 1_i32.to_be_bytes();
         let right = right.encode(user);
@@ -112,7 +112,7 @@ impl Broker {
 
     fn knows(&self, right: &[u8]) -> bool {
         let answer = self.ask(DESCRIBE_ACLS, VERSION, right);
-        // Behind the time of throttling, no error and an empty text of one.
+        // After the throttle time come the error code 0 and an empty error text.
         assert_eq!(answer[4..8], [0; 4], "{answer:?}");
         answer[8..12] != [0; 4]
     }

@@ -12,32 +12,32 @@ use crate::process::Frozen;
 use crate::process::Process;
 use crate::wait::PATIENCE;
 
-/// A running Kafka: one that the tests started, or another one.
+/// A running Kafka: one that the tests started, or an existing one.
 ///
-/// What tests do to a broker is in methods, which panic where the broker refuses. Each waits until
-/// the broker has done what was asked, for a minute at most.
+/// Methods do to the broker what tests need, and panic if the broker refuses. Each waits up to a
+/// minute until the broker has done what was asked.
 #[derive(Debug)]
 pub struct Broker {
     /// `bootstrap.servers` of the plain listener.
     pub servers: String,
     /// `bootstrap.servers` of the SASL_PLAINTEXT listener (mechanisms PLAIN, and OAUTHBEARER with
-    /// unsigned tokens); a broker that the tests started has one.
+    /// unsigned tokens). Brokers that the tests started have one.
     pub sasl_servers: Option<String>,
-    /// The listeners with TLS, one of them SASL_SSL (mechanisms SCRAM-SHA-512 and PLAIN); a broker
-    /// that the tests started has them.
+    /// The listeners with TLS, one of them SASL_SSL (mechanisms SCRAM-SHA-512 and PLAIN). Brokers
+    /// that the tests started have them.
     pub tls: Option<Tls>,
-    /// Of a broker that the tests started.
+    /// The process of a broker that the tests started.
     pub(crate) process: Option<Process>,
 }
 
-/// Listeners that show a certificate.
+/// Listeners that present a certificate.
 #[derive(Debug)]
 pub struct Tls {
-    /// With a login.
+    /// `bootstrap.servers` of the listener with a login.
     pub servers: String,
-    /// Without a login.
+    /// `bootstrap.servers` of the listener without a login.
     pub no_login: String,
-    /// Which require the same certificate of the client.
+    /// `bootstrap.servers` of the listener that requires the same certificate from the client.
     pub mutual: String,
     /// The self-signed certificate, in PEM.
     pub ca: PathBuf,
@@ -57,20 +57,20 @@ impl Broker {
         }
     }
 
-    /// Kills Kafka and starts it again, with all that it had on disk, which takes some seconds:
-    /// this returns at once. For a broker that the tests started.
+    /// Kills Kafka and starts it again, with everything that it had on disk. Returns immediately;
+    /// the restart takes several seconds. Only for a broker that the tests started.
     pub fn restart(&mut self) {
         self.process.as_mut().unwrap().restart();
     }
 
-    /// Holds Kafka up, which answers nothing until the result is dropped. For a broker that the
-    /// tests started.
+    /// Freezes Kafka, so that it answers nothing until the result is dropped. Only for a broker
+    /// that the tests started.
     #[cfg(unix)]
     pub fn freeze(&self) -> Frozen {
         self.process.as_ref().unwrap().freeze()
     }
 
-    /// Whether the broker answers, which this asks once.
+    /// Whether the broker answers. Asks once.
     pub fn is_there(&self) -> bool {
         let consumer = self.consumer("read_committed");
         consumer.fetch_metadata(None, PATIENCE / 60).is_ok()
@@ -89,12 +89,12 @@ impl Broker {
 
     pub(crate) fn consumer(&self, isolation: &str) -> BaseConsumer {
         self.config()
-            // librdkafka wants a group id to assign partitions, though it joins no group.
+            // librdkafka needs a group id to assign partitions, although the client joins no group.
             .set("group.id", "datafusion-kafka-tests")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", isolation)
-            // The end of a partition is told when a request for more comes back empty.
+            // The end of a partition is reported when a request for more records comes back empty.
             .set("fetch.wait.max.ms", "5")
             .create()
             .unwrap()

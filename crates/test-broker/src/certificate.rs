@@ -8,12 +8,12 @@ use crate::command::run;
 /// The password of the keystore that [`certificate`] makes, and of its key.
 pub const KEYSTORE_PASSWORD: &str = "changeit";
 
-/// Makes a key for 127.0.0.1 in `keystore.p12` of a directory, and its self-signed certificate in
-/// `ca.pem`, whose path this returns.
+/// Creates a key for 127.0.0.1 in `keystore.p12` of a directory, and its self-signed certificate in
+/// `ca.pem`. Returns the path of `ca.pem`.
 ///
 /// # Errors
 ///
-/// Where there is no `keytool`, which Java brings, or where the `keytool` fails.
+/// An error if `keytool` fails or is missing; Java comes with it.
 pub fn certificate(dir: &Path) -> Result<PathBuf, String> {
     let (keystore, pem) = (dir.join("keystore.p12"), dir.join("ca.pem"));
     let keytool = |act: &str| {

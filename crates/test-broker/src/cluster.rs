@@ -1,4 +1,4 @@
-//! Three brokers, of which one at a time is killed.
+//! Three brokers, one of which may be killed at a time.
 
 use std::fs;
 use std::io;
@@ -13,24 +13,24 @@ use crate::ports::free_ports;
 use crate::process::{Process, cluster_id};
 use crate::wait::{PATIENCE, wait_until};
 
-/// Three brokers with every topic on all of them, unless a topic says otherwise. Acknowledged
-/// records are on two at least, so that one may be killed at any time.
+/// Three brokers. Every topic is on all of them, unless a topic says otherwise. Acknowledged
+/// records are on at least two brokers, so one broker may be killed at any time.
 #[derive(Debug)]
 pub struct Cluster {
-    /// All of them, for what tests do to a broker.
+    /// The whole cluster, for what tests do to a broker.
     pub broker: Broker,
     nodes: Vec<Process>,
 }
 
-/// Enough for the topics of a test.
+/// The memory options of each broker. They suffice for the topics of a test.
 const HEAP: &str = "-Xms96m -Xmx256m";
 
 impl Cluster {
-    /// Starts them and waits until all three answer.
+    /// Starts the brokers and waits until all three answer.
     ///
     /// # Errors
     ///
-    /// Why they cannot be started here, such as a missing Java.
+    /// The reason why the brokers cannot be started here, such as a missing Java.
     pub fn start() -> Result<Self, String> {
         let jars = jars()?;
         let io = |error: io::Error| format!("cannot start three brokers: {error}");
@@ -66,15 +66,15 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How many brokers the cluster has at the moment.
+    /// The number of brokers in the cluster now.
     pub fn alive(&self) -> usize {
         let consumer = self.broker.consumer("read_committed");
         let metadata = consumer.fetch_metadata(None, PATIENCE / 20);
         metadata.map_or(0, |metadata| metadata.brokers().len())
     }
 
-    /// Kills the leader of a partition with SIGKILL. It is started again at once, which takes
-    /// some seconds, in which another one leads.
+    /// Kills the leader of a partition with SIGKILL, and starts that broker again immediately. The
+    /// start takes several seconds, during which another broker leads.
     pub fn kill_leader(&mut self, topic: &str, partition: i32) {
         let consumer = self.broker.consumer("read_committed");
         let mut leader = None;
@@ -91,7 +91,7 @@ impl Cluster {
         self.nodes[node].restart();
     }
 
-    /// Waits until all brokers are there, and all partitions of a topic on each of them.
+    /// Waits until all brokers are up, and each has all partitions of a topic.
     pub fn wait_whole(&self, topic: &str) {
         let consumer = self.broker.consumer("read_committed");
         wait_until(PATIENCE * 2, "all three brokers", || {

@@ -1,8 +1,8 @@
-//! Programs that run to their end.
+//! Programs that run until they end.
 
 use std::process::{Command, Output, Stdio};
 
-/// Runs a program that is needed to start a broker; an error has what the program said.
+/// Runs a program that is needed to start a broker. An error contains the program's output.
 pub(crate) fn run(command: &mut Command, name: &str) -> Result<Output, String> {
     let output = command
         .stdin(Stdio::null())

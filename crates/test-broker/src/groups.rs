@@ -1,4 +1,4 @@
-//! Consumer groups, as `kafka-consumer-groups.sh` shows and changes them.
+//! Consumer groups, as in `kafka-consumer-groups.sh`.
 
 use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
@@ -8,8 +8,8 @@ use crate::broker::Broker;
 use crate::wait::{PATIENCE, block_on};
 
 impl Broker {
-    /// Where a consumer group has committed to, by partition; partitions without an offset
-    /// are left out.
+    /// The committed offsets of a consumer group, by partition. Partitions without an offset are
+    /// left out.
     pub fn committed(&self, group: &str, topic: &str) -> Vec<(i32, i64)> {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
@@ -25,7 +25,7 @@ impl Broker {
         offsets.filter(|(_, offset)| *offset >= 0).collect()
     }
 
-    /// Commits an offset for a consumer group, as another program does.
+    /// Commits an offset for a consumer group, like another program would.
     pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().unwrap();
         let mut offsets = TopicPartitionList::new();
@@ -36,7 +36,7 @@ impl Broker {
         consumer.commit(&offsets, CommitMode::Sync).unwrap();
     }
 
-    /// Deletes a consumer group, and with it its offsets.
+    /// Deletes a consumer group and its offsets.
     pub fn delete_group(&self, group: &str) {
         let options = AdminOptions::new();
         let deleted = block_on(self.admin().delete_groups(&[group], &options)).unwrap();

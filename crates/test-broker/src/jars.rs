@@ -9,16 +9,16 @@ use std::process::Command;
 use crate::command::run;
 use crate::missing::say;
 
-/// What Maven fetches, with the version of Kafka as its own.
+/// The file that tells Maven what to fetch. Its own version is the version of Kafka.
 const POM: &str = include_str!("../pom.xml");
 
-/// The directory that holds Kafka's jars, filled by Maven the first time.
+/// The directory with Kafka's jars. Maven fills it on first use.
 ///
 /// The directory is `datafusion-kafka/kafka-VERSION` in `$XDG_CACHE_HOME`, or else in `~/.cache`.
 ///
 /// # Errors
 ///
-/// Where there is no Java, or where the jars are not there and Maven cannot fetch them.
+/// An error if Java is missing, or if the jars are missing and Maven cannot fetch them.
 pub fn jars() -> Result<PathBuf, String> {
     run(Command::new("java").arg("-version"), "Java (17 or later)")?;
 
@@ -39,8 +39,9 @@ pub fn jars() -> Result<PathBuf, String> {
         return Ok(jars);
     }
 
-    // Filled elsewhere and renamed when complete: a directory of that name is whole, even if
-    // another process fetches at the same time, and however this process ends.
+    // The jars are fetched to another directory, which is renamed when complete. A directory of the
+    // final name is therefore always complete, even if another process fetches at the same time, or
+    // this process is killed.
     say(&format!(
         "fetching Apache Kafka {version} with Maven into {}",
         jars.display()

@@ -1,4 +1,4 @@
-//! The command line client that judges beside rdkafka.
+//! `kcat`, a second client beside rdkafka to check results with.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -8,12 +8,12 @@ use crate::broker::Broker;
 use crate::missing::{in_ci, say};
 
 impl Broker {
-    /// What `kcat -b SERVERS args` writes, given `input` to read; nothing where `kcat` is not on
-    /// the `PATH`.
+    /// The output of `kcat -b SERVERS args`, with `input` on its standard input; `None` if `kcat`
+    /// is not on the `PATH`.
     ///
     /// # Panics
     ///
-    /// Where `kcat` fails, and with `CI=true` where there is none.
+    /// If `kcat` fails, or with `CI=true` if `kcat` is missing.
     pub fn kcat(&self, args: &[&str], input: &str) -> Option<String> {
         let kcat = Command::new("kcat")
             .args(["-b", &self.servers])
@@ -32,8 +32,8 @@ impl Broker {
         };
         let mut stdin = kcat.stdin.take().unwrap();
         let output = thread::scope(|scope| {
-            // Beside the reading: either pipe may fill up. What kcat does not want to read is
-            // its business.
+            // Writing on a thread of its own, because either pipe may fill up. A write error is
+            // ignored: `kcat` need not read all of the input.
             scope.spawn(move || drop(stdin.write_all(input.as_bytes())));
             kcat.wait_with_output().unwrap()
         });

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// Test code says that something is wrong by panicking.
+// Test code reports failures by panicking.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,39 +1,40 @@
-//! Servers that a client may meet in place of a broker, or of a broker that is in trouble.
+//! Servers that a client may find where a broker should be, and servers that act as a broker in
+//! trouble.
 //!
-//! Each listens on a port of its own at 127.0.0.1 until the process ends, and its address is
-//! returned.
+//! Each function starts a server on a port of its own at 127.0.0.1 and returns its address. The
+//! server runs until the process ends.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
-/// The kind of request that asks for brokers and topics.
+/// The API key of a Metadata request.
 pub const METADATA: i16 = 3;
 const SASL_HANDSHAKE: i16 = 17;
 const API_VERSIONS: i16 = 18;
 const UNSUPPORTED_VERSION: i16 = 35;
 
-/// A port that nobody listens on.
+/// A port that no process listens on.
 pub fn nobody() -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().to_string()
 }
 
-/// Takes connections and does this with each.
+/// Accepts connections and handles each of them with this function.
 pub fn serve(with: impl Fn(TcpStream) -> io::Result<()> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let with = with.clone();
-            // A client that leaves has what it wanted.
+            // The result does not matter: a client that leaves has seen enough.
             thread::spawn(move || with(stream).ok());
         }
     });
     address
 }
 
-/// Answers as an HTTP server does.
+/// Responds like an HTTP server.
 pub fn http() -> String {
     serve(|mut stream| {
         let mut request = [0; 1024];
@@ -42,7 +43,7 @@ pub fn http() -> String {
     })
 }
 
-/// Greets as SSH does, and waits.
+/// Sends the greeting of an SSH server, and waits.
 pub fn ssh() -> String {
     serve(|mut stream| {
         stream.write_all(b"SSH-2.0-OpenSSH_9.6\r\n")?;
@@ -50,17 +51,17 @@ pub fn ssh() -> String {
     })
 }
 
-/// Closes each connection at once.
+/// Closes each connection immediately.
 pub fn closing() -> String {
     serve(|_| Ok(()))
 }
 
-/// Reads and answers nothing.
+/// Reads requests and answers nothing.
 pub fn silent() -> String {
     serve(|mut stream| io::copy(&mut stream, &mut io::sink()).map(drop))
 }
 
-/// A broker of a topic `t`, which advertises this address.
+/// A broker with a topic `t` that advertises this address.
 pub fn advertising(host: &'static str, port: u16) -> String {
     serve(move |stream| {
         kafka(stream, |api, _| match api {
@@ -75,22 +76,22 @@ pub fn closing_at_login() -> String {
     serve(|stream| kafka(stream, |_, _| Answer::Close))
 }
 
-/// What a broker does with a request.
+/// What a server does with a request.
 pub enum Answer {
-    /// Sends this, behind the header of an answer.
+    /// Sends these bytes, after the response header.
     Is(Vec<u8>),
-    /// Does not answer the request.
+    /// Leaves the request unanswered.
     Never,
     /// Closes the connection.
     Close,
 }
 
-/// Answers the version request, which each client sends first, and the others as `answer` says:
-/// it gets the kind of request and the request.
+/// Answers the ApiVersions request, which every client sends first, and passes the other requests
+/// to `answer`, with their API key.
 ///
 /// # Errors
 ///
-/// Where the client has left.
+/// An error when the client has left.
 pub fn kafka(mut stream: TcpStream, answer: impl Fn(i16, &[u8]) -> Answer) -> io::Result<()> {
     loop {
         let mut size = [0; 4];
@@ -114,7 +115,8 @@ pub fn kafka(mut stream: TcpStream, answer: impl Fn(i16, &[u8]) -> Answer) -> io
     }
 }
 
-/// In version 0, the only one that a client may ask these servers in.
+/// The ApiVersions response in version 0, the only version that these servers answer without an
+/// error.
 fn versions(error: i16) -> Vec<u8> {
     let known = [(METADATA, 1_i16), (SASL_HANDSHAKE, 1), (API_VERSIONS, 0)];
     let mut answer = error.to_be_bytes().to_vec();
@@ -127,7 +129,8 @@ fn versions(error: i16) -> Vec<u8> {
     answer
 }
 
-/// An answer to [`METADATA`] in version 1: the broker at this address, which leads these topics of one partition.
+/// A response to [`METADATA`] in version 1: the broker at this address, which leads these topics of
+/// one partition each.
 pub fn metadata(broker: Option<(&str, u16)>, topics: &[impl AsRef<str>]) -> Vec<u8> {
     let text = |text: &str| {
         let size = i16::try_from(text.len()).unwrap().to_be_bytes();
@@ -152,7 +155,7 @@ pub fn metadata(broker: Option<(&str, u16)>, topics: &[impl AsRef<str>]) -> Vec<
         answer.extend(is_not_internal);
         answer.extend(numbers(&[1]));
         answer.extend(no_error);
-        // Partition 0, led by broker 1, which is its only replica, and in sync.
+        // Partition 0: its leader, only replica and only in-sync replica is broker 1.
         answer.extend(numbers(&[0, 1, 1, 1, 1, 1]));
     }
     answer

@@ -1,12 +1,12 @@
-//! What a machine lacks: said by a test that is left out, a failure in CI.
+//! Missing parts of a test's environment: a test is skipped with a note, and fails in CI.
 
 use std::env;
 use std::io::{self, Write as _};
 
-/// Writes a line to standard error, also from a test that passes: libtest captures what `eprintln!`
-/// prints, but not this.
+/// Writes a line to standard error, even from a test that passes. libtest captures the output of
+/// `eprintln!`, but not this output.
 pub fn say(line: &str) {
-    // In one write: tests speak at the same time.
+    // A single write, because several tests may write at the same time.
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 

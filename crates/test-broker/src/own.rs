@@ -1,4 +1,4 @@
-//! A broker of the tests' own, with every kind of listener.
+//! A separate broker for a test, with every kind of listener.
 
 use std::fs;
 use std::io;
@@ -17,23 +17,23 @@ use crate::process::{Process, cluster_id};
 use crate::users::{SASL_PASSWORD, SASL_USER, USER_PASSWORD, USERS};
 use crate::wait::PATIENCE;
 
-/// Starts a broker for one test, to be killed, held up or started again.
+/// Starts a broker for one test, which may kill, freeze or restart it.
 ///
 /// # Errors
 ///
-/// Why none can be started here, such as a missing Java.
+/// The reason why no broker can be started here, such as a missing Java.
 pub fn own() -> Result<Broker, String> {
     own_with("")
 }
 
-/// As [`own`], with more lines of `server.properties`, which win over those that are there.
+/// As [`own`], with further lines of `server.properties`, which override the default lines.
 ///
 /// # Errors
 ///
 /// As [`own`].
 pub fn own_with(properties: &str) -> Result<Broker, String> {
     let jars = jars()?;
-    // Between choosing a port and Kafka's opening it another process may take it.
+    // Another process may take a port after the port was chosen and before Kafka opens it.
     start(&jars, properties).or_else(|_| start(&jars, properties))
 }
 
@@ -78,9 +78,10 @@ fn start(jars: &Path, more: &str) -> Result<Broker, String> {
     Ok(broker)
 }
 
-/// Whether the cluster of this id answers, as another test run's might on a port we lost.
+/// Whether the cluster with this id answers. If the port was lost, the broker of another test run
+/// may answer there.
 fn answers_as(broker: &Broker, cluster_id: &str) -> bool {
-    // Asking a closed port is cheap; asking librdkafka to is not.
+    // A failed connection is cheap; a request of librdkafka to a closed port is not.
     if TcpStream::connect(&broker.servers).is_err() {
         return false;
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 
-/// Ports of 127.0.0.1 that nobody listens on, all different because all are held at once.
+/// Free ports of 127.0.0.1. All are held at the same time, so they differ.
 pub(crate) fn free_ports() -> io::Result<[u16; 6]> {
     let hold = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let held = (0..6).map(hold).collect::<io::Result<Vec<_>>>()?;

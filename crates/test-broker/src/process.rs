@@ -1,4 +1,4 @@
-//! A Kafka process, which ends with the test process that started it.
+//! A Kafka process that ends with the test process that started it.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -9,12 +9,12 @@ use tempfile::TempDir;
 use crate::users::{SASL_PASSWORD, SASL_USER};
 use crate::wait::nanos;
 
-/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`, with the user `$4` and the
-/// memory `$5`) until standard input closes. A line there kills Kafka and starts it again.
+/// Runs Kafka (in directory `$1`, jars in `$2`, cluster id `$3`, with user `$4` and memory `$5`)
+/// until standard input closes. A line on standard input kills Kafka and starts it again.
 ///
-/// Nothing runs at the end of a Rust test process, which may as well be killed; but the kernel
-/// closes its end of the pipe, always. Then there is nothing to save: SIGKILL, and away with the
-/// directory.
+/// A Rust test process runs no code at its end, and it may be killed. The kernel, however, always
+/// closes the process's end of the pipe. Nothing needs to be saved then: Kafka gets SIGKILL and its
+/// directory is removed.
 const SHELL: &str = r#"
 cd "$1" || exit
 # A background command's standard input is /dev/null unless it comes from somewhere else.
@@ -41,15 +41,15 @@ kill $reader 2>/dev/null
 cd / && rm -rf "$1"
 "#;
 
-/// The shell that holds the JVM, and the pipe that keeps it alive.
+/// The shell that runs the JVM, and the pipe that keeps both alive.
 #[derive(Debug)]
 pub(crate) struct Process {
     shell: Child,
 }
 
 impl Process {
-    /// Starts the Kafka whose `server.properties` are in the directory, with these options of
-    /// Java for its memory. The directory is removed when Kafka has ended.
+    /// Starts the Kafka whose `server.properties` are in the directory, with these memory options
+    /// of Java. The directory is removed when Kafka has ended.
     pub(crate) fn start(
         dir: TempDir,
         jars: &Path,
@@ -67,7 +67,8 @@ impl Process {
             .arg(memory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null());
-        // Out of reach of the terminal's Ctrl-C: the shell has a directory to remove yet.
+        // In its own process group, the terminal's Ctrl-C does not reach the shell, which still has
+        // to remove the directory.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut shell, 0);
         let shell = shell.spawn()?;
@@ -75,7 +76,7 @@ impl Process {
         Ok(Process { shell })
     }
 
-    /// Kills Kafka and starts it again, with all that it had on disk.
+    /// Kills Kafka and starts it again, with everything that it had on disk.
     pub(crate) fn restart(&mut self) {
         let stdin = self.shell.stdin.as_mut();
         stdin.unwrap().write_all(b"\n").unwrap();
@@ -94,11 +95,11 @@ impl Process {
     }
 }
 
-/// A Kafka that is held up until this is dropped.
+/// A Kafka that is frozen until this is dropped.
 #[derive(Debug)]
 #[cfg(unix)]
 pub struct Frozen {
-    /// The leader of the group of processes.
+    /// The id of the process group.
     shell: u32,
 }
 
@@ -118,8 +119,7 @@ impl Drop for Frozen {
     }
 }
 
-/// An id that no other cluster has: 16 bytes in base64, of which the last character has only two
-/// bits.
+/// A unique cluster id: 16 bytes in base64, in which the last character carries only two bits.
 pub(crate) fn cluster_id() -> String {
     format!("{:021x}A", nanos() << 22 | u128::from(std::process::id()))
 }

@@ -1,4 +1,4 @@
-//! Quotas, as `kafka-configs.sh` sets them.
+//! Quotas, as in `kafka-configs.sh`.
 
 use crate::broker::Broker;
 use crate::requests::string;
@@ -6,21 +6,21 @@ use crate::wait::{PATIENCE, wait_until};
 
 const DESCRIBE_CLIENT_QUOTAS: i16 = 48;
 const ALTER_CLIENT_QUOTAS: i16 = 49;
-/// The one without compact encodings.
+/// The version without compact encodings.
 const VERSION: i16 = 0;
 
-/// What a quota is on.
+/// The traffic that a quota limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rate {
-    /// What producers write.
+    /// Records that producers write.
     Producer,
-    /// What consumers read.
+    /// Records that consumers read.
     Consumer,
 }
 
 impl Broker {
-    /// Limits the clients of a `client.id` to so many bytes a second, and waits until the broker
-    /// knows. What they do in the first ten seconds may be done at once.
+    /// Limits the clients of a `client.id` to `bytes` per second, and waits until the broker has
+    /// applied the quota. The traffic of ten seconds may come as one burst at the start.
     pub fn limit(&self, client: &str, rate: Rate, bytes: u32) {
         let key = match rate {
             Rate::Producer => "producer_byte_rate",
@@ -39,7 +39,7 @@ impl Broker {
             vec![keep, apply],
         ];
         let answer = self.ask(ALTER_CLIENT_QUOTAS, VERSION, &request.concat());
-        // Behind the time of throttling and the number of answers.
+        // After the throttle time and the number of entries comes the error code.
         assert_eq!(answer[8..10], [0, 0], "{client}: {answer:?}");
         let (exactly, not_strict) = (0, 0);
         let named = [
@@ -52,7 +52,7 @@ impl Broker {
         wait_until(PATIENCE, "the quota is known", || {
             let answer = self.ask(DESCRIBE_CLIENT_QUOTAS, VERSION, &named.concat());
             assert_eq!(answer[4..6], [0, 0], "{client}: {answer:?}");
-            // Behind a text that is null.
+            // The number of entries comes after an error text that is null.
             answer[8..12] == 1_i32.to_be_bytes()
         });
     }

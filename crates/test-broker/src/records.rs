@@ -1,4 +1,4 @@
-//! Records, written and as they are in the log.
+//! Records: writing them, and reading the log.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,18 +13,18 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::broker::Broker;
 use crate::wait::{PATIENCE, nanos, wait_until};
 
-/// A record to write. Without a partition its key decides, as in Kafka's own producer.
+/// A record to write. Without a partition, the key decides as in Kafka's own producer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rec {
-    /// Its partition.
+    /// The partition.
     pub partition: Option<i32>,
-    /// Its key.
+    /// The key.
     pub key: Option<Vec<u8>>,
-    /// Its payload; a record without one is a tombstone.
+    /// The payload; `None` for a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// Milliseconds since 1970; now, if there is none.
+    /// Milliseconds since 1970; `None` for the current time.
     pub timestamp: Option<i64>,
-    /// Names and values, in order.
+    /// Names and values, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
@@ -45,7 +45,7 @@ impl Rec {
         }
     }
 
-    /// The same for this partition.
+    /// The same record in this partition.
     pub fn partition(self, partition: i32) -> Self {
         Self {
             partition: Some(partition),
@@ -53,7 +53,7 @@ impl Rec {
         }
     }
 
-    /// The same at this time, in milliseconds since 1970.
+    /// The same record with this timestamp, in milliseconds since 1970.
     pub fn timestamp(self, millis: i64) -> Self {
         Self {
             timestamp: Some(millis),
@@ -61,7 +61,7 @@ impl Rec {
         }
     }
 
-    /// The same with one more header.
+    /// The same record with one more header.
     pub fn header(mut self, name: &str, value: Option<&[u8]>) -> Self {
         self.headers
             .push((name.to_owned(), value.map(<[u8]>::to_vec)));
@@ -72,25 +72,26 @@ impl Rec {
 /// A record as it is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Its partition.
+    /// The partition.
     pub partition: i32,
-    /// Its offset there.
+    /// The offset in the partition.
     pub offset: i64,
     /// Milliseconds since 1970.
     pub timestamp: Option<i64>,
-    /// Its key.
+    /// The key.
     pub key: Option<Vec<u8>>,
-    /// Its payload; a tombstone has none.
+    /// The payload; `None` for a tombstone.
     pub payload: Option<Vec<u8>>,
-    /// Names and values, in order.
+    /// Names and values, in their order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// Where a record went: partition and offset.
+/// The position of a written record: partition and offset.
 pub type Place = (i32, i64);
 
 impl Broker {
-    /// Writes records and waits for their acknowledgements: where they went, in the same order.
+    /// Writes records and waits for their acknowledgements. Returns the position of each record, in
+    /// the same order.
     pub fn produce(&self, topic: &str, records: &[Rec]) -> Vec<Place> {
         self.produce_with(topic, records, &[])
     }
@@ -115,16 +116,16 @@ impl Broker {
         self.read(topic, "read_uncommitted")
     }
 
-    /// Waits until compaction has removed the records at these places.
+    /// Waits until compaction has removed the records at these positions.
     ///
-    /// The topic must be of [`COMPACTED`](crate::COMPACTED). Kafka never compacts the segment it
-    /// writes to, and closes it only when a later record arrives: so this adds a tombstone, of a
+    /// The topic needs the configuration [`COMPACTED`](crate::COMPACTED). Kafka does not compact the active segment,
+    /// and closes it only when a later record arrives. This therefore writes a tombstone, with a
     /// key that no other record has, to every partition concerned.
     pub fn wait_compacted(&self, topic: &str, gone: &[Place]) {
         let mut partitions: Vec<i32> = gone.iter().map(|&(partition, _)| partition).collect();
         partitions.sort_unstable();
         partitions.dedup();
-        // "Later" is by the records' own timestamps.
+        // "Later" refers to the timestamps of the records.
         let latest = self
             .read_uncommitted(topic)
             .iter()
@@ -152,7 +153,8 @@ impl Broker {
     pub(crate) fn producer(&self, configs: &[(&str, &str)]) -> BaseProducer<Acks> {
         let mut config = self.config();
         config
-            // As Kafka's Java client does, so that tests see what other producers write.
+            // Partitions are chosen as in Kafka's Java client, so that tests see what other
+            // producers write.
             .set("partitioner", "murmur2_random")
             .set("message.max.bytes", "16777216");
         for &(name, value) in configs {
@@ -189,7 +191,8 @@ impl Broker {
                     }),
                 }),
                 Some(Err(KafkaError::PartitionEOF(_))) => ends -= 1,
-                // The client goes on when another broker leads, or the same one is back.
+                // The client recovers by itself: another broker becomes the leader, or the same one
+                // comes back.
                 Some(Err(KafkaError::MessageConsumption(
                     RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown,
                 ))) => {}
@@ -202,8 +205,8 @@ impl Broker {
     }
 }
 
-/// Delivery reports, by the number of the record sent. Kept, not judged, in the callback: a panic
-/// must not cross librdkafka.
+/// Delivery reports, by the number of the record. The callback only stores them and asserts
+/// nothing, since a panic must not cross librdkafka.
 #[derive(Default)]
 pub(crate) struct Acks(Mutex<Vec<Option<Result<Place, KafkaError>>>>);
 

@@ -1,4 +1,4 @@
-//! Requests that rdkafka has no call for, byte by byte.
+//! Requests that rdkafka has no function for, as bytes.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -7,12 +7,12 @@ use crate::broker::Broker;
 use crate::wait::PATIENCE;
 
 impl Broker {
-    /// What the broker answers behind its header, to a request without compact encodings.
+    /// The broker's response after its header, for a request without compact encodings.
     pub(crate) fn ask(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
         self.send_request(api, version, &[], request)
     }
 
-    /// The same of a request with compact encodings.
+    /// The broker's response after its header, for a request with compact encodings.
     pub(crate) fn ask_compact(&self, api: i16, version: i16, request: &[u8]) -> Vec<u8> {
         const NO_TAGS: u8 = 0;
         let mut answer = self.send_request(api, version, &[NO_TAGS], request);

@@ -1,4 +1,4 @@
-//! The broker that all tests of one binary share.
+//! The broker that all tests of a binary share.
 
 use std::env;
 use std::sync::OnceLock;
@@ -12,15 +12,14 @@ use crate::wait::PATIENCE;
 
 const SERVERS: &str = "KAFKA_BOOTSTRAP_SERVERS";
 
-/// [`broker`] for a test that is nothing without one:
+/// The shared [`broker`], for a test that cannot run without a broker:
 /// `let Some(broker) = broker::required("name of test") else { return };`
 ///
-/// Where there is no broker, the test is left out, and standard error says so.
+/// If there is no broker, the test is skipped, and a note on standard error says so.
 ///
 /// # Panics
 ///
-/// Where there is no broker although one was promised: with `CI=true`, or by
-/// `KAFKA_BOOTSTRAP_SERVERS`.
+/// If there is no broker although one is required, by `CI=true` or by `KAFKA_BOOTSTRAP_SERVERS`.
 pub fn required(test: &str) -> Option<&'static Broker> {
     match broker() {
         Ok(broker) => Some(broker),
@@ -35,11 +34,11 @@ pub fn required(test: &str) -> Option<&'static Broker> {
     }
 }
 
-/// The broker of this process, found or started at the first call.
+/// The broker of this process, found or started by the first call.
 ///
 /// # Errors
 ///
-/// Why there is none, in one line or several.
+/// The reason why no broker is available, in one or more lines.
 pub fn broker() -> Result<&'static Broker, &'static str> {
     static BROKER: OnceLock<Result<Broker, String>> = OnceLock::new();
     let broker = BROKER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Topics, as `kafka-topics.sh` makes and changes them.
+//! Topics, as in `kafka-topics.sh`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,17 +9,17 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::broker::Broker;
 use crate::wait::{PATIENCE, block_on, nanos, wait_until};
 
-/// Configuration of a topic that Kafka compacts as soon and as thoroughly as it can.
+/// The configuration of a topic that Kafka compacts as soon and as completely as possible.
 pub const COMPACTED: &[(&str, &str)] = &[
     ("cleanup.policy", "compact"),
     ("segment.ms", "100"),
     ("min.cleanable.dirty.ratio", "0.01"),
     ("max.compaction.lag.ms", "1"),
-    // Tombstones go as soon as what they delete is gone.
+    // Tombstones are removed as soon as the records that they delete are removed.
     ("delete.retention.ms", "0"),
 ];
 
-/// A name that no other test and no other run has.
+/// A unique topic name that starts with a prefix.
 pub fn topic_name(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -29,7 +29,7 @@ pub fn topic_name(prefix: &str) -> String {
 impl Broker {
     /// Creates a topic and waits until every partition has a leader.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        // As many replicas as the broker likes.
+        // The broker's default number of replicas.
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
         for &(config, value) in configs {
             topic = topic.set(config, value);
@@ -50,15 +50,14 @@ impl Broker {
         );
     }
 
-    /// Creates a topic of a random name that starts with `prefix`.
+    /// Creates a topic with a unique name that starts with `prefix`.
     pub fn new_topic(&self, prefix: &str, partitions: i32, configs: &[(&str, &str)]) -> String {
         let name = topic_name(prefix);
         self.create_topic(&name, partitions, configs);
         name
     }
 
-    /// The offset behind the last one of each partition, by partition. Markers of transactions
-    /// have offsets, too.
+    /// The end offset of each partition, by partition. Transaction markers have offsets too.
     pub fn ends(&self, topic: &str) -> Vec<(i32, i64)> {
         let consumer = self.consumer("read_committed");
         let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
@@ -67,7 +66,7 @@ impl Broker {
         partitions.map(|p| (p.id(), end(p.id()))).collect()
     }
 
-    /// Deletes a topic and waits until the broker denies it.
+    /// Deletes a topic and waits until the broker no longer lists it.
     pub fn delete_topic(&self, name: &str) {
         let done = block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).unwrap();
         done.into_iter().for_each(|topic| drop(topic.unwrap()));

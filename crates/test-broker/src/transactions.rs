@@ -1,4 +1,4 @@
-//! Transactions, and transactional ids as `kafka-transactions.sh` shows them.
+//! Transactions and transactional ids, as in `kafka-transactions.sh`.
 
 use std::time::Duration;
 
@@ -16,25 +16,26 @@ const LIST_TRANSACTIONS: i16 = 66;
 const VERSION: i16 = 0;
 const NO_TAGS: u8 = 0;
 
-/// How a transaction ends. One that does not is [`Broker::begin`].
+/// The end of a transaction. [`Broker::begin`] leaves one open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Its records are there.
+    /// Readers of committed records see its records.
     Commit,
     /// Readers of committed records do not see its records.
     Abort,
 }
 
-/// An open transaction, and the producer that holds it. Dropped, the transaction stays open, as that of a
-/// crashed producer does, until it times out (after five minutes).
+/// An open transaction and its producer. If this is dropped, the transaction stays open until it
+/// times out (after five minutes), like that of a crashed producer.
 pub struct Transaction {
     producer: BaseProducer<Acks>,
-    /// Where its records went, in the order they were given.
+    /// The positions of its records, in the order in which they were given.
     pub places: Vec<Place>,
 }
 
 impl Transaction {
-    /// Commits an offset of partition 0 of a topic with it, for a consumer group.
+    /// Commits an offset of partition 0 of a topic for a consumer group, as part of the
+    /// transaction.
     pub fn send_offset(&self, broker: &Broker, group: &str, topic: &str, offset: i64) {
         let consumer: BaseConsumer = broker.config().set("group.id", group).create().unwrap();
         let mut offsets = TopicPartitionList::new();
@@ -59,7 +60,7 @@ impl Transaction {
 }
 
 impl Broker {
-    /// Writes records in a transaction of its own. The records have reached the broker when this
+    /// Writes records in a transaction of their own. The records have reached the broker when this
     /// returns, even if the transaction is still open.
     pub fn transaction(&self, topic: &str, records: &[Rec], end: End) -> Vec<Place> {
         let open = self.begin(topic, records);
@@ -71,8 +72,8 @@ impl Broker {
         places
     }
 
-    /// Writes records in a transaction and leaves it open. They have reached the broker, which
-    /// does not show them to a read-committed consumer, nor anything after them.
+    /// Writes records in a transaction and leaves it open. The records have reached the broker,
+    /// which does not show them, or any later record, to a read-committed consumer.
     pub fn begin(&self, topic: &str, records: &[Rec]) -> Transaction {
         let id = topic_name("transaction");
         let producer = self.producer(&[
@@ -85,8 +86,8 @@ impl Broker {
         Transaction { producer, places }
     }
 
-    /// Takes the transactions of this id from the producer that has them, as brokers do from one
-    /// whose transaction is open for too long.
+    /// Fences the producer that uses this transactional id, as brokers do when a transaction is
+    /// open for too long.
     pub fn fence(&self, transactional_id: &str) {
         let mut config = self.config();
         config.set("transactional.id", transactional_id);
@@ -94,7 +95,7 @@ impl Broker {
         producer.init_transactions(PATIENCE).unwrap();
     }
 
-    /// The ids that begin so, and how long each lets a transaction be open.
+    /// The transactional ids that start with a prefix, each with its transaction timeout.
     pub fn transactional_ids(&self, prefix: &str) -> Vec<(String, Duration)> {
         let no_filters = [1, 1, NO_TAGS];
         let answer = self.ask_compact(LIST_TRANSACTIONS, VERSION, &no_filters);
@@ -128,7 +129,7 @@ impl Broker {
     }
 }
 
-/// An answer in compact encodings, as far as it was not read yet.
+/// The rest of a response in compact encodings that was not read yet.
 struct Answer<'a>(&'a [u8]);
 
 impl<'a> Answer<'a> {
@@ -138,7 +139,8 @@ impl<'a> Answer<'a> {
         taken
     }
 
-    /// Seven bits a byte, the lowest first, and one more than is meant.
+    /// A varint, seven bits per byte with the lowest bits first. Its value is one more than the
+    /// count.
     fn count(&mut self) -> usize {
         let mut count = 0;
         for shift in (0..).step_by(7) {

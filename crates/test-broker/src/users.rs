@@ -1,12 +1,12 @@
-//! Who may log in to a broker of the tests.
+//! The users who may log in to a broker of the tests.
 
-/// The user of the listeners with SASL who may do everything.
+/// The user of the SASL listeners who has all rights.
 pub const SASL_USER: &str = "alice";
 /// The password of [`SASL_USER`].
 pub const SASL_PASSWORD: &str = "alice-secret";
 
-/// The password of the users of the SASL_PLAINTEXT listener who have no rights but those that
-/// tests give them: `user-0` and so on.
+/// The password of the users `user-0` and so on of the SASL_PLAINTEXT listener. They have only the
+/// rights that tests give to them.
 pub const USER_PASSWORD: &str = "user-secret";
-/// How many such users there are.
+/// The number of these users.
 pub(crate) const USERS: usize = 64;

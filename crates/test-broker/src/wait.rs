@@ -4,14 +4,15 @@ use std::future::Future;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How long anything may take before a test gives up on it. Generous: a busy machine is not a bug.
+/// How long a test waits for anything before it fails. A generous limit: a busy machine is not a
+/// bug.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Polls until the condition holds.
+/// Polls until the condition is true.
 ///
 /// # Panics
 ///
-/// After the deadline, saying `what` did not happen.
+/// After the deadline, with a message that `what` did not happen.
 pub fn wait_until(deadline: Duration, what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + deadline;
     while !holds() {
@@ -20,7 +21,7 @@ pub fn wait_until(deadline: Duration, what: &str, mut holds: impl FnMut() -> boo
     }
 }
 
-/// Waits for a future on a thread of its own, because the test may itself be on a runtime.
+/// Waits for a future on a separate thread, since the test itself may run inside a runtime.
 pub(crate) fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     let wait = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -31,7 +32,7 @@ pub(crate) fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| scope.spawn(wait).join().unwrap())
 }
 
-/// Nanoseconds since 1970, which make names unique.
+/// Nanoseconds since 1970, used to make names unique.
 pub(crate) fn nanos() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
