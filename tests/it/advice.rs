@@ -1,4 +1,4 @@
-//! What messages advise, followed.
+//! The advice in error messages is followed, and must work.
 
 use datafusion_kafka::{Error, KafkaTopics, SourceOptions};
 
@@ -6,7 +6,7 @@ use crate::broker::{self, Rec};
 use crate::session::{cells, error, rows, session, table, try_rows};
 use crate::writing::{create_table, says};
 
-/// A session in which topics of this name are tables.
+/// A session in which topics with names like this are tables.
 fn patterns(name: &str) -> KafkaTopics {
     KafkaTopics::new().with_source(format!("^{name}"), SourceOptions::new())
 }
@@ -184,7 +184,7 @@ async fn a_column_beyond_the_sample_is_told_where_columns_come_from() {
             other => panic!("{sql}: {other:?}"),
         }
     }
-    // Where no sample decides, or every topic has it.
+    // No hint where no sample decides the columns, or where every topic has the column.
     for sql in [
         "SELECT rare FROM declared",
         "SELECT rare FROM (VALUES (1))",
@@ -254,7 +254,7 @@ async fn numbers_of_a_column_of_text_are_told_the_cast() {
         let followed = sql.replacen(&format!("({argument})"), &format!("({cast})"), 1);
         assert_eq!(cells(&rows(&ctx, &followed).await)[0], [sum], "{followed}");
     }
-    // What is no such column is DataFusion's to explain.
+    // DataFusion's own error explains an argument that is not such a column.
     let why = error(&ctx, "SELECT sum(upper('a'))").await;
     assert!(!why.contains("try_cast("), "{why}");
     table(&ctx, &format!("SELECT max(v), count(v) FROM \"{topic}\"")).await;

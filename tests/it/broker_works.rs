@@ -1,4 +1,4 @@
-//! That the broker and what the tests do to it can be trusted.
+//! Tests of the broker itself, and of what the tests do to it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use crate::broker::{self, COMPACTED, End, Rec, Stored};
 
-/// Keys and payloads as text, in the order of the log.
+/// Keys and payloads as text, in log order.
 fn text(records: &[Stored]) -> Vec<(String, Option<String>)> {
     let string = |bytes: &Vec<u8>| String::from_utf8(bytes.clone()).unwrap();
     records
@@ -116,7 +116,7 @@ fn only_what_is_committed_is_seen() {
     let topic = broker.new_topic("transactions", 1, &[]);
     let aborted = broker.transaction(&topic, &[Rec::new("a", "aborted")], End::Abort);
     let committed = broker.transaction(&topic, &[Rec::new("a", "committed")], End::Commit);
-    // Each is followed by the marker of its end.
+    // Each transaction is followed by its end marker.
     assert_eq!((aborted, committed), (vec![(0, 0)], vec![(0, 2)]));
 
     let open = broker.begin(&topic, &[Rec::new("a", "open")]);

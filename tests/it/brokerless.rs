@@ -1,4 +1,4 @@
-//! Brokers that tell for a moment that there are none, as one does that the controller has lost
+//! Brokers that briefly return an empty broker list, as a broker does that the controller has lost
 //! sight of.
 
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use crate::declared::in_time;
 use crate::listeners::{Answer, METADATA, kafka, metadata, serve};
 use crate::session::{cells, rows, session};
 
-/// Answers what a client needs to list topics: one broker with one topic.
+/// Answers the requests of a client that lists topics: one broker with one topic.
 ///
-/// To the second connection, which is the one to the broker that the first has told of, it says
-/// that there are no brokers, and many topics: while librdkafka still looks at those, its last
-/// connection ends. Then it does not look for brokers any more.
+/// The second connection goes to the broker that the first answer names. There the answer has no
+/// brokers and many topics. While librdkafka still processes these topics, its last connection
+/// ends, and from then on it no longer looks for brokers.
 fn start() -> String {
     let connections = Arc::new(AtomicUsize::new(0));
     serve(move |stream| {
         let nth = connections.fetch_add(1, Ordering::Relaxed);
         let port = stream.local_addr()?.port();
         kafka(stream, |api, request| match api {
-            // Who asks for topics is to ask the broker.
+            // The topics must come from the broker, so the bootstrap connection does not answer.
             METADATA if nth == 0 && !request.ends_with(&[0; 4]) => Answer::Never,
             METADATA if nth == 1 => Answer::Is(metadata(None, &topics(20_000))),
             METADATA => Answer::Is(metadata(Some(("127.0.0.1", port)), &topics(1))),

@@ -1,5 +1,6 @@
-//! Topics that change while they are read: deleted, made anew, shortened, led by other brokers,
-//! given more partitions. The answer is right or an error says what happened; it is never short.
+//! Topics that change while they are read: they are deleted, created again or shortened, their
+//! leaders change, or they get more partitions. The answer is right, or an error says what
+//! happened. It is never silently incomplete.
 
 use std::time::Duration;
 
@@ -20,17 +21,17 @@ use crate::declared::{APPEND, Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 
-/// Far more than a scan fetches ahead with [`LITTLE_AHEAD`].
+/// Far more records than a scan fetches ahead with [`LITTLE_AHEAD`].
 const RECORDS: i64 = 20_000;
 
-/// A scan that is not polled any more fetches hardly more than it has.
+/// With these options a scan that is not polled fetches little more than it has returned.
 const LITTLE_AHEAD: [(&str, &str); 3] = [
     ("kafka.consumer.queued.max.messages.kbytes", "64"),
     ("kafka.consumer.fetch.message.max.bytes", "10000"),
     ("kafka.retry_timeout", "10s"),
 ];
 
-/// Records of a kilobyte each, all of different keys.
+/// Records of about one kilobyte, with different keys.
 fn records(values: impl Iterator<Item = i64>) -> Vec<Rec> {
     let padding = "x".repeat(1_000);
     let payload = |v: i64| format!(r#"{{"v":{v},"padding":"{padding}"}}"#);
@@ -39,7 +40,7 @@ fn records(values: impl Iterator<Item = i64>) -> Vec<Rec> {
         .collect()
 }
 
-/// A query in the middle of its scan: it has given a batch and waits to be polled again.
+/// A query in the middle of its scan: it has returned a batch and waits to be polled again.
 struct MidScan {
     stream: SendableRecordBatchStream,
     values: Vec<i64>,
@@ -66,7 +67,7 @@ impl MidScan {
         scan
     }
 
-    /// Takes a batch; `false` at the end.
+    /// Reads one batch; `false` at the end.
     async fn next(&mut self) -> Result<bool, String> {
         match in_time("a batch", self.stream.next()).await {
             None => Ok(false),
@@ -79,7 +80,7 @@ impl MidScan {
         }
     }
 
-    /// Reads on to the end: all values in their order, or the error.
+    /// Reads to the end. Returns all values in order, or the error.
     async fn rest(mut self) -> Result<Vec<i64>, String> {
         while self.next().await? {}
         self.values.sort_unstable();
@@ -87,7 +88,7 @@ impl MidScan {
     }
 }
 
-/// The answer is that of the topic as it was, or an error that holds one of these phrases.
+/// Checks that the answer is that of the unchanged topic, or an error with one of these phrases.
 fn is_right_or_says(what: &str, answer: Result<Vec<i64>, String>, phrases: &[&str]) {
     match answer {
         Ok(values) => {
@@ -127,7 +128,7 @@ async fn a_deleted_topic_is_an_error_in_every_mode() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_shorter_after_it_was_made_anew_is_not_mixed_with_the_old() {
+async fn a_topic_that_is_shorter_after_it_was_created_again_is_not_mixed_with_the_old() {
     let Some(broker) = broker::required("a_topic_that_is_shorter") else {
         return;
     };
@@ -143,12 +144,12 @@ async fn a_topic_that_is_shorter_after_it_was_made_anew_is_not_mixed_with_the_ol
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_longer_after_it_was_made_anew_is_not_mixed_with_the_old() {
+async fn a_topic_that_is_longer_after_it_was_created_again_is_not_mixed_with_the_old() {
     let Some(broker) = broker::required("a_topic_that_is_longer") else {
         return;
     };
     for mode in MODES {
-        // The second has all its rows before any partition has been read to its end.
+        // The second query has all its rows before any partition has been read to its end.
         for sql in ["SELECT v FROM t", "SELECT v FROM t LIMIT 15000"] {
             let topic = broker.new_topic("recreated", 1, &[]);
             broker.produce(&topic, &records(0..RECORDS));
@@ -171,7 +172,7 @@ async fn records_that_are_deleted_before_they_are_read_are_an_error() {
     };
     let offset_gone = ["the broker no longer holds this offset"];
     for mode in MODES {
-        // Some that were not read yet, and all there are.
+        // Deletes a part of the records that were not read yet, or all of them.
         for before in [RECORDS / 2, RECORDS] {
             let topic = broker.new_topic("shortened", 1, &[]);
             broker.produce(&topic, &records(0..RECORDS));
@@ -190,7 +191,7 @@ async fn a_single_record_that_is_deleted_before_it_is_read_is_an_error() {
     };
     let topic = broker.new_topic("shortened", 1, &[]);
     broker.produce(&topic, &records(0..RECORDS));
-    // Read last.
+    // In upsert mode the oldest record is read last.
     let scan = MidScan::of(&topic, "upsert", &broker.servers).await;
     broker.delete_records(&topic, 0, 1);
     let offset_gone = ["the broker no longer holds this offset"];
@@ -262,18 +263,18 @@ async fn partitions_that_are_added_in_mid_scan_change_nothing() {
     }
 }
 
-// Brokers that fail, which a real one that is shared cannot.
+// Failing brokers. The shared broker cannot be made to fail, so a mock is used.
 
 type Mock = MockCluster<'static, DefaultProducerContext>;
 
-/// A mock keeps five megabytes of a partition.
+/// The mock keeps five megabytes per partition.
 const MOCK_RECORDS: i64 = 4_000;
 
 fn all() -> Result<Vec<i64>, String> {
     Ok((0..MOCK_RECORDS).collect())
 }
 
-/// A cluster of two brokers with a topic of [`MOCK_RECORDS`], led by the first.
+/// A cluster of two brokers with a topic of [`MOCK_RECORDS`] records, led by the first broker.
 async fn mock_of_two() -> Mock {
     let kafka = MockCluster::new(2).unwrap();
     kafka.create_topic("moving", 1, 2).unwrap();
@@ -352,7 +353,7 @@ async fn a_broker_that_is_away_and_comes_back_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_without_ids_are_read() {
     let kafka = mock_of_two().await;
-    // The last version of the response in which topics have no ids.
+    // The last version of the Metadata response without topic ids.
     kafka
         .apiversion(RDKafkaApiKey::Metadata, Some(0), Some(9))
         .unwrap();

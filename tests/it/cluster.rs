@@ -1,4 +1,4 @@
-//! Three brokers, leaders of which are killed while topics are read, written and followed.
+//! Three brokers. Leaders are killed while topics are read, written and followed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 const PARTITIONS: i32 = 3;
 const RECORDS: i64 = 60_000;
 
-/// Longer than brokers need to find new leaders and start again, also on a busy machine.
+/// A generous limit for brokers to elect new leaders and start again, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Does the work, while the leader of a partition is killed after some time.
+/// Does the work, while the leader of a partition is killed after a delay.
 async fn killed<T>(
     cluster: &mut Cluster,
     topic: &str,
@@ -41,7 +41,7 @@ fn records(from: i64) -> Vec<Rec> {
     (from..from + RECORDS).map(record).collect()
 }
 
-/// Statements and queries, one after the other: three brokers are dear.
+/// One test for all statements and queries, because three brokers are expensive.
 #[tokio::test(flavor = "multi_thread")]
 async fn leaders_that_are_killed_lose_and_repeat_nothing() {
     let test = "cluster::leaders_that_are_killed_lose_and_repeat_nothing";
@@ -113,7 +113,7 @@ async fn insert(cluster: &mut Cluster, delivery: &str) {
     });
 }
 
-/// Two queries, while two leaders are killed one after the other.
+/// Two continuous queries, while two leaders are killed one after the other.
 async fn follow(cluster: &mut Cluster, delivery: &str) {
     let new = |cluster: &Cluster, name: &str| cluster.broker.new_topic(name, PARTITIONS, &[]);
     let (feed, copy, sums) = (
@@ -175,7 +175,7 @@ async fn follow(cluster: &mut Cluster, delivery: &str) {
         query.stop().await.unwrap();
     }
     tokio::task::block_in_place(|| {
-        // The writer may have written some records twice, when it lost a leader.
+        // The writer may have written some records twice when a leader was lost.
         let fed: Vec<i64> = cluster.broker.read_all(&feed).iter().map(value).collect();
         let found = cluster.broker.read_all(&copy);
         let mut values: Vec<_> = found.iter().map(|r| r.payload.clone().unwrap()).collect();

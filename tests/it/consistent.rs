@@ -1,5 +1,5 @@
-//! All scans of a topic in one query see it at the same instant, wherever in the query they stand
-//! and however much is written meanwhile.
+//! All scans of a topic in one query read the same snapshot, wherever they are in the query and
+//! however much is written meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::session::cells;
 /// How often each query runs.
 const RUNS: usize = 100;
 
-/// A topic of three partitions to which a thread writes thousands of records per second: every
-/// other one updates a key, the others are new keys, and `v` grows with each.
+/// A topic of three partitions to which a thread writes thousands of records per second. Every
+/// other record updates a key; the others have new keys. `v` grows with each record.
 struct Busy {
-    /// With the topic as table `t`, and as its log `log`.
+    /// A session with the topic as table `t`, and with its log as table `log`.
     declared: Declared,
     stop: Arc<AtomicBool>,
     writer: Option<JoinHandle<()>>,
@@ -49,7 +49,7 @@ impl Busy {
         }
     }
 
-    /// Runs the query again and again; the first half of its columns must always equal the second.
+    /// Runs the query repeatedly. The first half of its columns must always equal the second half.
     async fn agrees(&self, sql: &str) {
         let rows = self.rows(sql).await;
         let differ = |row: &&String| {
@@ -64,7 +64,7 @@ impl Busy {
         assert!(answers.len() > RUNS / 10, "nobody wrote: {answers:?}");
     }
 
-    /// Runs the query again and again; it must always count nothing.
+    /// Runs the query repeatedly. It must always count 0.
     async fn counts_nothing(&self, sql: &str) {
         let rows = self.rows(sql).await;
         let wrong = rows.iter().filter(|row| *row != "0").count();
@@ -105,7 +105,7 @@ fn write_until(stop: &AtomicBool, broker: &Broker, topic: &str) {
             written += 1;
         }
         producer.flush(Duration::from_secs(30)).unwrap();
-        // Thousands per second are enough, and leave time to read them all.
+        // Thousands of records per second suffice, and all of them can still be read in time.
         thread::sleep(Duration::from_millis(10));
     }
 }

@@ -1,4 +1,4 @@
-//! COPY TO: a query's rows as records, as somebody else reads them.
+//! COPY TO: the rows of a query as records, checked by another client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::broker::{self, Rec, topic_name, wait_until};
 use crate::session::{cells, count, counted, error, rows, session, table, within};
 use crate::writing::{create_table, record, records, says};
 
-/// COPY of a query, in a session that knows the servers.
+/// The COPY of a query, in a session that knows the servers.
 fn copy(query: &str, topic: &str, options: &[(&str, &str)]) -> String {
     let options = options
         .iter()
@@ -23,7 +23,7 @@ fn copy(query: &str, topic: &str, options: &[(&str, &str)]) -> String {
     format!("COPY ({query}) TO '{topic}' STORED AS KAFKA{options}")
 }
 
-/// The result of a statement that DataFusion itself plans.
+/// The result of a statement that DataFusion's own planner plans.
 async fn plain(ctx: &SessionContext, sql: &str) -> datafusion::error::Result<u64> {
     within(sql, async {
         Ok(counted(&ctx.sql(sql).await?.collect().await?))
@@ -31,7 +31,7 @@ async fn plain(ctx: &SessionContext, sql: &str) -> datafusion::error::Result<u64
     .await
 }
 
-/// What a failing statement says, which is the same whoever plans it.
+/// The error of a statement. It must be the same for this library's planner and for DataFusion's.
 async fn refused(ctx: &SessionContext, sql: &str) -> String {
     let planned = plain(ctx, sql).await.unwrap_err().to_string();
     let error = error(ctx, sql).await;
@@ -39,7 +39,7 @@ async fn refused(ctx: &SessionContext, sql: &str) -> String {
     error
 }
 
-/// Records of 1970 stay.
+/// Records from 1970 are kept.
 const FOREVER: [(&str, &str); 1] = [("retention.ms", "-1")];
 
 const PEOPLE: &str = "SELECT * FROM (VALUES ('a', 'Ada', 1), ('b', NULL, 2)) \
@@ -51,7 +51,7 @@ async fn a_query_is_copied_to_a_topic() {
         return;
     };
     let topic = broker.new_topic("copied", 1, &[]);
-    // Without the servers, which the location has.
+    // The session does not name the servers; the location does.
     let ctx = SessionContext::new();
     register_kafka(&ctx, KafkaConfig::new()).unwrap();
     let copy = copy(PEOPLE, &format!("kafka://{}/{topic}", broker.servers), &[]);
@@ -151,7 +151,7 @@ async fn a_copy_may_be_a_transaction() {
     assert_eq!(counted(&rows.unwrap()), 2);
     let report = WriteReport::of(&plan).unwrap();
     assert_eq!((report.upserts, report.tombstones), (2, 0));
-    // The marks of a commit come behind its answer.
+    // The marker of a commit may be written after its acknowledgement.
     wait_until(Duration::from_secs(20), "both records", || {
         broker.read_all(&topic).len() == 2
     });
@@ -194,7 +194,7 @@ async fn options_apply_in_their_order() {
     let session = [
         format!("SET kafka.bootstrap.servers = '{}'", broker.servers),
         "SET kafka.json.nulls = 'write'".to_owned(),
-        // Without effect here, and so no mistake.
+        // This setting has no effect on a COPY, and is not an error.
         "SET kafka.topic.partitions = '3'".to_owned(),
         "SET kafka.json.decimals = 'string'".to_owned(),
         "SET datafusion.sql_parser.parse_float_as_decimal = true".to_owned(),
@@ -202,7 +202,7 @@ async fn options_apply_in_their_order() {
     for set in session {
         rows(&ctx, &set).await;
     }
-    // Those of `register_kafka` are over those of the session.
+    // The options of `register_kafka` override those of the session.
     assert_eq!(count(&ctx, &copy(query, &topic, &[])).await, 1);
     let own = [("kafka.json.nulls", "write"), ("kafka.mode", "append")];
     assert_eq!(count(&ctx, &copy(query, &topic, &own)).await, 1);
@@ -308,7 +308,7 @@ async fn a_topic_is_no_file() {
         return;
     };
     let ctx = session(broker, KafkaTopics::new());
-    // What would be the extension of a file says nothing.
+    // A suffix that looks like a file extension has no effect.
     for suffix in ["", ".v1", ".json", ".KAFKA"] {
         let topic = format!("{}{suffix}", topic_name("No.File"));
         broker.create_topic(&topic, 1, &[]);
@@ -327,7 +327,7 @@ async fn a_topic_is_no_file() {
     says(&planned, &["STORED AS KAFKA"]);
     let csv = format!("COPY ({PEOPLE}) TO '{located}' STORED AS CSV");
     says(&refused(&ctx, &csv).await, &["STORED AS KAFKA", "`csv`"]);
-    // Files are what they were.
+    // COPY to files works as before.
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("people.json");
     let file = file.to_str().unwrap();

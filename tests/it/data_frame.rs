@@ -1,4 +1,4 @@
-//! `write_kafka`: a DataFrame's rows as records, as somebody else reads them.
+//! `write_kafka`: the rows of a DataFrame as records, checked by another client.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn a_data_frame_is_written_with_its_columns() {
         return;
     };
     let topic = topic_name("Frame.V1");
-    // A session that knows nothing of Kafka.
+    // A session without any Kafka configuration.
     let ctx = SessionContext::new();
     let options = Options::new()
         .with_option("kafka.bootstrap.servers", &broker.servers)
@@ -156,7 +156,7 @@ async fn a_write_that_is_dropped_stops() {
     });
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    // What is on its way arrives; then there is nothing more.
+    // Records in flight may still arrive; then nothing more is written.
     wait_until(Duration::from_secs(30), "no more records", || {
         let before = end();
         std::thread::sleep(Duration::from_millis(300));

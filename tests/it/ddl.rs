@@ -1,4 +1,4 @@
-//! `CREATE EXTERNAL TABLE .. STORED AS KAFKA`, options and what the catalog says of them.
+//! `CREATE EXTERNAL TABLE .. STORED AS KAFKA`, its options, and what the catalog shows.
 
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, register_kafka};
@@ -14,7 +14,7 @@ fn offline() -> SessionContext {
     ctx
 }
 
-/// What a statement without a broker says.
+/// The error of a statement that needs no broker.
 async fn refused(create: &str) -> String {
     error(&offline(), create).await
 }
@@ -105,7 +105,7 @@ async fn a_primary_key_is_told_to_the_planner() {
     let create = "CREATE EXTERNAL TABLE t (v INT, _key VARCHAR, PRIMARY KEY (_key)) STORED AS KAFKA \
                   LOCATION 'kafka://127.0.0.1:1/t'";
     rows(&ctx, create).await;
-    // Only where `_key` decides `v` may it stand beside the aggregate.
+    // `v` may stand beside the aggregate only because `_key` determines it.
     let grouped = ctx
         .sql("SELECT _key, v, count(*) FROM t GROUP BY _key")
         .await;
@@ -330,7 +330,7 @@ async fn the_catalog_shows_the_table() {
     let listed = "SELECT table_type FROM information_schema.tables WHERE table_name = 't'";
     assert_eq!(cells(&rows(&t.ctx, listed).await), [["BASE TABLE"]]);
 
-    // The statement that is shown makes the same table.
+    // The statement that is shown creates an equal table.
     let shown = cells(&rows(&t.ctx, "SHOW CREATE TABLE t").await);
     let shown = shown[0].last().unwrap();
     says(
@@ -389,7 +389,7 @@ async fn names_are_lower_cased_by_datafusion_and_kept_by_the_crates_sql() {
         &error(&ctx, "SELECT firstName FROM people").await,
         &["people"],
     );
-    // Functions are found in any case.
+    // Function names are not case-sensitive.
     assert_eq!(count(&ctx, "SELECT COUNT(*) FROM People").await, 2);
     assert_eq!(
         count(&ctx, "INSERT INTO People VALUES ('c', 'Cy')").await,

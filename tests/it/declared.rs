@@ -1,4 +1,4 @@
-//! A topic as a table that a test declares, and its answers as sorted lines of text.
+//! A topic as a table that a test declares, and its rows as sorted lines of text.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use datafusion_kafka::KafkaTopics;
 use crate::broker::Broker;
 use crate::session::{cells, session};
 
-/// Longer than any query of these tests takes; one that hangs fails.
+/// Longer than any query of these tests takes. A query that hangs fails.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Waits for a statement, which must not take forever.
+/// Waits for a future, up to the limit above.
 pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, work).await {
         Ok(done) => done,
@@ -26,7 +26,7 @@ pub struct Declared {
 }
 
 impl Declared {
-    /// Declares these columns, or none to have them inferred.
+    /// Declares these columns, or none so that they are inferred.
     pub async fn new(
         broker: &Broker,
         topic: &str,
@@ -39,7 +39,7 @@ impl Declared {
         }
     }
 
-    /// The table, or what CREATE says.
+    /// The table, or the error of CREATE.
     pub async fn try_new(
         broker: &Broker,
         topic: &str,
@@ -53,7 +53,7 @@ impl Declared {
         Ok(declared)
     }
 
-    /// One more table in the same session.
+    /// Adds a table to the same session.
     pub async fn add(
         &self,
         name: &str,
@@ -64,7 +64,7 @@ impl Declared {
         self.create("CREATE", name, topic, columns, options).await
     }
 
-    /// The same, read without end, in the place of one of that name.
+    /// The same as an UNBOUNDED table, in place of an existing table of that name.
     pub async fn add_unbounded(
         &self,
         name: &str,
@@ -102,7 +102,7 @@ impl Declared {
         self.try_rows(&create).await.map(drop)
     }
 
-    /// The rows, their values parted by `|`, in the order of their text.
+    /// The rows as text, with `|` between values, sorted.
     pub async fn rows(&self, sql: &str) -> Vec<String> {
         match self.try_rows(sql).await {
             Ok(rows) => rows,
@@ -110,7 +110,7 @@ impl Declared {
         }
     }
 
-    /// What the failing statement says.
+    /// The error message of a statement that fails.
     pub async fn error(&self, sql: &str) -> String {
         match self.try_rows(sql).await {
             Ok(rows) => panic!("{sql} gave {rows:?} and no error"),
@@ -132,5 +132,5 @@ impl Declared {
     }
 }
 
-/// An option that makes every record a row.
+/// The option that makes every record a row.
 pub const APPEND: (&str, &str) = ("kafka.mode", "append");

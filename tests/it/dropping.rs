@@ -1,7 +1,7 @@
-//! A query that is dropped leaves nothing behind: within a second its threads have ended and its
-//! connections are closed, whatever it was doing.
+//! A query that is dropped leaves nothing behind, whatever it was doing: within a second its
+//! threads have ended and its connections are closed.
 //!
-//! Each test is a process of its own, where no other test's threads and sockets are counted.
+//! Each test runs in a process of its own, so that threads and sockets of other tests do not count.
 
 use std::fs;
 use std::process::Command;
@@ -18,18 +18,18 @@ use tokio::runtime::{Builder, Runtime};
 use crate::broker::{self, Broker, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 
-/// What a dropped query is given to end in.
+/// How long a dropped query may take to end.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// What a query has to have done by the time a test drops it.
+/// How long a query may take to reach the state in which a test drops it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const ALL: &str = "SELECT * FROM t";
 
-/// Set in the processes that tests start.
+/// The environment variable that is set in the processes that tests start.
 const CHILD: &str = "DATAFUSION_KAFKA_DROPPING";
 
-/// Runs the work in a process of its own, which is this program with this test alone.
+/// Runs the work in a process of its own: this program, with only this test.
 fn alone(test: &str, work: impl FnOnce(&'static Broker)) {
     let test = format!("dropping::{test}");
     let Some(broker) = broker::required(&test) else {
@@ -52,7 +52,7 @@ fn alone(test: &str, work: impl FnOnce(&'static Broker)) {
     );
 }
 
-/// How many threads and sockets this process has.
+/// The number of threads and sockets of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
     threads: usize,
@@ -62,7 +62,7 @@ struct Held {
 impl Held {
     fn now() -> Self {
         let files = fs::read_dir("/proc/self/fd").unwrap();
-        // Both may be gone by the time they are looked at.
+        // A file may be closed between listing and reading it.
         let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
         Held {
             threads: fs::read_dir("/proc/self/task").unwrap().count(),
@@ -72,8 +72,8 @@ impl Held {
         }
     }
 
-    /// Waits until this process has no more than it had. The runtime has to run meanwhile: tasks
-    /// that are aborted end when it comes to them.
+    /// Waits until this process has no more threads and sockets than before. The runtime must run
+    /// meanwhile, because aborted tasks end only when they are scheduled.
     async fn is_restored(self, what: &str) {
         let end = Instant::now() + SECOND;
         loop {
@@ -107,7 +107,7 @@ fn thread_names() -> String {
         .replace('\n', " ")
 }
 
-/// A runtime whose idle threads do not stay, so that all threads can be counted.
+/// A runtime whose idle threads end early, so that all threads can be counted.
 fn runtime(mut builder: Builder) -> Runtime {
     builder
         .enable_time()
@@ -144,7 +144,7 @@ async fn first_batch(stream: &mut SendableRecordBatchStream) {
     assert!(batch.unwrap().unwrap().num_rows() > 0);
 }
 
-/// Reads a batch of the query and drops it while there is more to read.
+/// Reads one batch of the query, and drops the query while there is more to read.
 async fn drop_in_the_middle(table: &Declared, sql: &str, before: Held) {
     let mut stream = open(table, sql).await;
     first_batch(&mut stream).await;
@@ -162,7 +162,7 @@ fn a_query_that_waits_for_its_first_batch_can_be_dropped() {
             several_threads().block_on(async {
                 let table = declared(broker, &topic, &[]).await;
                 let before = Held::now();
-                // Not polled at all, and polled once.
+                // A stream that was never polled, and one that was polled once.
                 drop(open(&table, ALL).await);
                 before.is_restored("never polled").await;
                 let mut stream = open(&table, ALL).await;
@@ -225,7 +225,7 @@ fn a_join_of_two_topics_can_be_dropped() {
             let before = Held::now();
             let join = "SELECT * FROM t JOIN r ON t._key = r._key";
             drop_in_the_middle(&table, join, before).await;
-            // While one side is still being collected.
+            // While one side of the join is still being collected.
             let mut stream = open(&table, join).await;
             assert!(futures::poll!(stream.next()).is_pending());
             before.wait_exceeded();
@@ -247,7 +247,7 @@ fn an_insert_in_flight_can_be_dropped() {
             let before = Held::now();
             let ctx = table.ctx.clone();
             let insert = tokio::spawn(async move {
-                // Without an end in sight.
+                // The cross join would not end for a long time.
                 let insert = "INSERT INTO out SELECT l._key, r.v FROM t AS l CROSS JOIN t AS r";
                 ctx.sql(insert).await?.collect().await
             });
@@ -312,7 +312,7 @@ fn a_query_that_waits_for_servers_can_be_dropped() {
     });
 }
 
-/// So that no thread of Kafka's is left that uses OpenSSL while the process exits.
+/// Waits for the clients, so that no Kafka thread uses OpenSSL while the process exits.
 #[test]
 fn clients_that_were_waited_for_have_ended() {
     let test = "clients_that_were_waited_for_have_ended";
@@ -325,7 +325,7 @@ fn clients_that_were_waited_for_have_ended() {
             table.add("out", &topic, columns, &options).await.unwrap();
             let mut stream = open(&table, ALL).await;
             first_batch(&mut stream).await;
-            // The query still has its clients.
+            // The query still uses its clients.
             assert!(!wait_for_clients(Duration::from_millis(50)).await);
             let insert = "INSERT INTO out VALUES ('a', 1)";
             let insert = table.ctx.sql(insert).await.unwrap();

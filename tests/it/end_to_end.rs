@@ -1,4 +1,5 @@
-//! The main job: a topic that other programs write is a table, and a query's rows come out as records.
+//! The main use: a topic that other programs write is a table, and the rows of a query become
+//! records.
 
 use datafusion_kafka::{KafkaTopics, SinkOptions, SourceOptions};
 

@@ -1,4 +1,4 @@
-//! Formats and hooks of a user's own.
+//! Formats and hooks that a user provides.
 
 use std::sync::{Arc, Mutex};
 
@@ -305,7 +305,7 @@ async fn a_codec_that_gives_null_where_none_may_be_is_a_bad_record() {
     let ctx = session_with(table.with_option("kafka.on_bad_record", "skip")).await;
     assert_eq!(cells(&rows(&ctx, "SELECT v FROM t").await), [["1"]]);
     assert_eq!(cells(&rows(&ctx, "SELECT count(*) FROM t").await), [["1"]]);
-    // What it cannot read is not replaced by what it reads of it.
+    // A payload that cannot be read is a NULL, not the part of it that could be read.
     let table = builder(broker, &topic)
         .with_schema(columns(None))
         .with_option("kafka.on_bad_record", "null")
@@ -317,7 +317,7 @@ async fn a_codec_that_gives_null_where_none_may_be_is_a_bad_record() {
     );
 }
 
-/// Says what it saw, drops one key, adds a record, and changes a payload.
+/// A hook that logs what it saw, drops one key, adds a record, and changes a payload.
 #[derive(Debug, Default)]
 struct Editor {
     seen: Mutex<Vec<(String, OutgoingRecord)>>,
@@ -394,7 +394,7 @@ async fn a_hook_sees_changes_drops_and_adds_records() {
             .collect::<Vec<_>>(),
         ["added", "twice"]
     );
-    // What was a row is a row in the count, whatever became of it.
+    // The count includes every row, whatever the hook did with its record.
     assert_eq!(
         count(&ctx, "INSERT OVERWRITE t VALUES ('drop', 1, 1)").await,
         3

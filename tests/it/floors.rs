@@ -1,5 +1,4 @@
-//! The house is built in floors: code knows only what stands below, and no two files know each
-//! other.
+//! The layers of the library: code uses only the layers below it, and no two files use each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,7 +6,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-/// The folders and files of the library, from the top. Each knows only those behind it.
+/// The folders and files of the library, from the top layer down. Each uses only those after it.
 const FLOORS: &[&str] = &[
     "session",
     "continuous",
@@ -28,7 +27,7 @@ const FLOORS: &[&str] = &[
     "json",
 ];
 
-/// The sources of the workspace's crates: no two files of one know each other.
+/// The sources of the workspace's crates. No two files of a crate use each other.
 const CRATES: &[&str] = &[
     "src",
     "cli/src",
@@ -37,7 +36,7 @@ const CRATES: &[&str] = &[
     "crates/test-broker/src",
 ];
 
-/// The source text of each module, by its path below `crate::`.
+/// The source text of each module, by path below `crate::`.
 type Modules = BTreeMap<String, String>;
 
 /// The modules that each module names.
@@ -67,7 +66,7 @@ fn modules(source: &str) -> Modules {
     let mut modules = Modules::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
     read(&folder, "", &mut modules);
-    // They name every module to declare or to export it.
+    // These files name every module in order to declare or export it.
     modules.retain(|name, _| !matches!(name.as_str(), "lib" | "main"));
     assert!(modules.len() > 5, "{}", folder.display());
     modules
@@ -80,7 +79,7 @@ fn imports(modules: &Modules) -> Imports {
     let named = Regex::new(r"\b((?:crate|super)(?:::\w+)+)").unwrap();
     let mut imports = Imports::new();
     for (module, text) in modules {
-        // Tests come last, and may look at everything.
+        // Tests come last in a file, and may use everything.
         let text = tests.split(text).next().unwrap();
         let text = comment.replace_all(text, "");
         let mut paths = Vec::new();
@@ -123,7 +122,7 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The module that a path of this module leads to.
+/// The module that a path in this module refers to.
 fn resolve(module: &str, path: &str, modules: &Modules) -> Option<String> {
     let mut place: Vec<&str> = module.split("::").collect();
     let mut parts = path.split("::").map(str::trim).peekable();
@@ -142,7 +141,7 @@ fn resolve(module: &str, path: &str, modules: &Modules) -> Option<String> {
         .find(|name| modules.contains_key(name))
 }
 
-/// Modules each of which names the next one, from a module back to itself.
+/// A cycle of modules, each of which names the next, starting and ending with the same module.
 fn circle(imports: &Imports) -> Option<Vec<String>> {
     fn walk<'a>(
         path: &mut Vec<&'a str>,
@@ -175,7 +174,7 @@ fn circle(imports: &Imports) -> Option<Vec<String>> {
     })
 }
 
-/// What names something above itself.
+/// The modules that name a module above them.
 fn upward(imports: &Imports, floors: &[&str]) -> Vec<String> {
     let floor = |module: &str| {
         let room = module.split("::").next().unwrap();

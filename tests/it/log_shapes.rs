@@ -1,5 +1,5 @@
-//! Logs as brokers really hold them: markers, aborted records, holes, tombstones, large records.
-//! The rows are right and a query ends at once, whatever the log looks like.
+//! Logs as brokers really have them: markers, aborted records, gaps, tombstones, large records.
+//! Whatever the log looks like, the rows are right and a query does not wait at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,20 +7,20 @@ use crate::broker::{self, COMPACTED, End, Rec};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::{cells, rows};
 
-/// Most topics here hold one number per record.
+/// Most topics in these tests have one number per record.
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 
 fn number(key: &str, value: i64) -> Rec {
     Rec::new(key, format!("{{\"v\":{value}}}"))
 }
 
-/// `count` records of different keys.
+/// Creates `count` records with different keys.
 fn numbers(prefix: &str, count: i64) -> Vec<Rec> {
     let one = |n| number(&format!("{prefix}{n}"), n);
     (0..count).map(one).collect()
 }
 
-/// A generator of numbers that look random and are the same in every run.
+/// A generator of pseudo-random numbers that is the same in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -60,7 +60,7 @@ async fn aborted_records_at_the_tail_hide_nothing() {
     let Some(broker) = broker::required("aborted_records_at_the_tail") else {
         return;
     };
-    // A few are less than the first chunk that is read, many are more than several chunks.
+    // A few aborted records fit in the first chunk that is read; many exceed several chunks.
     for aborted in [1, 3_000] {
         let topic = broker.new_topic("aborted", 1, &[]);
         broker.produce(&topic, &[number("a", 1), number("b", 2)]);
@@ -140,7 +140,7 @@ async fn holes_that_compaction_leaves_are_passed_over() {
         return;
     };
     let topic = broker.new_topic("compacted", 1, COMPACTED);
-    // The middle: 600 records of one key among others.
+    // In the middle, 600 records of one key.
     let mut records = numbers("first", 10);
     records.extend((0..600).map(|n| number("hot", n)));
     records.extend(numbers("last", 10));
@@ -154,14 +154,14 @@ async fn holes_that_compaction_leaves_are_passed_over() {
     let append = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
     assert_eq!(append.rows(sums).await, expected);
 
-    // The tail of what is read lies in the hole.
+    // The end of the range lies in the gap.
     let end = format!("offsets:{{\"0\":{}}}", places[500].1);
     let before = Declared::new(broker, &topic, COLUMNS, &[("kafka.end", &end)]).await;
     assert_eq!(before.rows(sums).await, ["fir|10|9"]);
     let end = ("kafka.end", end.as_str());
     let before = Declared::new(broker, &topic, COLUMNS, &[end, APPEND]).await;
     assert_eq!(before.rows(sums).await, ["fir|10|9"]);
-    // And so does all of it.
+    // The whole range lies in the gap.
     let start = format!("offsets:{{\"0\":{}}}", places[400].1);
     let within = [end, ("kafka.start", &start)];
     let nothing = Declared::new(broker, &topic, COLUMNS, &within).await;
@@ -200,7 +200,7 @@ async fn deleted_records_are_no_rows() {
         })
         .collect();
     broker.produce(&topic, &records);
-    // Of one partition the older part, of the other all.
+    // Deletes the older part of one partition, and all of the other partition.
     broker.delete_records(&topic, 0, 498);
     broker.delete_records(&topic, 1, 500);
     for options in [&[][..], &[APPEND]] {
@@ -358,7 +358,7 @@ async fn an_empty_payload_and_a_json_null_are_bad_records_and_no_tombstones() {
             let place = format!("topic `{topic}` partition 0 offset 1: bad payload: {reason}");
             assert!(error.contains(&place), "{error}");
         }
-        // It is a row wherever its payload is not read.
+        // The record is a row in queries that do not read its payload.
         let upsert = Declared::new(broker, &topic, COLUMNS, &[]).await;
         assert_eq!(upsert.rows("SELECT _key FROM t").await, ["a"]);
         assert_eq!(upsert.rows(COUNT).await, ["1"]);
@@ -428,7 +428,7 @@ async fn every_compression_is_read() {
     };
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
         let topic = broker.new_topic(codec, 1, &[]);
-        // In one batch, so that there is something to compress, and more than a chunk.
+        // In one batch, so that compression has an effect, and more than a chunk.
         let linger = [("compression.type", codec), ("linger.ms", "50")];
         let mut records = numbers("k", 1_000);
         records.extend(numbers("k", 10));
@@ -464,7 +464,7 @@ async fn a_key_that_is_not_utf_8_is_an_error_that_names_the_place_unless_read_as
         assert!(error.contains("not UTF-8 at byte 1"), "{error}");
         assert!(error.contains("kafka.key.format"), "{error}");
         assert!(!error.contains("payload"), "{error}");
-        // A query judges only what it reads.
+        // A query checks only the columns that it reads.
         assert!(!text.rows("SELECT v FROM t").await.is_empty());
     }
     let skip = [("kafka.on_bad_record", "skip")];

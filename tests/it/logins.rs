@@ -1,4 +1,4 @@
-//! Brokers that go away while a client logs in.
+//! Brokers that go away during a login.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -26,7 +26,7 @@ fn login<'a>(servers: &'a str, password: &'a str, timeout: &'a str) -> [(&'a str
     ]
 }
 
-/// The listener, of which connections are lost when a login begins, for as long as this says.
+/// A listener that closes connections when a login begins, as long as this flag is set.
 fn losing(
     servers: &str,
     loses: impl Fn() -> bool + Clone + Send + 'static,

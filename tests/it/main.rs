@@ -1,7 +1,8 @@
-//! The integration tests: one binary, because every further one links all of DataFusion again.
+//! The integration tests. All are in one binary, because each further binary links all of
+//! DataFusion.
 
-// A test says that something is wrong by panicking; rustc and clippy's `allow-*-in-tests` see
-// only the `#[test]` functions, not what they call.
+// Test code reports failures by panicking. rustc and clippy's `allow-*-in-tests` apply only to
+// `#[test]` functions, not to the functions that they call.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Topics as tables by their names, and how clients log in.
+//! Topics that are tables by their names, and logins.
 
 use std::io::Write as _;
 
@@ -308,7 +308,7 @@ async fn what_reads_no_topic_waits_for_no_broker() {
     says(&why, &["cannot reach Kafka at 127.0.0.1:1"]);
 }
 
-// Logging in.
+// Logins.
 
 fn file(text: &str) -> tempfile::NamedTempFile {
     let mut file = tempfile::NamedTempFile::new().unwrap();
@@ -386,7 +386,7 @@ async fn a_password_may_stand_in_the_environment() {
     let Some(servers) = &broker.sasl_servers else {
         return;
     };
-    // A process may change its own environment only where it has no other thread.
+    // A process may change its environment only while it has a single thread.
     let environment = [
         ("KAFKA_BOOTSTRAP_SERVERS", broker.servers.as_str()),
         ("TEST_SASL_SERVERS", servers),
@@ -416,7 +416,7 @@ async fn a_refused_login_is_not_waited_for() {
     let topic = broker.new_topic("login", 1, &[]);
     let ctx = SessionContext::new();
     register_kafka(&ctx, KafkaConfig::new()).unwrap();
-    // Longer than a test may take; and an error is found among any number of log lines.
+    // The timeout is longer than a test may take, and the error must be found among many log lines.
     let mut options = vec![("kafka.timeout", "10m"), ("kafka.client.debug", "all")];
     options.extend(login(servers, "guessed"));
     rows(&ctx, &create_table("t", "_key VARCHAR", &topic, &options)).await;
@@ -455,7 +455,7 @@ async fn set_applies_to_topics_that_were_used_before() {
         rows(&ctx, &format!("SET kafka.mode = '{mode}'")).await;
         assert_eq!(count(&ctx, &rows_in).await, expected, "{mode}");
     }
-    // Columns do not depend on where reading starts, and what was set can be taken back.
+    // Columns do not depend on where reading starts, and a setting can be reset.
     rows(&ctx, "SET kafka.start = 'latest'").await;
     assert_eq!(count(&ctx, &rows_in).await, 0);
     rows(&ctx, "SET kafka.start = ''").await;

@@ -1,4 +1,4 @@
-//! What a query reads of a topic because of its filters, seen in EXPLAIN and in the metrics.
+//! How filters limit what a query reads from a topic, as shown by EXPLAIN and the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::session::cells;
 const COLUMNS: &str =
     "_key VARCHAR, v BIGINT, _partition INT, _offset BIGINT, _timestamp TIMESTAMP";
 
-/// Two partitions of 500 records each, one per key and second.
+/// Two partitions of 500 records each, with one record per key and second.
 fn topic(broker: &Broker) -> String {
     let topic = broker.new_topic("pushdown", 2, &[("retention.ms", "-1")]);
     let records: Vec<Rec> = (0..1000)
@@ -46,7 +46,7 @@ fn scans(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
     plan.children().into_iter().flat_map(scans).collect()
 }
 
-/// The rows, what EXPLAIN says of each scan, and how many records it fetched.
+/// The rows, the description of each scan in EXPLAIN, and how many records each scan fetched.
 async fn run(ctx: &SessionContext, sql: &str) -> (Vec<String>, Vec<(String, usize)>) {
     let work = async {
         let plan = ctx
@@ -56,7 +56,7 @@ async fn run(ctx: &SessionContext, sql: &str) -> (Vec<String>, Vec<(String, usiz
             .create_physical_plan()
             .await
             .unwrap();
-        // As it was planned, before filters were made at run time.
+        // The plan before dynamic filters exist.
         let texts: Vec<String> = scans(&plan)
             .iter()
             .map(|scan| format!("{scan:?}"))
@@ -190,7 +190,7 @@ async fn filters_made_by_the_running_query_decide_what_is_read() {
     assert_eq!(rows, ["998", "999"]);
     let (text, fetched) = &scans[0];
     assert!(text.contains("DynamicFilter"), "{text}");
-    // Neither partition holds both keys; but nothing else is decoded.
+    // Neither partition has both keys, so both are read. Nothing else is decoded.
     assert!(*fetched <= 1000, "{fetched} records were fetched");
 
     let newest = "SELECT v FROM t WHERE _partition = 0 ORDER BY _offset DESC NULLS LAST LIMIT 2";
@@ -383,7 +383,7 @@ async fn with_the_partitioner_known_only_the_partitions_of_the_keys_are_read() {
             let (rows, scans) = run(&table.ctx, &sql).await;
             assert_eq!(rows, [key.to_string()], "{partitioner}");
             assert!(scans[0].0.contains("partitions=1 of 5,"), "{}", scans[0].0);
-            // Of the 200, no more than the partition of the key has.
+            // Of the 200 records, only those of the key's partition are read.
             assert!(scans[0].1 < 100, "{} records", scans[0].1);
         }
     }
@@ -418,7 +418,7 @@ async fn a_key_in_two_partitions_is_found_where_that_is_asked_for() {
     let good = Declared::new(broker, &topic, columns, &[check]).await;
     assert_eq!(good.rows("SELECT * FROM t").await, ["a|2", "b|3"]);
 
-    // Also a delete that missed the row is a key in two partitions.
+    // A tombstone in another partition than its row also means that a key is in two partitions.
     broker.produce(&topic, &[Rec::tombstone("a").partition(1)]);
     let error = good.error("SELECT * FROM t").await;
     assert!(error.contains("in partition"), "{error}");
@@ -452,7 +452,7 @@ async fn a_key_in_two_partitions_is_found_by_streams_that_run_one_after_the_othe
         assert_eq!(cells(&first), [["a", "1"]], "turn {turn}");
         let error = read(1 - turn).await.unwrap_err().to_string();
         assert!(error.contains("in partition"), "turn {turn}: {error}");
-        // The plan is still there, and could be asked for another turn.
+        // The plan still exists, and could be executed once more.
         wait_until(Duration::from_secs(30), "all memory given back", || {
             context.memory_pool().reserved() == 0
         });
@@ -484,7 +484,7 @@ async fn the_optimizer_knows_at_most_how_many_rows_there_are() {
         let found = statistics.unwrap().num_rows;
         assert_eq!(found, Precision::Inexact(rows), "{sql}");
     }
-    // Each partition is in order already.
+    // Each partition is already sorted.
     let sql = "EXPLAIN SELECT _offset FROM t WHERE _partition = 0 ORDER BY _offset";
     let plan = table.rows(sql).await.join("\n");
     assert!(!plan.contains("SortExec"), "{plan}");
@@ -516,7 +516,7 @@ async fn every_turn_of_a_recursion_has_its_own_filters() {
     }
 }
 
-/// A function whose result is awaited, as of one that asks a server.
+/// An asynchronous function, like one that sends a request to a server.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Awaited(Signature);
 

@@ -1,4 +1,5 @@
-//! Rights that a broker denies: each is named, and who is given what the errors name is let in.
+//! Rights that a broker denies. The error names each missing right, and granting what the errors
+//! name is enough.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,10 +18,10 @@ use crate::writing::{create_table, says};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
-/// Longer than a test may take: what brokers deny is not waited for.
+/// Longer than a test may take, because a denied request is not retried.
 const PATIENT: (&str, &str) = ("kafka.timeout", "300s");
 
-/// Somebody who has logged in, with the topics `in` and `out` and the group `group`.
+/// A user who is logged in, with the topics `in` and `out` and the group `group`.
 struct User {
     broker: &'static Broker,
     name: String,
@@ -74,7 +75,7 @@ impl User {
         self.broker.allow(&self.name, right);
     }
 
-    /// The error is that the right is missing; it says so, and how to grant it.
+    /// Checks that the error is about this missing right, names it, and says how to grant it.
     #[track_caller]
     fn is_denied(&self, error: &Error, right: &Right) {
         assert_eq!(self.missing(error).as_ref(), Some(right), "{error}");
@@ -118,7 +119,7 @@ impl User {
         }
     }
 
-    /// What a cell of the guide's table asks for.
+    /// The rights that a cell of the guide's table names.
     fn rights(&self, cell: &str) -> BTreeSet<Right> {
         let mut rights = BTreeSet::new();
         for part in cell.split("; ") {
@@ -147,7 +148,7 @@ impl User {
         rights
     }
 
-    /// Does what a line of the guide's table is about.
+    /// Runs the statement that a line of the guide's table describes.
     async fn does(&self, line: Line) -> Result<(), Error> {
         let input = &self.input;
         let statements = match line {
@@ -200,7 +201,7 @@ impl User {
         Ok(())
     }
 
-    /// Declares the tables of a line.
+    /// Creates the tables for a line.
     async fn prepare(&mut self, line: Line) {
         let group = self.group.clone();
         let letters = self.letters.clone();
@@ -242,9 +243,9 @@ impl User {
         ran.map(drop).map_err(|error| own(&error))
     }
 
-    /// Runs a continuous query until it has committed, or has ended.
+    /// Runs a continuous query until it has committed or has ended.
     async fn run_on(&self, select: &str) -> Result<(), Error> {
-        // There is always something to commit.
+        // A new record, so that the query has something to commit.
         let new = [Rec::new("new", r#"{"v":7}"#)];
         self.broker.produce(&self.input, &new);
         let sql = format!("INSERT INTO out {select}");
@@ -286,7 +287,7 @@ enum Line {
     InsertExactlyOnce,
     UpdateExactlyOnce,
     FromGroup,
-    // Continuous queries from here on.
+    // The remaining lines are continuous queries.
     RecordByRecord,
     Compared,
     QueryExactlyOnce,
@@ -309,7 +310,7 @@ const LINES: [Line; 13] = [
     Line::DeadLetters,
 ];
 
-/// The guide's table: a statement, and what it needs.
+/// The guide's table: each statement with the rights that it needs.
 fn guide() -> Vec<(String, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src/connecting.md");
     let page = fs::read_to_string(path).unwrap();
@@ -358,12 +359,12 @@ async fn who_grants_what_errors_name_grants_what_the_guide_says() {
             user.allow(&right);
             assert!(granted.insert(right), "{statement}: named twice: {error}");
         }
-        // Others include it.
+        // The other rights include DESCRIBE.
         granted.retain(|right| right.operation != "DESCRIBE");
         expected.retain(|right| right.operation != "DESCRIBE");
         assert_eq!(granted, expected, "{statement}");
 
-        // Who has them from the start is not kept waiting for more.
+        // A user who has the rights from the start needs no others.
         let mut user = User::new(broker).await;
         user.prepare(line).await;
         for right in user.rights(&cell) {
@@ -437,7 +438,7 @@ async fn transactional_ids_begin_as_an_option_says_and_are_named_so() {
         ("kafka.transactional_id.prefix", prefix.as_str()),
     ];
     user.table("out", &user.output, &options).await;
-    // All ids of a statement, and the one of a continuous query.
+    // The prefix of all statement ids, and the id of one continuous query.
     let insert = "INSERT INTO out VALUES ('c', 3)";
     let statements = Right::on_prefix("WRITE", "transactional id", &prefix);
     user.is_denied(&user.refused(insert).await, &statements);
@@ -479,7 +480,8 @@ async fn an_insert_without_the_right_to_write_names_it_and_not_the_cluster() {
             user.is_denied(&error, &ids);
             user.allow(&ids);
         }
-        // First as the right to a producer's id, which is any topic's, then as the topic's own.
+        // The first error is about the right to get a producer id, which any topic's WRITE gives;
+        // the second is about the topic itself.
         let elsewhere = User::new(broker).await.input;
         for _ in 0..2 {
             let error = user.refused(insert).await;

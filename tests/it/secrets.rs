@@ -1,4 +1,4 @@
-//! Passwords, right and wrong ones, and everything that must not say them.
+//! Correct and wrong passwords, and all texts that must not contain them.
 
 use std::io::Write as _;
 use std::sync::{Mutex, OnceLock};
@@ -12,10 +12,10 @@ use crate::broker::{self, Broker, Rec, SASL_PASSWORD, SASL_USER, topic_name};
 use crate::session::{cells, try_rows};
 use crate::writing::create_table;
 
-/// Like no other text that a program prints.
+/// A text that occurs nowhere else in the output of a program.
 const WRONG: &str = "wr0ng-hunter2-pw";
 
-/// Everything that is said, to be searched for passwords.
+/// All output that is searched for passwords.
 #[derive(Default)]
 struct Said(Vec<String>);
 
@@ -24,7 +24,7 @@ impl Said {
         self.0.push(text.into());
     }
 
-    /// The rows of a statement or its error, in both of an error's forms.
+    /// The rows of a statement, or both forms of its error.
     async fn statement(&mut self, ctx: &SessionContext, sql: &str) -> bool {
         let result = try_rows(ctx, sql).await;
         let good = result.is_ok();
@@ -35,7 +35,7 @@ impl Said {
         good
     }
 
-    /// The same of a statement that DataFusion itself plans.
+    /// The same for a statement that DataFusion's own planner plans.
     async fn plain_statement(&mut self, ctx: &SessionContext, sql: &str) {
         let result = async { ctx.sql(sql).await?.collect().await };
         match result.await {
@@ -53,7 +53,7 @@ impl Said {
         }
     }
 
-    /// What can be asked about a table, and about the session.
+    /// Everything that can be queried about a table and about the session.
     async fn everything_about(&mut self, ctx: &SessionContext, table: &str) {
         for sql in [
             "EXPLAIN SELECT * FROM $t WHERE v > 0",
@@ -110,7 +110,7 @@ impl Said {
     }
 }
 
-/// The program's log: which lines hold a password, and how many are librdkafka's.
+/// The program's log: the lines that contain a password, and the number of librdkafka's lines.
 #[derive(Default)]
 struct Log {
     leaks: Mutex<Vec<String>>,
@@ -144,7 +144,7 @@ impl log::Log for Log {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        // DataFusion's parser logs the statements that it is given, passwords and all.
+        // DataFusion's parser logs statements as they are given, including passwords.
         if record.target().starts_with("sqlparser") || record.target().starts_with("datafusion_sql")
         {
             return;
@@ -165,7 +165,7 @@ fn information() -> SessionContext {
     SessionContext::new_with_config(SessionConfig::new().with_information_schema(true))
 }
 
-/// The topic has a record, so that there is something to see.
+/// The topic has a record, so that queries have a result.
 fn topic(broker: &Broker) -> String {
     let topic = broker.new_topic("secret", 1, &[]);
     broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
@@ -227,7 +227,7 @@ async fn options_of_a_table_keep_their_password() {
     log.holds_no_password();
 }
 
-/// Where the crate is built with TLS, which brings SCRAM.
+/// If the crate is built with TLS, which SCRAM needs.
 #[tokio::test]
 async fn a_login_over_tls_keeps_its_password() {
     let Some(broker) = broker::required("a_login_over_tls_keeps_its_password") else {
@@ -303,7 +303,7 @@ async fn options_that_are_refused_keep_their_password() {
             said.error(&error);
         }
     }
-    // A reference to what does not exist, next to a password.
+    // A reference to a variable that does not exist, next to a password.
     let half = format!("{WRONG}${{env:NO_SUCH_VARIABLE}}");
     let options = [("kafka.client.sasl.password", half.as_str())];
     assert!(
@@ -484,7 +484,7 @@ async fn a_properties_file_keeps_its_password() {
                 format!("{start}{jaas} username=\"{SASL_USER}\" password=\"{password}\";\n"),
                 good,
             ),
-            // And what goes wrong when such a file is written.
+            // Errors in such a file.
             (
                 format!("{start}{jaas} username=\"{SASL_USER}\" password=\"{password};\n"),
                 false,

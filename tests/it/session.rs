@@ -1,4 +1,4 @@
-//! What the tests of behaviour share: a session on the broker, and its answers as text.
+//! Shared by the behaviour tests: a session on the broker, and its answers as text.
 
 use std::future::Future;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub async fn try_rows(
     .await
 }
 
-/// The count that a statement returns: how many rows it wrote.
+/// The count that a statement returns: the number of rows that it wrote.
 pub async fn count(ctx: &SessionContext, sql: &str) -> u64 {
     counted(&rows(ctx, sql).await)
 }
@@ -51,7 +51,7 @@ pub fn counted(rows: &[RecordBatch]) -> u64 {
     cells[0][0].parse().unwrap()
 }
 
-/// The result of a future, which a hang makes a failure.
+/// The result of a future. A future that hangs is a failure.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(60), future).await {
         Ok(result) => result,
@@ -66,7 +66,7 @@ pub async fn table(ctx: &SessionContext, sql: &str) -> String {
         .to_string()
 }
 
-/// What a failing statement says.
+/// The error message of a statement that fails.
 pub async fn error(ctx: &SessionContext, sql: &str) -> String {
     match try_rows(ctx, sql).await {
         Ok(rows) => panic!("{sql} gave {} batches and no error", rows.len()),

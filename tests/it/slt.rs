@@ -1,4 +1,4 @@
-//! The files in `tests/slt`: SQL statements and what they must answer, on a real broker.
+//! The files in `tests/slt`: SQL statements and their expected answers, on a real broker.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use sqllogictest::{
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::session::{cells, session};
 
-/// Set, it makes the tests write into the files what came out.
+/// If this variable is set, the tests write the actual answers to the files.
 const UPDATE: &str = "UPDATE_SLT";
 
 /// Longer than any statement takes.
@@ -39,7 +39,8 @@ async fn every_statement_answers_as_its_file_says() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// Runs a file in a session of its own; returns what did not answer as it says, and where.
+/// Runs a file in a session of its own. Returns the statements with other answers than expected,
+/// and their lines.
 async fn run(broker: &'static Broker, file: &Path) -> Vec<String> {
     let mut runner = Runner::new(|| async { Ok(Database::new(broker)) });
     runner.with_normalizer(as_written);
@@ -59,13 +60,14 @@ async fn run(broker: &'static Broker, file: &Path) -> Vec<String> {
     Vec::new()
 }
 
-/// An editor may take away the blanks at the end of a line.
+/// Ignores blanks at the end of a line, since editors may remove them.
 #[allow(clippy::ptr_arg)]
 fn as_written(line: &String) -> String {
     line.trim_end().to_owned()
 }
 
-/// A session on the broker, which may be shared: `{run}` in a statement makes its topics its own.
+/// A session on the broker. The broker may be shared, so `{run}` in a statement makes the names of
+/// its topics unique.
 struct Database {
     broker: &'static Broker,
     ctx: SessionContext,
@@ -85,7 +87,7 @@ impl Database {
         }
     }
 
-    /// What differs from run to run, as the files have it.
+    /// Replaces text that differs from run to run by the placeholder that the files contain.
     fn shown(&self, text: &str) -> String {
         text.replace(&self.run, "{run}")
             .replace(&self.broker.servers, "{servers}")
@@ -114,7 +116,7 @@ impl Database {
     }
 }
 
-/// `I`, `R` and `T` as in DataFusion's own files; all other types are `?`.
+/// The types `I`, `R` and `T` as in DataFusion's own files. All other types are `?`.
 fn kind(data_type: &DataType) -> DefaultColumnType {
     match data_type {
         other if other.is_integer() => DefaultColumnType::Integer,
@@ -133,7 +135,7 @@ impl AsyncDB for Database {
         let sql = sql
             .replace("{run}", &self.run)
             .replace("{servers}", &self.broker.servers);
-        // What no INSERT does: `WITHOUT KEY <topic> <payload>`.
+        // `WITHOUT KEY <topic> <payload>` writes a record without a key, which no INSERT can do.
         if let Some((topic, payload)) = sql
             .strip_prefix("WITHOUT KEY ")
             .and_then(|record| record.split_once(' '))

@@ -1,4 +1,4 @@
-//! A service that runs the SQL of its users: what they get at, and what not.
+//! A service that runs the SQL of its users: what that SQL can access, and what it cannot.
 
 use std::io::{ErrorKind, Write as _};
 use std::net::TcpListener;
@@ -29,7 +29,7 @@ fn session(config: KafkaConfig) -> SessionContext {
     ctx
 }
 
-/// Every way in which a statement can give an option.
+/// All ways in which a statement can give an option.
 fn statements(servers: &str, key: &str, value: &str) -> Vec<String> {
     let options = [(key, value)];
     let location = format!("kafka://{servers}/t");
@@ -75,7 +75,7 @@ async fn statements_refer_to_nothing_of_the_program() {
             if sql.starts_with("EXPLAIN") {
                 continue;
             }
-            // As DataFusion alone plans it.
+            // Planned by DataFusion alone.
             let plan = ctx.sql(&sql).await;
             let why = match plan {
                 Ok(frame) => frame.collect().await.unwrap_err(),
@@ -84,7 +84,7 @@ async fn statements_refer_to_nothing_of_the_program() {
             assert!(why.to_string().contains(REFUSED), "{sql}: {why}");
         }
     }
-    // What the owner can do, done.
+    // The owner of the service can allow references.
     let allowed = session(KafkaConfig::new().allow_references_in_sql(true));
     for sql in statements(&servers, "kafka.client.client.id", &of_file) {
         if !sql.contains("STORED AS KAFKA LOCATION 'kafka://") || sql.contains("_key VARCHAR") {
@@ -110,7 +110,7 @@ async fn no_statement_brings_code_in() {
             ("ssl.engine.location", path.clone()),
             ("ssl.providers", path.clone()),
             ("plugin.library.paths", path.clone()),
-            // It would be made.
+            // librdkafka would create this path.
             ("offset.store.path", path.clone()),
         ] {
             let key = format!("kafka.client.{key}");
@@ -124,7 +124,7 @@ async fn no_statement_brings_code_in() {
     assert!(!std::fs::exists(&path).unwrap());
 }
 
-/// The program's login, with references, in each place where it can be.
+/// The program's login, with references, in each place where options can be set.
 #[tokio::test]
 async fn the_program_logs_in_for_the_statements_of_others() {
     let Some(broker) = broker::required("the_program_logs_in_for_the_statements_of_others") else {
@@ -221,7 +221,7 @@ async fn a_login_of_the_program_is_not_sent_to_where_a_statement_says() {
         }
         let accepted = listener.accept().unwrap_err();
         assert_eq!(accepted.kind(), ErrorKind::WouldBlock);
-        // A login of the statement's own, as the message says.
+        // A login of the statement's own, which is the way on that the message names.
         let own = [
             ("kafka.client.sasl.username", "you"),
             ("kafka.client.sasl.password", "yours"),

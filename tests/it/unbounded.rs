@@ -1,4 +1,4 @@
-//! Tables that never end: rows come as records are written, until nobody wants more.
+//! UNBOUNDED tables: rows come as records are written, until the query is dropped.
 
 mod bounds;
 
@@ -30,7 +30,7 @@ async fn unbounded(
     declared
 }
 
-/// A query that goes on while a test does something else.
+/// A query that keeps running while a test does something else.
 struct Running(SendableRecordBatchStream);
 
 impl Running {
@@ -45,7 +45,7 @@ impl Running {
         Some(batch.map(|batch| cells(&[batch]).iter().map(|row| row.join("|")).collect()))
     }
 
-    /// So many rows, in the order in which they come.
+    /// This many rows, in the order in which they come.
     async fn rows(&mut self, count: usize) -> Vec<String> {
         let mut rows = Vec::new();
         while rows.len() < count {
@@ -55,7 +55,7 @@ impl Running {
         rows
     }
 
-    /// What it fails with.
+    /// The error of the query.
     async fn error(&mut self) -> String {
         loop {
             match self.batch().await {
@@ -67,7 +67,7 @@ impl Running {
     }
 }
 
-/// Makes a topic have so many partitions.
+/// Adds partitions to a topic until it has this many.
 pub async fn add_partitions(broker: &Broker, topic: &str, partitions: usize) {
     let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
     let more = [NewPartitions::new(topic, partitions)];
@@ -95,7 +95,7 @@ async fn rows_of_a_log_come_as_records_are_written() {
     assert_eq!(feed.rows(2).await, ["k0|0", "k1|1"]);
     broker.produce(&topic, &numbered(2..5));
     assert_eq!(feed.rows(2).await, ["k2|2", "k4|4"]);
-    // Without `_tombstone` there is no row for a deleted key.
+    // Without a `_tombstone` column there is no row for a deleted key.
     broker.produce(
         &topic,
         &[Rec::tombstone("k0"), Rec::new("k5", r#"{"v":5}"#)],
@@ -130,7 +130,7 @@ async fn upserts_are_changes_and_deletes_are_seen() {
     let mut deleted = Running::start(&declared, "SELECT _key FROM t WHERE _tombstone").await;
     assert_eq!(deleted.rows(2).await, ["a", "b"]);
 
-    // A change is one of a key.
+    // A change always belongs to a key, so a record without a key is not a change.
     let mut keyless = change("", 5);
     keyless.key = None;
     broker.produce(&topic, &[keyless, change("c", 6)]);
@@ -192,7 +192,7 @@ async fn batches_are_as_large_as_was_asked_for() {
     for _ in 0..3 {
         assert_eq!(feed.batch().await.unwrap().unwrap().len(), 10);
     }
-    // The others wait until they are ten.
+    // The other rows wait until there are ten.
     broker.produce(&topic, &numbered(35..40));
     assert_eq!(feed.batch().await.unwrap().unwrap().len(), 10);
 }
@@ -244,7 +244,7 @@ async fn it_starts_where_it_is_told_to() {
     let mut feed = Running::start(&declared, "SELECT v FROM t").await;
     let mut n = 3;
     let row: usize = loop {
-        // It begins when it is first waited for, which is not told.
+        // The query starts with the first poll, and does not tell when it has started.
         let batch = tokio::time::timeout(Duration::from_millis(200), feed.0.next()).await;
         if let Ok(batch) = batch {
             break cells(&[batch.unwrap().unwrap()])[0][0].parse().unwrap();
@@ -413,7 +413,7 @@ async fn what_makes_no_sense_without_an_end_is_refused() {
     for sql in ["SELECT v FROM t ORDER BY v", "SELECT count(*) FROM t"] {
         let error = declared.error(sql).await;
         assert!(error.contains("an unbounded one never does"), "{error}");
-        // Without the plan.
+        // The error does not contain the plan.
         assert!(error.len() < 300, "{error}");
     }
     let error = declared.error("CREATE TABLE c AS SELECT v FROM t").await;

@@ -334,7 +334,7 @@ fn servers_that_are_waited_for_are_named_meanwhile() {
 }
 
 #[test]
-fn a_port_that_is_none_is_refused() {
+fn an_invalid_port_is_refused() {
     let error = failure(program().args(["-b", "localhost:99999", "-c", "SELECT 1"]));
     assert!(error.contains("the port of `localhost:99999`"), "{error}");
     let place = "SELECT * FROM 'kafka://localhost:99999/orders'";

@@ -1,4 +1,4 @@
-//! Refreshed queries over topics in append mode, and where they begin.
+//! Refreshed queries over topics in append mode, and the positions at which they start.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn events_are_counted_and_only_new_ones_are_read() {
     found.sort();
     assert_eq!(found, [r#"a={"v":1500}"#, r#"b={"v":1500}"#]);
     caught_up(broker, &query, &[&feed]).await;
-    // Nothing comes: nothing is read, run or committed.
+    // Without new records nothing is read, run or committed.
     let before = query.progress();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let after = query.progress();
@@ -42,7 +42,7 @@ async fn events_are_counted_and_only_new_ones_are_read() {
         (after.refreshes, after.commits)
     );
     assert_eq!(after.lag(), 0);
-    // One at a time, more often than small batches are put up with.
+    // One record at a time, until the small batches must have been merged.
     for n in 1..=80 {
         broker.produce(&feed, &[value("a", 1)]);
         until("the event", &query, |p| p.upserts == 2 + n).await;
@@ -65,7 +65,7 @@ async fn what_retention_has_deleted_does_not_count() {
     written(broker, &out, 2).await;
     broker.delete_records(&feed, 0, 3);
     broker.produce(&feed, &[value("a", 1)]);
-    // As a SELECT says now, and after a restart.
+    // The output is that of a SELECT at this time, also after a restart.
     let mut found = written(broker, &out, 4).await.split_off(2);
     found.sort();
     assert_eq!(found, [r#"a={"v":2}"#, "b=null"]);
@@ -97,7 +97,7 @@ async fn a_start_at_the_end_stays_where_it_was_over_restarts() {
         broker.produce(&feed, &[value("a", 2)]);
         assert_eq!(wait_for(broker, &out, 1), [r#"a={"v":2}"#], "{mode}");
         in_time("stopping", query.stop()).await.unwrap();
-        // While it is down.
+        // While the query is not running.
         broker.produce(&feed, &[value("b", 3)]);
         let query = start(&declared, &name, sum).await;
         let expected = [r#"a={"v":2}"#, r#"b={"v":3}"#];
@@ -131,8 +131,8 @@ async fn a_start_that_no_restart_would_find_again_is_refused() {
     assert!(error.contains("`kafka.start` = `latest`"), "{error}");
 }
 
-/// Tables with an end, or with records that are not committed yet, are read again only
-/// when their topics have changed.
+/// Bounded tables, and tables with records that are not committed yet, are read again only when
+/// their topics have changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_that_are_read_as_a_whole_are_read_when_something_came() {
     let test = "continuous::topics_that_are_read_as_a_whole_are_read_when_something_came";

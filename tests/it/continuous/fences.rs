@@ -1,4 +1,5 @@
-//! Transactions that brokers take away, for another instance or because they are open too long.
+//! Transactions that brokers end, because another instance has fenced them or because they were
+//! open too long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +14,7 @@ use crate::declared::{Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 
-/// Keeps the first records longer than a transaction may be open.
+/// A hook that holds the first records longer than a transaction may be open.
 #[derive(Debug, Default)]
 struct SlowOnce(AtomicBool);
 
@@ -24,7 +25,7 @@ impl datafusion_kafka::WriteHook for SlowOnce {
         _: &str,
         records: Vec<datafusion_kafka::OutgoingRecord>,
     ) -> datafusion::error::Result<Vec<datafusion_kafka::OutgoingRecord>> {
-        // Not among the first of their transaction, which is open by then.
+        // Not among the first records of its transaction, so the transaction is open by then.
         let is_slow = records
             .iter()
             .any(|record| record.key.as_deref() == Some(b"slow"));
@@ -65,7 +66,7 @@ async fn a_transaction_that_was_open_too_long_is_tried_again() {
         written(broker, &out, 1).await;
         let mut records: Vec<_> = (0..20_000).map(|n| value(&format!("k{n}"), n)).collect();
         records.push(value("slow", 1));
-        // At once, so that one refresh reads them all.
+        // In one transaction, so that one refresh reads all of them.
         broker.transaction(&feed, &records, End::Commit);
         let mut seen = None;
         until("the retry", &query, |_| match query.status() {
@@ -147,7 +148,7 @@ async fn commits_that_are_rarer_than_transactions_last_are_refused() {
         assert!(error.contains("kafka.commit.ms"), "{error}");
         assert!(error.contains("transaction.timeout.ms"), "{error}");
     }
-    // Without transactions any time will do.
+    // Without transactions any time is valid.
     let declared = Declared::new(broker, &feed, COLUMNS, &[]).await;
     let options = [("kafka.commit.ms", "600000")];
     declared.add("out", &out, COLUMNS, &options).await.unwrap();

@@ -1,4 +1,4 @@
-//! What [`progress`](datafusion_kafka::ContinuousQuery::progress) counts and measures.
+//! The metrics of [`progress`](datafusion_kafka::ContinuousQuery::progress).
 
 use std::time::{Duration, SystemTime};
 
@@ -19,7 +19,7 @@ async fn declared(broker: &Broker, feed: &str, out: &str, options: &[(&str, &str
     declared
 }
 
-/// What both kinds of queries count of two upserts and a tombstone.
+/// Checks what both kinds of queries count for two upserts and a tombstone.
 async fn counts(sql: &str) -> Option<QueryProgress> {
     let broker = broker::required("continuous::progress")?;
     let feed = broker.new_topic("feed", 1, &[]);
@@ -43,7 +43,7 @@ async fn counts(sql: &str) -> Option<QueryProgress> {
     in_time("stopping", query.stop()).await.unwrap();
 
     assert_eq!((progress.records_read, progress.lag()), (3, 0));
-    // Keys of a byte and payloads of seven.
+    // Each key has one byte and each payload seven.
     assert_eq!(progress.bytes_read, 17);
     assert_eq!(progress.restarts, 0);
     assert!(progress.last_commit.is_some_and(|time| time >= before));
@@ -68,7 +68,7 @@ async fn a_query_that_is_refreshed_counts_what_it_reads_writes_and_keeps() {
         return;
     };
     assert_eq!((progress.upserts, progress.tombstones), (2, 0));
-    // The key `all`, twice.
+    // The key `all` was written twice.
     assert_eq!(progress.bytes_written, 20);
     assert_eq!(progress.refreshes, progress.commits);
     assert!(progress.last_refresh >= progress.last_commit);
@@ -90,7 +90,7 @@ async fn a_query_that_looks_for_keys_keeps_them() {
     until("the keys", &query, |p| p.upserts == 1 && p.kept_bytes > 0).await;
 }
 
-/// Writes a record now and then.
+/// Writes a record from time to time.
 fn write_on(broker: &'static Broker, topic: &str) -> JoinHandle<()> {
     let topic = topic.to_owned();
     tokio::spawn(async move {
@@ -127,14 +127,14 @@ async fn clients_are_measured() {
                 && is_sound
         })
     };
-    // A producer that has nothing to write asks nothing.
+    // A producer without records to write sends no requests.
     let writing = write_on(broker, &feed);
     until("round trips of both clients", &query, |progress| {
         of(progress, ClientKind::Consumer, &feed) && of(progress, ClientKind::Producer, &out)
     })
     .await;
     writing.abort();
-    // All that is queued is acknowledged soon.
+    // All queued records are acknowledged soon.
     until("an empty queue", &query, |p| {
         p.queued_records == 0 && p.queued_bytes == 0
     })
@@ -148,7 +148,7 @@ async fn restarts_are_counted_and_what_was_written_before_is_not_forgotten() {
     if broker::required(NAME).is_none() {
         return;
     }
-    // Nobody else waits for it.
+    // The broker is frozen, so no other test may use it.
     let broker = match broker::own() {
         Ok(broker) => broker,
         Err(why) => return broker::say(&format!("left out: {NAME} ({why})")),
@@ -181,7 +181,7 @@ async fn restarts_are_counted_and_what_was_written_before_is_not_forgotten() {
         progress.ends_age < Some(Duration::from_secs(20)),
         "{progress:?}"
     );
-    // The first record was read once more.
+    // The first record was read twice.
     assert_eq!(progress.bytes_written, 20);
     assert!(progress.records_read >= 3, "{progress:?}");
 }

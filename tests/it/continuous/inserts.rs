@@ -7,7 +7,7 @@ use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::session;
 
-/// A session with UNBOUNDED table `feed` and table `out`.
+/// A session with the UNBOUNDED table `feed` and the table `out`.
 async fn feed_and_out(
     broker: &Broker,
     feed: &str,
@@ -37,7 +37,7 @@ async fn tombstones_and_rows_that_no_longer_match_are_deletes() {
             broker.new_topic("feed", 1, &[]),
             broker.new_topic("out", 1, &[]),
         );
-        // What an earlier run has left is known.
+        // The query takes into account what an earlier run has left.
         broker.produce(
             &out,
             &[value("old", 70), value("gone", 1), Rec::tombstone("gone")],
@@ -108,7 +108,7 @@ async fn without_where_every_tombstone_goes_through() {
         broker.new_topic("out", 1, &[]),
     );
     let declared = feed_and_out(broker, &feed, &[], &out, &[]).await;
-    // Names, subqueries and casts do not hide whose key it is.
+    // The key is recognized through aliases, subqueries and casts.
     let insert = "INSERT INTO out SELECT id, w FROM (SELECT _key AS id, v + 1 AS w FROM feed) AS f";
     let _running = Forever::start(&declared, insert).await;
     broker.produce(
@@ -198,7 +198,7 @@ async fn records_that_do_not_fit_go_to_another_topic() {
                 value("b", 6),
             ],
         );
-        // The good row of `a` stays.
+        // The good row of `a` is kept.
         let found = written(broker, &out, 2).await;
         assert_eq!(found, [r#"a={"v":5}"#, r#"b={"v":6}"#]);
         written(broker, &dead, 3).await;
@@ -420,7 +420,7 @@ async fn values_keep_the_form_that_they_have() {
             let mut found = written(broker, &out, 4).await;
             found.sort();
             assert_eq!(found, expected);
-            // Whoever begins again has nothing to write.
+            // A query that starts again has nothing to write.
             caught_up(broker, &query, &[&feed]).await;
             in_time("stopping", query.stop()).await.unwrap();
         }

@@ -1,4 +1,4 @@
-//! Queries that would read what they write.
+//! Queries that would read their own output.
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery};
 
@@ -34,7 +34,7 @@ async fn a_topic_is_not_written_from_its_own_end() {
             assert!(error.contains(&feed), "{sql}: {error}");
             assert!(error.contains("write another topic"), "{sql}: {error}");
         }
-        // A topic up to its end is no loop.
+        // A bounded read of the same topic is not a loop.
         declared
             .rows("INSERT INTO t SELECT 'b', v FROM t WHERE _key = 'a'")
             .await;

@@ -1,4 +1,4 @@
-//! Queries that go on: a topic kept equal to a query over others.
+//! Continuous queries: a topic that is kept equal to a query over other topics.
 
 mod events;
 mod fences;
@@ -24,12 +24,12 @@ use crate::declared::{Declared, in_time};
 const DEADLINE: Duration = Duration::from_secs(30);
 const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
 
-/// An upsert of `{"v": ..}`.
+/// An upsert with the payload `{"v": ..}`.
 fn value(key: &str, v: i64) -> Rec {
     Rec::new(key, format!("{{\"v\":{v}}}"))
 }
 
-/// Everything that a topic holds, in the order of its offsets: `key=payload`.
+/// All records of a topic as `key=payload`, in log order.
 fn log(broker: &Broker, topic: &str) -> Vec<String> {
     broker.read_all(topic).iter().map(text).collect()
 }
@@ -42,7 +42,7 @@ fn text(record: &Stored) -> String {
     format!("{}={}", text(&record.key), text(&record.payload))
 }
 
-/// Waits until the topic holds so many records.
+/// Waits until the topic has this many records.
 fn wait_for(broker: &Broker, topic: &str, records: usize) -> Vec<String> {
     broker::wait_until(DEADLINE, "the records of the output", || {
         broker.read_all(topic).len() >= records
@@ -50,7 +50,7 @@ fn wait_for(broker: &Broker, topic: &str, records: usize) -> Vec<String> {
     log(broker, topic)
 }
 
-/// The same without blocking the runtime.
+/// The same as [`wait_for`], without blocking the runtime.
 async fn written(broker: &'static Broker, topic: &str, records: usize) -> Vec<String> {
     let topic = topic.to_owned();
     let waited = tokio::task::spawn_blocking(move || wait_for(broker, &topic, records));
@@ -100,7 +100,7 @@ async fn feed_and_out(
     declared
 }
 
-/// Waits until the query has come so far.
+/// Waits until the progress of the query satisfies a condition.
 async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&QueryProgress) -> bool) {
     let waited = tokio::time::timeout(DEADLINE, async {
         while !holds(&query.progress()) {
@@ -112,8 +112,8 @@ async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&Query
     }
 }
 
-/// Stops the query, and waits for the marks of its last transaction: brokers write
-/// them after they have promised the commit.
+/// Stops the query, and waits for the markers of its last transaction. Brokers write the markers
+/// after they have acknowledged the commit.
 async fn stopped(broker: &Broker, query: &ContinuousQuery, out: &str) {
     in_time("stopping", query.stop()).await.unwrap();
     broker::wait_until(DEADLINE, "the marks of the last transaction", || {
@@ -121,7 +121,7 @@ async fn stopped(broker: &Broker, query: &ContinuousQuery, out: &str) {
     });
 }
 
-/// Waits until the query reads, from where it begins.
+/// Waits until the query has started to read.
 async fn running(query: &ContinuousQuery) {
     in_time("running", async {
         while !matches!(query.status(), QueryStatus::Running) {
@@ -131,7 +131,7 @@ async fn running(query: &ContinuousQuery) {
     .await;
 }
 
-/// Waits until all that the topics hold now was read and committed.
+/// Waits until all current records of the topics are read and committed.
 async fn caught_up(broker: &'static Broker, query: &ContinuousQuery, topics: &[&str]) {
     let mut ends = Vec::new();
     for topic in topics {

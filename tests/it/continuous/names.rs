@@ -1,4 +1,4 @@
-//! The name of a query, which is that of a consumer group.
+//! The name of a query, which is also the name of a consumer group.
 
 use datafusion_kafka::{ContinuousQuery, Error};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -39,7 +39,7 @@ async fn a_group_with_offsets_of_another_program_is_left_alone() {
         let out = broker.new_topic("out", 1, &[]);
         broker.produce(&feed, &[value("a", 5), value("b", 6)]);
         let declared = declared(broker, &feed, &out, delivery).await;
-        // Also where the other program reads another topic.
+        // The other program may read the same topic or another one.
         for read in [&feed, &out] {
             let name = topic_name("program");
             broker.produce(&out, &[value("x", 1), value("y", 1)]);

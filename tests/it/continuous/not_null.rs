@@ -1,4 +1,4 @@
-//! Payload columns that are NOT NULL: tombstones have none, and rows must have them.
+//! Payload columns that are NOT NULL: a tombstone has no payload, but a row must have one.
 
 use super::{EXACTLY_ONCE, Forever, log, start, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
@@ -16,7 +16,7 @@ async fn declared(broker: &Broker, feed: &str, out: &str) -> Declared {
     declared
 }
 
-/// A query that goes record by record, and one that runs again.
+/// A query that goes record by record, and one that is refreshed.
 const QUERIES: [&str; 2] = [
     "INSERT INTO out SELECT _key, v FROM t WHERE v > 4",
     "INSERT INTO out SELECT _key, max(v) AS v FROM t WHERE v > 4 GROUP BY _key",
@@ -61,7 +61,7 @@ async fn a_row_without_a_required_column_ends_it() {
         broker.produce(&feed, &[value("a", 5)]);
         let query = start(&declared, &topic_name("query"), sql).await;
         written(broker, &out, 1).await;
-        // Also where it is read as a change of what is in memory.
+        // The second record is read as a change of rows that are in memory.
         broker.produce(&feed, &[Rec::tombstone("a"), Rec::new("b", "{}")]);
         let error = in_time("the end", query.wait()).await.unwrap_err();
         let Error::DecodePayload { offset, source, .. } = &error else {

@@ -1,4 +1,4 @@
-//! The offsets of a query, which brokers keep for a while, as they do records.
+//! Committed offsets of a query. Brokers keep them for a limited time, as they keep records.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn what_retention_deleted_unread_is_named_and_can_be_passed() {
         query.stop().await.unwrap();
         broker.produce(&feed, &[value("c", 3), value("d", 4), value("e", 5)]);
         broker.delete_records(&feed, 0, 4);
-        // Each start says the same, and nothing goes on silently.
+        // Each start reports the same error, and no start continues silently.
         for _ in 0..2 {
             let query = start(&query_of, &name, COPY).await;
             let error = in_time("the error", query.wait()).await.unwrap_err();
@@ -43,7 +43,7 @@ async fn what_retention_deleted_unread_is_named_and_can_be_passed() {
             assert!(text.contains("kafka.on_lost_offsets"), "{text}");
         }
         assert_eq!(log(broker, &out).len(), 2);
-        // As the error says.
+        // The way on that the error names.
         let options = [("kafka.on_lost_offsets", "earliest")];
         let query_of = feed_and_out(broker, [&feed, &out], COLUMNS, delivery, &options).await;
         let query = start(&query_of, &name, COPY).await;
@@ -78,7 +78,7 @@ async fn nothing_is_lost_with_records_that_are_no_rows() {
     query.stop().await.unwrap();
 }
 
-/// Brokers that forget the offsets and the transactional ids of what is idle for a minute.
+/// Brokers that forget the offsets and the transactional ids of anything idle for a minute.
 const FORGETFUL: &str = "
 offsets.retention.minutes=1
 offsets.retention.check.interval.ms=1000
@@ -114,7 +114,7 @@ async fn an_idle_query_keeps_its_place_beyond_the_retention_of_offsets() {
             queries.push((declared, query, feed, out, name, sql));
         }
     }
-    // Groups that are idle as long, to see that brokers do forget.
+    // Groups that are idle for the same time show that brokers do forget.
     let idle = topic_name("idle");
     let feed = own.new_topic("feed", 1, &[]);
     own.produce(&feed, &[value("a", 1)]);
@@ -123,7 +123,7 @@ async fn an_idle_query_keeps_its_place_beyond_the_retention_of_offsets() {
         own.committed(&idle, &feed).is_empty()
     });
     for (declared, query, feed, out, name, sql) in queries {
-        // While it runs, and after a restart.
+        // Once while the query runs, and once after a restart.
         own.produce(&feed, &[value("b", 3)]);
         assert_eq!(written(own, &out, 2).await.len(), 2, "{sql}");
         caught_up(own, &query, &[&feed]).await;
@@ -139,7 +139,8 @@ async fn an_idle_query_keeps_its_place_beyond_the_retention_of_offsets() {
     }
 }
 
-/// A query that was suspended for so long that brokers have forgotten it still knows its place.
+/// A query that was suspended for so long that the brokers have forgotten it still knows its
+/// position.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_goes_on_where_it_was_though_its_offsets_are_gone() {
     let test = "continuous::a_query_goes_on_where_it_was_though_its_offsets_are_gone";
@@ -155,7 +156,7 @@ async fn a_query_goes_on_where_it_was_though_its_offsets_are_gone() {
     let query = start(&declared, &name, COPY).await;
     caught_up(broker, &query, &[&feed]).await;
     broker.delete_group(&name);
-    // What makes it begin again: its transactions are taken from it.
+    // The fence makes the query restart.
     broker.fence(&format!("datafusion-kafka-{name}"));
     broker.produce(&feed, &[value("k3", 3)]);
     broker::wait_until(DEADLINE, "the last record", || log(broker, &out).len() >= 4);

@@ -1,4 +1,4 @@
-//! How far a query says that it has come: as far as was read, rows or not.
+//! The progress of a query covers all records that were read, whether or not they are rows.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::declared::{APPEND, Declared, in_time};
 const COPY: &str = "INSERT INTO out SELECT _key, v FROM t";
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 
-/// A query's records that are no rows of its table.
+/// Records of a query's topic that are not rows of its table.
 struct Case {
     name: &'static str,
     options: &'static [(&'static str, &'static str)],
-    /// Written behind a record that is a row.
+    /// Writes such a record after a record that is a row.
     write: fn(&Broker, &str),
 }
 
@@ -77,7 +77,7 @@ async fn what_is_no_row_is_read_and_committed_too() {
             })
             .await;
             assert_eq!(broker.committed(&name, &feed), end, "{what}");
-            // The same without any row before.
+            // The same without a row before.
             (case.write)(broker, &feed);
             let end = broker.ends(&feed);
             until(&what, &query, |p| {
@@ -89,7 +89,7 @@ async fn what_is_no_row_is_read_and_committed_too() {
             assert_eq!(progress.inputs[0].position, Some(end[0].1), "{what}");
             in_time("stopping", query.stop()).await.unwrap();
             let found = log(broker, &out).len();
-            // Nothing is read again.
+            // No record is read twice.
             let query = start(&declared, &name, COPY).await;
             until(&what, &query, |p| p.inputs.len() == 1 && p.lag() == 0).await;
             in_time("stopping", query.stop()).await.unwrap();
@@ -129,7 +129,7 @@ async fn records_that_are_no_rows_are_no_stall() {
     assert_eq!(written.await, 1);
 }
 
-/// What is to be read is not counted from the beginning of the topic's offsets.
+/// The lag is not counted from the start of the topic's offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn lag_counts_what_is_to_be_read_before_anything_is_committed() {
     let test = "continuous::lag_counts_what_is_to_be_read_before_anything_is_committed";
@@ -141,7 +141,7 @@ async fn lag_counts_what_is_to_be_read_before_anything_is_committed() {
     let records: Vec<Rec> = (0..50).map(|n| value(&format!("k{n}"), n)).collect();
     broker.produce(&feed, &records);
     broker.delete_records(&feed, 0, 40);
-    // A transaction that stays open: no end is committed before it ends.
+    // The transaction stays open for long, so no end offset is committed yet.
     let sum = "INSERT INTO out SELECT _key, max(v) AS v FROM t GROUP BY _key";
     for sql in [COPY, sum] {
         let options = [EXACTLY_ONCE, ("kafka.commit.ms", "20000")];

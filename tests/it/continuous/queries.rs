@@ -1,4 +1,4 @@
-//! [`ContinuousQuery`] row by row: restarts, fences, progress, failures.
+//! [`ContinuousQuery`] record by record: restarts, fencing, progress, failures.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +48,7 @@ async fn it_goes_on_where_it_has_committed_to() {
             (1, 0),
             "{progress:?}"
         );
-        // What comes meanwhile is not lost, and what was written is not again.
+        // Records that were written meanwhile are read, and no output is written twice.
         broker.produce(&feed, &[value("a", 1), value("c", 7)]);
         let query = start(&declared, &name, INSERT).await;
         let found = written(broker, &out, 3).await;
@@ -254,7 +254,7 @@ async fn a_select_starts_where_a_group_has_committed_to() {
         .await
         .unwrap();
     assert_eq!(declared.rows("SELECT _key FROM rest").await, ["b", "c"]);
-    // A group that has committed nothing starts at the beginning.
+    // A group without committed offsets starts at the beginning.
     let options = [("kafka.start", "group"), ("kafka.group.id", "nobody")];
     declared
         .add("whole", &feed, columns, &options)
@@ -379,7 +379,7 @@ async fn brokers_that_go_away_are_waited_for() {
     assert_eq!(log(&own, &out).len(), 3);
 }
 
-/// Never gives records back.
+/// A hook that never returns records.
 #[derive(Debug)]
 struct Stuck;
 
@@ -395,8 +395,8 @@ impl datafusion_kafka::WriteHook for Stuck {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_is_stuck_begins_anew() {
-    let Some(broker) = broker::required("continuous::a_query_that_is_stuck_begins_anew") else {
+async fn a_query_that_is_stuck_restarts() {
+    let Some(broker) = broker::required("continuous::a_query_that_is_stuck_restarts") else {
         return;
     };
     let (feed, out) = topics(broker);
@@ -487,7 +487,7 @@ async fn taking_over_repeats_nothing() {
             let produced = tokio::task::spawn_blocking(move || broker.produce(&feed, &records));
             produced.await.unwrap();
         }
-        // The one before still runs.
+        // The instance before is still running.
         let newer = start(&declared, &name, INSERT).await;
         let _older = std::mem::replace(&mut query, newer);
         tokio::time::sleep(Duration::from_millis(300)).await;

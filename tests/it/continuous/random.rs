@@ -1,5 +1,5 @@
-//! Many random changes while queries run: what they leave, and what they wrote on
-//! the way.
+//! Random changes while queries run: their final output, and every state that they wrote on the
+//! way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -11,18 +11,18 @@ use crate::broker::{self, Broker, Rec, Stored, topic_name};
 use crate::declared::Declared;
 use crate::random::Random;
 
-/// How many seconds changes are made for; a minute finds more.
+/// For how many seconds changes are made. A minute finds more bugs.
 const SECONDS: &str = "DATAFUSION_KAFKA_RANDOM_SECONDS";
 const KEYS: u64 = 10_000;
 const PARTITIONS: i32 = 4;
 
-/// What was written, so that it can be told which states there have been.
+/// The history of what was written, from which all states that existed are known.
 #[derive(Default)]
 struct History {
-    /// By key, the values that it has had, each of which was written once.
+    /// For each key, the values that it has had. Each value was written once.
     values: HashMap<String, HashSet<i64>>,
     latest: BTreeMap<String, i64>,
-    /// By partition: the sum and the number of its rows after each record.
+    /// For each partition, the sum and the number of its rows after each record.
     sums: Vec<Vec<(i64, i64)>>,
     next: i64,
 }
@@ -155,7 +155,7 @@ fn read_committed(broker: &Broker, topic: &str) -> Vec<Stored> {
     broker.read_all(topic)
 }
 
-/// The latest row of each key, as `SELECT` shows it.
+/// The latest row of each key, as `SELECT` returns it.
 fn latest(records: &[Stored]) -> Vec<String> {
     let mut rows = BTreeMap::new();
     for record in records {
@@ -181,15 +181,15 @@ fn latest(records: &[Stored]) -> Vec<String> {
 fn properties(payload: &[u8]) -> Vec<(String, serde_json::Value)> {
     let object: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(payload).unwrap();
-    // Sorted by name, or in their order: for `w`, `n`, `x` they must be in ours.
+    // The properties in a fixed order, since the parsed object may have sorted them by name.
     let order = |name: &str| ["w", "n", "x"].iter().position(|known| *known == name);
     let mut all: Vec<_> = object.into_iter().collect();
     all.sort_by_key(|(name, _)| order(name));
     all
 }
 
-/// Every row that was ever committed is one of a state that there has been, and
-/// later ones are of later states.
+/// Checks that every committed row belongs to a state that existed, and that later rows belong to
+/// later states.
 fn in_no_other_state(
     name: &str,
     records: &[Stored],

@@ -1,5 +1,5 @@
-//! [`ContinuousQuery`](datafusion_kafka::ContinuousQuery) over what needs more than a
-//! record at a time: joins, aggregates, windows.
+//! [`ContinuousQuery`](datafusion_kafka::ContinuousQuery) for queries that cannot go record by
+//! record: joins, aggregates, windows.
 
 use std::sync::Arc;
 
@@ -60,7 +60,8 @@ async fn only_what_differs_is_written() {
                 order("o3", "c1", 2),
             ],
         );
-        // As it should be already, whatever it is written like; and what is none of it.
+        // The output already has a row that is equal but spelled differently, and rows that are not
+        // part of the result.
         let same = Rec::new("c2", "{ \"total\": 5, \"name\": \"Bob\", \"more\": 1 }");
         broker.produce(&out, &[same, name("c9", "Eve"), Rec::new("c8", "broken")]);
         let query_name = topic_name("query");
@@ -71,7 +72,7 @@ async fn only_what_differs_is_written() {
             found,
             [r#"c1={"name":"Ada","total":3}"#, "c8=null", "c9=null"]
         );
-        // A change of either side; a row that is gone.
+        // A change of either input, and a row that is removed.
         broker.produce(&names, &[name("c2", "Bea")]);
         assert_eq!(
             written(broker, &out, 7).await[6],
@@ -84,13 +85,13 @@ async fn only_what_differs_is_written() {
         );
         broker.produce(&orders, &[Rec::tombstone("o2")]);
         assert_eq!(written(broker, &out, 9).await[8], "c2=null");
-        // Moved from one row to another, and back in the same transaction.
+        // The row moves to another key and back, within one refresh.
         broker.produce(&orders, &[order("o2", "c2", 7), order("o2", "c1", 7)]);
         caught_up(broker, &query, &[&orders, &names]).await;
         stopped(broker, &query, &out).await;
         let kept = declared.rows("SELECT * FROM out").await;
         assert_eq!(kept, ["c1|Ada|19"], "{delivery}");
-        // Another run finds nothing to do.
+        // A restarted query has nothing to write.
         let records = log(broker, &out).len();
         let query = start(&declared, &query_name, TOTALS).await;
         until("a refresh", &query, |p| p.refreshes > 0).await;
@@ -283,7 +284,7 @@ async fn a_start_at_a_time_to_come_is_the_first_record_of_that_time() {
         broker.produce(&topic, &[at(0, "c", 3, 4_000)]);
         broker.produce(&topic, &[at(1, "d", 4, 4_000)]);
         assert_eq!(written(broker, &out, 2).await[1], r#"d={"v":4}"#, "{sql}");
-        // Also where the query begins again before that time has come.
+        // Also if the query restarts before that time has come.
         stopped(broker, &query, &out).await;
         broker.produce(&topic, &[at(0, "e", 5, 4_999)]);
         let query = start(&declared, &query_name, sql).await;
@@ -319,7 +320,7 @@ async fn a_start_at_the_end_is_that_of_the_query_however_often_it_begins_again()
     until("it begins", &query, |p| p.commits > 0).await;
     broker.produce(&topic, &[value("a", 2)]);
     assert_eq!(written(broker, &out, 1).await, [r#"a={"v":2}"#]);
-    // Its transactions are taken from it, which makes it begin again.
+    // The fence makes the query restart.
     broker.fence(&format!("datafusion-kafka-{name}"));
     broker.produce(&topic, &[value("b", 3)]);
     in_time("a failure", async {
@@ -328,7 +329,7 @@ async fn a_start_at_the_end_is_that_of_the_query_however_often_it_begins_again()
         }
     })
     .await;
-    // Meanwhile the topic gets a partition.
+    // The topic gets a partition meanwhile.
     add_partitions(broker, &topic, 2).await;
     broker.produce(&topic, &[value("c", 4).partition(1)]);
     assert_eq!(written(broker, &out, 3).await.len(), 3);
@@ -352,11 +353,11 @@ async fn what_retention_has_passed_is_no_row_any_more() {
     let declared = Declared::new(broker, &topic, columns, &[]).await;
     declared.add("out", &out, columns, &[]).await.unwrap();
     broker.produce(&topic, &[value("a", 1), value("b", 2)]);
-    // Needs more than a record at a time, and has a row for each.
+    // The query cannot go record by record, and has a row for each record.
     let sql = "INSERT INTO out SELECT _key, max(v) AS v FROM t GROUP BY _key";
     let query = start(&declared, &topic_name("query"), sql).await;
     assert_eq!(written(broker, &out, 2).await.len(), 2);
-    // Nothing behind an open transaction is read, so that `c` is gone before it is.
+    // No record after an open transaction is read, so `c` is deleted before it is read.
     let open = broker.begin(&topic, &[value("c", 3)]);
     broker.produce(&topic, &[value("d", 4)]);
     let name = topic.clone();
@@ -365,7 +366,7 @@ async fn what_retention_has_passed_is_no_row_any_more() {
         open.abort();
     });
     gone.await.unwrap();
-    // Between the deletion and the end of the transaction the topic has no row at all.
+    // Between the deletion and the end of the transaction the topic has no rows.
     let is_done = |p: &QueryProgress| p.tombstones >= 2 && p.upserts >= 3;
     until("the rows that are left", &query, is_done).await;
     query.stop().await.unwrap();

@@ -1,4 +1,4 @@
-//! What does not pass: records that the output does not take, and rights that are taken away.
+//! Records that the output topic rejects, and rights that are revoked.
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ async fn a_record_that_the_output_does_not_take_is_a_dead_letter() {
                 .iter()
                 .map(|r| String::from_utf8(r.key.clone().unwrap()).unwrap())
                 .collect();
-            // Without transactions some may be written once more.
+            // Without transactions some records may be written twice.
             keys.dedup();
             keys
         };
@@ -125,7 +125,7 @@ async fn a_record_that_the_output_does_not_take_is_a_dead_letter() {
     }
 }
 
-/// Small records that do not fit as a batch are no dead letters.
+/// Small records that are rejected only as a batch are not dead letters.
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
     let test = "continuous::batches_that_are_too_large_end_it_and_say_what_to_set";
@@ -154,7 +154,7 @@ async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
     let error = ended.expect("an end").to_string();
     assert!(error.contains("kafka.producer.batch.size"), "{error}");
     assert_eq!(log(broker, &dead), Vec::<String>::new());
-    // As the error says.
+    // The way on that the error names.
     let options = [
         ("kafka.delivery", "exactly_once"),
         ("kafka.producer.batch.size", "1500"),
@@ -205,7 +205,7 @@ async fn a_right_that_is_taken_away_is_waited_for_and_then_ends_it() {
     running(&query).await;
     broker.produce(&feed, &[text("a", 1)]);
     written(broker, &out, 1).await;
-    // Given back in time.
+    // The right is granted again in time.
     broker.take_back(&user, &write);
     broker.produce(&feed, &[text("b", 1)]);
     until("a retry", &query, |_| {
@@ -214,7 +214,7 @@ async fn a_right_that_is_taken_away_is_waited_for_and_then_ends_it() {
     .await;
     broker.allow(&user, &write);
     written(broker, &out, 2).await;
-    // For longer.
+    // The right is not granted again in time.
     broker.take_back(&user, &write);
     broker.produce(&feed, &[text("c", 1)]);
     let error = in_time("the end", query.wait()).await.unwrap_err();
@@ -222,7 +222,7 @@ async fn a_right_that_is_taken_away_is_waited_for_and_then_ends_it() {
         matches!(&error, Error::Denied { resource: "topic", name, .. } if *name == out),
         "{error:?}"
     );
-    // As the error says.
+    // The way on that the error names.
     broker.allow(&user, &write);
     let query = start(&declared, &name, COPY).await;
     written(broker, &out, 3).await;

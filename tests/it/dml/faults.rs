@@ -1,4 +1,4 @@
-//! Processes and brokers that die while a statement runs.
+//! Processes and brokers that are killed while a statement runs.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +14,7 @@ use crate::writing::{create_table, says};
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How many rows a process that is killed writes.
+/// How many rows a process writes that is killed.
 const ROWS: usize = 20_000;
 
 #[tokio::test]
@@ -26,7 +26,8 @@ async fn of_a_process_that_is_killed_a_transaction_is_whole_or_nothing() {
     for n in 0..20 {
         let topic = broker.new_topic("killed", 1, &[]);
         let child = child_inserts(broker, &topic);
-        // From the first record on, up to the one behind the last, which commits.
+        // The kill comes after a number of records, from the first to the last, or during the
+        // commit.
         let records = match n {
             0..15 => 1 + n * ROWS / 15,
             15..18 => ROWS,
@@ -48,7 +49,7 @@ async fn of_a_process_that_is_killed_a_transaction_is_whole_or_nothing() {
         .unwrap();
         let seen = broker.read_all(&topic).len();
         assert!([0, ROWS].contains(&seen), "{seen} records");
-        // What comes later is read once the brokers ended the transaction.
+        // Later records can be read once the brokers have ended the transaction.
         broker.produce(&topic, &[Rec::new("later", "{}")]);
         wait_until(PATIENCE, "the transaction to time out", || {
             broker.read_all(&topic).len() != seen
@@ -61,7 +62,7 @@ async fn of_a_process_that_is_killed_a_transaction_is_whole_or_nothing() {
     assert_eq!(outcomes.len(), 2, "both outcomes were seen");
 }
 
-/// Starts a process that inserts [`ROWS`] rows in a transaction.
+/// Starts a process that inserts [`ROWS`] rows in one transaction.
 fn child_inserts(broker: &Broker, topic: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args([
@@ -85,14 +86,14 @@ async fn child_inserts_until_it_is_killed() {
     let options = [
         ("kafka.delivery", "exactly_once"),
         ("kafka.producer.transaction.timeout.ms", "3000"),
-        // Many small requests, to be killed between.
+        // Many small requests, so that the kill can come between two of them.
         ("kafka.producer.batch.size", "10000"),
     ];
     rows(&ctx, &create_table("t", COLUMNS, &topic, &options)).await;
     let insert =
         format!("INSERT INTO t SELECT 'k' || value, value FROM generate_series(1, {ROWS})");
     count(&ctx, &insert).await;
-    // It may be killed after it is done, too.
+    // The kill may also come after the statement has ended.
     std::thread::sleep(PATIENCE);
 }
 
@@ -147,7 +148,7 @@ async fn a_refused_record_names_its_row_and_how_many_were_acknowledged() {
     };
     let topic = broker.new_topic("refused", 1, &[("max.message.bytes", "2000")]);
     let ctx = session(broker, datafusion_kafka::KafkaTopics::new());
-    // A batch that is too large is refused as a whole.
+    // A batch that is too large is rejected as a whole.
     let options = [("kafka.producer.batch.size", "1500")];
     let columns = "_key VARCHAR NOT NULL, s VARCHAR";
     rows(&ctx, &create_table("t", columns, &topic, &options)).await;
@@ -171,7 +172,7 @@ async fn a_refused_record_names_its_row_and_how_many_were_acknowledged() {
             &format!("{acknowledged} records had"),
         ],
     );
-    // Those before it in its partition were, and nothing is said of more than there is.
+    // The records before it in its partition are stored. The error does not claim more than that.
     let stored = broker.read_all(&topic);
     assert!((1_000..=2_999).contains(acknowledged), "{acknowledged}");
     assert!(

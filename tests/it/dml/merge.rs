@@ -1,4 +1,4 @@
-//! MERGE: what its clauses do to which rows.
+//! MERGE: which rows its clauses change, and how.
 
 use super::{Changing, sent};
 use crate::broker::{self, Broker, Rec};
@@ -99,7 +99,7 @@ async fn a_record_that_two_source_rows_would_change_is_an_error() {
              WHEN NOT MATCHED THEN INSERT (_key, v) VALUES (column1, column2)",
             ["row 2", "row 3"],
         ),
-        // A key that another row deletes.
+        // A key that another row of the statement deletes.
         (
             "MERGE INTO t USING s ON t.v = s.v + 3 WHEN NOT MATCHED THEN INSERT (_key) VALUES (s.k) \
              WHEN NOT MATCHED BY SOURCE THEN DELETE",
@@ -117,7 +117,7 @@ async fn a_record_that_two_source_rows_would_change_is_an_error() {
             "{sql}: {message}"
         );
     }
-    // Where only one of them changes it, it is none.
+    // If only one of the source rows changes the row, there is no conflict.
     let one = "MERGE INTO t USING twice ON t._key = column1 \
                WHEN MATCHED AND column2 = 2 THEN UPDATE SET v = column2";
     assert_eq!(crate::session::count(&t.ctx, one).await, 1);

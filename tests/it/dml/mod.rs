@@ -21,20 +21,20 @@ use crate::broker::{Broker, Rec, Stored};
 use crate::session::{counted, rows, session, within};
 use crate::writing::create_table;
 
-/// A table `t` on a topic that holds records already.
+/// A table `t` on a topic that already has records.
 pub struct Changing {
     pub ctx: SessionContext,
     pub topic: String,
     pub broker: &'static Broker,
-    /// How many records the topic held.
+    /// How many records the topic had.
     before: usize,
 }
 
-/// What a statement did, as an independent consumer sees it.
+/// The effect of a statement, as seen by an independent consumer.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Done {
     pub count: u64,
-    /// Payloads by key, a tombstone as none, in the order of the log.
+    /// Payloads by key in log order; a tombstone has `None`.
     pub sent: Vec<(String, Option<String>)>,
 }
 
@@ -62,7 +62,7 @@ impl Changing {
         }
     }
 
-    /// Runs a statement and sees what it sent.
+    /// Runs a statement and reads the records that it sent.
     pub async fn run(&mut self, sql: &str) -> Done {
         let (count, sent, _) = self.run_reported(sql).await;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -74,7 +74,7 @@ impl Changing {
         }
     }
 
-    /// Runs a statement; its count, the records that it sent, its report.
+    /// Runs a statement. Returns its count, the records that it sent, and its report.
     pub async fn run_reported(&mut self, sql: &str) -> (u64, Vec<Stored>, WriteReport) {
         let old: Vec<_> = self.places();
         let (count, report) = within(sql, async {
@@ -99,7 +99,7 @@ impl Changing {
         stored.map(|s| (s.partition, s.offset)).collect()
     }
 
-    /// The table as an independent consumer makes it of the log.
+    /// The table as an independent consumer builds it from the log.
     pub fn state(&self) -> BTreeMap<String, String> {
         latest(self.broker.read_all(&self.topic))
     }

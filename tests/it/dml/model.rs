@@ -1,6 +1,5 @@
-//! Random statements on random topics, against a model: the same rows as an
-//! independent consumer reads them, the same counts, and as many records as the
-//! statement had to send.
+//! Random statements on random topics, compared with a model: the same rows as an independent
+//! consumer reads, the same counts, and exactly as many records as the statement needs.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +21,7 @@ impl Random {
     }
 }
 
-/// A predicate in SQL and what it is of a row.
+/// A predicate in SQL, and its value for a row.
 struct Predicate {
     sql: String,
     of: Holds,
@@ -111,7 +110,7 @@ fn source(random: &mut Random) -> (Table, String) {
     (table, rows.join(" UNION ALL "))
 }
 
-/// A statement, what it makes of the table, and how many records it takes.
+/// A statement, the table after it, and the number of records that it needs.
 fn statement(random: &mut Random, before: &Table) -> (String, Table, usize) {
     let mut after = before.clone();
     match random.below(9) {
@@ -197,7 +196,7 @@ fn changes(before: &Table, after: &Table) -> usize {
     vanished + others.count()
 }
 
-/// The table as it is in payloads, whatever the order and spelling of properties.
+/// The table by its payloads, regardless of the order and spelling of properties.
 fn table_of(state: &BTreeMap<String, String>) -> Table {
     let row = |payload: &String| {
         let object: serde_json::Value = serde_json::from_str(payload).unwrap();

@@ -57,7 +57,7 @@ async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
         let t = Changing::with(broker, 1, COLUMNS, &records, options).await;
         for (query, twice) in [
             ("VALUES ('b', 1, 'x'), ('c', 1, 'x'), ('b', 2, 'x')", [0, 2]),
-            // One of them is equal to what is there.
+            // One of the two rows is equal to the existing row.
             (
                 "VALUES ('c', 1, NULL), ('a', 1, NULL), ('a', 2, NULL)",
                 [1, 2],
@@ -80,7 +80,7 @@ async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
     }
 }
 
-/// What is said of a row of the query whose key another one has too.
+/// The error for a row of the query whose key is repeated by another row.
 fn duplicate(row: usize, topic: &str) -> String {
     format!(
         "External error: row {row} for topic `{topic}` has the `_key` of another row that the \

@@ -1,4 +1,4 @@
-//! What statements must not do, found by trying.
+//! Regression tests: side effects that statements must not have.
 
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ async fn an_insert_into_undeclared_columns_goes_by_names_whatever_the_topic_hold
     assert_eq!(state["l"], r#"{"last":"L"}"#);
     let overwrite = format!("INSERT OVERWRITE \"{topic}\" {query}");
     assert_eq!(count(&ctx, &overwrite).await, 0);
-    // Where nothing is named, values are the columns that the records show.
+    // Without a column list, VALUES are for the columns that the records show.
     let values = format!("INSERT INTO \"{topic}\" VALUES ('m', 'Z', 'Z')");
     assert_eq!(count(&ctx, &values).await, 1);
     let found = rows(

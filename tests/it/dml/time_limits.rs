@@ -1,4 +1,4 @@
-//! How long a statement's transaction may be open, and how its id begins.
+//! How long a statement's transaction may stay open, and the prefix of its transactional id.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
 const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
 const PREFIX: &str = "kafka.transactional_id.prefix";
 
-/// Writes a row in a transaction, and tells the limits of the ids that begin so.
+/// Writes a row in a transaction. Returns the timeouts of the ids that start with a prefix.
 async fn limits(broker: &Broker, prefix: &str, options: &[(&str, &str)]) -> Vec<Duration> {
     let topic = broker.new_topic("limits", 1, &[]);
     limits_on(broker, &topic, prefix, options).await

@@ -1,4 +1,4 @@
-//! `kafka.delivery` = `exactly_once`: a statement is in the topic as a whole, or not at all.
+//! `kafka.delivery` = `exactly_once`: all records of a statement are in the topic, or none are.
 
 use std::time::{Duration, Instant};
 
@@ -37,7 +37,8 @@ async fn every_verb_is_one_committed_transaction() {
         ("TRUNCATE TABLE t", 3),
         ("DELETE FROM t", 0),
     ] {
-        // Committed when the count is there: a reader of committed records sees all.
+        // The count is returned after the commit, so a reader of committed records sees every
+        // record.
         let (count, stored, report) = t.run_reported(sql).await;
         assert_eq!((count, stored.len()), (changed, changed as usize), "{sql}");
         let ends = report
@@ -56,13 +57,13 @@ async fn a_statement_that_fails_leaves_nothing_and_holds_nobody_up() {
     let topic = broker.new_topic("small", 2, &[("max.message.bytes", "2000")]);
     let ctx = crate::session::session(broker, datafusion_kafka::KafkaTopics::new());
     let columns = "_key VARCHAR NOT NULL, s VARCHAR";
-    // A batch that is too large is refused as a whole.
+    // A batch that is too large is rejected as a whole.
     let options = [EXACTLY_ONCE[0], ("kafka.producer.batch.size", "1500")];
     rows(&ctx, &create_table("t", columns, &topic, &options)).await;
     let rows_of = |bad: &str| {
         format!("INSERT INTO t SELECT CAST(value AS VARCHAR), {bad} FROM generate_series(1, 3000)")
     };
-    // Refused by the broker, which hears of it when much was acknowledged.
+    // The broker rejects a late record, after many records were acknowledged.
     let message = error(
         &ctx,
         &rows_of("CASE WHEN value = 2900 THEN repeat('x', 5000) END"),
@@ -72,11 +73,11 @@ async fn a_statement_that_fails_leaves_nothing_and_holds_nobody_up() {
         &message,
         &[&topic, "row 2899", "max.message.bytes", "not committed"],
     );
-    // Failed by the engine in mid-statement.
+    // The query itself fails in the middle of the statement.
     let message = error(&ctx, &rows_of("CAST(10 / (2950 - value) AS VARCHAR)")).await;
     says(&message, &["zero"]);
     assert_eq!(count(&ctx, "INSERT INTO t VALUES ('later', 'x')").await, 1);
-    // Neither aborted records nor an open transaction are before it.
+    // No aborted records and no open transaction come before it.
     wait_until(
         Duration::from_secs(30),
         "the transactions to be aborted",
@@ -94,7 +95,7 @@ async fn batches_that_are_too_large_are_the_reason_and_not_what_was_thrown_away_
     let ctx = crate::session::session(broker, datafusion_kafka::KafkaTopics::new());
     rows(&ctx, &create_table("t", COLUMNS, &topic, &EXACTLY_ONCE)).await;
     let insert = "INSERT INTO t SELECT 'k' || value, value FROM generate_series(1, 20000)";
-    // What is heard first is a matter of luck.
+    // Which of the errors is noticed first depends on timing.
     for _ in 0..4 {
         let message = error(&ctx, insert).await;
         says(
@@ -143,7 +144,7 @@ async fn a_statement_that_is_dropped_is_aborted() {
     sent.await.unwrap();
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    // What is written afterwards is behind the transaction, and readable once it ended.
+    // Later records come after the transaction, and can be read once it has ended.
     broker.produce(&topic, &[Rec::new("later", r#"{"v":1}"#)]);
     let found = tokio::task::spawn_blocking(move || {
         wait_until(
@@ -192,7 +193,7 @@ async fn a_transaction_that_the_brokers_ended_says_so() {
         ("kafka.producer.transaction.timeout.ms", "1000"),
     ];
     rows(&ctx, &create_table("t", COLUMNS, &topic, &options)).await;
-    // More than a second of rows; the broker looks for old transactions every ten.
+    // More than a second of rows. The broker checks for expired transactions every ten seconds.
     let insert = "INSERT INTO t SELECT CAST(value AS VARCHAR), -value \
                   FROM generate_series(1, 1000000000)";
     let started = Instant::now();
@@ -215,7 +216,7 @@ async fn a_query_can_wait_for_what_a_statement_wrote() {
         return;
     };
     let mut t = Changing::with(broker, 2, COLUMNS, &[], &EXACTLY_ONCE).await;
-    // Somebody's open transaction holds readers of committed records up.
+    // An open transaction of another producer blocks readers of committed records.
     let held = broker.begin(
         &t.topic,
         &[
@@ -262,7 +263,7 @@ async fn a_query_can_wait_for_what_a_statement_wrote() {
     assert_eq!(done.sent, sent(&[("d", None)]));
 }
 
-/// What a mock's coordinator answers to requests about transactions, and what the statement says.
+/// Errors with which a mock's coordinator answers transaction requests, and the statement's error.
 async fn with_errors(
     api: RDKafkaApiKey,
     errors: &[RDKafkaRespErr],
@@ -310,7 +311,7 @@ async fn a_transaction_that_must_not_begin_says_why() {
         .await
         .unwrap_err();
     assert_denied(&error, "transactional id", "datafusion-kafka-");
-    // The longest by default, and then the usual one.
+    // First the longest timeout, which is the default, and then the usual one.
     let refused = [Code::RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT; 2];
     let error = with_errors(RDKafkaApiKey::InitProducerId, &refused, &[])
         .await

@@ -1,6 +1,5 @@
-//! Predicates that DataFusion does not hand to a provider as they are: each on
-//! the rewritten path, where exactly the right rows change, and on the bare one,
-//! which refuses.
+//! Predicates that DataFusion does not pass to a provider as they are. Each is tried on the
+//! rewritten path, where exactly the matching rows change, and on the plain path, which refuses.
 
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ fn records() -> Vec<Rec> {
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT, w BIGINT";
 
-/// What WHERE, LIMIT included, selects which keys; `*` where only their number is fixed.
+/// The keys that a WHERE clause, including LIMIT, selects; `*` if only their number is determined.
 const PREDICATES: &[(&str, &str)] = &[
     ("", "abcde"),
     ("WHERE false", ""),
@@ -119,7 +118,7 @@ async fn update_sends_a_record_for_each_row_of_its_predicate() {
     for (predicate, keys) in PREDICATES {
         let mut t = changing(broker).await;
         let before = t.state();
-        // An expression over the column that it sets, and over another one.
+        // The new value depends on the column itself, and on another column.
         let set = "v = coalesce(v, 100) * 2 + w";
         let done = t.run(&format!("UPDATE t SET {set} {predicate}")).await;
         let mut updated: Vec<_> = done.sent.iter().map(|(key, _)| key.as_str()).collect();
@@ -166,8 +165,8 @@ async fn delete_stops_at_its_limit() {
     }
 }
 
-/// PREPARE optimizes a statement before it is rewritten: its filters are inside
-/// the scan by then, and its subqueries are joins.
+/// PREPARE optimizes a statement before it is rewritten. By then its filters are inside the scan
+/// and its subqueries are joins.
 #[tokio::test]
 async fn prepared_statements_change_the_rows_of_their_predicate_or_are_refused() {
     let Some(broker) = broker::required("prepared_statements_change") else {
@@ -261,7 +260,7 @@ async fn a_session_that_only_registered_the_table_refuses_and_says_what_to_call(
             .err()
             .unwrap_or_else(|| panic!("{sql} ran"))
             .to_string();
-        // Some correlated subqueries DataFusion itself cannot hand to a provider.
+        // DataFusion itself cannot pass some correlated subqueries to a provider.
         if !error.contains("subquery") && !error.contains("Subquery") {
             says(&error, &["register_kafka", &topic]);
         }

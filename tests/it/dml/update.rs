@@ -1,4 +1,4 @@
-//! What UPDATE, DELETE and TRUNCATE keep of the records that they change.
+//! What UPDATE, DELETE and TRUNCATE keep of the records that they replace.
 
 use super::{Changing, sent};
 use crate::broker::{self, Rec};
@@ -66,7 +66,7 @@ async fn a_change_goes_where_its_record_lies_and_keeps_its_key_and_headers() {
     };
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let before = i64::try_from(before.unwrap().as_millis()).unwrap() - 60_000;
-    // As no partitioner would place them, one key in two partitions among them.
+    // Placed as no partitioner would place them, including one key in two partitions.
     let records: Vec<Rec> = (0..4)
         .map(|p| Rec::new(format!("{{\"id\": {p}.0}}"), r#"{"v":1}"#).partition(p))
         .chain([Rec::new(r#"{"id": 0.0}"#, r#"{"v":2}"#).partition(3)])

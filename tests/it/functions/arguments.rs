@@ -1,4 +1,4 @@
-//! What they may be called with, and where.
+//! The arguments of the table functions, and the places where the functions may be called.
 
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, SourceOptions, register_kafka};
@@ -8,7 +8,7 @@ use crate::broker::{self, Rec, topic_name};
 use crate::declared::in_time;
 use crate::session::{cells, count, error, rows, session, table};
 
-// What a name stands for.
+// Resolving a name.
 
 #[tokio::test]
 async fn a_name_is_a_table_or_a_topic_of_a_pattern_or_any_topic() {
@@ -49,7 +49,7 @@ async fn a_name_is_a_table_or_a_topic_of_a_pattern_or_any_topic() {
         assert_eq!(cells(&in_time("plain", plain).await.unwrap()), [["1"]]);
     }
     let value = format!("SELECT _value FROM kafka_log('{by_pattern}')");
-    // In a plain session only once the topic is known.
+    // In a plain session the function only works once the topic is known.
     let said = ctx.sql(&value).await.unwrap_err().to_string();
     assert!(said.contains("`datafusion_kafka::sql`"), "{said}");
     assert!(said.contains("CREATE EXTERNAL TABLE"), "{said}");
@@ -62,7 +62,7 @@ async fn a_name_is_a_table_or_a_topic_of_a_pattern_or_any_topic() {
     let said = ctx.sql(&any).await.unwrap_err().to_string();
     assert!(said.contains("kafka_log: the columns of"), "{said}");
 
-    // A table that is none of Kafka's does not hide the topic.
+    // A table that does not belong to Kafka does not hide the topic.
     let topic = broker.new_topic("hidden", 1, FOREVER);
     broker.produce(&topic, &[number("k", 7, 0)]);
     rows(
@@ -83,7 +83,7 @@ async fn calls_stand_wherever_a_table_may() {
     let right = broker.new_topic("right", 2, FOREVER);
     broker.produce(&left, &[number("a", 1, 0), number("a", 2, 1)]);
     broker.produce(&right, &[number("a", 10, 0), number("b", 20, 0)]);
-    // Every name is a topic's here, also those of functions.
+    // The pattern matches every name, including the names of functions.
     let ctx = session(
         broker,
         KafkaTopics::new().with_source("*", SourceOptions::new()),
@@ -109,7 +109,7 @@ async fn calls_stand_wherever_a_table_may() {
             format!("SELECT (SELECT max(v) FROM kafka_changes('{left}', 0)) AS m"),
             "2",
         ),
-        // Two subqueries are two, though they call one function.
+        // Two subqueries that call the same function are planned separately.
         (
             format!(
                 "SELECT (SELECT sum(v) FROM kafka_log('{left}')) AS l, (SELECT sum(v) FROM kafka_log('{right}')) AS r"
@@ -143,7 +143,7 @@ async fn calls_stand_wherever_a_table_may() {
     ] {
         assert_eq!(lines(&ctx, &sql).await.join(" "), expected, "{sql}");
     }
-    // The guide's.
+    // The query from the guide.
     let since = format!(
         "SELECT _key, now.v, old.v FROM kafka_log('{left}') now \
          JOIN kafka_snapshot('{left}', now() - INTERVAL '1 day') old USING (_key) \
@@ -191,7 +191,7 @@ async fn calls_stand_wherever_a_table_may() {
     );
 }
 
-// What goes wrong.
+// Errors.
 
 #[tokio::test]
 async fn a_topic_that_is_not_there_is_an_error() {

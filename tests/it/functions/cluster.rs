@@ -19,7 +19,7 @@ async fn topics_are_listed_with_partitions_and_replicas() {
     };
     let three = broker.new_topic("Listed.three", 3, &[]);
     let one = broker.new_topic("Listed.one", 1, &[]);
-    // A transaction makes Kafka's own topic for them.
+    // The first transaction creates Kafka's internal topic for transactions.
     broker.transaction(&one, &[number("a", 1, 0)], End::Commit);
     let ctx = nothing(broker);
     let listed = format!("SELECT * FROM kafka_topics() WHERE topic IN ('{one}', '{three}')");
@@ -46,7 +46,7 @@ async fn topics_are_listed_with_partitions_and_replicas() {
         lines(&ctx, "SELECT count(*) FROM kafka_topics()").await,
         ["0"]
     );
-    // In any session, through any entry.
+    // In any session, through any entry point.
     let frame = ctx
         .sql("SELECT count(*) FROM Kafka_Topics()")
         .await
@@ -102,7 +102,8 @@ async fn offsets_of_every_partition_with_its_newest_timestamp() {
         return;
     };
     let topic = broker.new_topic("offsets", 5, FOREVER);
-    // 0: empty. 1: a tombstone last, and an older timestamp than before it.
+    // Partition 0: empty. Partition 1: a tombstone is last, with an older timestamp than the record
+    // before.
     broker.produce(
         &topic,
         &[
@@ -113,12 +114,12 @@ async fn offsets_of_every_partition_with_its_newest_timestamp() {
             number("e", 3, 3).partition(4),
         ],
     );
-    // 2: a commit marker last. 3: aborted records and their marker last.
+    // Partition 2: a commit marker is last. Partition 3: aborted records and their marker are last.
     broker.transaction(&topic, &[number("b", 1, 30).partition(2)], End::Commit);
     broker.produce(&topic, &[number("c", 1, 40).partition(3)]);
     let aborted: Vec<Rec> = (0..50).map(|v| number("c", v, 50).partition(3)).collect();
     broker.transaction(&topic, &aborted, End::Abort);
-    // 4: the low watermark moved.
+    // Partition 4: the low watermark has moved.
     broker.delete_records(&topic, 4, 2);
 
     let ctx = nothing(broker);
@@ -138,7 +139,7 @@ async fn offsets_of_every_partition_with_its_newest_timestamp() {
     let sum = format!("SELECT sum(records), count(*) FROM kafka_offsets('{topic}')");
     assert_eq!(lines(&ctx, &sum).await, ["57|5"]);
 
-    // All that is left of partition 4 goes.
+    // The remaining records of partition 4 are deleted.
     broker.delete_records(&topic, 4, 3);
     let emptied = format!("{offsets} WHERE partition = 4");
     assert_eq!(lines(&ctx, &emptied).await, ["4|3|3|0|NULL"]);
@@ -164,7 +165,7 @@ async fn offsets_end_where_a_query_of_the_isolation_does() {
         ["0|0|2|2|2023-11-14T22:14:20Z"]
     );
     open.abort();
-    // The marker comes once the abort has been promised.
+    // The marker is written after the abort has been acknowledged.
     in_time("the marker", async {
         while lines(&ctx, &offsets).await != ["0|0|3|3|2023-11-14T22:14:20Z"] {
             tokio::time::sleep(Duration::from_millis(20)).await;

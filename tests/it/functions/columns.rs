@@ -106,7 +106,8 @@ async fn declared_columns_outlive_the_changes_of_a_topic() {
         declared.rows("SELECT * FROM t").await,
         ["k0|1|text|{x: 1}", "k1|NULL|2|{x: 2}"]
     );
-    // A type that no longer fits is an error, not a silent NULL; other columns go on.
+    // A value that no longer fits the type is an error, not a silent NULL. Other columns can still
+    // be read.
     broker.produce(&topic, &[Rec::new("k2", r#"{"a":"three","b":"x"}"#)]);
     let said = declared.error("SELECT a FROM t").await;
     assert!(
@@ -114,7 +115,7 @@ async fn declared_columns_outlive_the_changes_of_a_topic() {
         "{said}"
     );
     assert_eq!(declared.rows("SELECT b FROM t").await, ["2", "text", "x"]);
-    // Columns are inferred where a table is made; what is newer needs a new table.
+    // Columns are inferred when a table is created. Newer columns need a new table.
     declared.add("inferred", &topic, "", &[]).await.unwrap();
     assert_eq!(
         declared
@@ -129,7 +130,7 @@ async fn declared_columns_outlive_the_changes_of_a_topic() {
     broker.produce(&topic, &[Rec::new("k3", r#"{"a":"4","late":true}"#)]);
     let said = declared.error("SELECT late FROM inferred").await;
     assert!(said.contains("late"), "{said}");
-    // A topic that is no table is looked at anew by every statement.
+    // A topic that is not a table is inferred again for every statement.
     let late = format!("SELECT late FROM kafka_log('{topic}') WHERE _key = 'k3'");
     assert_eq!(declared.rows(&late).await, ["true"]);
 }

@@ -204,7 +204,7 @@ async fn changes_are_what_was_produced_between_two_points() {
         .filter(|r| (T0 + 2000..T0 + 5000).contains(&r.timestamp.unwrap()));
     assert_eq!(lines(&ctx, &changes(&times)).await, stored_lines(timed));
 
-    // The table at a point, and the changes since, give the table now.
+    // The table at a point in time, plus the changes since, is the table now.
     let replayed = format!(
         "SELECT _key, v FROM kafka_snapshot('{topic}', '{before}') \
          WHERE _key NOT IN (SELECT _key FROM kafka_changes('{topic}', '{before}')) \
@@ -219,7 +219,7 @@ async fn changes_are_what_was_produced_between_two_points() {
     assert_eq!(lines(&ctx, &replayed).await, lines(&ctx, &now).await);
     assert_eq!(lines(&ctx, &now).await, ["a|10", "b|9", "c|4", "z|8"]);
 
-    // The same text is an option too.
+    // The same text is valid as an option.
     rows(&ctx, &format!("SET kafka.end = '{before}'")).await;
     let declared = format!(
         "CREATE EXTERNAL TABLE past STORED AS KAFKA LOCATION '{topic}' \

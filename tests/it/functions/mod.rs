@@ -11,7 +11,7 @@ use datafusion_kafka::KafkaTopics;
 use crate::broker::{Broker, End, Rec, Stored};
 use crate::session::{cells, rows, session};
 
-/// Records of long ago stay.
+/// Records from the past are kept.
 const FOREVER: &[(&str, &str)] = &[("retention.ms", "-1")];
 
 const T0: i64 = 1_700_000_000_000; // 2023-11-14T22:13:20Z
@@ -24,7 +24,7 @@ fn nothing(broker: &Broker) -> SessionContext {
     session(broker, KafkaTopics::new())
 }
 
-/// The rows, their values parted by `|`, in the order of their text.
+/// The rows as text, with `|` between values, sorted.
 async fn lines(ctx: &SessionContext, sql: &str) -> Vec<String> {
     let cells = cells(&rows(ctx, sql).await);
     let mut lines: Vec<String> = cells.iter().map(|row| row.join("|")).collect();
@@ -34,7 +34,7 @@ async fn lines(ctx: &SessionContext, sql: &str) -> Vec<String> {
 
 // kafka_log, kafka_snapshot, kafka_changes.
 
-/// Everything that can be in a log, on three partitions of which one is empty.
+/// Everything that a log can contain, on three partitions, one of which is empty.
 fn history(broker: &Broker, prefix: &str) -> String {
     let topic = broker.new_topic(prefix, 3, FOREVER);
     broker.produce(

@@ -1,4 +1,4 @@
-//! Columns and modes that a sample of the topic shows.
+//! Columns and modes that are inferred from a sample of the topic.
 
 mod numbers;
 mod random;
@@ -8,7 +8,7 @@ use crate::session::{cells, error, rows, session};
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::KafkaTopics;
 
-/// A session with the topic as the table `t`, whose columns are inferred.
+/// A session with the topic as table `t`, whose columns are inferred.
 async fn inferred(broker: &Broker, topic: &str, options: &str) -> SessionContext {
     let ctx = session(broker, KafkaTopics::new());
     let options = match options {
@@ -110,18 +110,18 @@ async fn a_topic_whose_sample_has_no_keys_is_a_log_until_a_key_is_met() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-    // Older than the sample.
+    // The records are older than the sample.
     broker.produce(&topic, &records);
     let ctx = inferred(broker, &topic, "'kafka.infer.records' '5'").await;
     assert!(error(&ctx, count).await.contains("offset 20"));
-    // As the message says.
+    // The way on that the message names.
     let append = "'kafka.infer.records' '5', 'kafka.mode' 'append'";
     let ctx = inferred(broker, &topic, append).await;
     assert_eq!(answers(&ctx, count).await, ["41"]);
     let upsert = "'kafka.mode' 'upsert', 'kafka.null_key' 'skip'";
     let ctx = inferred(broker, &topic, upsert).await;
     assert_eq!(answers(&ctx, "SELECT * FROM t").await, ["a 1"]);
-    // A log is every record, whatever the table is.
+    // A log contains every record, whatever the mode of the table.
     let ctx = inferred(broker, &topic, "'kafka.infer.records' '5'").await;
     let log = format!("SELECT count(*) FROM kafka_log('{topic}')");
     assert_eq!(answers(&ctx, &log).await, ["41"]);
@@ -149,7 +149,7 @@ async fn a_property_with_the_name_of_a_column_of_records_is_no_column() {
     broker.produce(&topic, &[Rec::new("a", payload)]);
     let ctx = inferred(broker, &topic, "").await;
     assert_eq!(answers(&ctx, "SELECT * FROM t").await, ["a 1"]);
-    // As the note says.
+    // The way on that the note names.
     let create = format!(
         "CREATE EXTERNAL TABLE own (\"_Key\" VARCHAR, \"_Offset\" INT, \"_Value\" VARCHAR) \
          STORED AS KAFKA LOCATION '{topic}'"

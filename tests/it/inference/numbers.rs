@@ -1,4 +1,4 @@
-//! Inferred numbers are kept as they are: no statement takes one for another.
+//! Inferred numbers keep their exact value: no statement confuses two different numbers.
 
 use datafusion_kafka::KafkaTopics;
 
@@ -59,7 +59,7 @@ async fn integers_beyond_bigint_are_told_apart() {
         let delete = format!("DELETE FROM t WHERE id = {id}");
         assert_eq!(count(&ctx, &delete).await, 1, "{delete}");
         assert_eq!(answers(&ctx, "SELECT _key FROM t").await, ["a", "c"]);
-        // Written as they are, too.
+        // Numbers are also written exactly.
         let update = format!("UPDATE t SET id = {id} WHERE _key = 'a'");
         assert_eq!(count(&ctx, &update).await, 1);
         let insert = format!("INSERT INTO t VALUES ('d', {id})");
@@ -127,7 +127,7 @@ async fn a_number_that_an_inferred_double_would_round_is_a_bad_record() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-    // As the message says.
+    // The way on that the message names.
     for (data_type, old) in [
         ("DECIMAL(38, 2)", "9007199254740993.00"),
         ("VARCHAR", "9007199254740993"),
@@ -185,7 +185,7 @@ async fn a_number_that_was_rounded_before_planning_changes_no_rows() {
         "DELETE FROM t WHERE _key IN (SELECT _key FROM t WHERE id = 18446744073709551617)",
         "DELETE FROM t WHERE id IN (SELECT 18446744073709551617)",
     ] {
-        // Without this library's own way to plan, a literal is a DOUBLE.
+        // DataFusion's own planner reads the literal as a DOUBLE.
         let refused = match ctx.sql(statement).await {
             Ok(frame) => frame.collect().await.unwrap_err().to_string(),
             Err(error) => error.to_string(),
@@ -193,7 +193,7 @@ async fn a_number_that_was_rounded_before_planning_changes_no_rows() {
         assert!(refused.contains("read as a DOUBLE"), "{refused}");
         assert!(refused.contains("in apostrophes"), "{refused}");
     }
-    // Here neither, where it is not compared itself.
+    // This library's planner also reads it as a DOUBLE, if the literal is not compared directly.
     let indirect = "DELETE FROM t WHERE id IN (SELECT 18446744073709551617.0)";
     let refused = error(&ctx, indirect).await;
     assert!(refused.contains("read as a DOUBLE"), "{refused}");
@@ -246,7 +246,7 @@ async fn what_is_written_into_decimals_is_the_number_itself() {
         let query = format!("SELECT _key FROM t WHERE n = {number}");
         assert_eq!(answers(&ctx, &query).await, [key], "{query}");
     }
-    // Digits that the column has not are no reason to fail.
+    // A literal with more digits than the column can hold is not an error.
     let small = "SELECT _key FROM t WHERE n > 1e-30 AND n < 1e21";
     assert_eq!(answers(&ctx, small).await, ["a", "b", "d"]);
 }

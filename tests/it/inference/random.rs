@@ -1,5 +1,5 @@
-//! Random numbers of all sizes: an inferred column finds those that are equal, and a
-//! DELETE removes their rows and no others.
+//! Random numbers of all magnitudes: an inferred column finds equal numbers, and a DELETE removes
+//! their rows and no others.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ impl Random {
     /// The text of a number of one of these kinds.
     fn number(&mut self, kind: u64) -> String {
         let sign = ["", "", "-"][self.below(3) as usize];
-        // Next to where a type ends, so that neighbours meet.
+        // Close to the limits of a type, so that adjacent numbers occur.
         let near =
             |random: &mut Random, end: i128| (end + i128::from(random.below(4)) - 2).to_string();
         let number = match kind {
@@ -41,7 +41,7 @@ impl Random {
             8 => format!("{}e{}", self.below(20), self.below(25)),
             9 => format!("{}.5e-{}", self.below(20), self.below(12)),
             10 => format!("1e{}", 290 + self.below(10)),
-            // As programs print the sums of doubles.
+            // Sums of doubles, in the form that programs print.
             _ => {
                 let double = self.below(100) as f64 * 0.1 + 0.2;
                 format!("{double}")
@@ -51,7 +51,7 @@ impl Random {
     }
 }
 
-/// The value of a number's text: digits without zeros around them, and an exponent.
+/// The value of a number's text: its digits without leading and trailing zeros, and an exponent.
 pub(super) fn value(number: &str) -> (bool, String, i64) {
     let (negative, number) = match number.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -79,7 +79,7 @@ fn values_are_compared_as_numbers() {
     assert_ne!(value("1"), value("-1"));
 }
 
-/// Where the numbers stand.
+/// The places where the numbers occur in a record.
 struct Place {
     options: &'static str,
     record: fn(usize, &str) -> Rec,
@@ -155,7 +155,7 @@ async fn equal_numbers_are_found_and_deleted_and_no_others() {
         let data_type = answers(&ctx, &type_of).await.remove(0);
         let is_text = data_type == "Utf8View";
         types.insert(data_type);
-        // What no number type keeps is text, which is compared as it is written.
+        // Numbers that no number type can hold are text, and are compared as text.
         let same = |one: &str, other: &str| match is_text {
             true => one == other,
             false => value(one) == value(other),

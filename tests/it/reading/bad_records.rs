@@ -6,7 +6,7 @@ use crate::declared::{APPEND, Declared};
 
 // Bad records.
 
-/// Good, bad, good for `b`, and one that is only bad in a property of its own.
+/// `a` is good and then bad in `v`, `b` is bad and then good, `c` is not JSON, and `d` is good.
 fn bad_records() -> [Rec; 6] {
     [
         Rec::new("a", r#"{"v":1,"w":"x"}"#),
@@ -34,7 +34,7 @@ async fn a_bad_record_fails_the_query_with_its_place_and_without_its_content() {
              try_cast, or set `kafka.on_bad_record` = `null` or `skip`"
         )
     );
-    // Only what is read is judged.
+    // Only columns that are read are checked.
     assert_eq!(upsert.rows("SELECT _key, w FROM t").await, ["a|NULL"]);
 
     let topic = topic_of(broker, "bad-json", &bad_records());
@@ -76,7 +76,7 @@ async fn a_skipped_record_was_never_written() {
         return;
     };
     let mut records = bad_records().to_vec();
-    // Nor does one that comes after a tombstone bring anything back.
+    // A bad record after a tombstone does not bring the row back either.
     records.extend([number("e", 5), Rec::tombstone("e"), Rec::new("e", "SECRET")]);
     let topic = topic_of(broker, "skipped", &records);
     let columns = "_key VARCHAR, v BIGINT NOT NULL, w VARCHAR";
@@ -120,8 +120,8 @@ async fn a_bad_record_can_be_a_row_without_a_payload_whatever_is_read_of_it() {
     assert_eq!(rows, expected);
     assert_eq!(upsert.rows(COUNT).await, ["5"]);
 
-    // The reason is there without the column that it is about, and the good column of a bad
-    // record is NULL though the bad one is not read.
+    // `_error` is set even if the column that failed is not read. A good column of a bad record is
+    // NULL even if the bad column is not read.
     let errors = upsert
         .rows("SELECT _key, _error FROM t WHERE _error IS NOT NULL")
         .await;

@@ -1,4 +1,4 @@
-//! Where reading starts and ends.
+//! The start and the end of reading.
 
 use super::{ALL, COLUMNS, FOREVER, number};
 use crate::broker::{self, Broker, Rec};

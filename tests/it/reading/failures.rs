@@ -1,4 +1,4 @@
-//! Brokers and topics that are not there.
+//! Brokers and topics that are not available.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ async fn a_refused_login_says_so_and_not_the_password() {
     }
 }
 
-// Trouble in mid-scan, and little memory.
+// Failures in the middle of a scan, and with little memory.
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_says_so() {
@@ -90,7 +90,7 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_says_so() {
         return;
     };
     let topic = broker.new_topic("deleted", 1, &[]);
-    // More than a scan fetches ahead.
+    // More records than a scan fetches ahead.
     let padding = "x".repeat(100_000);
     let payload = |n: i64| format!(r#"{{"v":{n},"padding":"{padding}"}}"#);
     for hundred in 0..12 {
@@ -120,7 +120,7 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_an_error_that_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_goes_away_in_mid_scan_is_an_error_after_the_retry_timeout() {
-    // A real broker cannot be taken away from the other tests.
+    // A mock, since the shared broker must stay available for other tests.
     let kafka = MockCluster::new(1).unwrap();
     kafka.create_topic("away", 1, 1).unwrap();
     let servers = kafka.bootstrap_servers();
@@ -145,7 +145,7 @@ async fn a_broker_that_goes_away_in_mid_scan_is_an_error_after_the_retry_timeout
         .with_schema(Schema::new(vec![Field::new("v", DataType::Int64, true)]))
         .with_option("kafka.bootstrap.servers", &servers)
         .with_option("kafka.retry_timeout", "3s")
-        // Little is fetched ahead of what was asked for.
+        // The scan fetches only a little ahead.
         .with_option("kafka.consumer.queued.max.messages.kbytes", "64")
         .with_option("kafka.consumer.fetch.message.max.bytes", "10000")
         .build()
@@ -185,7 +185,7 @@ async fn aborted_records_are_read_past_however_long_that_takes() {
         .collect();
     broker.transaction(&topic, &records, End::Abort);
     broker.produce(&topic, &[Rec::new("a", r#"{"v":1}"#)]);
-    // Two megabytes at once, and then for six seconds nothing but aborted records.
+    // First two megabytes, and then for six seconds nothing but aborted records.
     let client = topic_name("slow-client");
     broker.limit(&client, Rate::Consumer, 200_000);
     let options = [

@@ -192,7 +192,7 @@ async fn the_newest_records_are_the_sample() {
         frame.schema().field_names(),
         ["t._key", "t.new", "t.newest"]
     );
-    // Tombstones show nothing: behind many of them the sample goes on.
+    // Tombstones show no columns, so the sample continues past them.
     let many: Vec<Rec> = (0..500).map(|n| Rec::tombstone(n.to_string())).collect();
     broker.produce(&topic, &many);
     let table = Declared::new(broker, &topic, "", &[("kafka.infer.records", "2")]).await;

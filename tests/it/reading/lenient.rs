@@ -1,4 +1,4 @@
-//! Payloads and keys that not every reader takes for JSON.
+//! Payloads and keys that not every JSON parser accepts.
 
 use super::{ALL, NULL, topic_of};
 use crate::broker::{self, Rec};
@@ -24,7 +24,7 @@ async fn a_byte_order_mark_is_passed_over() {
         let table = Declared::new(broker, &topic, columns, &[]).await;
         assert_eq!(table.rows(ALL).await, ["a|1|é", "b|2|NULL", "c|3|NULL"]);
     }
-    // All of them, too.
+    // A topic in which every record has a byte order mark.
     let topic = topic_of(broker, "marks", &records[..1]);
     let table = Declared::new(broker, &topic, "", &[]).await;
     assert_eq!(table.rows(ALL).await, ["a|1|é"]);
@@ -73,7 +73,7 @@ async fn a_byte_order_mark_before_a_json_key_is_passed_over() {
     assert_eq!(asked, ["1"]);
 }
 
-/// What Python and others write, each as a record of its own.
+/// Payloads as Python and other languages write them, each as a record of its own.
 fn records() -> [Rec; 5] {
     [
         Rec::new("a", r#"{"t":NaN,"name":"roof","l":[1.5,-Infinity]}"#),
@@ -106,7 +106,7 @@ async fn what_is_not_quite_json_is_read_where_that_is_asked_for() {
             assert_eq!(table.rows(kind).await, ["Float64"]);
         }
     }
-    // NaN is no number of other types, nor text of a number.
+    // NaN is not a number of any other type, and not the text of a number.
     let columns = "_key VARCHAR, t DECIMAL(10, 1), _error VARCHAR";
     let table = Declared::new(broker, &topic, columns, &[LENIENT, NULL]).await;
     let expected = [

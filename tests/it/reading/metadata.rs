@@ -1,4 +1,4 @@
-//! The columns that say of a record where and when it is.
+//! The columns with a record's position, time and headers.
 
 use super::{ALL, COLUMNS, FOREVER, number, topic_of};
 use crate::broker::{self, Rec};
@@ -38,7 +38,7 @@ async fn metadata_columns_say_where_and_when_a_record_is() {
         ]
     );
 
-    // The names and the order of what `all` adds, after what is declared.
+    // The names and the order of the columns that `all` adds after the declared columns.
     for (columns, first) in [(COLUMNS, "_key|v"), ("", "_key|v")] {
         let all = ("kafka.metadata", "all");
         let append = Declared::new(broker, &topic, columns, &[all, APPEND]).await;

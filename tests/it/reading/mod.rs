@@ -1,5 +1,5 @@
-//! What a table shows of its records: columns, formats, bounds, policies, filters and limits, and
-//! what it says when it cannot.
+//! How a table shows its records: columns, formats, bounds, policies, filters and limits, and its
+//! errors.
 
 mod bad_records;
 mod bounds;
@@ -27,10 +27,10 @@ fn number(key: &str, value: i64) -> Rec {
     Rec::new(key, format!("{{\"v\":{value}}}"))
 }
 
-/// Records of long ago stay.
+/// Records from the past are kept.
 const FOREVER: &[(&str, &str)] = &[("retention.ms", "-1")];
 
-/// A topic of one partition with these records.
+/// A topic of one partition that contains these records.
 fn topic_of(broker: &Broker, prefix: &str, records: &[Rec]) -> String {
     let topic = broker.new_topic(prefix, 1, FOREVER);
     broker.produce(&topic, records);

@@ -1,4 +1,4 @@
-//! Projection, filter and limit, and the ways to a table.
+//! Projection, filter and limit, and the ways to declare a table.
 
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ async fn explain_says_what_is_read() {
     assert!(plan.join("").contains(expected), "{plan:?}");
 }
 
-// Ways in.
+// Ways to declare a table.
 
 #[tokio::test]
 async fn a_table_is_built_in_rust_and_read_with_plain_sql() {

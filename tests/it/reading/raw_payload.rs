@@ -1,4 +1,4 @@
-//! `_value` in a table of JSON: the payload as it is, beside the columns of its properties.
+//! `_value` in a table of JSON: the raw payload, beside the columns of its properties.
 
 use super::{NULL, SKIP, topic_of};
 use crate::broker::{self, Rec};
@@ -6,7 +6,7 @@ use crate::declared::{APPEND, Declared};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT, _value VARCHAR";
 
-/// The last of the payloads, as bytes are shown.
+/// The last payload, as bytes are printed.
 const NOT_UTF8: &str = "7b2276223a352c226e616d65223a22ff227d";
 
 fn payloads() -> [Rec; 5] {
@@ -35,7 +35,7 @@ async fn the_raw_payload_stands_beside_typed_columns() {
     let table = Declared::new(broker, &topic, bytes, &[]).await;
     let text = "SELECT arrow_cast(_value, 'Utf8') FROM t";
     assert_eq!(table.rows(text).await, [raw]);
-    // A property of that name is another column.
+    // A property with the same name is another column.
     let own = r#"v BIGINT, "_Value" VARCHAR"#;
     let table = Declared::new(broker, &topic, own, &[]).await;
     assert_eq!(table.rows("SELECT \"_Value\" FROM t").await, ["its own"]);
@@ -77,7 +77,7 @@ async fn the_raw_payload_of_a_bad_record_is_there() {
                 "b|NULL|{\"v\":\"many\"}",
                 "c|NULL|no JSON",
                 "d|NULL|",
-                // No text holds it.
+                // The payload is not valid text.
                 "e|NULL|NULL",
             ]
         );
@@ -130,7 +130,7 @@ async fn the_raw_payload_is_not_written() {
         assert!(error.contains("`kafka.value.format` = `string`"), "{error}");
     }
     table.rows("INSERT INTO t (_key, v) VALUES ('x', 7)").await;
-    // What is there stays, without a property of the name.
+    // A property `_value` is kept where the payload has one, and not added elsewhere.
     table.rows("UPDATE t SET v = 2 WHERE _key = 'a'").await;
     assert_eq!(
         table.rows("SELECT _key, _value FROM t").await,

@@ -1,4 +1,4 @@
-//! A plan while it runs: again, at one instant, dropped, with little memory.
+//! The execution of a plan: repeated, at one snapshot, dropped, with little memory.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,7 +41,8 @@ async fn a_plan_can_run_again_and_its_partitions_in_any_order() {
     assert_eq!(run(Arc::clone(&context)).await, vec!["1"; 30]);
     assert_eq!(run(Arc::clone(&context)).await, vec!["1"; 30]);
     broker.produce(&topic, &records(2));
-    // The instant is that of the context: a recursion asks for the same plan again and again.
+    // The snapshot belongs to the task context: a recursive query executes the same plan
+    // repeatedly.
     assert_eq!(run(context).await, vec!["1"; 30]);
     let context = table.ctx.task_ctx();
     assert_eq!(run(Arc::clone(&context)).await, vec!["2"; 30]);
@@ -90,7 +91,7 @@ async fn a_plan_that_keeps_what_its_run_found_out_does_not_run_again_unless_it_i
         broker.produce(&topic, &[Rec::tombstone("k99")]);
         let error = run(Arc::clone(&plan)).await.unwrap_err().to_string();
         assert!(error.contains("plan the query again"), "{sql}: {error}");
-        // A DataFrame is planned each time.
+        // A DataFrame is planned at each execution.
         let again = in_time(sql, frame.collect()).await.unwrap();
         assert_eq!(cells(&again).concat(), after, "{sql}");
         let reset = reset_plan_states(plan).unwrap();
@@ -147,7 +148,7 @@ async fn both_sides_of_a_self_join_are_equal_while_somebody_writes() {
     assert_eq!(unequal, vec!["0"; 30]);
 }
 
-/// So many that two clients read them.
+/// So many partitions that two clients read them.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latest_of_many_records_are_read() {
     let Some(broker) = broker::required("the_latest_of_many_records") else {
@@ -173,7 +174,7 @@ async fn the_latest_of_many_records_are_read() {
     let append = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
     let upserts = append.rows("SELECT count(*) FROM t").await;
     assert_eq!(upserts, ["209000"]);
-    // Both clients have to get a token before they may connect.
+    // Both clients need a token before they may connect.
     let Some(servers) = &broker.sasl_servers else {
         return;
     };
@@ -189,14 +190,14 @@ async fn the_latest_of_many_records_are_read() {
     assert_eq!(table.rows(rows).await, expected);
 }
 
-/// Linux shows a thread's name, of which it keeps 15 bytes.
+/// Linux keeps only 15 bytes of a thread's name.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_stream_ends_its_threads() {
     let Some(broker) = broker::required("a_dropped_stream") else {
         return;
     };
-    // No other test's topic starts like this.
+    // A name that no topic of another test starts with.
     let topic = broker.new_topic("qqqq", 3, &[]);
     let one = |n: i32| number(&format!("k{n}"), i64::from(n)).partition(n % 3);
     let records: Vec<Rec> = (0..150_000).map(one).collect();
@@ -204,7 +205,7 @@ async fn a_dropped_stream_ends_its_threads() {
     let threads = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
         let names = tasks.filter_map(|task| {
-            // A thread may end while it is looked at.
+            // A thread may end while its name is read.
             std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
         });
         names
@@ -256,12 +257,12 @@ async fn records_as_large_as_a_partitions_part_of_the_memory_are_read() {
     let Some(broker) = broker::required("records_as_large_as_a_partitions_part") else {
         return;
     };
-    // A half of 10 MB is for the partitions.
+    // Half of the 10 MB is available to the partitions.
     const POOL: usize = 10_000_000;
     for (partitions, size) in [(1, 1_000_000), (4, 1_000_000), (5, 995_000), (8, 900_000)] {
         let topic = broker.new_topic("large", partitions, &[("max.message.bytes", "20000000")]);
         let padding = "x".repeat(size);
-        // Every third record of a key hides two others.
+        // Each key has three records, the last of which hides the others.
         let record = |n: i32| {
             let payload = format!(r#"{{"v":{n},"padding":"{padding}"}}"#);
             let record = Rec::new(format!("k{}", n % 16), payload);
@@ -317,21 +318,21 @@ async fn a_record_that_memory_has_no_room_for_is_an_error_that_says_what_to_rais
         ] {
             assert!(error.contains(part), "{mode}: {error}");
         }
-        // As it says.
+        // The way on that the message names.
         let found = within(&table, 8_000_000, "SELECT v FROM t").await;
         assert_eq!(found.unwrap().0, [1], "{mode}");
     }
 }
 
-/// How many rows a table has in a session of so much memory, or what it fails with.
+/// The number of rows of a table in a session with this much memory, or the error.
 async fn rows_within(table: &Declared, bytes: usize) -> Result<usize, String> {
     within(table, bytes, "SELECT v FROM t")
         .await
         .map(|(rows, _)| rows.len())
 }
 
-/// The numbers that a query of a table gives in a session of so much memory, and in how many
-/// passes, or what it fails with.
+/// The numbers that a query returns in a session with this much memory, and the number of passes,
+/// or the error.
 async fn within(table: &Declared, bytes: usize, sql: &str) -> Result<(Vec<i64>, usize), String> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_limit(bytes, 1.0)

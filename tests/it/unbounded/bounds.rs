@@ -1,5 +1,5 @@
-//! Where a table that never ends begins, and what its filters let it leave out: rows written later
-//! come, and exactly those that match.
+//! Where an UNBOUNDED table starts, and what its filters let it skip: all later rows that match
+//! come, and no others.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::session::cells;
 const COLUMNS: &str =
     "_key VARCHAR, v BIGINT, _partition INT, _offset BIGINT, _timestamp TIMESTAMP";
 
-/// What ends too early ends within this time.
+/// A stream that wrongly ends does so within this time.
 const WHILE: Duration = Duration::from_millis(1_500);
 
-/// New partitions are looked for often.
+/// The option that makes the table check for new partitions often.
 const WATCHFUL: (&str, &str) = ("kafka.retry_timeout", "2s");
 
-/// A table without end of a topic that keeps records of any age.
+/// An UNBOUNDED table over a topic that keeps records of any age.
 struct Feed {
     broker: &'static Broker,
     topic: String,
@@ -39,14 +39,14 @@ impl Feed {
         }
     }
 
-    /// A query over it that has begun to read: what is written next comes after its start.
+    /// A query over the table that has started to read. What is written next comes after its start.
     async fn begun(&self, sql: &str) -> Running {
         let mut running = Running::start(&self.declared, sql).await;
         self.nothing_from(&mut running).await;
         running
     }
 
-    /// Goes on, and gives nothing for a while.
+    /// Checks that the query keeps running and returns no rows for a while.
     async fn nothing_from(&self, running: &mut Running) {
         if let Ok(answer) =
             tokio::time::timeout(WHILE, futures::StreamExt::next(&mut running.0)).await
@@ -79,7 +79,7 @@ async fn a_time_that_no_record_has_yet_is_waited_for_in_every_partition() {
     let sql = "SELECT v FROM t WHERE _timestamp >= to_timestamp_millis(4000)";
     let mut rows = Running::start(&feed.declared, sql).await;
     assert_eq!(rows.rows(1).await, ["3"]);
-    // Records that are too old are none of the answer, also behind newer ones.
+    // Records that are too old are not part of the answer, even after newer ones.
     feed.write(0, &[(4, 3_000), (5, 4_000), (6, 3_999), (7, 9_000)]);
     assert_eq!(rows.rows(2).await, ["5", "7"]);
     feed.write(1, &[(8, 1_000), (9, 6_000)]);
@@ -145,12 +145,12 @@ async fn a_start_at_a_time_to_come_is_the_first_record_of_that_time() {
     feed.nothing_from(&mut rows).await;
     feed.write(0, &[(4, 2_000), (5, 4_999)]);
     feed.nothing_from(&mut rows).await;
-    // It starts once, whatever comes behind.
+    // The start is found once: all records after it are read, however old they are.
     feed.write(0, &[(6, 4_000), (7, 5_000), (8, 1_000)]);
     assert_eq!(rows.rows(2).await, ["7", "8"]);
     feed.write(0, &[(9, 1_000)]);
     assert_eq!(rows.rows(1).await, ["9"]);
-    // A partition that is added starts there too.
+    // An added partition starts by the same rule.
     add_partitions(broker, &topic, 3).await;
     feed.write(2, &[(10, 4_000), (11, 7_000), (12, 4_000)]);
     assert_eq!(rows.rows(2).await, ["11", "12"]);
@@ -171,7 +171,7 @@ async fn offsets_behind_the_end_are_waited_for() {
     feed.write(0, &[(2, 1), (3, 1), (4, 1), (5, 1)]);
     assert_eq!(rows.rows(2).await, ["4", "5"]);
     assert_eq!(between.rows(2).await, ["3", "4"]);
-    // No later record can be one of them.
+    // No later record can match.
     assert!(between.batch().await.is_none());
     feed.write(0, &[(6, 1)]);
     assert_eq!(rows.rows(1).await, ["6"]);
@@ -191,7 +191,7 @@ async fn an_upper_bound_ends_it_when_every_partition_has_come_to_it() {
     let mut first = rows.rows(3).await;
     first.sort();
     assert_eq!(first, ["0", "1", "10"]);
-    // While one is still read, partitions that the topic gets are read as well, and to their end.
+    // While another partition is still read, added partitions are read as well, up to their end.
     add_partitions(broker, &topic, 3).await;
     feed.write(2, &[(20, 1)]);
     assert_eq!(rows.rows(1).await, ["20"]);
@@ -202,7 +202,7 @@ async fn an_upper_bound_ends_it_when_every_partition_has_come_to_it() {
     assert_eq!(rows.rows(1).await, ["21"]);
     assert!(rows.batch().await.is_none());
 
-    // A time is no such bound: a later record may be an older one.
+    // A timestamp is not an upper bound: a later record may be older.
     let sql = "SELECT v FROM t WHERE _timestamp < to_timestamp_millis(5)";
     let mut rows = Running::start(&feed.declared, sql).await;
     rows.rows(9).await;
@@ -230,7 +230,7 @@ async fn a_partition_that_there_is_not_yet_is_waited_for() {
     add_partitions(broker, &topic, 3).await;
     feed.write(2, &[(20, 1)]);
     assert_eq!(rows.rows(1).await, ["20"]);
-    // What no partition can have is not waited for.
+    // A query does not wait for records that no partition can have.
     for never in ["_topic = 'another'", "_offset < 5 AND _offset > 7", "false"] {
         let columns = format!("{COLUMNS}, _topic VARCHAR");
         let added = feed
@@ -258,14 +258,14 @@ async fn a_partition_added_before_the_first_row_is_read_from_its_beginning() {
             .await
             .unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
-        // Between planning and reading.
+        // Between planning and execution.
         add_partitions(broker, &topic, 2).await;
         feed.write(1, &[(2, 5)]);
         let context = feed.declared.ctx.task_ctx();
         let stream = datafusion::physical_plan::execute_stream(plan, context).unwrap();
         let mut rows = Running(stream);
         assert_eq!(rows.rows(1).await, ["2"], "{start}");
-        // And while it is read.
+        // And during execution.
         add_partitions(broker, &topic, 3).await;
         feed.write(2, &[(3, 5)]);
         assert_eq!(rows.rows(1).await, ["3"], "{start}");
@@ -283,7 +283,7 @@ async fn a_key_is_found_in_the_partition_to_which_it_moves() {
     let feed = Feed::of(broker, &topic, &[("kafka.partitioner", "murmur2")]).await;
     let sql = "SELECT v FROM t WHERE _key = 'k7'";
     let mut rows = Running::start(&feed.declared, sql).await;
-    // Wherever writers put it once there are more partitions.
+    // In whichever partition writers put the key after partitions were added.
     add_partitions(broker, &topic, 4).await;
     for partition in 0..4 {
         feed.write(partition, &[(6, 1), (7, 1)]);

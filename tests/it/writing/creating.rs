@@ -21,7 +21,7 @@ async fn a_missing_topic_is_created_only_where_that_is_asked_for() {
             "`kafka.create_topic` = `true`",
         ],
     );
-    // Asked for by name, an auto-creating client would have made it.
+    // A client with auto-creation would have created the topic when asked for it by name.
     let why = error(&t.ctx, "SELECT * FROM t").await;
     says(&why, &[&t.topic, "does not exist"]);
 

@@ -72,7 +72,7 @@ async fn numbers_of_a_unit_stay_numbers() {
         [record("a", r#"{"ts":1,"day":1782950400}"#)]
     );
 
-    // Columns that a query hands on say themselves what they are.
+    // Columns that a query passes on keep their own form.
     let copied = broker.new_topic("copied", 1, &[]);
     let query = "SELECT _key, ts, day, ts + INTERVAL '1 second' AS next FROM t WHERE _key = 'a'";
     let copy = format!("COPY ({query}) TO '{copied}' STORED AS KAFKA");
@@ -211,7 +211,7 @@ async fn a_time_with_a_zone_has_one_in_every_session() {
             r#"{"at":"2026-07-01T11:00:00Z","cast":"2026-07-01T10:00:00Z"}"#,
         ]
     );
-    // The zone is that of the time when a table is made.
+    // The time zone is that of the session when the table is created.
     rows(&ctx, "SET TIME ZONE = 'Europe/Berlin'").await;
     rows(&ctx, "DROP TABLE t").await;
     assert_eq!(
@@ -231,7 +231,7 @@ async fn a_time_with_a_zone_has_one_in_every_session() {
     says(&error(&ctx, &create).await, &["TIMESTAMP(4)"]);
 }
 
-/// Arrays that are worked out while a statement is planned are lists like any other.
+/// Arrays that are computed during planning are lists like any other.
 #[tokio::test]
 async fn arrays_that_are_written_out_have_the_form_of_their_column() {
     let Some(broker) = broker::required("arrays_that_are_written_out") else {

@@ -1,4 +1,4 @@
-//! An INSERT as a whole: order, a full queue, failures.
+//! An INSERT as a whole: the order of records, a full queue, failures.
 
 use std::time::Duration;
 
@@ -139,7 +139,7 @@ async fn a_record_that_the_broker_refuses_fails_the_statement() {
     );
     assert_eq!(t.records(), [record("a", r#"{"s":"x"}"#)]);
 
-    // Many small records travel together, and the broker's limit is for all of them.
+    // Small records are sent in one batch, and the broker's limit applies to the batch.
     let topic = broker.new_topic("small", 1, &small);
     let batch = [("kafka.producer.batch.size", "1500")];
     let t = Writable::on(broker, topic, "_key VARCHAR, s VARCHAR", &batch).await;
@@ -151,7 +151,7 @@ async fn a_record_that_the_broker_refuses_fails_the_statement() {
     assert_eq!(t.insert(&insert).await, 200);
 }
 
-/// Later records are refused, too, or thrown away; none of that is why.
+/// Later records are also rejected or dropped, but the error names the first cause.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_cause_is_told_with_either_delivery() {
     let Some(broker) = broker::required("the_first_cause_is_told_with_either_delivery") else {
@@ -160,7 +160,7 @@ async fn the_first_cause_is_told_with_either_delivery() {
     let columns = "_key VARCHAR, v BIGINT, _timestamp TIMESTAMP";
     for delivery in ["at_least_once", "exactly_once"] {
         let options = [("kafka.delivery", delivery)];
-        // Batches that are too large, of small records.
+        // Batches of small records that are too large.
         for config in [
             ("max.message.bytes", "32000"),
             ("max.message.bytes", "3000"),
@@ -176,7 +176,7 @@ async fn the_first_cause_is_told_with_either_delivery() {
             says(&error, &says_what);
             assert_no_consequence(&error);
         }
-        // A record that the broker does not like, among others that it does.
+        // One record that the broker rejects, among others that it accepts.
         let config = [("message.timestamp.before.max.ms", "1000")];
         let topic = broker.new_topic("first-cause", 1, &config);
         let t = Writable::on(broker, topic, columns, &options).await;
@@ -238,7 +238,7 @@ async fn an_insert_that_is_dropped_stops_sending() {
     let Some(broker) = broker::required("an_insert_that_is_dropped") else {
         return;
     };
-    // In a process of its own: its threads can be counted there.
+    // In a process of its own, in which its threads can be counted.
     let servers = [("KAFKA_BOOTSTRAP_SERVERS", broker.servers.as_str())];
     let test = "writing::inserts::child_drops_an_insert";
     within(test, child(test, &servers)).await;
@@ -256,7 +256,7 @@ async fn child_drops_an_insert() {
                        FROM numbers a, numbers b, numbers c, numbers d";
         try_rows(&ctx, endless).await
     });
-    // Not by reading, which would not end either.
+    // Not by reading to the end, since the read would not end either.
     let consumer: BaseConsumer = broker.config().create().unwrap();
     let patience = Duration::from_secs(30);
     wait_until(patience, "some records", || {

@@ -1,4 +1,4 @@
-//! Text columns that hold JSON: what is copied is the same JSON.
+//! Text columns that hold JSON: a copy has the same JSON values.
 
 use datafusion_kafka::{KafkaTopics, SinkOptions, SourceOptions};
 
@@ -6,7 +6,7 @@ use super::{Writable, create_table, record, records, says};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::session::{cells, count, error, rows, session};
 
-/// Values of several kinds, and what a column for them shows.
+/// Values of several kinds, and how a column shows them.
 const VALUES: [(&str, &str, &str); 7] = [
     ("a", "1", "1"),
     ("b", r#""x1""#, "x1"),
@@ -84,7 +84,7 @@ async fn values_of_several_kinds_are_copied_as_they_are() {
     );
     assert_eq!(count(&ctx, &copy).await, 7);
     assert_eq!(sorted(broker, &copied), stored());
-    // Nothing differs.
+    // The copy does not differ from the original.
     let overwrite = format!("INSERT OVERWRITE \"{out}\" SELECT * FROM \"{topic}\"");
     assert_eq!(count(&ctx, &overwrite).await, 0);
 }
@@ -123,7 +123,7 @@ async fn what_was_inferred_can_be_declared() {
         let read = rows(&ctx, &format!("SELECT id, o FROM {table} ORDER BY _key")).await;
         assert_eq!(cells(&read), VALUES.map(|(_, _, text)| [text, "{}"]));
     }
-    // As text, everything is told by its text alone.
+    // With the encoding `text`, values differ only by their text.
     let text = [("kafka.column.id.encoding", "text")];
     rows(&ctx, &create_table("as_text", "", &topic, &text)).await;
     let read = rows(
@@ -211,7 +211,7 @@ async fn an_encoding_is_that_of_a_text_column_of_the_table() {
         let create = create_table("t", columns, "nothing", &[option]);
         says(&error(&ctx, &create).await, &[option.0, reason]);
     }
-    // A default of the session is for the tables that have such a column.
+    // A default of the session applies only to tables that have the column.
     rows(&ctx, "SET kafka.column.doc.encoding = 'json'").await;
     rows(&ctx, &create_table("without", "a INT", "nothing", &[])).await;
     let t = broker.new_topic("json", 1, &[]);
@@ -260,7 +260,7 @@ async fn keys_of_several_kinds_are_copied_as_they_are() {
     let mut expected = keys.map(|key| record(key, r#"{"v":1}"#)).to_vec();
     expected.sort();
     assert_eq!(sorted(broker, &copied), expected);
-    // One of the keys, and not a new one beside it.
+    // The row replaces the existing key, and does not add another one.
     assert_eq!(count(&ctx, "INSERT INTO t VALUES ('1', 2)").await, 1);
     assert_eq!(
         cells(&rows(&ctx, "SELECT v FROM t WHERE _key = '1'").await),

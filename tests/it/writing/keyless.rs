@@ -32,7 +32,7 @@ async fn a_null_key_is_a_record_without_one() {
     for delivery in ["at_least_once", "exactly_once"] {
         let options = [APPEND, ("kafka.delivery", delivery)];
         let t = Writable::new(broker, "_key VARCHAR, v INT, _tombstone BOOLEAN", &options).await;
-        // An empty key is one.
+        // An empty key is a key.
         t.insert("VALUES (NULL, 1, false), ('', 2, false), ('k', 3, false)")
             .await;
         t.insert("(v) VALUES (4)").await;
@@ -101,7 +101,7 @@ async fn records_without_a_key_are_spread_over_partitions() {
     };
     for partitioner in ["murmur2", "crc32"] {
         let topic = broker.new_topic("keyless", 4, &[]);
-        // As soon as a batch is full another partition is taken.
+        // The producer changes the partition whenever a batch is full.
         let options = [
             APPEND,
             ("kafka.partitioner", partitioner),
@@ -164,7 +164,8 @@ async fn a_log_with_records_without_a_key_is_copied() {
         format!("COPY (SELECT * FROM events) TO '{copy}' STORED AS KAFKA OPTIONS ({options})");
     assert_eq!(count(&ctx, &sql).await, 3);
     assert_eq!(log(broker, &copy), expected);
-    // What nothing was declared for, with no column for keys, and one without a type.
+    // Topics without a declaration. The queries have a key column, no such column, or a key column
+    // without a type.
     assert_eq!(
         count(
             &ctx,

@@ -1,4 +1,4 @@
-//! Keys, and the partitions that they are placed in.
+//! Keys, and the partitions in which they are placed.
 
 use std::sync::Arc;
 
@@ -88,10 +88,10 @@ async fn a_null_key_names_its_row() {
     says(&why, &["row 2", &t.topic, "`_key` is NULL"]);
     let written = t.records();
     assert!(written.len() <= 2, "{written:?}");
-    // Found by DataFusion, as in every column that is declared NOT NULL.
+    // DataFusion rejects the NULL, as for every column that is declared NOT NULL.
     let why = t.refused("VALUES ('c', 1), (NULL, 2)").await;
     says(&why, &["non-nullable"]);
-    // Those on their way when the first statement failed may have come late.
+    // Records in flight when the first statement failed may have arrived since.
     let written = t.records();
     assert!(written.len() <= 2, "{written:?}");
 
@@ -136,7 +136,7 @@ fn murmur2(key: &[u8]) -> u32 {
 
 #[tokio::test]
 async fn keys_are_placed_as_java_places_them() {
-    // From the tests of Kafka itself.
+    // The hashes are those of Kafka's own tests.
     for (key, hash) in [
         ("21", -973_932_308),
         ("foobar", -790_332_482),

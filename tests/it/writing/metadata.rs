@@ -1,4 +1,4 @@
-//! What a record is beside its key and payload: tombstone, timestamp, headers, partition.
+//! The metadata of a record besides key and payload: tombstone, timestamp, headers, partition.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ async fn timestamp_headers_and_partition_are_those_of_the_row() {
     let Some(broker) = broker::required("timestamp_headers_and_partition") else {
         return;
     };
-    // A record from 1970 is past every retention.
+    // Retention would remove a record from 1970.
     let topic = broker.new_topic("metadata", 3, &[("retention.ms", "-1")]);
     let columns = "_key VARCHAR, v INT, _partition INT, _timestamp TIMESTAMP, \
                    _headers STRUCT<key VARCHAR, value BYTEA>[]";

@@ -1,4 +1,4 @@
-//! What INSERT writes, as somebody else reads it.
+//! The records that INSERT writes, as another client reads them.
 
 mod creating;
 mod forms;
@@ -37,7 +37,7 @@ pub struct Writable {
 }
 
 impl Writable {
-    /// On a new topic of one partition.
+    /// The same on a new topic of one partition.
     pub async fn new(broker: &'static Broker, columns: &str, options: &[(&str, &str)]) -> Self {
         let topic = broker.new_topic("writing", 1, &[]);
         Self::on(broker, topic, columns, options).await
@@ -62,12 +62,12 @@ impl Writable {
         error(&self.ctx, &format!("INSERT INTO t {rest}")).await
     }
 
-    /// Keys and payloads in the order of the log.
+    /// Keys and payloads in log order.
     pub fn records(&self) -> Vec<(String, Option<String>)> {
         records(self.broker, &self.topic)
     }
 
-    /// Payloads in the order of the log.
+    /// Payloads in log order.
     fn payloads(&self) -> Vec<String> {
         let records = self.records().into_iter();
         records.map(|(_, payload)| payload.unwrap()).collect()
@@ -93,7 +93,7 @@ pub fn create_table(name: &str, columns: &str, topic: &str, options: &[(&str, &s
     )
 }
 
-/// Keys and payloads in the order of the log, as another client reads them.
+/// Keys and payloads in log order, as another client reads them.
 pub fn records(broker: &Broker, topic: &str) -> Vec<(String, Option<String>)> {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let records = broker.read_all(topic).into_iter();
@@ -115,7 +115,7 @@ pub fn says(error: &str, parts: &[&str]) {
 
 const PEOPLE: &str = "_key VARCHAR NOT NULL, \"firstName\" VARCHAR, \"lastName\" VARCHAR";
 
-/// A table `numbers` of one column `n`, in several partitions.
+/// A table `numbers` with one column `n`, in several partitions.
 fn numbers(ctx: &SessionContext, n: i64) {
     let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
     let (left, right): (Vec<i64>, Vec<i64>) = (0..n).partition(|n| n % 2 == 0);
@@ -128,7 +128,7 @@ fn numbers(ctx: &SessionContext, n: i64) {
     ctx.register_table("numbers", Arc::new(table)).unwrap();
 }
 
-/// A list of one row, which holds all values.
+/// A list of one row that contains all values.
 fn list(values: ArrayRef) -> ArrayRef {
     let item = Field::new("item", values.data_type().clone(), true);
     let offsets = OffsetBuffer::from_lengths([values.len()]);
@@ -163,7 +163,7 @@ fn partitions(broker: &Broker, topic: &str) -> usize {
     metadata.unwrap().topics()[0].partitions().len()
 }
 
-/// Runs one ignored test in a process of its own.
+/// Runs an ignored test in a process of its own.
 pub async fn child(test: &str, env: &[(&str, &str)]) {
     let output = tokio::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", test, "--ignored", "--nocapture"])

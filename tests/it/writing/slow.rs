@@ -1,4 +1,4 @@
-//! Statements that take their time, which is no failure.
+//! Statements that take long. That is not a failure.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ async fn what_a_quota_slows_down_is_written() {
         let options = [
             ("kafka.delivery", delivery),
             ("kafka.client.client.id", client.as_str()),
-            // Behind the first requests each of a megabyte keeps the next waiting for five seconds.
+            // After the first requests, each megabyte delays the next one by five seconds.
             ("kafka.retry_timeout", "2s"),
         ];
         rows(&ctx, &create_table("t", COLUMNS, &topic, &options)).await;
@@ -63,7 +63,7 @@ async fn brokers_that_acknowledge_nothing_any_more_are_an_error_and_get_nothing_
     for (options, said) in [
         (vec![more], no_record),
         (vec![more, ("kafka.delivery", "exactly_once")], no_record),
-        // Who sets librdkafka's own time-out has it.
+        // An explicit timeout of librdkafka applies.
         (
             vec![patient, ("kafka.producer.message.timeout.ms", "2000")],
             "MessageTimedOut",

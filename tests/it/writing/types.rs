@@ -1,4 +1,4 @@
-//! Every type there and back.
+//! Every type, written and read back.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use datafusion_kafka::KafkaTable;
 use crate::broker;
 use crate::session::{count, rows};
 
-/// A column of three rows, the last NULL, of every type that JSON can carry.
+/// For every type that JSON can carry, a column of three rows, the last of which is NULL.
 fn every_type() -> RecordBatch {
     use DataType as T;
     let integers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(86), None]));

@@ -1,4 +1,4 @@
-//! VALUES below an INSERT have the types of what they hold, not those of the topic's columns.
+//! VALUES below an INSERT have the types of their own values, not those of the topic's columns.
 
 use super::{Writable, create_table, record, records, says};
 use crate::broker;
@@ -6,7 +6,7 @@ use crate::session::{count, counted, error, within};
 
 const COLUMNS: &str = "_key VARCHAR, a INT";
 
-/// The result of a statement that DataFusion itself plans.
+/// The result of a statement that DataFusion's own planner plans.
 async fn plain(ctx: &datafusion::prelude::SessionContext, sql: &str) -> Result<u64, String> {
     within(sql, async {
         let frame = ctx.sql(sql).await?;
@@ -23,7 +23,7 @@ async fn values_below_a_query_keep_their_own_types() {
     };
     for query in [
         "SELECT k, CAST(d * 10 AS INT) FROM (VALUES ('k', 1.7)) v(k, d)",
-        // Another number of columns than the topic has.
+        // The number of columns differs from the topic's.
         "SELECT k, CAST(d * e AS INT) FROM (VALUES ('k', 1.7, 10)) v(k, d, e)",
         "SELECT 'k', CAST(d * 10 AS INT) FROM (VALUES (1.7)) v(d)",
         "WITH w AS (SELECT * FROM (VALUES ('k', 1.7)) v(k, d)) SELECT k, CAST(d * 10 AS INT) FROM w",
@@ -71,7 +71,8 @@ async fn values_in_a_with_clause_keep_their_own_types_or_are_refused() {
             assert_eq!(t.records(), [record("k", r#"{"a":17}"#)], "{insert}");
         }
     }
-    // DataFusion's own planner gives them the topic's types before anybody is asked.
+    // DataFusion's own planner converts the values to the topic's types before this library can
+    // act.
     let t = Writable::new(broker, COLUMNS, &[]).await;
     for insert in [
         "INSERT INTO t WITH v(k, d) AS (VALUES ('k', 1.7)) SELECT k, CAST(d * 10 AS INT) FROM v",
@@ -90,7 +91,7 @@ async fn values_in_a_with_clause_keep_their_own_types_or_are_refused() {
             ],
         );
     }
-    // What is the same value with the topic's types is no mistake.
+    // A value that is the same in the topic's type is not an error.
     let insert = "INSERT INTO t WITH v(k, n) AS (VALUES ('k', 17)) SELECT k, n FROM v";
     assert_eq!(plain(&t.ctx, insert).await, Ok(1));
     assert_eq!(t.records(), [record("k", r#"{"a":17}"#)]);
