@@ -98,7 +98,7 @@ impl<C: ConsumerContext> PartitionReader<C> {
     ///
     /// Blocks up to `timeout` for the first message and not at all for the others. Nothing ends
     /// the wait early: a caller that may be cancelled polls repeatedly with a short timeout.
-    /// That no message came is no error.
+    /// A timeout without a message is not an error.
     ///
     /// # Errors
     /// [`RDKafkaErrorCode::InvalidArgument`] when `messages` belongs to another handle.

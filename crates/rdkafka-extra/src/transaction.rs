@@ -22,7 +22,7 @@ use crate::ffi::{Owned, millis, text};
 /// has still to be aborted.
 ///
 /// # Errors
-/// The function itself does not fail. For a client that is no transactional producer it returns
+/// The function itself does not fail. For a client that is not a transactional producer it returns
 /// librdkafka's reason not to commit.
 ///
 /// ```
