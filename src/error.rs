@@ -5,6 +5,7 @@
 //! can read them. No message holds a payload or the value of a secret.
 
 mod json_hints;
+pub mod kind;
 mod messages;
 
 use std::path::PathBuf;
@@ -545,32 +546,6 @@ pub enum FetchFailure {
     Other(String),
 }
 
-/// What an [`Error`] is about: what a program can tell apart without knowing every variant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// An option, a file that an option names, a pattern or a LOCATION.
-    Configuration,
-    /// Columns that are declared, inferred or named in a statement.
-    Schema,
-    /// Servers that do not answer, or a request that failed on its way.
-    Connection,
-    /// A login that is refused, or a right that is missing.
-    Access,
-    /// A topic that does not exist, or offsets that are gone.
-    NotFound,
-    /// A record that does not fit the table, or a row that does not fit a record.
-    Data,
-    /// Records that the brokers did not take, or a transaction that they did not end.
-    Write,
-    /// A continuous query: its statement, its name, or another instance of it.
-    ContinuousQuery,
-    /// Something that the library does not do.
-    Unsupported,
-    /// An error of DataFusion or Arrow.
-    DataFusion,
-}
-
 impl Error {
     /// The [`Error`] inside a DataFusion error, through any context that was
     /// put around it.
@@ -593,79 +568,6 @@ impl Error {
 }
 
 impl Error {
-    /// What the error is about.
-    ///
-    /// ```
-    /// use datafusion_kafka::Options;
-    /// use datafusion_kafka::error::ErrorKind;
-    ///
-    /// let error = Options::new().with_option("kafka.mode", "both").validate().unwrap_err();
-    /// assert_eq!(error.kind(), ErrorKind::Configuration);
-    /// assert!(!error.is_retriable());
-    /// ```
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            Error::UnknownOption { .. }
-            | Error::InvalidOption { .. }
-            | Error::ConflictingOptions { .. }
-            | Error::ReadFile { .. }
-            | Error::CreateClient { .. }
-            | Error::AmbiguousPattern { .. }
-            | Error::InvalidPattern { .. }
-            | Error::InvalidLocation { .. } => ErrorKind::Configuration,
-            Error::InvalidColumn { .. }
-            | Error::InferSchema { .. }
-            | Error::UnknownColumn { .. }
-            | Error::TextArgument { .. } => ErrorKind::Schema,
-            Error::Connect { .. }
-            | Error::ListTopics { .. }
-            | Error::CreateTopic { .. }
-            | Error::Request { .. }
-            | Error::Fetch { .. }
-            | Error::NotYetThere { .. } => ErrorKind::Connection,
-            Error::Login { .. } | Error::Denied { .. } => ErrorKind::Access,
-            Error::TopicNotFound { .. }
-            | Error::OffsetOutOfRange { .. }
-            | Error::LostOffsets { .. } => ErrorKind::NotFound,
-            Error::NullKey { .. }
-            | Error::UnexpectedKey { .. }
-            | Error::KeyInTwoPartitions { .. }
-            | Error::DecodeKey { .. }
-            | Error::DecodePayload { .. }
-            | Error::Codec { .. }
-            | Error::EncodeRow { .. }
-            | Error::InvalidRow { .. }
-            | Error::DuplicateKey { .. } => ErrorKind::Data,
-            Error::Produce { .. }
-            | Error::BeginTransaction { .. }
-            | Error::TransactionFailed { .. }
-            | Error::CommitUnknown { .. } => ErrorKind::Write,
-            Error::Fenced { .. } | Error::Stalled { .. } | Error::ContinuousQuery { .. } => {
-                ErrorKind::ContinuousQuery
-            }
-            Error::Unsupported(_) => ErrorKind::Unsupported,
-            Error::DataFusion(_) => ErrorKind::DataFusion,
-        }
-    }
-
-    /// Whether the same work may succeed later although nobody changes anything: brokers that
-    /// were away come back. A statement that wrote before it failed may write those records
-    /// again, unless it was a transaction.
-    pub fn is_retriable(&self) -> bool {
-        match self {
-            Error::Fetch { reason, .. } => *reason != FetchFailure::Recreated,
-            _ if self.refused_row().is_some() => false,
-            Error::Connect { .. }
-            | Error::Request { .. }
-            | Error::Produce { .. }
-            | Error::BeginTransaction { .. }
-            | Error::TransactionFailed { .. }
-            | Error::CommitUnknown { .. }
-            | Error::Stalled { .. } => true,
-            _ => false,
-        }
-    }
-
     /// The number of the row whose record the brokers will not take, where that is what
     /// failed.
     pub(crate) fn refused_row(&self) -> Option<u64> {

@@ -112,6 +112,7 @@ pub use continuous::query::{ContinuousOptions, ContinuousQuery};
 pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};
 pub use definition::metadata::{KEY_COLUMN, VALUE_COLUMN};
 pub use embedded::EmbeddedKafka;
+pub use error::kind::ErrorKind;
 pub use error::{Error, Result};
 pub use extensions::codec::{Codec, CodecError};
 pub use extensions::hook::{OutgoingRecord, WriteHook};
