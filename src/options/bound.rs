@@ -52,6 +52,9 @@ fn timestamp(text: &str) -> Result<i64, String> {
 }
 
 /// Parses a JSON object from partition to offset.
+///
+/// A JSON library would keep the last offset of a partition that is given twice, which is an
+/// error here.
 fn offsets(text: &str) -> Result<BTreeMap<i32, i64>, String> {
     let expected = || {
         "expected `offsets:` with a JSON object from partition to offset, such as \

@@ -32,6 +32,9 @@ pub(super) fn count(text: &str, max: i32) -> Result<i32, String> {
 }
 
 /// A whole number with a unit, such as `10s`, of at least a millisecond.
+///
+/// The units are those that the documentation names, and no more: libraries for durations take
+/// many other spellings, and months.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
