@@ -3,23 +3,23 @@
 /// How a partition is cut into chunks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkSizes {
-    /// Offsets in the first chunk: small, so that the first rows come at once.
+    /// Offsets in the first chunk: few, so that the first rows arrive immediately.
     pub(crate) first: i64,
-    /// What a chunk should weigh in memory, and a batch at most.
+    /// The target size of a chunk in memory, and the largest size of a batch.
     pub(crate) bytes: usize,
 }
 
 impl ChunkSizes {
-    /// What the chunks of all partitions weigh together, and so what the
-    /// records weigh that wait to be taken.
+    /// The total size of the chunks of all partitions. It bounds the memory of records that wait
+    /// to be consumed.
     const ALL_BYTES: usize = 48 * 1024 * 1024;
-    /// Larger chunks are read no faster,
+    /// Larger chunks are not read any faster.
     const MOST_BYTES: usize = 16 * 1024 * 1024;
-    /// and smaller ones cost more than they save: behind the end of each, records
-    /// are fetched that are thrown away.
+    /// Smaller chunks cost more than they save: the broker sends records past the end of each
+    /// chunk, and those are discarded.
     pub(crate) const LEAST_BYTES: usize = 2 * 1024 * 1024;
 
-    /// For a scan that reads so many partitions.
+    /// Sizes for a scan that reads `partitions` partitions.
     pub(crate) fn of(partitions: usize) -> Self {
         let share = Self::ALL_BYTES / partitions.max(1);
         ChunkSizes {
@@ -28,8 +28,8 @@ impl ChunkSizes {
         }
     }
 
-    /// What a client may take for a partition. A quarter of it may wait: half of the
-    /// next chunk.
+    /// The memory that a client may use for one partition. A quarter of it may be queued: half of
+    /// the next chunk.
     pub(crate) fn client_bytes(self) -> usize {
         2 * self.bytes
     }

@@ -1,4 +1,4 @@
-//! Records in a format of the user's.
+//! Records in a user-defined format.
 
 use std::sync::Arc;
 
@@ -13,11 +13,12 @@ use crate::extensions::codec::{self, Codec};
 use crate::json::{DecodeError, DecodeErrorKind};
 use crate::options::OnBadRecord;
 
-/// Records in a format of the user's, decoded a batch at a time.
+/// Decodes records in a user-defined format, one batch at a time.
 pub(super) struct CodecBuilder {
     codec: Arc<dyn Codec>,
     fields: Fields,
-    /// Each record is decoded when it comes, where it matters at once whether it fits.
+    /// Decodes each record when it is appended. `kafka.on_bad_record` needs the result of each
+    /// record immediately, unless a bad record fails the query.
     singly: bool,
     pending: BinaryViewBuilder,
     offsets: Vec<i64>,
@@ -68,7 +69,7 @@ impl CodecBuilder {
         result
     }
 
-    /// As many arrays as there are fields.
+    /// Returns one array per field.
     pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
         if self.singly {
             let rows = std::mem::take(&mut self.decoded);

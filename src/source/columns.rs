@@ -1,7 +1,7 @@
 //! The columns of a batch, built one record at a time.
 //!
-//! Every builder takes exactly one value per record, a NULL where the value
-//! does not fit, so that columns never get out of step.
+//! Every builder takes exactly one value per record. A value that does not fit becomes NULL, so
+//! all columns stay the same length.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::source::codec::CodecBuilder;
 pub(super) enum KeyBuilder {
     Text(TextBuilder),
     Bytes(BytesBuilder),
-    /// With the type where NULL is not allowed.
+    /// The second field is the type of the column where NULL is not allowed.
     Json(Box<ValueDecoder>, Option<DataType>),
     Codec(CodecBuilder),
 }
@@ -109,7 +109,7 @@ impl PayloadDecoder {
         })
     }
 
-    /// The whole payload in one column of text or bytes.
+    /// Puts the whole payload into one column of text or bytes.
     pub(super) fn as_it_is(field: &Field) -> Self {
         match is_text(field.data_type()) {
             true => PayloadDecoder::Text(TextBuilder::new(field)),
@@ -152,7 +152,7 @@ impl PayloadDecoder {
     }
 }
 
-/// UTF-8 text as any string type.
+/// Builds UTF-8 text as any string type.
 pub(super) struct TextBuilder {
     builder: StringKind,
     data_type: DataType,
@@ -208,7 +208,7 @@ impl TextBuilder {
     }
 }
 
-/// Bytes as any binary type.
+/// Builds bytes as any binary type.
 pub(super) struct BytesBuilder {
     builder: BinaryKind,
     data_type: DataType,
@@ -258,8 +258,8 @@ impl BytesBuilder {
     }
 }
 
-/// A metadata column in the type that [`Metadata::data_type`] says; cast to the
-/// declared one at the end of a batch.
+/// Builds a metadata column in the type of [`Metadata::data_type`]. The array is cast to the
+/// declared type at the end of a batch.
 pub(super) enum MetadataBuilder {
     Topic(StringViewBuilder),
     Partition(Int32Builder),
@@ -275,7 +275,7 @@ pub(super) enum MetadataBuilder {
 impl MetadataBuilder {
     pub(super) fn new(metadata: Metadata) -> Self {
         match metadata {
-            // Rows of one topic all name it: kept once per batch.
+            // All rows name the same topic, so the string is stored once per batch.
             Metadata::Topic => {
                 MetadataBuilder::Topic(StringViewBuilder::new().with_deduplicate_strings())
             }

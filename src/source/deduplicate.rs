@@ -1,23 +1,23 @@
-//! The keys that were already met in a partition.
+//! The set of keys that were already seen in a partition.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// A set of keys: bytes in large blocks, 12 bytes of table entry each.
+/// A set of keys. The key bytes are stored in large blocks; a table entry takes 12 bytes per key.
 ///
-/// Nothing is allocated per key and a growing table does not touch the keys,
-/// so a partition with millions of keys grows without long pauses.
+/// There is no allocation per key, and growing the table does not move the keys. A partition with
+/// millions of keys therefore grows without long pauses.
 #[derive(Debug, Default)]
 pub(crate) struct SeenKeys {
     table: HashTable<Entry>,
-    /// Each key behind its length.
+    /// Each key is preceded by its length.
     blocks: Vec<Vec<u8>>,
     hasher: RandomState,
     key_bytes: usize,
 }
 
-/// Where a key lies, and its hash for a growing table.
+/// The position of a key, and the key's hash for growing the table.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     hash: u32,
@@ -25,12 +25,12 @@ struct Entry {
     start: u32,
 }
 
-/// Blocks grow from this size, so that a few keys take little,
+/// The size of the first block: small, so that a few keys take little memory.
 const FIRST_BLOCK: usize = 64;
-/// to this size; a longer key gets a block of its own.
+/// The largest block. A longer key gets a block of its own.
 const BLOCK: usize = 256 * 1024;
 
-/// The bytes of a key's length in front of it.
+/// The bytes of the length in front of each key.
 const LENGTH: usize = size_of::<u32>();
 
 impl SeenKeys {
@@ -59,12 +59,13 @@ impl SeenKeys {
         self.find(self.hash(key), key)
     }
 
-    /// Whether the key belongs to this share of all keys.
+    /// Whether the key belongs to this share of the key space.
     pub(crate) fn is_in(&self, share: Share, key: &[u8]) -> bool {
         share.is_whole() || share.holds(self.hash(key))
     }
 
-    /// Forgets the keys outside of this share, without taking memory for it.
+    /// Removes the keys outside of this share. Blocks are released one after the other, so the
+    /// rebuild takes no extra memory for a second copy of the keys.
     pub(crate) fn retain(&mut self, share: Share) {
         self.table = HashTable::new();
         self.key_bytes = 0;
@@ -80,7 +81,7 @@ impl SeenKeys {
         }
     }
 
-    /// Forgets all keys; what a share holds stays the same.
+    /// Removes all keys. The hasher stays the same, so each share still holds the same keys.
     pub(crate) fn clear(&mut self) {
         self.table = HashTable::new();
         self.blocks = Vec::new();
@@ -92,13 +93,13 @@ impl SeenKeys {
         self.table.len()
     }
 
-    /// The bytes that the set holds of the process's memory.
+    /// The bytes of memory that the set holds.
     pub(crate) fn allocated_bytes(&self) -> usize {
         self.table.allocation_size() + self.key_bytes
     }
 
-    /// The bytes that it takes at most, beside those of the keys themselves,
-    /// while so many keys of so many bytes are added.
+    /// An upper bound of the bytes that the set allocates, besides the keys' own bytes, while
+    /// `keys` keys with `bytes` bytes in total are added.
     pub(crate) fn growth(&self, keys: usize, bytes: usize) -> usize {
         let last_block = (self.key_bytes + bytes).clamp(FIRST_BLOCK, BLOCK);
         let beside = last_block + keys * LENGTH;
@@ -106,7 +107,7 @@ impl SeenKeys {
         if wanted <= self.table.capacity() {
             return beside;
         }
-        // The old table is held until the new one is filled.
+        // The old table stays allocated until the new table is filled.
         let buckets = (wanted.saturating_mul(8) / 7).next_power_of_two().max(4);
         buckets * (size_of::<Entry>() + 1) + 16 + beside
     }
@@ -117,7 +118,7 @@ impl SeenKeys {
     }
 
     fn hash(&self, key: &[u8]) -> u32 {
-        // The upper half: hashbrown would use only a part of the bits anyway.
+        // Uses the upper half of the hash. hashbrown would use only part of the bits anyway.
         (self.hasher.hash_one(key) >> 32) as u32
     }
 
@@ -155,21 +156,22 @@ impl Entry {
     }
 }
 
-/// The first key of a block, and what stands behind it.
+/// The first key of a block, and the bytes after that key.
 fn split_key(block: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = block.split_first_chunk::<LENGTH>()?;
     rest.split_at_checked(u32::from_ne_bytes(*length) as usize)
 }
 
-/// A table wants its bits spread over all 64.
+/// Spreads a 32-bit hash over 64 bits, as the hash table expects.
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// A part of all keys, by their hash, for sets that memory has no room for.
+/// A part of the key space, selected by hash. A set that does not fit into memory is split into
+/// shares, and each share is read in a pass of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share {
-    /// How many upper bits of the hash say to which share a key belongs.
+    /// How many upper bits of the hash select the share of a key.
     bits: u32,
     value: u32,
 }
@@ -186,7 +188,7 @@ impl Share {
         self.is_whole() || hash >> (u32::BITS - self.bits) == self.value
     }
 
-    /// Its two halves; `None` when it cannot be any smaller.
+    /// The two halves of this share; `None` when the share cannot be split any further.
     pub(crate) fn split(self) -> Option<[Share; 2]> {
         let (bits, value) = (self.bits + 1, self.value << 1);
         (bits < u32::BITS).then_some([

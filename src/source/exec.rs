@@ -44,29 +44,28 @@ use crate::source::shared::PlanState;
 
 /// Reads a topic: one output partition per Kafka partition.
 ///
-/// Nothing is read before a stream is polled. The end offsets are taken once
-/// per [`TaskContext`] that the plan is executed with, when the first of its
-/// streams starts, so that all partitions stand at one instant, and with them
-/// all other scans of the topic in a plan of a session that
-/// [`register_kafka`](crate::register_kafka) prepared. Each stream reads on a
-/// thread of its own; dropping it ends that.
+/// Nothing is read before a stream is polled. The end offsets are looked up once per
+/// [`TaskContext`] that the plan is executed with, when the first stream starts. All partitions
+/// therefore share one snapshot. In a session that [`register_kafka`](crate::register_kafka)
+/// prepared, all scans of the same topic in a plan share that snapshot too. Each stream reads on
+/// a thread of its own; dropping the stream stops the thread.
 ///
-/// To see a topic as it is later, plan the query again, as every execution of a
-/// `DataFrame` does. What joins, `ORDER BY .. LIMIT` and the like find out while
-/// they run stays in their plan: executed with a second context, it may give
-/// rows of the first one. A scan that such knowledge filters is an error then,
-/// unless DataFusion's `reset_plan_states` has made it forget.
+/// To see later records of a topic, plan the query again, as every execution of a `DataFrame`
+/// does. Joins, `ORDER BY .. LIMIT` and similar operators keep what they learned at run time in
+/// their plan, so a second execution of the plan could return rows of the first execution.
+/// Executing a scan with such dynamic filters a second time is therefore an error, unless
+/// DataFusion's `reset_plan_states` has reset the filters.
 pub struct KafkaScanExec {
     spec: ScanSpec,
-    /// Those that are read.
+    /// The partitions that are read.
     kafka_partitions: Arc<[i32]>,
-    /// What the filter wanted of them when the scan was planned.
+    /// The records of each partition that the filter could match at planning time.
     planned: BTreeMap<i32, Candidates>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     runs: Arc<PlanState>,
-    /// Which of the scans that share `runs` this is.
+    /// The number of this scan among the scans that share `runs`.
     scan: usize,
 }
 
@@ -77,7 +76,7 @@ impl KafkaScanExec {
         let planned: BTreeMap<i32, Candidates> = planned.filter(|(_, c)| !c.is_empty()).collect();
         let mut kafka_partitions: Vec<i32> = planned.keys().copied().collect();
         if kafka_partitions.is_empty() {
-            // A plan has at least one partition; nothing is read of this one.
+            // A plan has at least one partition. Nothing is read from this partition.
             kafka_partitions.extend(topic_partitions.take(1));
         }
         let returned = spec.columns.get(..spec.returned).unwrap_or_default();
@@ -110,13 +109,12 @@ impl KafkaScanExec {
         &self.spec.table.topic
     }
 
-    /// Where the scan ends in each Kafka partition, as a value of `kafka.end`:
-    /// later queries with it see what this one sees.
+    /// The end offset of the scan in each Kafka partition, as a value of `kafka.end`. A later
+    /// query with this value sees the same records.
     ///
-    /// Always [`Bound::Offsets`], with an offset for every Kafka partition, also
-    /// those that the query's filter leaves out. They are looked up when the
-    /// first stream of the plan is polled; before that, and after a failure to
-    /// look them up, there are none.
+    /// Always [`Bound::Offsets`], with an offset for every Kafka partition, including the
+    /// partitions that the query's filter excludes. The offsets are looked up when the first
+    /// stream of the plan is polled. Before that, and after a failed look-up, this is `None`.
     ///
     /// # Example
     /// ```
@@ -159,7 +157,8 @@ impl KafkaScanExec {
             .collect()
     }
 
-    /// Whether the two read the same records at the same time.
+    /// Whether the two scans can share a snapshot: the same topic on the same brokers, with the
+    /// same isolation and `kafka.wait_for`.
     pub(crate) fn same_topic(&self, other: &KafkaScanExec) -> bool {
         let (one, other) = (&self.spec.table, &other.spec.table);
         let (client, other_client) = (&one.options.client, &other.options.client);
@@ -169,8 +168,8 @@ impl KafkaScanExec {
             && client.bootstrap_servers().ok() == other_client.bootstrap_servers().ok()
     }
 
-    /// The same scan as the `scan`th of several in one plan that see the topic
-    /// at the same instant.
+    /// The same scan, as scan number `scan` of several in one plan that share one snapshot of the
+    /// topic.
     pub(crate) fn sharing(&self, runs: &Arc<PlanState>, scan: usize) -> Self {
         KafkaScanExec {
             spec: self.spec.clone(),
@@ -184,7 +183,7 @@ impl KafkaScanExec {
         }
     }
 
-    /// The same scan in the same plan, of something else.
+    /// A scan of another spec that keeps its place in the plan.
     fn with_spec(&self, spec: ScanSpec) -> DataFusionResult<Self> {
         let mut scan = Self::try_new(spec)?;
         scan.runs = Arc::clone(&self.runs);
@@ -192,14 +191,14 @@ impl KafkaScanExec {
         Ok(scan)
     }
 
-    /// What [`sharing`](Self::sharing) takes.
+    /// The state that [`sharing`](Self::sharing) takes.
     pub(crate) fn runs(&self) -> &Arc<PlanState> {
         &self.runs
     }
 
-    /// Whether a filter that a plan makes while it runs says no of no row that
-    /// its join would take. Bounds of nested values are none where a part of them
-    /// is NULL, and a set of floats does not hold 0 for -0.
+    /// Whether a dynamic filter keeps every row that its join would match. Two kinds of types
+    /// break that rule: nested values, whose bounds are missing where part of a value is NULL;
+    /// and floats, since a set that holds -0 does not contain 0.
     fn compares_as_joins_do(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
         collect_columns(filter).iter().all(|column| {
             let field = self.schema.fields().get(column.index());
@@ -213,9 +212,9 @@ impl KafkaScanExec {
         })
     }
 
-    /// How many records there were to read when the scan was planned: what the
-    /// metric `records_fetched` comes to where nothing lets reading end earlier.
-    /// Offsets that hold no record count too. `None` of an unbounded table.
+    /// The number of records to read at planning time: the value of the metric `records_fetched`
+    /// when nothing lets reading end earlier. Offsets without a record count too. `None` for an
+    /// unbounded table.
     pub fn records_at_most(&self) -> Option<u64> {
         let partitions = self.kafka_partitions.iter();
         let records = partitions.map(|p| self.offsets_of(*p) as u64).sum();
@@ -288,14 +287,15 @@ impl KafkaScanExec {
     }
 }
 
-/// Append mode reads each partition in the order of its offsets.
+/// Declares the sort order of append mode, which reads each partition in offset order.
 fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties {
     let place = schema.index_of(Metadata::Offset.name());
     match (spec.table.options.mode.unwrap_or_default(), place) {
-        // Partitions that are added join the first one's stream.
+        // An unbounded scan adds the records of new partitions to an existing stream, which
+        // breaks the order.
         (Mode::Append, Ok(place)) if !spec.table.unbounded => {
             let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
-            // As SQL's ASC; there are no NULLs.
+            // The same as ASC in SQL; the column has no NULLs.
             let options = SortOptions::new(false, false);
             let ascending = [PhysicalSortExpr::new(offset, options)];
             EquivalenceProperties::new_with_orderings(Arc::clone(schema), [ascending])
@@ -304,7 +304,7 @@ fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties
     }
 }
 
-/// The filter as it is where nobody has found out anything yet.
+/// The filter without the parts that other operators fill in at run time.
 fn without_dynamic_filters(
     filter: Arc<dyn PhysicalExpr>,
 ) -> DataFusionResult<Arc<dyn PhysicalExpr>> {
@@ -316,7 +316,7 @@ fn without_dynamic_filters(
         .data()
 }
 
-/// The bytes of a value, guessed where they differ from row to row.
+/// The size of a value in bytes; a guess for types of variable width.
 fn width(data_type: &DataType) -> usize {
     const GUESS: usize = 32;
     data_type.primitive_width().unwrap_or(GUESS)
@@ -409,8 +409,8 @@ impl ExecutionPlan for KafkaScanExec {
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 
-    /// Without the filters of the plan's other nodes, which make new ones that the scan
-    /// is not told of.
+    /// Removes the dynamic filters. The plan's other nodes create new ones when they are reset,
+    /// and the scan would not be told of them.
     fn reset_state(self: Arc<Self>) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         let mut spec = self.spec.clone();
         spec.filter = spec.filter.map(without_dynamic_filters).transpose()?;
@@ -419,8 +419,8 @@ impl ExecutionPlan for KafkaScanExec {
         Ok(Arc::new(scan))
     }
 
-    /// From the offsets at planning and the filters on them: at most so many
-    /// rows, since nobody knows which records are superseded.
+    /// Estimates rows from the offsets at planning time and the filters on offsets. The estimate
+    /// is an upper bound, because the number of superseded records is unknown.
     fn statistics_from_inputs(
         &self,
         _inputs: &[Arc<Statistics>],
@@ -463,15 +463,15 @@ impl ExecutionPlan for KafkaScanExec {
         Some(Arc::new(scan))
     }
 
-    /// Takes over the filters that a plan makes while it runs, such as those
-    /// of a hash join's build side and of ORDER BY .. LIMIT.
+    /// Accepts dynamic filters, such as those of a hash join's build side and of ORDER BY ..
+    /// LIMIT.
     fn handle_child_pushdown_result(
         &self,
         phase: FilterPushdownPhase,
         result: ChildPushdownResult,
         _config: &ConfigOptions,
     ) -> DataFusionResult<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
-        // A filter above a limit is not one below it.
+        // A filter above a limit must not move below the limit.
         if phase != FilterPushdownPhase::Post || self.spec.limit.is_some() {
             return Ok(FilterPushdownPropagation::all_unsupported(result));
         }

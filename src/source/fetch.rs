@@ -1,4 +1,4 @@
-//! The records of one partition, as they come from a broker.
+//! Fetching the records of one partition from a broker.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,93 +21,94 @@ pub(crate) trait Chunk {
     fn clear(&mut self);
 }
 
-/// Whether there is more to fetch before the end that was asked for.
+/// Whether there is more to fetch before the requested end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FetchProgress {
     More,
     End,
 }
 
-/// One partition to be read: a broker, or a test's list of records.
+/// A partition to read: on a broker, or a list of records in tests.
 pub(crate) trait Fetch {
     type Chunk: Chunk;
 
     /// An empty chunk to be filled by [`fetch`](Self::fetch).
     fn chunk(&self) -> Self::Chunk;
 
-    /// Goes on at `start`. Does not wait; records start to come at once.
+    /// Continues at `start`. Does not wait for records; the client starts to fetch them
+    /// immediately.
     fn seek(&mut self, start: i64) -> Result<()>;
 
-    /// The offset of the first record with this timestamp, in milliseconds, or
-    /// a later one; `None` where there is none.
+    /// The offset of the first record with this timestamp, in milliseconds, or a later one.
+    /// `None` where no record is that new.
     fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>>;
 
     /// Appends records with offsets below `end` to the chunk.
     ///
-    /// Returns after a short while even when no record came, so that the
-    /// caller can see whether anybody still wants them. `end` need not be the
-    /// offset of a record: markers, aborted and compacted records leave holes.
+    /// Returns after a short while even when no record came, so that the caller can check for
+    /// cancellation. `end` need not be the offset of a record: markers, aborted records and
+    /// compacted records leave gaps.
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<FetchProgress>;
 
-    /// The next offset to be read: behind the last record, or behind what stands at the
-    /// end of the partition and is no record, once that end was met.
+    /// The next offset to read: the one after the last record. Once the end of the partition was
+    /// reached, also after any trailing offsets that are not records.
     fn position(&self) -> i64;
 
-    /// Reads nothing for a short while, and says how many partitions the topic has by
-    /// now, which had so many.
+    /// Waits for a short while without reading, and returns the current number of partitions of
+    /// the topic, which is at least `partitions`.
     fn wait_for_more(&mut self, partitions: i32) -> Result<i32>;
 }
 
-/// The longest wait for a record before cancellation is looked at.
+/// The longest wait for a record before cancellation is checked.
 const POLL: Duration = Duration::from_millis(100);
 
-/// As many records as one call may bring, where memory has room for them; what
-/// their keys and payloads weigh is bounded by librdkafka's queue.
+/// The most records that one call may return where memory allows it. librdkafka's queue bounds
+/// the size of their keys and payloads.
 const MAX_RECORDS: usize = 16 * 1024;
 
-/// About what librdkafka takes for a record besides its key, payload and headers.
+/// About how many bytes librdkafka uses for a record besides its key, payload and headers.
 pub(crate) const RECORD_OVERHEAD: usize = 320;
 
-/// How long nothing comes before the brokers are asked whether the topic is
-/// still there: librdkafka itself goes on for half a minute.
+/// How long no record may come before the brokers are asked whether the topic still exists.
+/// librdkafka itself would continue for half a minute.
 const SILENCE_CHECK: Duration = Duration::from_secs(2);
 
-/// How often the brokers are asked about a topic that is read without end.
+/// How often the brokers are asked about the topic of an unbounded scan.
 const UNBOUNDED_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Reading that goes on at the end of a partition.
+/// Settings of a scan that does not stop at the end of a partition.
 #[derive(Clone)]
 pub(crate) struct Follow {
-    /// The longest wait for a record, if that is shorter than usual.
+    /// The longest wait for a record, where that is shorter than the default.
     pub(crate) poll: Duration,
-    /// Told how many partitions the topic has.
+    /// Called with the topic's number of partitions.
     pub(crate) on_partitions: OnPartitions,
 }
 
-/// Begins to read those of so many partitions that nobody reads yet.
+/// Starts to read those partitions, of the given number, that no stream reads yet.
 pub(crate) type OnPartitions = Arc<dyn Fn(i32) -> Result<()> + Send + Sync>;
 
 /// A partition of a real topic.
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
-    /// From the first seek on.
+    /// Set by the first seek.
     reader: Option<PartitionReader<ErrorLog>>,
     topic: String,
-    /// Of the topic that is to be read, not another one of its name.
+    /// The id of the topic to read. A recreated topic of the same name has another id.
     topic_id: Option<TopicId>,
     partition: i32,
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
     unbounded: Option<Follow>,
     /// The most records that one call may bring.
-    at_once: usize,
+    max_records: usize,
     topic_checked: Instant,
-    /// How many the topic had then; 0 before it was looked at.
+    /// The number of partitions at that time; 0 before the first check.
     partitions: i32,
     position: i64,
-    /// What was to be fetched next when it was last looked at.
+    /// The client's next offset when it was last looked up.
     next: Option<i64>,
-    /// How long nothing came, only the time spent waiting counted.
+    /// How long no record came. Only time spent in waiting counts.
     waited: Duration,
     looked_up: Duration,
 }
@@ -128,7 +129,7 @@ impl PartitionFetch {
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
             unbounded: None,
-            at_once: MAX_RECORDS,
+            max_records: MAX_RECORDS,
             topic_checked: Instant::now(),
             partitions: 0,
             position: 0,
@@ -138,31 +139,31 @@ impl PartitionFetch {
         }
     }
 
-    /// Brings no more at once than may wait in so many bytes of memory.
+    /// Limits one call to records that fit into `bytes` bytes of memory.
     pub(crate) fn within(self, bytes: usize) -> Self {
         PartitionFetch {
-            at_once: (bytes / RECORD_OVERHEAD).clamp(1, MAX_RECORDS),
+            max_records: (bytes / RECORD_OVERHEAD).clamp(1, MAX_RECORDS),
             ..self
         }
     }
 
-    /// Gives requests up when nobody waits for them any more.
+    /// Abandons requests when they are cancelled.
     pub(crate) fn cancelled_by(self, cancel: Arc<Cancel>) -> Self {
         PartitionFetch { cancel, ..self }
     }
 
-    /// Fails where another topic of the same name is noticed.
+    /// Fails when the topic was recreated under the same name.
     pub(crate) fn of(self, topic_id: Option<TopicId>) -> Self {
         PartitionFetch { topic_id, ..self }
     }
 
-    /// Takes it for no failure that no record comes, as long as brokers answer.
+    /// Does not treat silence as a failure as long as brokers answer.
     pub(crate) fn unbounded(self, unbounded: Option<Follow>) -> Self {
         PartitionFetch { unbounded, ..self }
     }
 
-    /// Looks from time to time whether the topic is still what it was, and how many
-    /// partitions it has.
+    /// Checks from time to time that the topic still has the same id, and looks up its number of
+    /// partitions.
     fn check_topic(&mut self, unbounded: &Follow) -> Result<()> {
         if self.topic_checked.elapsed() < UNBOUNDED_CHECK_INTERVAL.min(self.retry_timeout / 4) {
             return Ok(());
@@ -187,10 +188,10 @@ impl PartitionFetch {
         self.looked_up = Duration::ZERO;
     }
 
-    /// Nothing came for a while: a topic that is gone is an error at once, also
-    /// where another one bears its name; servers that are silent are one after
-    /// `kafka.retry_timeout`. Those that send what is not given out, as records of aborted
-    /// transactions, or hold the client back because of a quota, are not silent.
+    /// Decides whether silence is a failure. A topic that was deleted or recreated is an error
+    /// immediately. Brokers that do not answer are an error after `kafka.retry_timeout`. A broker
+    /// is not silent when it sends records that are not delivered, such as those of aborted
+    /// transactions, or when it throttles the client because of a quota.
     fn on_silence(&mut self, waited: Duration) -> Result<()> {
         self.client.serve_events();
         let next = self.client.next_offset(self.partition);
@@ -228,7 +229,7 @@ impl PartitionFetch {
         }
     }
 
-    /// A message that is no record: the end of the partition, or a failure.
+    /// Handles a message that is not a record: the end of the partition, or a failure.
     fn handle_event(&mut self, code: RDKafkaErrorCode, offset: i64, text: String) -> Result<()> {
         match code {
             RDKafkaErrorCode::PartitionEOF => {
@@ -293,7 +294,7 @@ impl Fetch for PartitionFetch {
         let poll = unbounded.map_or(POLL, |unbounded| unbounded.poll.min(POLL));
         let asked = Instant::now();
         if let Some(reader) = &self.reader {
-            let polled = reader.poll(poll, self.at_once, chunk);
+            let polled = reader.poll(poll, self.max_records, chunk);
             polled.map_err(|code| self.error(FetchFailure::Other(code.to_string())))?;
         }
         let mut index = before;
@@ -319,7 +320,7 @@ impl Fetch for PartitionFetch {
             self.progress();
             return Ok(FetchProgress::End);
         }
-        // Only records are progress: a broker that is away reports that again and again.
+        // Only records count as progress: a broker that is away reports that again and again.
         match index > before {
             true => self.progress(),
             false => self.on_silence(asked.elapsed())?,

@@ -1,4 +1,4 @@
-//! The keys that a query asks for by name, and where keys live.
+//! The keys that a query asks for, and the partitions that keys are in.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ use datafusion::execution::memory_pool::MemoryReservation;
 use crate::error::Error;
 use crate::options::KeyFormat;
 
-/// Record keys that a filter can be true for.
+/// The record keys for which a filter can be true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WantedKeys {
     raw: Arc<BTreeSet<Vec<u8>>>,
@@ -24,7 +24,7 @@ impl WantedKeys {
         }
     }
 
-    /// Whether a record with this key may be asked for.
+    /// Whether the query may ask for a record with this key.
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         self.raw.contains(key) || (self.format == KeyFormat::Json && has_many_forms(key))
     }
@@ -37,8 +37,8 @@ impl WantedKeys {
         self.raw.len()
     }
 
-    /// All that are asked for, byte by byte; `None` where a value can be
-    /// written in several ways.
+    /// All wanted keys, as bytes. `None` for JSON, where one value can be written in several
+    /// ways.
     pub(crate) fn all(&self) -> Option<&BTreeSet<Vec<u8>>> {
         (self.format != KeyFormat::Json).then_some(&self.raw)
     }
@@ -56,8 +56,8 @@ impl WantedKeys {
     }
 }
 
-/// Whether a JSON text is not the only one of its value: escapes, white space,
-/// fractions and exponents.
+/// Whether a JSON value can also be written in another way: with escapes, white space, fractions
+/// or exponents.
 fn has_many_forms(key: &[u8]) -> bool {
     let is_integer = match key {
         [b'0'] => true,
@@ -70,9 +70,10 @@ fn has_many_forms(key: &[u8]) -> bool {
     !is_integer && !is_plain_string
 }
 
-/// Which of the wanted keys were met: none of them is looked for any further.
+/// The wanted keys that were found. Once all are found, reading can stop.
 ///
-/// Of one partition, or of all where a key lives in one partition only.
+/// Each partition has a set of its own, unless a key is in one partition only. Then all
+/// partitions share one set.
 #[derive(Debug, Default)]
 pub(crate) struct FoundKeys(Mutex<HashSet<Vec<u8>>>);
 
@@ -88,7 +89,7 @@ impl FoundKeys {
     }
 }
 
-/// In which partition every key of a topic lives, to find those that live in two.
+/// The partition of every key of a topic, to detect keys that are in two partitions.
 pub(crate) struct KeyPartitions {
     places: Mutex<HashMap<Vec<u8>, (i32, i64)>>,
     memory: MemoryReservation,
@@ -102,7 +103,7 @@ impl KeyPartitions {
         }
     }
 
-    /// Takes a key's latest record in a partition into account.
+    /// Records the position of the latest record of a key in a partition.
     ///
     /// # Errors
     /// [`Error::KeyInTwoPartitions`]
@@ -115,7 +116,7 @@ impl KeyPartitions {
     ) -> DataFusionResult<()> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(&(other_partition, other_offset)) = places.get(key) else {
-            // A map entry twice, since a growing map holds the old one too.
+            // Counts a map entry twice, since a growing map also holds its old table.
             let entry = size_of::<(Vec<u8>, (i32, i64))>() * 2;
             self.memory.try_grow(key.len() + entry)?;
             places.insert(key.to_vec(), (partition, offset));

@@ -1,4 +1,4 @@
-//! What a scan counts, shown by EXPLAIN ANALYZE.
+//! The metrics of a scan, shown by EXPLAIN ANALYZE.
 
 use std::any::Any;
 use std::fmt;
@@ -9,24 +9,24 @@ use datafusion::physical_plan::metrics::{
     Count, CustomMetricValue, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, Time,
 };
 
-/// Counters and times of one partition's scan.
+/// The counters and times of one partition's scan.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanMetrics {
     pub(crate) records_fetched: Count,
     pub(crate) bytes_fetched: Count,
     pub(crate) tombstones: Count,
     pub(crate) superseded: Count,
-    /// Records of keys that the query does not ask for.
+    /// Records whose keys the query does not ask for.
     pub(crate) keys_skipped: Count,
     pub(crate) bad_records: Count,
     pub(crate) null_keys: Count,
-    /// How often the partition was read, more than once where memory is scarce.
+    /// How often the partition was read: more than once where memory is scarce.
     pub(crate) passes: Arc<Most>,
     /// Waiting for records.
     pub(crate) fetch_time: Time,
     /// Finding the latest record of each key.
     pub(crate) deduplicate_time: Time,
-    /// Making rows of records, and filtering them.
+    /// Decoding records into rows, and filtering the rows.
     pub(crate) decode_time: Time,
 }
 
@@ -57,7 +57,7 @@ impl ScanMetrics {
     }
 }
 
-/// A count of which several partitions together show the largest.
+/// A counter that is aggregated over partitions by its maximum.
 #[derive(Debug, Default)]
 pub(crate) struct Most(AtomicUsize);
 

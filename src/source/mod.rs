@@ -1,17 +1,17 @@
-//! Reading a topic.
+//! Reads the records of a topic into record batches.
 //!
 //! ```text
-//! offsets   ── which offsets of each partition ──┐
-//! predicate ── which of them a filter can want ──┤
-//! fetch     ── their records, chunk by chunk ────┴─► scan ── deduplicate by key ──► rows ──► RecordBatch
-//! exec      ── the plan node;   reading ── its threads;   run ── what they share
-//! connected ── the client of both planning and reading
+//! offsets   ── the offset range of each partition ──┐
+//! predicate ── the records that a filter can match ─┤
+//! fetch     ── records, chunk by chunk ─────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
+//! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
+//! planning_client ── the client of both planning and reading
 //! ```
 //!
-//! In upsert mode a partition is read from its end towards its start: the
-//! first record met of a key is its latest, so only records that become rows
-//! are ever decoded, and rows leave while reading goes on. Each partition has
-//! a thread of its own, since librdkafka's calls block.
+//! In upsert mode a partition is read from its end towards its start. The first record seen of a
+//! key is then its latest record, so only records that become rows are decoded, and rows are
+//! returned while reading continues. Each partition has a thread of its own, because librdkafka's
+//! calls block.
 
 pub(crate) mod chunk_sizes;
 mod codec;

@@ -1,4 +1,4 @@
-//! Which offsets of each partition a query reads.
+//! The offsets of each partition that a query reads.
 
 use std::collections::BTreeMap;
 
@@ -6,26 +6,26 @@ use crate::client::{Cancel, Client, Group, OffsetRange};
 use crate::error::{Error, Result};
 use crate::options::{Bound, OnLostOffsets, TableOptions};
 
-/// The offsets that a query reads, taken once: the topic at one instant.
+/// The offsets that a query reads, looked up once: a snapshot of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     partitions: BTreeMap<i32, Extent>,
 }
 
-/// What a query reads of one partition.
+/// The part of a partition that a query reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) range: OffsetRange,
-    /// Where the partition ended when that was looked up. What a look-up does not
-    /// find is not before this offset, and may come behind it.
+    /// The end of the partition when it was looked up. A look-up that finds no record proves only
+    /// that no such record is before this offset; one may still come after it.
     pub(crate) known_end: i64,
-    /// The time, in milliseconds, that `kafka.start` names, where no record was that
-    /// new yet: the range starts at the first one that is.
+    /// The timestamp of `kafka.start` in milliseconds, where no record was that new yet. The
+    /// range then starts at the first record that is.
     pub(crate) starts_at: Option<i64>,
 }
 
 impl Extent {
-    /// All offsets of a range, of a partition that ends there.
+    /// All offsets of a range, for a partition that ends with the range.
     pub(crate) fn of(range: OffsetRange) -> Self {
         Extent {
             range,
@@ -34,7 +34,8 @@ impl Extent {
         }
     }
 
-    /// A partition that the topic has got since, which holds this.
+    /// The extent of a partition that was added to the topic later, and that holds the range
+    /// `held`.
     pub(crate) fn added(held: OffsetRange, start: &Bound) -> Self {
         Extent {
             starts_at: match start {
@@ -46,7 +47,7 @@ impl Extent {
         }
     }
 
-    /// The same without an end.
+    /// The same extent without an end.
     pub(crate) fn unbounded(mut self) -> Self {
         self.range.end = i64::MAX;
         self
@@ -54,8 +55,8 @@ impl Extent {
 }
 
 impl Snapshot {
-    /// Turns `kafka.start` and `kafka.end` into offsets, between the
-    /// watermarks; asks the brokers only to look up times.
+    /// Turns `kafka.start` and `kafka.end` into offsets between the watermarks. Brokers are asked
+    /// only to look up timestamps and the committed offsets of a group.
     pub(crate) fn resolve(
         client: &Client,
         topic: &str,
@@ -73,7 +74,7 @@ impl Snapshot {
                     *millis,
                     client.offsets_for_timestamp(&partitions, *millis, cancel)?,
                 ),
-                // Taken apart below; an end has none.
+                // Resolved below. An end is never a group.
                 Bound::Group(_) => Place::Low,
             })
         };
@@ -98,13 +99,13 @@ impl Snapshot {
         Ok(Snapshot { partitions })
     }
 
-    /// What to read of a partition; `None` of one that was added after the snapshot
-    /// was taken.
+    /// The extent of a partition; `None` for a partition that was added after the snapshot was
+    /// taken.
     pub(crate) fn extent(&self, partition: i32) -> Option<Extent> {
         self.partitions.get(&partition).copied()
     }
 
-    /// How many offsets there are in these partitions: about as many records.
+    /// The number of offsets in these partitions: about the number of records.
     pub(crate) fn offsets(&self, partitions: &[i32]) -> i64 {
         let extents = partitions.iter().filter_map(|p| self.partitions.get(p));
         extents
@@ -112,16 +113,17 @@ impl Snapshot {
             .sum()
     }
 
-    /// The same end as a bound, of all partitions.
+    /// The end of the snapshot as a bound, for all partitions.
     pub(crate) fn end(&self) -> Bound {
         let ends = self.partitions.iter();
         Bound::Offsets(ends.map(|(&id, extent)| (id, extent.range.end)).collect())
     }
 }
 
-/// Where the partitions start of which a group has committed nothing, with or without
-/// offsets of others: beside those, they are partitions that the topic has got since.
-/// A time says by itself where each of them starts, whenever it is looked up.
+/// The start of the partitions for which a group has committed no offset. Where the group has
+/// committed offsets of other partitions, the remaining partitions were added to the topic since,
+/// and are read from their beginning. A timestamp defines the start of each partition by itself,
+/// no matter when it is looked up.
 pub(crate) fn uncommitted(otherwise: &Bound, has_others: bool) -> &Bound {
     match otherwise {
         Bound::Latest | Bound::Offsets(_) if has_others => &Bound::Earliest,
@@ -129,8 +131,8 @@ pub(crate) fn uncommitted(otherwise: &Bound, has_others: bool) -> &Bound {
     }
 }
 
-/// Where reading goes on of a partition of which the group of the options has committed
-/// this offset.
+/// The offset at which reading continues in a partition for which the group has committed
+/// `committed`.
 ///
 /// # Errors
 /// [`Error::LostOffsets`] where retention has passed the offset, unless
@@ -146,12 +148,12 @@ pub(crate) fn going_on(
     let group = || options.group_id.clone().unwrap_or_default();
     if committed > held.end {
         return Err(Error::Request {
-            act: "go on with the committed offsets",
+            act: "continue from the committed offsets",
             topic: topic.to_owned(),
             reason: format!(
                 "group `{}` has committed offset {committed} of partition {partition}, which ends \
-                 at {}: the topic was created again, or has lost records; use another name to \
-                 begin as new",
+                 at {}: the topic was recreated or has lost records; use another name to start \
+                 over",
                 group(),
                 held.end
             ),
@@ -162,7 +164,7 @@ pub(crate) fn going_on(
         (true, OnLostOffsets::Earliest) => {
             log::warn!(
                 "topic `{topic}` partition {partition}: retention has deleted offsets {committed} \
-                 to {} that group `{}` has not read; reading goes on behind them",
+                 to {} that group `{}` has not read; reading continues after them",
                 held.start - 1,
                 group()
             );
@@ -178,12 +180,12 @@ pub(crate) fn going_on(
     }
 }
 
-/// A bound with everything looked up that only a broker knows.
+/// A bound for which everything that only a broker knows has been looked up.
 enum Place {
     Low,
     High,
     Offsets(BTreeMap<i32, i64>),
-    /// Per partition the offset found for a time; `None` is the end.
+    /// The timestamp, and the offset found for it in each partition; `None` is the end.
     Found(i64, BTreeMap<i32, Option<i64>>),
 }
 
@@ -211,7 +213,7 @@ fn resolve(
     let starts_at = |partition: i32, held: OffsetRange| match start {
         Place::Found(millis, found) => {
             let found = found.get(&partition).copied().flatten();
-            // It may be a record that has come since the end was looked up.
+            // The record that was found may have come after the end was looked up.
             found
                 .is_none_or(|found| found > held.end)
                 .then_some(*millis)

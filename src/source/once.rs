@@ -1,11 +1,12 @@
-//! What several threads need, and one makes.
+//! A value that one thread makes for several.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
 
-/// A value that is made once, by whoever asks first while the others wait. A
-/// failure is the asker's alone, who may only have been cancelled.
+/// A value that is made once. The first thread that asks makes the value while the others wait. A
+/// failure is returned only to the thread that tried: that thread may only have been cancelled,
+/// so the next one tries again.
 pub(super) struct Once<T>(Mutex<Option<T>>);
 
 impl<T: Clone> Once<T> {
@@ -18,7 +19,7 @@ impl<T: Clone> Once<T> {
         Ok(made.insert(value).clone())
     }
 
-    /// Does not wait for whoever makes it.
+    /// Returns the value if it is there, without waiting for the thread that makes it.
     pub(super) fn made(&self) -> Option<T> {
         self.0.try_lock().ok()?.clone()
     }

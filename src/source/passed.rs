@@ -1,36 +1,35 @@
-//! How far partitions are read that have no end, rows or not.
+//! The progress of unbounded reading, which includes records that are not rows.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How far each partition is read.
+/// The read position of each partition.
 ///
-/// Marks of transactions and aborted, compacted and skipped records have offsets too,
-/// but are never rows. So the offset behind the last row is not how far was read, and
-/// how far was read is not yet how far rows were written. This holds both: a writer that
-/// has come to the last row that was given out has come as far as was read.
+/// Transaction markers and aborted, compacted or skipped records have offsets but never become
+/// rows. The read position can therefore be ahead of the offset after the last row. The read
+/// position alone does not say which rows were written. This type holds both positions: a writer
+/// that has written the last row that was sent may advance to the read position.
 #[derive(Debug, Default)]
 pub(crate) struct Passed(Mutex<BTreeMap<i32, Reach>>);
 
-/// How far a partition is read.
+/// The positions of one partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
-    /// Where reading began.
+    /// The offset at which reading began.
     pub(super) start: i64,
-    /// Behind the last row that was given out; `start` where there was none.
+    /// The offset after the last row that was sent; `start` where no row was sent.
     pub(super) rows: i64,
-    /// The next offset to be read: nothing from `rows` on is a row.
+    /// The next offset to read. No record from `rows` up to here is a row.
     pub(super) read: i64,
 }
 
 impl Passed {
-    /// A partition was read so far, and all its rows were given out.
+    /// Records that a partition was read to `reach`, and that all its rows were sent.
     pub(super) fn note(&self, partition: i32, reach: Reach) {
         self.all().insert(partition, reach);
     }
 
-    /// Moves the positions to which rows were written on to where reading has come,
-    /// where no row lies between.
+    /// Moves the written positions forward to the read positions, where no row is in between.
     pub(crate) fn advance(&self, written: &mut BTreeMap<i32, i64>) {
         for (partition, reach) in self.all().iter() {
             let position = written.get(partition).copied().unwrap_or(reach.start);
@@ -68,7 +67,7 @@ mod tests {
         assert_eq!(advanced(reach, None), None);
         assert_eq!(advanced(reach, Some(14)), Some(14));
         assert_eq!(advanced(reach, Some(15)), Some(20));
-        // A later row that was written meanwhile.
+        // A later row was written in the meantime.
         assert_eq!(advanced(reach, Some(22)), Some(22));
     }
 

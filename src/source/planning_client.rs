@@ -1,4 +1,4 @@
-//! The client that planning connects, handed on to the first who reads.
+//! The client that planning connects, passed on to the first scan that reads.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,20 +10,20 @@ use crate::client::{Client, OffsetRange, blocking};
 use crate::definition::TableDefinition;
 use crate::source::chunk_sizes::ChunkSizes;
 
-/// A client that is connected already, while nobody has taken it.
+/// A connected client, until a scan takes it.
 ///
-/// To connect takes as long as to read some megabytes. A plan that is kept and never
-/// executed keeps it, as what it is: a connection on which nothing is asked.
+/// Connecting takes as long as reading some megabytes, so execution reuses the connection of
+/// planning. A plan that is kept without being executed keeps an idle connection.
 #[derive(Clone, Default)]
 pub(crate) struct PlanningClient(Arc<Mutex<Option<Arc<Client>>>>);
 
 impl PlanningClient {
-    /// For the first scan that reads.
+    /// Keeps the client for the first scan that reads.
     pub(crate) fn new(client: Arc<Client>) -> Self {
         PlanningClient(Arc::new(Mutex::new(Some(client))))
     }
 
-    /// The client, where it takes no more than so many bytes for a partition.
+    /// Takes the client, if it uses at most `memory` bytes per partition.
     pub(crate) fn take(&self, memory: usize) -> Option<Arc<Client>> {
         let mut client = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         client.take().filter(|client| client.memory() <= memory)
@@ -36,11 +36,11 @@ impl fmt::Debug for PlanningClient {
     }
 }
 
-/// How many partitions the client has room for; those of a topic with more of them
-/// get less each, and another client.
+/// The number of partitions that the client's memory is sized for. A topic with more partitions
+/// has less memory for each, and needs another client.
 const USUAL_PARTITIONS: usize = 4;
 
-/// What the partitions of a topic hold now, and who has asked.
+/// The current watermarks of a topic's partitions, and the client that looked them up.
 pub(crate) async fn held(
     table: &Arc<TableDefinition>,
 ) -> DataFusionResult<(BTreeMap<i32, OffsetRange>, PlanningClient)> {

@@ -1,7 +1,7 @@
-//! What a filter says of records that need not be decoded, nor even read.
+//! Pruning: which records a filter excludes before they are decoded, or even read.
 //!
-//! The answer is always a superset: every row is filtered once more when it is
-//! decoded, so that whatever is not understood here costs only time.
+//! The answer is always a superset, because every decoded row is filtered again. An expression
+//! that is not understood here costs time but never correctness.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct Candidates {
     pub(crate) keys: Option<WantedKeys>,
 }
 
-/// From `min` to `max`, both included; empty when they cross.
+/// From `min` to `max`, both included; empty where `min` > `max`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interval {
     pub(crate) min: i64,
@@ -75,7 +75,7 @@ impl Candidates {
         self.offsets.is_empty() || self.timestamps.is_empty()
     }
 
-    /// What is not read because of it, in words.
+    /// Describes the pruning in words, for EXPLAIN.
     pub(crate) fn describe(&self, mode: Mode) -> Vec<String> {
         if self.is_empty() {
             return vec!["nothing".to_owned()];
@@ -146,19 +146,19 @@ impl Candidates {
     }
 }
 
-/// Judges filters over some of a table's columns for one Kafka partition, or any.
+/// Finds the candidate records of filters, for one Kafka partition or for any.
 pub(crate) struct Pruner<'a> {
     table: &'a TableDefinition,
-    /// What the filter's columns are, by their positions there.
+    /// The roles of the filter's columns, by position in the filter's schema.
     columns: Vec<ColumnRole>,
-    /// One row with what is the same for all rows of the partition.
+    /// One row with the values that are the same for all rows of the partition.
     constants: Option<RecordBatch>,
     constant: BTreeSet<usize>,
 }
 
 impl<'a> Pruner<'a> {
-    /// `positions` are those of the filter's columns in the table's schema.
-    /// Without a partition what is said is true of every one.
+    /// `positions` are the positions of the filter's columns in the table's schema. Without a
+    /// partition, the result holds for every partition.
     pub(crate) fn new(
         table: &'a TableDefinition,
         positions: &[usize],
@@ -255,7 +255,7 @@ impl<'a> Pruner<'a> {
         Candidates::ALL
     }
 
-    /// What a filter is that is the same for all rows of the partition.
+    /// The value of a filter that is the same for all rows of the partition.
     fn constant_truth(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<bool> {
         let columns = collect_columns(filter);
         if !columns.iter().all(|c| self.constant.contains(&c.index())) || is_volatile(filter) {
@@ -276,7 +276,7 @@ impl<'a> Pruner<'a> {
             return Candidates::ALL;
         }
         let mut any = Candidates::NONE;
-        // Collected at once: a union per value would be quadratic.
+        // Collected into one set first: a union per value would be quadratic.
         let mut keys = BTreeSet::new();
         let is_key = self.column(list.expr()) == Some(ColumnRole::Key);
         for item in list.list() {
@@ -346,8 +346,8 @@ impl<'a> Pruner<'a> {
         }
     }
 
-    /// The column under any number of casts; of keys only casts that keep
-    /// what they look like.
+    /// The column under any number of casts. For keys, only casts that keep the text of the value
+    /// count.
     fn column(&self, expr: &Arc<dyn PhysicalExpr>) -> Option<ColumnRole> {
         if let Some(column) = expr.downcast_ref::<ColumnExpr>() {
             return self.columns.get(column.index()).copied();
@@ -363,9 +363,9 @@ impl<'a> Pruner<'a> {
         Some(column)
     }
 
-    /// The record keys that a key column's value can come from, as bytes.
+    /// The record keys, as bytes, that a value of the key column can come from.
     fn raw_keys(&self, literal: &ScalarValue) -> Option<Vec<Vec<u8>>> {
-        // Nobody but the codec knows how many forms a key has.
+        // Only the codec knows how many encodings a key has.
         if self.table.extensions.key_codec.is_some() {
             return None;
         }
@@ -379,12 +379,12 @@ impl<'a> Pruner<'a> {
                 _ => None,
             },
             KeyFormat::Json => match (text, literal) {
-                // A string, or any other JSON value whose text this is.
+                // Either a JSON string, or another JSON value with this text.
                 (Some(text), _) => Some(vec![
                     format!("\"{text}\"").into_bytes(),
                     text.as_bytes().to_vec(),
                 ]),
-                // Coerced, `"5"` would be another form of 5.
+                // With coercion, `"5"` would be another encoding of 5.
                 (None, literal)
                     if literal.data_type().is_integer() && !self.table.options.decode.coerce =>
                 {
@@ -395,14 +395,14 @@ impl<'a> Pruner<'a> {
         }
     }
 
-    /// How the values of this side come from offsets or milliseconds.
+    /// How the values of this side are computed from offsets or milliseconds.
     fn scale(&self, side: &Arc<dyn PhysicalExpr>) -> Option<Scale> {
         if let Some(column) = side.downcast_ref::<ColumnExpr>() {
             let field = self.constants.as_ref()?.schema();
             let data_type = field.fields().get(column.index())?.data_type().clone();
             let start = match self.columns.get(column.index())? {
                 ColumnRole::Metadata(Metadata::Offset) => Scale::identity(DataType::Int64),
-                // As the brokers say it; then in the declared type.
+                // First the type that brokers use, then the declared type.
                 _ => Scale::identity(Metadata::Timestamp.data_type()),
             };
             return start.cast(&data_type);
@@ -429,8 +429,8 @@ fn cast_type(expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
 const SECOND: i128 = 1_000;
 const DAY: i128 = 86_400_000;
 
-/// How a compared value comes from an offset, or from milliseconds: multiplied
-/// or divided, and off by at most `slack`.
+/// How a compared value is computed from an offset or from milliseconds: multiplied by `times`,
+/// divided by `parts`, and off by at most `slack`.
 struct Scale {
     data_type: DataType,
     times: i128,
@@ -448,7 +448,7 @@ impl Scale {
         }
     }
 
-    /// `None` for a cast that does not keep the order, or is not known here.
+    /// `None` for a cast that does not keep the order, or that is not supported here.
     fn cast(mut self, to: &DataType) -> Option<Self> {
         use DataType::{Date32, Date64, Timestamp};
         match (&self.data_type, to) {
@@ -462,7 +462,7 @@ impl Scale {
                 if *unit == TimeUnit::Second {
                     self.slack += SECOND;
                 }
-                // Taken as the local time of some place.
+                // The value is interpreted as local time in some zone.
                 let is_utc = matches!(zone.as_deref(), None | Some("UTC" | "+00:00" | "Z"));
                 if from.is_none() && !is_utc {
                     self.slack += DAY;
@@ -480,16 +480,16 @@ impl Scale {
             (DataType::Int64, to) if keeps_integers(to) => {}
             _ => return None,
         }
-        // A number is a number, however wide.
+        // All numeric types compare alike, whatever their width.
         if !matches!(self.data_type, DataType::Int64) || !to.is_numeric() {
             self.data_type = to.clone();
         }
         Some(self)
     }
 
-    /// The offsets or milliseconds whose value compares so.
+    /// The offsets or milliseconds whose value satisfies the comparison.
     fn interval(&self, op: Operator, literal: &ScalarValue) -> Option<Interval> {
-        // Beyond these nothing is compared in earnest, and products would not fit.
+        // No realistic literal is larger, and larger products would overflow.
         const LARGEST: i128 = 1 << 80;
         let (floor, ceil) = whole(literal).filter(|(floor, ceil)| {
             (-LARGEST..LARGEST).contains(floor) && (-LARGEST..LARGEST).contains(ceil)
@@ -518,8 +518,8 @@ impl Scale {
     }
 }
 
-/// Whether different integers stay different, as far as [`EXACT`]; an integer
-/// that is too large for a type is an error and not rounded.
+/// Whether a cast keeps different integers different, up to [`EXACT`]. An integer that is too
+/// large for a type is an error and is not rounded.
 fn keeps_integers(to: &DataType) -> bool {
     match to {
         DataType::Float64 => true,
@@ -528,7 +528,7 @@ fn keeps_integers(to: &DataType) -> bool {
     }
 }
 
-/// The whole numbers next to a literal, below and above.
+/// The integers next to a literal, below and above.
 fn whole(literal: &ScalarValue) -> Option<(i128, i128)> {
     let number: i128 = match literal {
         ScalarValue::Int8(Some(v)) => (*v).into(),
@@ -555,7 +555,7 @@ fn whole(literal: &ScalarValue) -> Option<(i128, i128)> {
     Some((number, number))
 }
 
-/// Beyond this, neighbouring integers are one float.
+/// From here on, neighbouring integers share one float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 fn whole_float(value: f64) -> Option<(i128, i128)> {

@@ -22,15 +22,15 @@ use crate::source::scan::{Output, Scan};
 use crate::source::shared::SharedScan;
 use crate::source::topic_guard::TopicGuard;
 
-/// One stream: first waiting to be polled, then reading on its thread.
+/// The state of one stream: waiting to be polled, then reading on a thread.
 pub(crate) enum Reading {
     Waiting(Box<ScanTask>),
     Running(mpsc::Receiver<NextBatch>),
     Ended,
 }
 
-/// What the reading thread sends; `None` says that it read to the end, which a
-/// thread that dies does not.
+/// What the reading thread sends. `None` says that the thread read to the end; a thread that dies
+/// does not send it.
 pub(crate) type NextBatch = DataFusionResult<Option<RecordBatch>>;
 
 impl Reading {
@@ -60,9 +60,9 @@ impl Reading {
 pub(crate) struct ScanTask {
     pub(crate) run: Arc<SharedScan>,
     pub(crate) kafka_partition: i32,
-    /// All that are read.
+    /// All partitions that are read.
     pub(crate) kafka_partitions: Arc<[i32]>,
-    /// How many threads give rows to the stream.
+    /// The number of threads that send rows to the stream.
     pub(crate) readers: Arc<AtomicUsize>,
     pub(crate) schema: SchemaRef,
     pub(crate) metrics: ScanMetrics,
@@ -70,8 +70,8 @@ pub(crate) struct ScanTask {
 }
 
 impl ScanTask {
-    /// The most bytes that a partition may hold. The pool serves the first request first,
-    /// and one partition must leave memory to the others.
+    /// The most bytes that a partition may hold. The pool serves requests in the order in which
+    /// they arrive, so each partition must leave memory to the others.
     fn memory_share(&self) -> usize {
         match self.context.memory_pool().memory_limit() {
             MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
@@ -80,7 +80,7 @@ impl ScanTask {
     }
 
     fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<NextBatch>> {
-        // One batch on its way while the next is decoded.
+        // One batch is in the channel while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
         self.on_thread(sender)?;
         Ok(receiver)
@@ -94,14 +94,14 @@ impl ScanTask {
             let result = self.read(sender.clone());
             let is_last = self.readers.fetch_sub(1, Ordering::Relaxed) == 1;
             if is_last || result.is_err() {
-                // The receiver may be gone; then nobody wants to know.
+                // The receiver may be gone; the result is then not needed.
                 let _ = sender.blocking_send(result.map(|()| None));
             }
         })
         .map_err(|error| DataFusionError::External(Box::new(error)))
     }
 
-    /// Reads partitions that the topic has got into the same stream.
+    /// Reads partitions that were added to the topic into the same stream.
     fn on_partitions(&self, sender: &mpsc::Sender<NextBatch>) -> OnPartitions {
         let (task, sender) = (self.clone(), sender.clone());
         Arc::new(move |partitions| {
@@ -203,10 +203,10 @@ impl ScanTask {
     }
 }
 
-/// Hands batches over to the stream.
+/// Sends batches to the stream.
 struct ChannelOutput<'a> {
     same_topic: &'a TopicGuard<'a>,
-    /// Where it is said how far was read.
+    /// Receives the read positions, where progress is tracked.
     passed: Option<&'a Passed>,
     sender: mpsc::Sender<NextBatch>,
     schema: SchemaRef,

@@ -1,4 +1,4 @@
-//! Records to rows: the columns that a query reads, built one record at a time.
+//! Turns records into rows: builds the columns that a query reads, one record at a time.
 
 use std::sync::Arc;
 
@@ -17,14 +17,15 @@ use crate::error::{Error, Result};
 use crate::options::OnBadRecord;
 use crate::source::columns::{KeyBuilder, MetadataBuilder, PayloadDecoder};
 
-/// What became of a record.
+/// The result of adding a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is a row.
+    /// The record is a row.
     Row,
-    /// It is a row without a payload, since the payload does not fit the table.
+    /// The payload does not fit the table, so the record is a row without a payload.
     BadRow,
-    /// It does not fit the table and `kafka.on_bad_record` = `skip` leaves it out.
+    /// The record does not fit the table, and `kafka.on_bad_record` = `skip` leaves the record
+    /// out.
     Skipped,
 }
 
@@ -35,18 +36,18 @@ pub(crate) struct Rows {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     payload: Option<PayloadDecoder>,
-    /// Where the payload's arrays go among the columns.
+    /// The positions of the payload's arrays among the columns.
     payload_columns: Vec<usize>,
-    /// Positions of rows that are only padding: they were skipped.
+    /// Positions of rows that only hold the place of skipped records.
     skipped: Vec<usize>,
     /// Positions of rows whose payload columns are to be NULL.
     without_payload: Vec<usize>,
-    /// Columns that are only judged stand behind the wanted ones.
+    /// The number of wanted columns. Columns that are only checked come after them.
     wanted: usize,
-    /// Whether headers are among the columns, and so weigh.
+    /// Whether headers are among the columns, and so count towards the size.
     has_headers: bool,
     len: usize,
-    /// What the records of these rows weigh, and so about what the rows do.
+    /// The size of the records of these rows, which is about the size of the rows.
     bytes: usize,
 }
 
@@ -76,8 +77,9 @@ impl Rows {
             let column = all.get(*position).map(|(column, _)| *column);
             column == Some(ColumnRole::Metadata(Metadata::Value))
         };
-        // Which records are rows, and which rows have a payload, must not
-        // depend on what the query reads of it.
+        // Which records are rows, and which rows have a payload, must not depend on the
+        // projection of the query. Columns that decide it are therefore decoded even where the
+        // query does not read them.
         let judged = |position: &usize| match table.options.on_bad_record {
             OnBadRecord::Fail => false,
             OnBadRecord::Skip | OnBadRecord::DeadLetter => true,
@@ -144,17 +146,17 @@ impl Rows {
         })
     }
 
-    /// How many rows the next batch has.
+    /// The number of rows in the next batch.
     pub(crate) fn len(&self) -> usize {
         self.len - self.skipped.len()
     }
 
-    /// How many rows were built for it, those included that it will not have.
+    /// The number of rows built for the next batch, including those that will be removed.
     pub(crate) fn built(&self) -> usize {
         self.len
     }
 
-    /// The bytes that they were built from.
+    /// The size of the records that the rows were built from, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -162,8 +164,8 @@ impl Rows {
     /// Adds a record as a row.
     ///
     /// # Errors
-    /// With `kafka.on_bad_record` = `fail`, what does not fit and where; for a
-    /// key that does not fit also with `null`.
+    /// With `kafka.on_bad_record` = `fail`, the value that does not fit, and its position. With
+    /// `null`, only a key that does not fit is an error.
     pub(crate) fn append(&mut self, record: &impl Record) -> Result<Outcome> {
         let mut payload_error = self
             .payload
@@ -227,14 +229,14 @@ impl Rows {
         }
     }
 
-    /// Takes back the row that was added last.
+    /// Removes the row that was added last.
     pub(crate) fn take_back(&mut self, outcome: Outcome) {
         if outcome != Outcome::Skipped {
             self.skipped.push(self.len.saturating_sub(1));
         }
     }
 
-    /// Takes the rows as a batch of the wanted columns and starts anew.
+    /// Returns the rows as a batch of the wanted columns, and resets the builder.
     pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
         let rows = std::mem::take(&mut self.len);
         self.bytes = 0;
@@ -268,7 +270,7 @@ impl Rows {
                 RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
             return self.only_wanted(batch);
         }
-        // Skipped rows are padded with NULLs, also in columns that have none.
+        // Skipped rows hold NULLs until they are removed, even in columns that do not allow NULL.
         let nullable: Vec<Field> = self
             .schema
             .fields()
@@ -304,8 +306,8 @@ fn mask(rows: usize, positions: &[usize]) -> BooleanBuffer {
 enum ColumnBuilder {
     Key(KeyBuilder),
     Metadata(MetadataBuilder, FieldRef),
-    /// The payload as it is.
+    /// The payload, not decoded.
     Raw(PayloadDecoder),
-    /// Filled from the payload decoder, which builds all its columns at once.
+    /// Filled by the payload decoder, which builds all payload columns together.
     Payload,
 }

@@ -29,35 +29,35 @@ use crate::source::predicate::{Candidates, Pruner};
 use crate::source::rows::Rows;
 use batches::Batches;
 
-/// What a scan reads and returns, the same for all its partitions.
+/// What a scan reads and returns. All partitions share one spec.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanSpec {
     pub(crate) table: Arc<TableDefinition>,
-    /// Positions in the table's schema: the columns to return, in order, then
-    /// those that only the filter needs.
+    /// Positions in the table's schema: first the returned columns, in order, then the columns
+    /// that only the filter needs.
     pub(crate) columns: Vec<usize>,
     /// How many of `columns` are returned.
     pub(crate) returned: usize,
-    /// Over `columns`; only rows for which it is true are returned.
+    /// A filter over `columns`. Only rows for which the filter is true are returned.
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
-    /// At most so many rows per partition.
+    /// The most rows to return per partition.
     pub(crate) limit: Option<usize>,
-    /// The user's promise that a key lives in one partition.
+    /// Whether the user has declared that a key is in one partition only.
     pub(crate) primary_key: bool,
-    /// The topic's partitions and what they held when the query was planned.
+    /// The topic's partitions, and their watermarks when the query was planned.
     pub(crate) held: BTreeMap<i32, OffsetRange>,
-    /// Whoever asked for that.
+    /// The client that looked up `held`.
     pub(crate) connected: PlanningClient,
-    /// Where a scan without an end says how far it has read.
+    /// Receives the read positions of an unbounded scan.
     pub(crate) passed: Option<Arc<Passed>>,
 }
 
 impl ScanSpec {
-    /// The records of a partition for which the filter may be true now.
+    /// The records of a partition for which the filter may currently be true.
     pub(crate) fn candidates(&self, partition: i32) -> Candidates {
         let candidates = self.filtered(Some(partition));
         let keys = candidates.keys.as_ref().and_then(WantedKeys::all);
-        // Of a topic that gets partitions, keys move to others.
+        // Keys move to other partitions when a topic gets more partitions.
         let partitioner = self.table.options.partitioner;
         let partitioner = partitioner.filter(|_| !self.table.unbounded);
         if let (Some(partitioner), Some(keys)) = (partitioner, keys) {
@@ -75,21 +75,21 @@ impl ScanSpec {
         candidates
     }
 
-    /// Whether the plan says more of the filter while it runs.
+    /// Whether the filter has parts that the plan fills in at run time.
     pub(crate) fn has_dynamic_filters(&self) -> bool {
         let filter = self.filter.as_ref();
         filter.is_some_and(|f| DynamicFilterTracking::classify(f).contains_dynamic_filter())
     }
 
-    /// Whether the filter wants nothing of so many partitions that there are, but may
-    /// want records of one that the topic gets.
+    /// Whether the filter excludes all of the `count` existing partitions, but may match records
+    /// of a partition that is added later.
     fn awaits_partitions(&self, count: i32) -> bool {
         self.table.unbounded
             && (0..count).all(|partition| self.candidates(partition).is_empty())
             && !self.filtered(None).is_empty()
     }
 
-    /// What the filter says of a partition; `None` is any.
+    /// The records of a partition that the filter may match; `None` stands for any partition.
     fn filtered(&self, partition: Option<i32>) -> Candidates {
         self.filter.as_ref().map_or(Candidates::ALL, |filter| {
             Pruner::new(&self.table, &self.columns, partition).candidates(filter)
@@ -97,26 +97,27 @@ impl ScanSpec {
     }
 }
 
-/// Headers are parsed to be weighed, which is dear: only those of one record in
-/// so many are, and the others are taken to be like them.
+/// How many records share one sample of their headers' size. Measuring headers means parsing
+/// them, which is expensive, so one record in this many is measured and the others are assumed to
+/// be like it.
 const HEADERS_SAMPLE: usize = 16;
 
-/// What the records of a chunk take of memory.
+/// The memory that the records of a chunk take.
 #[derive(Debug, Clone, Copy, Default)]
 struct ChunkWeight {
     bytes: usize,
-    /// Of these, their keys.
+    /// The bytes of the keys, which are included in `bytes`.
     keys: usize,
 }
 
-/// Where the rows go.
+/// The receiver of the rows.
 pub(crate) trait Output {
-    /// Takes a batch; `false` when nobody wants more.
+    /// Takes a batch; `false` when no more rows are wanted.
     fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool>;
-    /// Whether somebody still waits for rows.
+    /// Whether rows are still wanted.
     fn is_wanted(&self) -> bool;
-    /// All rows of what was read were sent: reading began at `start`, the last row was
-    /// before `rows`, and nothing from there to `read` is a row.
+    /// Reports that all rows of the records that were read were sent. Reading began at `start`,
+    /// the last row was before `rows`, and no record from `rows` to `read` is a row.
     fn passed(&mut self, _start: i64, _rows: i64, _read: i64) {}
 }
 
@@ -128,23 +129,25 @@ pub(crate) struct Scan<'a, F, O> {
     pub(crate) chunk_sizes: ChunkSizes,
     pub(crate) metrics: &'a ScanMetrics,
     pub(crate) memory: &'a MemoryReservation,
-    /// The most bytes to be held, so that no partition starves the others.
+    /// The most bytes that this partition may hold, so that no partition starves the others.
     pub(crate) memory_share: usize,
-    /// Shared by all partitions where a key lives in one of them only.
+    /// The wanted keys that were found. All partitions share one set where a key is in one
+    /// partition only.
     pub(crate) met: Arc<FoundKeys>,
-    /// Where `kafka.check_keys` asks for it.
+    /// The partition of every key, where `kafka.check_keys` asks for the check.
     pub(crate) homes: Option<&'a KeyPartitions>,
     pub(crate) fetch: F,
     pub(crate) output: O,
 }
 
 impl<F: Fetch, O: Output> Scan<'_, F, O> {
-    /// Reads the range to its end, the limit, or until nobody wants more rows.
+    /// Reads the range until its end, until the limit, or until no more rows are wanted.
     pub(crate) fn run(mut self, extent: Extent) -> DataFusionResult<()> {
         if extent.range.is_empty() || self.spec.limit == Some(0) {
             return Ok(());
         }
-        // Two thirds of what is small, since records are not all alike.
+        // Two thirds of the size of a small chunk (see `small_chunk`), since records vary in
+        // size.
         let bytes = self.chunk_sizes.bytes.min(self.memory_share / 6);
         self.chunk_sizes.bytes = bytes.max(1);
         let rows = Rows::try_new(&self.spec.table, self.partition, &self.spec.columns)?;
@@ -162,7 +165,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    /// Takes over what the filter says by now; `false` when nothing is left.
+    /// Narrows the bounds to what the filter currently allows; `false` when nothing is left to
+    /// read.
     fn narrow(&mut self, bounds: &mut Bounds) -> DataFusionResult<bool> {
         if !bounds.is_due() {
             return Ok(!bounds.range.is_empty());
@@ -188,15 +192,15 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         Ok(!bounds.range.is_empty())
     }
 
-    /// Reads all records of a range and says what memory they hold; `None` when
-    /// nobody wants them any more. Stops early when they are too many bytes.
+    /// Reads all records of a range and returns the memory that they hold; `None` when no more
+    /// rows are wanted. Stops early when the records take too many bytes.
     fn read(
         &mut self,
         range: OffsetRange,
         chunk: &mut F::Chunk,
     ) -> DataFusionResult<Option<ChunkWeight>> {
         let _timer = self.metrics.fetch_time.timer();
-        let mut held = ChunkWeight::default();
+        let mut weight = ChunkWeight::default();
         let mut counted = 0;
         loop {
             let progress = self.fetch.fetch(range.end, chunk)?;
@@ -204,17 +208,17 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 return Ok(None);
             }
             let more = self.count(chunk, counted);
-            held.bytes += more.bytes;
-            held.keys += more.keys;
+            weight.bytes += more.bytes;
+            weight.keys += more.keys;
             counted = chunk.len();
             let several = range.end - range.start > 1;
-            if progress == FetchProgress::End || (several && self.is_too_large(held.bytes)) {
-                return Ok(Some(held));
+            if progress == FetchProgress::End || (several && self.is_too_large(weight.bytes)) {
+                return Ok(Some(weight));
             }
         }
     }
 
-    /// Counts the records from this one on, and says what memory they hold.
+    /// Counts the records from index `from` on, and returns the memory that they hold.
     fn count(&self, chunk: &F::Chunk, from: usize) -> ChunkWeight {
         let (mut bytes, mut keys) = (0, 0);
         for record in (from..chunk.len()).filter_map(|index| chunk.get(index)) {
@@ -236,36 +240,37 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    /// Reserves memory for what is held, where it cannot be less.
+    /// Reserves memory for records that cannot be cut any smaller, and fails where the pool has
+    /// no room.
     fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
         self.memory.try_resize(bytes).map_err(|error| {
             let (topic, partition) = (&self.spec.table.topic, self.partition);
             log::debug!("topic `{topic}` partition {partition}: {error}");
             resources_datafusion_err!(
                 "topic `{topic}` partition {partition}: the memory pool has no room for {bytes} \
-                 bytes of records and keys, and no less of them can be read at once; raise its \
+                 bytes of records and keys, which cannot be read in smaller parts; raise its \
                  limit (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
             )
         })
     }
 
-    /// Whether a chunk weighs far more than it was cut to.
+    /// Whether a chunk is far larger than its target size.
     fn is_too_large(&self, bytes: usize) -> bool {
         bytes > self.chunk_sizes.bytes.saturating_mul(4)
     }
 }
 
-/// What is still to be read of a partition, narrowed by the filter, which may
-/// say more while the query runs.
+/// The part of a partition that is still to be read. The filter narrows it, and may narrow it
+/// further while the query runs.
 struct Bounds {
     range: OffsetRange,
-    /// Nothing is known of what is behind.
+    /// Look-ups found nothing before this offset. Nothing is known about later records.
     known_end: i64,
-    /// The time of the first record to be read, where it has not come yet.
+    /// The timestamp at which reading starts, where no such record has come yet.
     starts_at: Option<i64>,
     /// `None` is every key.
     keys: Option<WantedKeys>,
-    /// The timestamp that `range` starts at.
+    /// The timestamp that the start of `range` was looked up for.
     earliest: i64,
     is_new: bool,
     changes: Option<DynamicFilterTracker>,
@@ -279,7 +284,7 @@ impl Bounds {
             known_end: extent.known_end,
             starts_at: extent.starts_at,
             keys: None,
-            // No broker needs to be asked for the first record of all.
+            // The first record of all needs no look-up.
             earliest: 0,
             is_new: true,
             changes: match tracking {
@@ -289,7 +294,7 @@ impl Bounds {
         }
     }
 
-    /// Whether the filter may say more than when it was last looked at.
+    /// Whether the filter may have changed since the last look.
     fn is_due(&mut self) -> bool {
         let changed = self
             .changes
@@ -298,7 +303,7 @@ impl Bounds {
         std::mem::take(&mut self.is_new) || changed
     }
 
-    /// Whether a record is the one to start at, or stands behind it.
+    /// Whether reading starts at this record, or has started before it.
     fn has_begun(&mut self, record: &impl Record) -> bool {
         if let Some(starts_at) = self.starts_at
             && record.timestamp().is_some_and(|millis| millis >= starts_at)
@@ -308,7 +313,7 @@ impl Bounds {
         self.starts_at.is_none()
     }
 
-    /// Whether the record to start at has not come yet.
+    /// Whether the record at which reading starts has not come yet.
     fn awaits_start(&self) -> bool {
         self.starts_at.is_some()
     }

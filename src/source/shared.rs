@@ -1,4 +1,9 @@
-//! What the streams of a plan share while it runs.
+//! The state that the streams of a plan share while the plan runs.
+//!
+//! DataFusion starts each output partition of each scan by a separate call. The calls of one
+//! execution have one thing in common: they pass the same [`TaskContext`]. The address of the
+//! context therefore identifies an execution, and the streams of an execution share one snapshot
+//! of the topic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicI32, AtomicUsize};
@@ -17,37 +22,42 @@ use crate::source::once::Once;
 use crate::source::scan::ScanSpec;
 use crate::source::topic_guard::Checked;
 
-/// The runs of a plan's scans of one topic; most plans run once.
+/// The executions of a plan's scans of one topic. Most plans are executed once.
 ///
-/// The last execution stays, to tell that there was one, and for streams that start after others ended; older
-/// ones stay as long as they may still start streams.
+/// The last execution is kept for two reasons: a second execution must notice that there was a
+/// first one, and streams may start after others have ended. Older executions are kept while they
+/// may still start streams.
 #[derive(Default)]
 pub(crate) struct PlanState(Mutex<Vec<Execution>>);
 
-/// One execution of the plan, which is what has one task context.
+/// One execution of the plan, identified by its task context.
 #[derive(Default)]
 struct Execution {
-    /// As long as this is kept, no other context can have its address.
+    /// Identifies the execution. A weak reference keeps the allocation, so no other context can
+    /// have the same address.
     context: Weak<TaskContext>,
-    /// Of all scans: one instant for all.
+    /// The topic at the start, shared by all scans so that they see one snapshot.
     begun: Arc<Once<TopicState>>,
     scans: HashMap<usize, ScanState>,
 }
 
-/// The runs of one scan in one execution: more than one where its result is
-/// asked for again, as in each turn of a recursive query.
+/// The state of one scan in one execution. A scan runs more than once in an execution where its
+/// result is needed again, as in each turn of a recursive query.
 #[derive(Default)]
 struct ScanState {
     snapshot: Arc<Once<Snapshot>>,
-    /// The output partitions that were started since one was started again.
+    /// The output partitions that were started in the current run. A partition that is started a
+    /// second time begins a new run.
     joined: HashSet<usize>,
-    /// Of all of these, also where some ended before others were started.
+    /// The partition of every key, shared by these output partitions, even where some ended
+    /// before others started.
     homes: Arc<OnceLock<KeyPartitions>>,
-    /// A client lives as long as a stream reads, not as long as the plan.
+    /// The current run. The reference is weak because a client lives as long as a stream reads,
+    /// not as long as the plan.
     last: Weak<SharedScan>,
 }
 
-/// The topic when the execution began.
+/// The topic at the beginning of an execution.
 #[derive(Clone)]
 struct TopicState {
     topic: Topic,
@@ -55,11 +65,11 @@ struct TopicState {
 }
 
 impl PlanState {
-    /// What a stream of a scan shares with the others of this run: that of one
-    /// of so many output partitions.
+    /// Returns the state that one stream shares with the other streams of this run. The stream
+    /// reads output partition `partition` of `partitions`.
     ///
     /// # Errors
-    /// Filters that hold what an earlier execution found out.
+    /// The plan was executed before, and its dynamic filters still hold what they learned then.
     pub(crate) fn join(
         &self,
         scan: usize,
@@ -74,7 +84,7 @@ impl PlanState {
         if executions.iter().any(has_run) && spec.has_dynamic_filters() {
             return Err(Error::Unsupported(format!(
                 "the plan has been executed before, and its joins or ORDER BY .. LIMIT still filter \
-                 topic `{}` by what they found out then; plan the query again",
+                 topic `{}` by what they learned then; plan the query again",
                 spec.table.topic
             )));
         }
@@ -91,7 +101,7 @@ impl PlanState {
         Ok(run)
     }
 
-    /// What a scan reads in the last execution, once that is known.
+    /// The snapshot of a scan in the last execution, once it is known.
     pub(crate) fn snapshot(&self, scan: usize) -> Option<Snapshot> {
         let executions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         executions.last()?.scans.get(&scan)?.snapshot.made()
@@ -133,31 +143,32 @@ impl Execution {
         });
         runs.last = Arc::downgrade(&run);
         if runs.joined.len() == partitions {
-            // Nobody else joins: their memory is that of the streams alone.
+            // No other stream will join this run, so only the streams keep this memory alive.
             runs.homes = Arc::default();
         }
         run
     }
 }
 
-/// What the streams of one scan share in one run.
+/// The state that the streams of one scan share in one run.
 pub(crate) struct SharedScan {
     pub(super) spec: ScanSpec,
     client: Once<Arc<Client>>,
     second_client: Once<Arc<Client>>,
-    /// Shared with all scans of the topic in the plan: one instant for all.
+    /// The topic at the start, shared by all scans of the topic in the plan.
     begun: Arc<Once<TopicState>>,
     snapshot: Arc<Once<Snapshot>>,
     pub(super) checked: Checked,
     pub(super) bad_records: AtomicUsize,
-    /// Of so many partitions it is settled which stream reads them, if any.
+    /// The number of partitions for which it is settled which stream reads them, if any.
     pub(super) read: AtomicI32,
     met: Arc<FoundKeys>,
     homes: Arc<OnceLock<KeyPartitions>>,
 }
 
 impl SharedScan {
-    /// Wanted keys that were met: anywhere, where a key lives in one partition only.
+    /// The wanted keys that were found. The set is shared by all partitions where a key is in one
+    /// partition only.
     pub(super) fn met(&self) -> Arc<FoundKeys> {
         match self.spec.primary_key && !self.checks_keys() {
             true => Arc::clone(&self.met),
@@ -177,8 +188,8 @@ impl SharedScan {
         self.checks_keys().then(|| self.homes.get_or_init(homes))
     }
 
-    /// The client to read a partition of all these with, the topic's id and the
-    /// offsets to read, looked up for the first stream that asks.
+    /// Returns the client to read a partition with, the topic's id and the offsets to read. The
+    /// first stream that asks looks them up. `read` are all partitions that the scan reads.
     pub(super) fn open(
         &self,
         partition: i32,
@@ -195,21 +206,22 @@ impl SharedScan {
             topic,
             mut watermarks,
         } = self.begun.get(|| {
-            // The id before the offsets, which could else be those of an earlier topic.
+            // The id is looked up before the offsets. In the other order, the offsets could
+            // belong to an earlier topic of the same name.
             let topic = client.topic(cancel)?;
             let wait_for = &table.options.wait_for;
             let watermarks = client.watermarks_behind(&topic.partitions(), wait_for, cancel)?;
             Ok(TopicState { topic, watermarks })
         })?;
         if table.unbounded {
-            // Those that the topic has got since are read as all that it gets.
+            // Partitions that were added since planning are read like any that are added later.
             watermarks.retain(|partition, _| self.spec.held.contains_key(partition));
         }
         if !watermarks.keys().eq(self.spec.held.keys()) {
             return Err(Error::Request {
                 act: "read the partitions",
                 topic: table.topic.clone(),
-                reason: "they are others than when the query was planned; plan it again".to_owned(),
+                reason: "they have changed since the query was planned; plan it again".to_owned(),
             });
         }
         let snapshot = self.snapshot.get(|| {
@@ -226,12 +238,12 @@ impl SharedScan {
     }
 }
 
-/// From so many offsets on partitions are read by two clients: what the second one saves
-/// is more than it takes to connect.
+/// The number of offsets from which on a scan uses two clients. Below it, connecting the second
+/// client costs more than that client saves.
 ///
-/// A client asks a broker for records, waits, takes them apart, and asks for the next
-/// ones only then; what one of two does fits into the time in which the other waits.
-/// They read as fast as brokers and networks mostly are.
+/// A client sends a fetch request, waits for the response, parses the records, and only then
+/// sends the next request. A second client works while the first one waits. Two clients usually
+/// read as fast as brokers and networks allow.
 const OFFSETS_FOR_TWO: i64 = 200_000;
 
 impl Drop for SharedScan {

@@ -1,5 +1,5 @@
-//! Whether all records are of one topic, not also of another one that was made
-//! under its name while it was read.
+//! Checks that all records are of one topic, and not also of a topic that was recreated under the
+//! same name during the scan.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,12 @@ use rdkafka_extra::TopicId;
 use crate::client::{Cancel, Client};
 use crate::error::{Error, FetchFailure, Result};
 
-/// What the streams of a scan know together.
+/// The state of the check, shared by the streams of a scan.
 #[derive(Default)]
 pub(crate) struct Checked {
-    /// When brokers that still had the topic were last asked.
+    /// When the brokers were last asked and still had the topic.
     at: Mutex<Option<Instant>>,
-    /// The rows that were given out.
+    /// The number of rows that were sent.
     rows: AtomicUsize,
 }
 
@@ -24,9 +24,9 @@ pub(crate) struct TopicGuard<'a> {
     pub(crate) checked: &'a Checked,
     pub(crate) client: &'a Client,
     pub(crate) topic: &'a str,
-    /// Nothing is checked without.
+    /// The id of the topic. Without an id, nothing is checked.
     pub(crate) id: Option<TopicId>,
-    /// How many rows of all streams are enough.
+    /// The number of rows, of all streams together, that the query needs.
     pub(crate) limit: Option<usize>,
     pub(crate) partition: i32,
     /// Where reading ends.
@@ -35,8 +35,8 @@ pub(crate) struct TopicGuard<'a> {
 }
 
 impl TopicGuard<'_> {
-    /// Before rows are given out: those that may be the last that anybody
-    /// wants are checked first, since their stream may not get to its end.
+    /// Runs before rows are sent. Rows that reach the limit are checked first, because the query
+    /// may stop there and the stream may never get to its end.
     pub(crate) fn give(&self, rows: usize) -> Result<()> {
         let given = self.checked.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         match self.limit.is_some_and(|limit| given >= limit) {
@@ -45,9 +45,9 @@ impl TopicGuard<'_> {
         }
     }
 
-    /// Makes sure that all that was read so far is of the same topic: one that
-    /// is there now was there before. A topic that is gone is no failure to who
-    /// has read all of it.
+    /// Checks that everything read so far is of the same topic. If the topic still has its id
+    /// now, it had that id before. A topic that was deleted is not an error for a scan that has
+    /// read all of it.
     pub(crate) fn check(&self) -> Result<()> {
         if self.id.is_none() {
             return Ok(());
@@ -58,7 +58,8 @@ impl TopicGuard<'_> {
             .at
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // Streams mostly end together: what others asked meanwhile was asked for all.
+        // Streams usually end together: a look-up that started after this stream stopped reading
+        // counts for this stream too.
         if checked.is_some_and(|at| at >= read) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Rows on their way to the output: batched, filtered, cut at the limit.
+//! Collects rows into batches, filters them and cuts them at the limit.
 
 use arrow::record_batch::RecordBatch;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
@@ -13,7 +13,7 @@ pub(super) struct Batches<'a> {
     rows: Rows,
     left: usize,
     batch_size: usize,
-    /// What the records of a batch weigh at most, and what the last one brings.
+    /// The size that the records of a batch may reach, not counting the last record.
     batch_bytes: usize,
     /// The offset of the last record that is a row.
     last: Option<i64>,
@@ -40,8 +40,7 @@ impl<'a> Batches<'a> {
         }
     }
 
-    /// Makes rows of records, sending every batch that is full; `false` when
-    /// no more rows are wanted.
+    /// Turns records into rows and sends every full batch; `false` when no more rows are wanted.
     pub(super) fn extend<R: Record>(
         &mut self,
         records: impl IntoIterator<Item = R>,
@@ -61,7 +60,7 @@ impl<'a> Batches<'a> {
         Ok(true)
     }
 
-    /// Makes a row of a record.
+    /// Turns a record into a row.
     pub(super) fn append(&mut self, record: &impl Record) -> DataFusionResult<Outcome> {
         let outcome = self.rows.append(record)?;
         if outcome != Outcome::Row {
@@ -78,25 +77,25 @@ impl<'a> Batches<'a> {
         self.last
     }
 
-    /// Says whether a record would be a row, without making one of it.
+    /// Whether a record would be a row, without adding the row.
     pub(super) fn judge(&mut self, record: &impl Record) -> DataFusionResult<Outcome> {
         let outcome = self.rows.append(record)?;
         self.rows.take_back(outcome);
         Ok(outcome)
     }
 
-    /// Whether a batch should go: it is full, or the limit may be reached.
+    /// Whether to send the batch: it is full, or it may reach the limit.
     pub(super) fn is_full(&self) -> bool {
         let rows = self.rows.len();
-        // With a filter nobody knows how many of them will be left.
+        // A filter may remove any number of these rows.
         rows >= self.batch_size
             || (self.spec.filter.is_none() && rows >= self.left)
             || self.rows.bytes() >= self.batch_bytes
-            // Records that are left out are in the way of no row, but take room.
+            // Records that are left out do not become rows, but take memory until the next batch.
             || self.rows.built() / 2 >= self.batch_size
     }
 
-    /// Sends what there is; `false` when no more rows are wanted.
+    /// Sends the collected rows; `false` when no more rows are wanted.
     pub(super) fn flush(&mut self, output: &mut impl Output) -> DataFusionResult<bool> {
         let batch = match self.rows.built() {
             0 => None,
@@ -110,7 +109,7 @@ impl<'a> Batches<'a> {
         Ok(self.left > 0 && output.is_wanted())
     }
 
-    /// Whether nothing waits to be sent.
+    /// Whether no row waits to be sent.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.built() == 0
     }

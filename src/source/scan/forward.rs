@@ -1,4 +1,4 @@
-//! Every record of a partition in offset order.
+//! Append mode: reads every record of a partition, in offset order.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         self.metrics.passes.add(1);
         let mut start = None;
         let begin = bounds.range.start;
-        // Since when rows wait for more, in a stream that has no end.
+        // Since when rows have waited for a full batch, in an unbounded stream.
         let mut waiting: Option<Instant> = None;
         loop {
             if !self.narrow(bounds)? {
@@ -37,8 +37,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 let _timer = self.metrics.fetch_time.timer();
                 self.fetch.fetch(end, &mut chunk)?
             };
-            let held = self.count(&chunk, 0);
-            self.reserve(held.bytes)?;
+            let weight = self.count(&chunk, 0);
+            self.reserve(weight.bytes)?;
             let mut taken = Vec::with_capacity(chunk.len());
             for index in 0..chunk.len() {
                 if let Some(record) = chunk.get(index)
@@ -48,7 +48,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 }
             }
             if let Some(last) = chunk.len().checked_sub(1).and_then(|last| chunk.get(last)) {
-                // What is behind is never gone back to.
+                // Records that were read are never read again.
                 start = start.max(Some(last.offset() + 1));
                 bounds.range.start = bounds.range.start.max(last.offset() + 1);
             }
@@ -57,7 +57,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 return Ok(());
             }
             let is_due = match self.spec.table.unbounded {
-                // Nothing came for a while: what is there goes out.
+                // No record came for a while, so the collected rows are sent.
                 false => chunk.len() == 0,
                 true if rows.is_empty() => {
                     waiting = None;
@@ -85,8 +85,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    /// Waits for a partition that the filter wants, where it wants none of those that
-    /// there are. The stream that finds one reads it.
+    /// Waits for a new partition that the filter may match, where the filter excludes all
+    /// existing partitions. The stream that finds such a partition reads it.
     fn await_partitions(&mut self) -> DataFusionResult<()> {
         let mut partitions = i32::try_from(self.spec.held.len()).unwrap_or(i32::MAX);
         while self.spec.awaits_partitions(partitions) && self.output.is_wanted() {

@@ -1,5 +1,13 @@
-//! The latest record of each key: walks back from the end of a partition, so
-//! the first record met of a key is its latest.
+//! Upsert mode: finds the latest record of each key by walking back from the end of a partition.
+//!
+//! The first record seen of a key is then its latest record. Older records of the same key are
+//! dropped without being decoded.
+//!
+//! One pass over the partition is enough while the set of seen keys fits into memory. When the
+//! set grows too large, the pass keeps half of the keys, by hash, and goes on with that half. The
+//! other half is left to a later pass, which starts again from the end: it must know which of its
+//! keys it has seen, but it returns rows only for offsets that the earlier pass had not reached
+//! (`Pass::sent_from`).
 
 use std::ops::Range;
 
@@ -15,18 +23,18 @@ use crate::source::deduplicate::{SeenKeys, Share};
 use crate::source::fetch::{Chunk, Fetch};
 use crate::source::rows::Outcome;
 
-/// What a chunk may take where nobody knows how much memory there is.
+/// The size of a small chunk where the memory limit is unknown.
 const SMALL_CHUNK: usize = 1024 * 1024;
 
-/// Records that are deduplicated before those that are rows are decoded: few enough that
-/// the processor's cache still holds what deduplication has touched.
+/// How many records are deduplicated before their rows are decoded: few enough that the
+/// processor's cache still holds what deduplication has touched.
 const BLOCK: usize = 512;
 
-/// A walk over the partition for a part of its keys.
+/// A walk over the partition for a share of its keys.
 #[derive(Debug, Clone, Copy)]
 struct Pass {
     share: Share,
-    /// From here on an earlier pass has already sent the rows of these keys.
+    /// Rows of these keys from this offset on were already sent by an earlier pass.
     sent_from: i64,
 }
 
@@ -51,8 +59,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         Ok(())
     }
 
-    /// Reads the partition once; `false` when no more rows are wanted. Adds
-    /// the passes for keys that memory has no room for.
+    /// Reads the partition once; `false` when no more rows are wanted. Adds passes for the keys
+    /// that do not fit into memory.
     fn pass(
         &mut self,
         mut pass: Pass,
@@ -70,21 +78,21 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         let mut current = before(bounds.range, end, span);
         self.fetch.seek(current.start)?;
         loop {
-            let Some(held) = self.read(current, &mut chunk)? else {
+            let Some(weight) = self.read(current, &mut chunk)? else {
                 return Ok(false);
             };
             let several = current.end - current.start > 1;
             let needed = |seen: &SeenKeys| {
-                let added = held.keys + seen.growth(chunk.len(), held.keys);
-                seen.allocated_bytes() + held.bytes + added
+                let added = weight.keys + seen.growth(chunk.len(), weight.keys);
+                seen.allocated_bytes() + weight.bytes + added
             };
             let mut fits = self.fits(needed(seen));
-            let is_small = held.bytes <= self.small_chunk() || !several;
-            // Another pass helps only where it is the keys that take the room.
+            let is_small = weight.bytes <= self.small_chunk() || !several;
+            // Another pass helps only where the keys take most of the memory.
             while !fits
                 && is_small
                 && seen.len() > 1
-                && seen.allocated_bytes() >= held.bytes
+                && seen.allocated_bytes() >= weight.bytes
                 && let Some([kept, other]) = pass.share.split()
             {
                 seen.retain(kept);
@@ -96,12 +104,12 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 fits = self.fits(needed(seen));
             }
             if !fits && several {
-                let less = self.chunk_sizes.bytes.min(held.bytes / 4);
+                let less = self.chunk_sizes.bytes.min(weight.bytes / 4);
                 self.chunk_sizes.bytes = less.max(1);
             }
-            if several && (!fits || self.is_too_large(held.bytes)) {
-                // Records here are far larger than those before, or memory is
-                // scarce: take less at once.
+            if several && (!fits || self.is_too_large(weight.bytes)) {
+                // Either the records here are far larger than the ones before, or memory is
+                // scarce: read a smaller part of the chunk.
                 chunk.clear();
                 span = ((current.end - current.start) / 8).max(1);
                 current = before(bounds.range, current.end, span);
@@ -109,17 +117,18 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 continue;
             }
             if !fits {
-                // A single record is as large as it is: the pool may have room for it.
+                // A single record cannot be cut. The pool may still have room for it outside of
+                // this partition's share.
                 self.reserve(needed(seen))?;
             }
             if !self.narrow(bounds)? {
-                // Newer filters want nothing of what is left.
+                // The filter has changed and excludes everything that is left.
                 return rows.flush(&mut self.output);
             }
-            span = self.next_span(current, held.bytes);
+            span = self.next_span(current, weight.bytes);
             let next = before(bounds.range, current.start, span);
             if !next.is_empty() {
-                // Fetched while this chunk is deduplicated and decoded.
+                // The client fetches the next chunk while this one is deduplicated and decoded.
                 self.fetch.seek(next.start)?;
             }
             let mut block = chunk.len()..chunk.len();
@@ -134,17 +143,17 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             if !rows.flush(&mut self.output)? {
                 return Ok(false);
             }
-            let all_met = bounds.keys.as_ref().and_then(|keys| keys.all());
-            if next.is_empty() || all_met.is_some_and(|keys| self.met.contains_all(keys)) {
+            let wanted = bounds.keys.as_ref().and_then(|keys| keys.all());
+            if next.is_empty() || wanted.is_some_and(|keys| self.met.contains_all(keys)) {
                 return Ok(true);
             }
             current = next;
         }
     }
 
-    /// Chunks up to this are not made smaller for want of memory, but the set of
-    /// keys is: to fetch a chunk takes longer than to read its records, so many
-    /// small ones take longer than another pass.
+    /// The size up to which chunks are not cut for lack of memory; the set of keys is split
+    /// instead. Fetching a chunk takes longer than processing its records, so many small chunks
+    /// cost more than another pass.
     fn small_chunk(&self) -> usize {
         match self.memory_share {
             usize::MAX => SMALL_CHUNK,
@@ -152,13 +161,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         }
     }
 
-    /// Reserves memory where there is room within the partition's share of it.
+    /// Reserves memory if the pool has room and the partition's share allows it.
     fn fits(&self, bytes: usize) -> bool {
         bytes <= self.memory_share && self.memory.try_resize(bytes).is_ok()
     }
 
-    /// How many offsets the next chunk takes to weigh what it should, growing
-    /// at most eightfold at a time.
+    /// The number of offsets in the next chunk, so that the chunk has about the target size. A
+    /// chunk has at most eight times as many offsets as the one before.
     fn next_span(&self, current: OffsetRange, bytes: usize) -> i64 {
         let span = current.end - current.start;
         let per_offset = (bytes as f64 / span as f64).max(1.0);
@@ -166,8 +175,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         wanted.clamp(1, span.saturating_mul(8))
     }
 
-    /// Goes through a block from its end, and makes rows of the records that are
-    /// the latest of their keys; `false` when no more rows are wanted.
+    /// Walks through a block from its end, and decodes the records that are the latest of their
+    /// keys; `false` when no more rows are wanted.
     fn take_newest(
         &mut self,
         chunk: &F::Chunk,
@@ -198,7 +207,8 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 continue;
             }
             if record.payload().is_some() && skips_bad {
-                // A skipped record does not hide the older versions of its key.
+                // A skipped record does not hide older records of its key. A record must
+                // therefore be decoded before its key counts as seen.
                 if seen.contains(key) {
                     superseded += usize::from(is_first_time);
                 } else {
@@ -231,12 +241,12 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         self.metrics.superseded.add(superseded);
         self.metrics.keys_skipped.add(skipped);
         drop(timer);
-        // Forward, as they lie in memory.
+        // In memory order, which is forward.
         let records = newest.iter().rev().filter_map(|index| chunk.get(*index));
         rows.extend(records, &mut self.output)
     }
 
-    /// What becomes of a record without a key where rows are of keys.
+    /// Handles a record without a key in a table whose rows need a key.
     pub(super) fn null_key(
         &self,
         record: &impl Record,
@@ -256,7 +266,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         Ok(())
     }
 
-    /// The latest record of a key was found.
+    /// Notes that the latest record of a key was found.
     fn mark_found(
         &self,
         record: &impl Record,
@@ -276,7 +286,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     }
 }
 
-/// Up to `span` offsets before `end`.
+/// The last `span` offsets of the range before `end`, or fewer.
 fn before(range: OffsetRange, end: i64, span: i64) -> OffsetRange {
     OffsetRange {
         start: end.saturating_sub(span).max(range.start),

@@ -1,4 +1,4 @@
-//! The fold against a model: random logs, cut into chunks of every size.
+//! Checks deduplication by key against a model: random logs, cut into chunks of every size.
 
 use super::*;
 

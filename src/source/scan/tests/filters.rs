@@ -1,4 +1,4 @@
-//! Filters inside the scan, and what is not read because of them.
+//! Tests filters inside the scan, and the records that filters exclude from reading.
 
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -8,7 +8,7 @@ use datafusion::prelude::SessionContext;
 
 use super::*;
 
-/// One comparison on any of the columns, in the forms that SQL has.
+/// One comparison on any of the columns, in every form that SQL has.
 fn condition() -> impl Strategy<Value = String> {
     let op = prop::sample::select(vec!["=", "<", "<=", ">", ">=", "<>"]);
     let key = (0..32u8).prop_map(|key| format!("'k{key}'"));
@@ -51,7 +51,7 @@ fn physical(spec: &ScanSpec, sql: &str) -> Arc<dyn PhysicalExpr> {
     let schema = spec.table.schema.arrow().project(&spec.columns).unwrap();
     let schema = DFSchema::try_from(schema).unwrap();
     let filter = ctx.parse_sql_expr(sql, &schema).unwrap();
-    // As the optimizer does it before it pushes filters down.
+    // The optimizer does the same before it pushes filters down.
     let info = SimplifyContext::builder()
         .with_schema(Arc::new(schema.clone()))
         .build();
@@ -73,7 +73,7 @@ fn all_rows(batches: &[RecordBatch]) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
-    /// What is not read because of a filter would not have passed it.
+    /// Pruning never drops a record that would have passed the filter.
     #[test]
     fn a_filter_inside_the_scan_is_the_filter_above_it(
         log in logs(),

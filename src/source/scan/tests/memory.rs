@@ -1,4 +1,4 @@
-//! What is held at once, and what is done where there is little room.
+//! Tests how much memory a scan holds, and how it proceeds with little memory.
 
 use datafusion::physical_plan::metrics::CustomMetricValue;
 
@@ -30,7 +30,7 @@ proptest! {
 
 #[test]
 fn suddenly_large_records_do_not_make_a_chunk_of_many_times_its_size() {
-    // Small records at the end let the next chunk grow over large ones.
+    // Small records at the end make the next chunk span more offsets, which hold large records.
     let mut log: Vec<Logged> = Vec::new();
     for offset in 0..2_000 {
         let padding = if offset < 1_000 { 4_000 } else { 1 };
@@ -78,7 +78,7 @@ fn records_as_large_as_the_part_of_the_memory_take_one_pass() {
     let mut log = numbered(90);
     for (record, n) in log.iter_mut().zip(0..) {
         record.key = Some(format!("k{}", n % 60).into_bytes());
-        // A large one among small ones, and a few of them in a row.
+        // One large record among small ones, and a few large ones in a row.
         let padding = if n % 7 < 3 { 20_000 } else { 1 };
         let payload = format!(r#"{{"v":{n},"padding":"{}"}}"#, "x".repeat(padding));
         record.payload = Some(payload.into_bytes());

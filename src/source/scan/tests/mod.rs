@@ -1,4 +1,4 @@
-//! Scans of logs that are held in memory.
+//! Tests scans of logs that are held in memory.
 
 mod deduplicate;
 mod filters;
@@ -26,7 +26,7 @@ struct Logged {
 }
 
 impl Logged {
-    /// Not in the order of the offsets, as where producers set it.
+    /// Not in offset order, as where producers set the timestamps.
     fn millis(&self) -> i64 {
         1_000 + self.offset * 7 % 50
     }
@@ -48,7 +48,7 @@ impl Record for &Logged {
     fn visit_headers(&self, _: &mut dyn FnMut(&[u8], Option<&[u8]>)) {}
 }
 
-/// A partition that gives its records a few at a time.
+/// A partition that returns its records a few at a time.
 struct LogFetch<'a> {
     log: &'a [Logged],
     position: i64,
@@ -170,7 +170,7 @@ fn run(
     run_within(spec, log, range, sizes, batch, usize::MAX)
 }
 
-/// With so many bytes of memory.
+/// Runs a scan with a pool of this many bytes.
 fn run_within(
     spec: &ScanSpec,
     log: &[Logged],
@@ -214,7 +214,7 @@ fn run_within(
     }
 }
 
-/// What a forward read of the whole range leaves, key by key.
+/// The result of reading the whole range forward, key by key.
 fn model(log: &[Logged], range: OffsetRange) -> BTreeMap<String, i64> {
     let mut rows = BTreeMap::new();
     for record in log {
@@ -270,7 +270,7 @@ fn logs() -> impl Strategy<Value = Vec<Logged>> {
 
 fn sizes() -> impl Strategy<Value = ChunkSizes> {
     let first = prop::sample::select(vec![1, 3, 1000]);
-    // As many bytes as about 1, 3 and 1000 of these records take.
+    // About the memory of 1, 3 and 1000 of these records.
     let bytes = prop::sample::select(vec![330, 1_000, 330_000]);
     (first, bytes).prop_map(|(first, bytes)| ChunkSizes { first, bytes })
 }
