@@ -1,4 +1,4 @@
-//! Work that waits for brokers, and whoever waits for it.
+//! Blocking work that waits for brokers, and its cancellation.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 
 use crate::error::Result;
 
-/// Tells blocking work whether anybody still waits for it.
+/// Tells blocking work whether its result is still wanted.
 pub(crate) struct Cancel(Box<dyn Fn() -> bool + Send + Sync>);
 
 impl Cancel {
@@ -23,13 +23,13 @@ impl Cancel {
     }
 }
 
-/// PlanState blocking work off the runtime's workers. Dropping the future cancels it.
+/// Runs blocking work off the runtime's workers. Dropping the future cancels the work.
 pub(crate) async fn blocking<T, F>(work: F) -> DataFusionResult<T>
 where
     T: Send + 'static,
     F: FnOnce(&Cancel) -> Result<T> + Send + 'static,
 {
-    // Lives in this future, so its end is the future's.
+    // Lives in this future: the work is cancelled when the future is dropped.
     let waiting = Arc::new(());
     let weak = Arc::downgrade(&waiting);
     let cancel = Cancel::when(move || weak.strong_count() == 0);

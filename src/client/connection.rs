@@ -1,15 +1,15 @@
-//! What a connection that fails looks like, and what to set.
+//! Explains failed connections, and names the property to set.
 //!
-//! librdkafka says in one line which broker it was and at which step the connection
-//! failed. The step tells what is wrong with the address or with the client's properties.
+//! librdkafka reports in one line which broker failed, and at which step of the connection. The
+//! step shows what is wrong with the address or with the client's properties.
 
 use rdkafka::ClientConfig;
 
-/// The property that most failures are about, as an option.
+/// The option that most failures are about.
 const PROTOCOL: &str = "`kafka.client.security.protocol`";
 const ANOTHER_PORT: &str = "name the port of a Kafka listener";
 
-/// How a client connects.
+/// How the client connects.
 #[derive(Debug, Default)]
 pub(super) struct Connection {
     servers: Vec<String>,
@@ -17,28 +17,29 @@ pub(super) struct Connection {
     login: bool,
 }
 
-/// What librdkafka complained about.
+/// An error that librdkafka reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Complaint {
     pub(super) text: String,
     pub(super) weight: Weight,
 }
 
-/// How much a complaint says of what is wrong. A client that got no answer yet keeps the
-/// weightier of two: librdkafka tries again with fewer steps, and says less then.
+/// How much a complaint tells about the cause. A client that has had no answer yet keeps the more
+/// specific of two complaints: librdkafka retries with fewer steps, and its later reports are
+/// less specific.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Weight {
-    /// It may be over with the next attempt.
+    /// The next attempt may succeed.
     Passing,
-    /// It is most likely the client's properties or the address.
+    /// Most likely the client's properties or the address are wrong.
     Likely,
-    /// It is the client's properties or the address.
+    /// The client's properties or the address are wrong.
     Clear,
-    /// The login or the certificate was refused, and will be again.
+    /// The login or the certificate was refused, and will be refused again.
     Refusal,
 }
 
-/// A line of librdkafka's about a broker.
+/// A line of librdkafka's log about a broker.
 #[derive(Debug, Clone, Copy)]
 struct Line<'a> {
     address: &'a str,
@@ -47,13 +48,13 @@ struct Line<'a> {
     said: &'a str,
     /// The step that failed.
     state: &'a str,
-    /// For how long it was at this step.
+    /// How long the connection was at this step, in milliseconds.
     millis: u64,
 }
 
 impl<'a> Line<'a> {
-    /// `sasl_ssl://host:9092/1: What is wrong (after 3ms in state UP)`, or
-    /// `GroupCoordinator/1: host:9092: What is wrong ..`; `None` for lines about no broker.
+    /// `sasl_ssl://host:9092/1: What is wrong (after 3ms in state UP)`, or `GroupCoordinator/1:
+    /// host:9092: What is wrong ..`; `None` for a line that is not about a broker.
     fn parse(line: &'a str) -> Option<Self> {
         let line = match line.strip_prefix("[thrd:") {
             Some(line) => line.split_once("]: ")?.1,
@@ -79,7 +80,8 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// Whether the other side has closed the connection, which sending may notice first.
+    /// Whether the other side has closed the connection. A failed send may be the first sign of
+    /// that.
     fn is_closed(&self) -> bool {
         self.said.contains("Disconnected")
             || self.said.starts_with("Send failed: ")
@@ -90,7 +92,8 @@ impl<'a> Line<'a> {
         any.iter().any(|part| self.said.contains(part))
     }
 
-    /// The size of an answer that cannot be one, which is its first four bytes.
+    /// The first four bytes of an answer that is not Kafka's protocol. librdkafka reads them as
+    /// the size of the answer, and reports that size.
     fn first_bytes(&self) -> Option<[u8; 4]> {
         let (_, rest) = self.said.split_once("Invalid response size ")?;
         let size: i32 = rest.split(' ').next()?.parse().ok()?;
@@ -109,12 +112,12 @@ impl Connection {
         }
     }
 
-    /// What a line of librdkafka's means, for a client that was `answered` or not yet;
-    /// `None` for a line that is about no broker.
+    /// Explains a line of librdkafka's log, for a client that was `answered` before or not.
+    /// `None` for a line that is not about a broker.
     pub(super) fn explain(&self, line: &str, answered: bool) -> Option<Complaint> {
         let line = Line::parse(line)?;
         let mismatch = || match answered {
-            // The listener is of the right kind; it only went away.
+            // The listener is of the right kind; it has only gone away.
             true => None,
             false => self.mismatch(&line),
         };
@@ -129,7 +132,7 @@ impl Connection {
 
     fn login(&self, line: &Line<'_>) -> Option<(Weight, String)> {
         let Line { address, said, .. } = line;
-        // Nobody has answered: the broker went away, or its proxy has no broker.
+        // There was no answer: the broker went away, or its proxy has no broker.
         let gone = || {
             let text = format!("{address} closes the connection during the login");
             Some((Weight::Passing, text))
@@ -151,12 +154,12 @@ impl Connection {
             .split_once(" mechanism handshake failed: ")?;
         let text = if reason.contains("not valid in current SASL state") {
             let protocol = if self.tls { "SSL" } else { "PLAINTEXT" };
-            format!("{address} takes no login; set {PROTOCOL} = `{protocol}`")
+            format!("{address} does not accept a login; set {PROTOCOL} = `{protocol}`")
         } else if reason.contains("Unsupported SASL mechanism") {
             let mechanisms = reason.rsplit(": ").next().unwrap_or_default();
             format!(
-                "{address} does not take the mechanism {mechanism}; set \
-                 `kafka.client.sasl.mechanism` to one that it takes: {mechanisms}"
+                "{address} does not support the mechanism {mechanism}; set \
+                 `kafka.client.sasl.mechanism` to one that the broker supports: {mechanisms}"
             )
         } else {
             return gone();
@@ -164,7 +167,7 @@ impl Connection {
         Some((Weight::Refusal, text))
     }
 
-    /// Listeners of another kind, and ports that are no listeners.
+    /// Explains listeners of another kind, and ports that are not Kafka listeners.
     fn mismatch(&self, line: &Line<'_>) -> Option<(Weight, String)> {
         let address = line.address;
         let protocol = match self.login {
@@ -209,7 +212,7 @@ impl Connection {
             };
             return Some((Weight::Clear, text));
         }
-        // A broker that only goes away does so later.
+        // A broker that only goes away closes the connection later.
         let soon = line.state == "UP" && line.millis < 2000;
         (soon && !self.login && line.is_closed()).then(|| {
             let protocol = if self.tls {
@@ -227,7 +230,7 @@ impl Connection {
         })
     }
 
-    /// Addresses behind which nobody answers.
+    /// Explains addresses that do not answer.
     fn unreachable(&self, line: &Line<'_>) -> Option<(Weight, String)> {
         let address = line.address;
         let silent = line.says(&[
@@ -242,10 +245,10 @@ impl Connection {
         {
             format!("cannot connect to {address}: {reason}")
         } else if silent && line.state == "CONNECT" {
-            format!("{address} does not take connections, as behind a firewall")
+            format!("{address} does not accept connections (a firewall may block them)")
         } else if silent {
             let text = format!(
-                "{address} takes connections and does not answer, as a port does that does not \
+                "{address} accepts connections but does not answer, like a port that does not \
                  speak Kafka's protocol; {ANOTHER_PORT}"
             );
             return Some((Weight::Likely, text));
@@ -290,14 +293,14 @@ fn certificate(line: &Line<'_>) -> Option<(Weight, String)> {
     Some((Weight::Refusal, text))
 }
 
-/// What librdkafka or OpenSSL cannot do with these properties, and never will.
+/// Explains what librdkafka or OpenSSL can never do with these properties.
 fn failed_by_itself(line: &Line<'_>) -> Option<(Weight, String)> {
     let fails = line.state == "SSL_HANDSHAKE" && line.says(&["SSL routines"])
         || line.says(&["Failed to initialize SASL authentication"]);
     fails.then(|| (Weight::Refusal, format!("{}: {}", line.address, line.said)))
 }
 
-/// The principal that ACLs name, where the client knows it.
+/// The principal of the client as ACLs name it, where the client knows it.
 pub(super) fn principal(config: &ClientConfig) -> Option<String> {
     let protocol = protocol(config);
     if protocol == "plaintext" {
@@ -316,7 +319,7 @@ fn protocol(config: &ClientConfig) -> String {
     protocol.trim().to_ascii_lowercase()
 }
 
-/// A server as librdkafka names it.
+/// The address of a server as librdkafka writes it.
 fn with_port(server: &str) -> String {
     let server = server.trim();
     let server = server.rsplit_once("//").map_or(server, |(_, rest)| rest);

@@ -1,4 +1,4 @@
-//! Making clients: what librdkafka is configured with besides the options.
+//! Creates clients, and sets what librdkafka needs besides the options.
 
 use std::time::Duration;
 
@@ -11,52 +11,52 @@ use super::error_log::ErrorLog;
 use crate::error::{Error, Result};
 use crate::options::{DEFAULT_QUEUED_KBYTES, QUEUED_KBYTES, STATISTICS_INTERVAL, TableOptions};
 
-/// What librdkafka fetches of a partition at once, and what it is not made less than.
-/// About as much is fetched behind the end of each chunk and thrown away, so this is
-/// half of librdkafka's own default.
+/// The size of one fetch from a partition, and the smallest size that little memory reduces it
+/// to. About one fetch is read past the end of each chunk and discarded, so the size is half of
+/// librdkafka's default.
 const FETCH_BYTES: usize = 512 * 1024;
 const LEAST_FETCH_BYTES: usize = 16 * 1024;
 
-/// The configuration of a client that has so many bytes of memory for a partition.
+/// The configuration of a client that may use `bytes` bytes of memory per partition.
 pub(super) fn config_within(options: &TableOptions, bytes: usize) -> Result<ClientConfig> {
     let mut config = options.client.consumer_config(options.isolation)?;
     if config.get("fetch.message.max.bytes").is_none() {
-        let at_once = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
-        config.set("fetch.message.max.bytes", at_once.to_string());
+        let fetch_bytes = (bytes / 16).clamp(LEAST_FETCH_BYTES, FETCH_BYTES);
+        config.set("fetch.message.max.bytes", fetch_bytes.to_string());
     }
-    let waiting = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
-    if !options.client.consumer_gives(QUEUED_KBYTES) && waiting < DEFAULT_QUEUED_KBYTES {
-        config.set(QUEUED_KBYTES, waiting.to_string());
+    let queued = (bytes / 4 / 1024).max(LEAST_FETCH_BYTES / 1024);
+    if !options.client.consumer_gives(QUEUED_KBYTES) && queued < DEFAULT_QUEUED_KBYTES {
+        config.set(QUEUED_KBYTES, queued.to_string());
     }
-    tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
+    tell_of_itself(&mut config, options.retry_timeout, LONGEST_INTERVAL);
     Ok(config)
 }
 
-/// Lets a client tell its statistics so often that they can say within the time why
-/// nothing comes, where no option says how often.
+/// Makes a client report statistics often enough to explain within `time` why no records come. An
+/// interval that an option sets is kept.
 pub(crate) fn tell_of_itself(config: &mut ClientConfig, time: Duration, longest: Duration) {
     if config.get(STATISTICS_INTERVAL).is_none() {
-        let interval = (time / 4).clamp(SHORTEST_UNTOLD.min(longest), longest);
+        let interval = (time / 4).clamp(SHORTEST_INTERVAL.min(longest), longest);
         config.set(STATISTICS_INTERVAL, interval.as_millis().to_string());
     }
 }
 
-/// Clients that read have many partitions to tell of.
-const LONGEST_UNTOLD: Duration = Duration::from_secs(5);
-const SHORTEST_UNTOLD: Duration = Duration::from_millis(100);
+/// A client that reads reports on many partitions, so its statistics should not be frequent.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Makes a client that reads, without connecting.
+/// Creates a client that reads, without connecting.
 pub(super) fn consumer(config: ClientConfig, timeout: Duration) -> Result<BaseConsumer<ErrorLog>> {
     create(config, timeout, |heard| heard)
 }
 
-/// How long a connection may take to be made. librdkafka's own time is longer than
-/// `kafka.timeout`, and only at its end it says at which step nothing came.
+/// The time-out of setting up a connection. librdkafka's default is longer than `kafka.timeout`,
+/// and librdkafka names the failed step only when the time-out ends.
 const CONNECTION_TIMEOUT: &str = "socket.connection.setup.timeout.ms";
 const CONNECTION_TIMEOUTS: [Duration; 2] = [Duration::from_secs(3), Duration::from_secs(10)];
 
-/// Makes a client without connecting. What librdkafka says of a property's
-/// value is not repeated, since the value may be a secret.
+/// Creates a client without connecting. librdkafka's message about a property's value is not
+/// repeated, since the value may be a secret.
 pub(crate) fn create<C, T>(
     mut config: ClientConfig,
     timeout: Duration,
@@ -71,7 +71,7 @@ where
         let time = (timeout * 4 / 5).clamp(least, most);
         config.set(CONNECTION_TIMEOUT, time.as_millis().to_string());
     }
-    // Connections that are closed are told at this level, with the step, and only there.
+    // librdkafka reports closed connections, with the step, only at this log level.
     let level = match config.log_level {
         RDKafkaLogLevel::Debug => RDKafkaLogLevel::Debug,
         _ => RDKafkaLogLevel::Info,

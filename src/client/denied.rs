@@ -1,30 +1,30 @@
-//! Rights that brokers deny.
+//! Turns rights that brokers deny into errors.
 
 use rdkafka::error::RDKafkaErrorCode;
 
 use crate::error::Error;
 
-/// What a request needs a right to.
+/// The resources for which a request needs a right.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs<'a> {
-    /// On the topic, as ACLs call it.
+    /// The operation on the topic, in the terms of ACLs.
     pub(crate) operation: &'static str,
     pub(crate) topic: &'a str,
-    /// Where the request is also about a group, or a transaction.
+    /// The group, where the request is also about a group.
     pub(crate) group: Option<&'a str>,
     pub(crate) transactional_id: Option<Pattern<'a>>,
 }
 
-/// The names that a right is for, as ACLs have them.
+/// The pattern of resource names that a right covers, in the terms of ACLs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pattern<'a> {
     Literal(&'a str),
-    /// All names that begin so.
+    /// All names with this prefix.
     Prefixed(&'a str),
 }
 
 impl<'a> Needs<'a> {
-    /// An operation on a topic alone.
+    /// An operation that needs a right on a topic only.
     pub(crate) fn on(operation: &'static str, topic: &'a str) -> Self {
         Needs {
             operation,
@@ -34,7 +34,7 @@ impl<'a> Needs<'a> {
         }
     }
 
-    /// Which right the brokers deny, where that is what the code says.
+    /// The error that names the denied right, where the code means a denied right.
     pub(crate) fn denied(
         &self,
         code: RDKafkaErrorCode,
@@ -42,8 +42,9 @@ impl<'a> Needs<'a> {
     ) -> Option<Error> {
         use RDKafkaErrorCode as Code;
         let (operation, resource, pattern) = match (code, self.group, self.transactional_id) {
-            // Who may write to any topic may have a producer's id; brokers answer with
-            // the right of the cluster that does instead.
+            // A principal that may write to any topic may also get a producer id. Where the
+            // principal has no such right, brokers name the right on the cluster that would do
+            // instead.
             (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed, ..) => {
                 (self.operation, "topic", Pattern::Literal(self.topic))
             }
@@ -70,7 +71,7 @@ impl<'a> Needs<'a> {
     }
 }
 
-/// Whether brokers answer so where they deny a right.
+/// Whether a broker answers with this code when it denies a right.
 pub(super) fn is_denied(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

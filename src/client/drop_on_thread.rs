@@ -1,4 +1,4 @@
-//! Clients that are destroyed off the runtime's workers.
+//! Destroys clients off the runtime's workers.
 
 use std::ops::Deref;
 

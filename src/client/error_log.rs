@@ -1,4 +1,4 @@
-//! What librdkafka complained about, kept until a request is answered.
+//! Keeps the errors that librdkafka reports until a request is answered.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::denied::is_denied;
 use super::measured::Measure;
 use super::statistics::Statistics;
 
-/// Keeps what librdkafka complained about, since a time-out alone says nothing.
+/// Keeps the errors that librdkafka reports, because a time-out alone does not tell the reason.
 pub(crate) struct ErrorLog {
     connection: Connection,
     principal: Option<String>,
@@ -25,16 +25,16 @@ pub(crate) struct ErrorLog {
 #[derive(Default)]
 struct State {
     last: Option<Complaint>,
-    /// A right that the brokers deny, where no request says so.
+    /// A denied right that is only reported as an event, not as the answer to a request.
     denied: Option<RDKafkaErrorCode>,
-    /// Whether any request was answered, ever.
+    /// Whether any request was ever answered.
     answered: bool,
     /// How many complaints there were.
     heard: u64,
 }
 
 impl ErrorLog {
-    /// That of a client of this configuration.
+    /// The log of a client with this configuration.
     pub(crate) fn of(config: &ClientConfig) -> Self {
         ErrorLog {
             connection: Connection::of(config),
@@ -45,8 +45,8 @@ impl ErrorLog {
         }
     }
 
-    /// Takes statistics in, and says for how long brokers have held requests back since the
-    /// last ones.
+    /// Records statistics, and returns how long brokers have throttled requests since the last
+    /// statistics.
     pub(crate) fn told(&self, statistics: &statistics::Statistics) -> Duration {
         log::trace!(target: "librdkafka", "{statistics:?}");
         if let Some(measure) = &self.measure {
@@ -55,17 +55,18 @@ impl ErrorLog {
         self.statistics.take(statistics)
     }
 
-    /// Until when brokers take no more requests, where they have said so because of a quota.
+    /// The time until which brokers throttle requests because of a quota, where they have said
+    /// so.
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
         self.statistics.held_back_until()
     }
 
-    /// The offset that is fetched next of a partition, as it was last told.
+    /// The next offset to be fetched from a partition, by the last statistics.
     pub(super) fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.statistics.next_offset(topic, partition)
     }
 
-    /// That of a client which is measured, where it is.
+    /// Adds measurements, where the client is measured.
     pub(crate) fn measured_by(self, measure: Option<Measure>) -> Self {
         ErrorLog { measure, ..self }
     }
@@ -75,12 +76,12 @@ impl ErrorLog {
         self.principal.clone()
     }
 
-    /// The complaint that says most.
+    /// The most specific complaint.
     pub(crate) fn last(&self) -> Option<String> {
         self.state().last.as_ref().map(|last| last.text.clone())
     }
 
-    /// A refused login or certificate, unless a later complaint is of something else.
+    /// A refused login or certificate, unless a later complaint has replaced it.
     pub(super) fn refusal(&self) -> Option<String> {
         let state = self.state();
         let refusal = state
@@ -90,13 +91,13 @@ impl ErrorLog {
         refusal.map(|last| last.text.clone())
     }
 
-    /// The same, where waiting does not help. Brokers that have let the client in
-    /// before may refuse it for a moment, as while they start.
+    /// The same, but only where waiting does not help. Brokers that have accepted the client
+    /// before may refuse it for a moment, for instance while they start.
     pub(super) fn final_refusal(&self) -> Option<String> {
         self.refusal().filter(|_| !self.state().answered)
     }
 
-    /// A right that the brokers deny, which a request waits for.
+    /// A denied right that keeps a request waiting.
     pub(super) fn denied(&self) -> Option<RDKafkaErrorCode> {
         self.state().denied
     }
@@ -106,7 +107,7 @@ impl ErrorLog {
         self.state().heard
     }
 
-    /// A request was answered, so that what was said before it is over.
+    /// Notes that a request was answered. Earlier complaints no longer apply.
     pub(crate) fn answered(&self) {
         let mut state = self.state();
         state.last = None;
@@ -141,7 +142,7 @@ impl ClientContext for ErrorLog {
         self.state().heard += 1;
         let code = error.rdkafka_error_code();
         match code {
-            // Follows the message that says why, and says nothing itself.
+            // This event follows the message with the reason, and adds no information.
             Some(RDKafkaErrorCode::AllBrokersDown) if self.last().is_some() => return,
             Some(code) if is_denied(code) => self.state().denied = Some(code),
             _ => {}
@@ -150,7 +151,7 @@ impl ClientContext for ErrorLog {
         self.hear(complaint.unwrap_or_else(|| Complaint {
             text: reason.to_owned(),
             weight: match code {
-                // Of no broker: there is no token to log in with.
+                // Not about a broker: there is no token to log in with.
                 Some(RDKafkaErrorCode::Authentication) => Weight::Refusal,
                 _ => Weight::Passing,
             },
@@ -161,7 +162,7 @@ impl ClientContext for ErrorLog {
         // Reasons reach the user inside errors; librdkafka's own lines are for debugging.
         log::debug!(target: "librdkafka", "{level:?} {facility} {message}");
         self.state().heard += 1;
-        // Connections that are closed are no errors, and only told here.
+        // librdkafka does not report closed connections as errors, only in its log.
         if facility == "FAIL"
             && let Some(complaint) = self.explain(message)
         {
@@ -212,7 +213,7 @@ mod tests {
 
         heard.answered();
         assert_eq!((heard.last(), heard.refusal()), (None, None));
-        // As of a broker that starts and does not know its users yet.
+        // For instance a broker that is starting and does not know its users yet.
         error(&heard, RDKafkaErrorCode::Authentication, REFUSED);
         assert_eq!(heard.final_refusal(), None);
         assert!(heard.refusal().is_some());
@@ -230,7 +231,7 @@ mod tests {
         assert!(heard.last().unwrap().contains("kafka:9092 closes"));
         heard.answered();
         fail(&heard, CLOSED);
-        // Of the right kind it is, then.
+        // The answer has shown that the listener is of the right kind.
         assert_eq!(heard.last().as_deref(), Some("kafka:9092: Disconnected"));
         fail(&heard, DOWN);
         assert!(heard.last().unwrap().contains("other:9092"));

@@ -1,4 +1,4 @@
-//! Requests that were given up.
+//! The failures of requests that were given up.
 
 use std::time::Duration;
 
@@ -16,7 +16,8 @@ pub(super) enum RequestFailure {
 }
 
 impl RequestFailure {
-    /// The error of a client that has heard this much, for a request that needs a right.
+    /// The error for a client with this error log. `needs` names the right that the request
+    /// needs.
     pub(super) fn into_error(
         self,
         servers: &str,
@@ -40,7 +41,7 @@ impl RequestFailure {
     }
 }
 
-/// Errors that may pass by themselves while servers are found and leaders elected.
+/// Whether an error may go away by itself while brokers are found and leaders are elected.
 pub(crate) fn is_transient(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

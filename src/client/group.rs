@@ -1,4 +1,4 @@
-//! The offsets of a consumer group that nobody joins.
+//! The committed offsets of a consumer group. The client never joins the group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::retry::{ATTEMPT_TIMEOUT, retry};
 use crate::error::{Error, Result};
 use crate::options::{Isolation, TableOptions};
 
-/// A consumer group by its name: where it has come to in the topics that it reads.
+/// A consumer group by its name, with the positions it has committed.
 pub(crate) struct Group {
     consumer: DropOnThread<BaseConsumer<ErrorLog>>,
     name: String,
@@ -26,27 +26,27 @@ pub(crate) struct Group {
     timeout: Duration,
 }
 
-/// What a group has committed for one partition.
+/// The committed position of a group in one partition.
 pub(crate) struct Committed {
-    /// The next offset to be read.
+    /// The next offset to read.
     pub(crate) offset: i64,
-    /// What was committed with it.
+    /// The metadata that was committed with the offset.
     pub(crate) metadata: String,
 }
 
-/// How the ids of librdkafka's in-process clusters begin, such as that of
+/// The prefix of the ids of librdkafka's in-process clusters, such as that of
 /// [`EmbeddedKafka`](crate::EmbeddedKafka).
 const IN_PROCESS: &str = "mockCluster";
 
-/// Why offsets do not come from brokers that answer.
-const UNDECIDED: &str = "as while a transaction that commits them has not ended; Kafka ends it \
-                         after its time-out, and `kafka-transactions.sh find-hanging` shows one \
-                         that it has lost";
+/// Why brokers that answer may still not return offsets.
+const UNDECIDED: &str = "perhaps a transaction that commits them has not ended; Kafka ends it \
+                         after its time-out, and `kafka-transactions.sh find-hanging` shows a \
+                         transaction that Kafka has lost";
 
 impl Group {
-    /// Does not connect yet.
+    /// Creates the client, without connecting.
     pub(crate) fn new(name: &str, options: &TableOptions) -> Result<Self> {
-        // Offsets of a transaction that is not decided yet are waited for.
+        // Waits for the end of transactions that commit offsets.
         let mut config = options.client.consumer_config(Isolation::ReadCommitted)?;
         config.set("group.id", name);
         Ok(Group {
@@ -68,7 +68,7 @@ impl Group {
         Ok(all.into_iter().map(|(p, c)| (p, c.offset)).collect())
     }
 
-    /// The same, with what was committed beside them.
+    /// The same, with the metadata that was committed with each offset.
     pub(crate) fn all_committed(
         &self,
         topic: &str,
@@ -94,7 +94,7 @@ impl Group {
         });
         found.map_err(|failure| match failure {
             RequestFailure::Timeout(_) if self.answers(topic) => {
-                let reason = format!("none came for {:?}, {UNDECIDED}", self.timeout);
+                let reason = format!("none came for {:?}; {UNDECIDED}", self.timeout);
                 self.error("read the committed offsets", topic, &reason)
             }
             failure => failure.into_error(
@@ -107,15 +107,15 @@ impl Group {
         })
     }
 
-    /// How other programs use the group, as the end of a sentence: it has members, or has
-    /// committed offsets of any topic without metadata of our own.
+    /// Describes how other programs use the group, as the end of a sentence: the group has
+    /// members, or it has committed offsets, of any topic, without metadata of our own.
     pub(crate) fn use_by_others(
         &self,
         topic: &str,
         cancel: &Cancel,
         is_own: impl Fn(&str) -> bool,
     ) -> Result<Option<String>> {
-        // The in-process cluster closes the connection of who asks for groups.
+        // The in-process cluster closes the connection of a client that asks for groups.
         let cluster = self.consumer.client().fetch_cluster_id(self.timeout);
         if cluster.is_some_and(|id| id.starts_with(IN_PROCESS)) {
             return Ok(None);
@@ -154,7 +154,7 @@ impl Group {
                 self.timeout,
                 self.consumer.context(),
                 Some(self.needs("DESCRIBE", topic)),
-                |reason| self.error("look at the consumer group", topic, &reason),
+                |reason| self.error("inspect the consumer group", topic, &reason),
             )
         })
     }
@@ -166,7 +166,7 @@ impl Group {
         }
     }
 
-    /// Whether the brokers are there at all.
+    /// Whether the brokers answer at all.
     fn answers(&self, topic: &str) -> bool {
         self.consumer
             .fetch_metadata(Some(topic), ATTEMPT_TIMEOUT)
@@ -194,7 +194,7 @@ impl Group {
         })
     }
 
-    /// What a transaction needs to commit offsets of the group.
+    /// The metadata that a transaction needs to commit offsets of the group.
     pub(crate) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {
         let metadata = self.consumer.group_metadata();
         metadata.ok_or_else(|| self.error("use the consumer group", topic, "it is unknown"))

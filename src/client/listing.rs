@@ -1,4 +1,4 @@
-//! All topics of a cluster.
+//! Lists all topics of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::options::TableOptions;
 /// A topic in the list of all topics.
 pub(crate) struct ListedTopic {
     pub(crate) partitions: i32,
-    /// How many replicas its first partition has.
+    /// The number of replicas of the first partition.
     pub(crate) replication: Option<i32>,
 }
 

@@ -1,4 +1,4 @@
-//! What librdkafka measures of the clients of a continuous query.
+//! The measurements that librdkafka takes of the clients of a continuous query.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use rdkafka::Statistics;
 use rdkafka::statistics::{Broker, Window};
 
-/// How long a broker took to answer one client of a continuous query.
+/// How long one broker took to answer one client of a continuous query.
 ///
-/// Times are those of librdkafka's last interval, from sending a request to its answer; those that
-/// a share of the answers did not exceed are right to about a hundredth. A broker that has answered
-/// nothing in that interval is left out, as one that an idle producer writes to.
+/// The times cover librdkafka's last statistics interval. Each is measured from sending a request
+/// to receiving its answer. The percentiles are accurate to about 1 %. A broker that answered no
+/// request in that interval is left out, for instance the broker of an idle producer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoundTrips {
-    /// What the client does.
+    /// The kind of the client.
     pub client: ClientKind,
-    /// The topic that the client looks at or writes.
+    /// The topic that the client reads or writes.
     pub topic: String,
     /// The address of the broker and its id, as `host:9092/1`. A connection that was made before
-    /// the id was known has `bootstrap` in its place; one to the broker that coordinates a
-    /// transaction or a group begins with `TxnCoordinator` or `GroupCoordinator`.
+    /// the id was known has `bootstrap` instead of the id. A connection to the broker that
+    /// coordinates a transaction or a group begins with `TxnCoordinator` or `GroupCoordinator`.
     pub broker: String,
-    /// How many requests were answered.
+    /// The number of answered requests.
     pub answers: u64,
     /// The mean time.
     pub mean: Duration,
@@ -38,14 +38,15 @@ pub struct RoundTrips {
     pub max: Duration,
 }
 
-/// What a Kafka client does.
+/// The kind of a Kafka client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ClientKind {
-    /// It asks where a topic ends, and fetches nothing: no answer waits for new records.
+    /// Looks up the end offsets of a topic. The client fetches no records, so no answer is
+    /// delayed by waiting for new records.
     #[default]
     Consumer,
-    /// It writes.
+    /// Writes records.
     Producer,
 }
 
@@ -58,17 +59,17 @@ impl fmt::Display for ClientKind {
     }
 }
 
-/// What is known of the clients of one query.
+/// The measurements of all clients of one query.
 #[derive(Default)]
 pub(crate) struct Measurements(Mutex<BTreeMap<(ClientKind, String), Measured>>);
 
-/// The last that was heard of one client.
+/// The last measurements of one client.
 struct Measured {
     round_trips: Vec<RoundTrips>,
     queue: Queue,
 }
 
-/// What waits in producers: is not sent yet, or not acknowledged.
+/// The records in a producer's queue: not sent yet, or not acknowledged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Queue {
     pub(crate) records: u64,
@@ -76,7 +77,8 @@ pub(crate) struct Queue {
 }
 
 impl Measurements {
-    /// For the context of a new client, which takes the place of the one before.
+    /// A recorder for the context of a new client. The client replaces an earlier one of the same
+    /// kind and topic.
     pub(crate) fn of(self: &Arc<Self>, client: ClientKind, topic: &str) -> Measure {
         Measure {
             all: Arc::clone(self),
@@ -85,7 +87,7 @@ impl Measurements {
         }
     }
 
-    /// Forgets the clients, all of which are gone.
+    /// Removes all clients. To be called when all of them are gone.
     pub(crate) fn forget(&self) {
         self.clients().clear();
     }
@@ -110,7 +112,7 @@ impl Measurements {
     }
 }
 
-/// Takes in what librdkafka says of one client.
+/// Records the statistics of one client.
 pub(crate) struct Measure {
     all: Arc<Measurements>,
     client: ClientKind,
@@ -153,8 +155,9 @@ impl Measure {
     }
 }
 
-/// The time that so many of a hundred answers did not exceed. librdkafka's own leaves out those
-/// that were slower than it expected, half a second at first; the longest stands for them.
+/// The time that `percent` percent of the answers did not exceed. librdkafka's percentiles leave
+/// out answers that were slower than it expected, half a second at first. Where those answers
+/// count, the longest time stands for them.
 fn share(window: &Window, percent: i64, known: i64) -> Duration {
     let slower = window.outofrange;
     match slower * 100 > window.cnt * (100 - percent) {
@@ -216,7 +219,7 @@ mod tests {
         };
         assert_eq!(all.queue(), queue);
 
-        // A broker that answers nothing has no times.
+        // A broker without answers has no times.
         reads.take(&statistics("sasl_ssl://kafka:9093/1", 0, 0));
         writes.take(&statistics("kafka:9092/1", 2, 0));
         assert_eq!(all.round_trips().len(), 1);

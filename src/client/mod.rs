@@ -1,8 +1,8 @@
-//! librdkafka clients: made from options, asked for partitions and offsets.
+//! Creates librdkafka clients from options, and asks them for partitions and offsets.
 //!
-//! Every call here blocks. Async code goes through [`blocking`], scans call
-//! from their own threads; no Tokio worker ever waits for a broker, and no
-//! client is destroyed on one.
+//! Every call here blocks. Async code calls through [`blocking`], and scans call from their own
+//! threads. No Tokio worker ever waits for a broker, and no client is destroyed on a Tokio
+//! worker.
 
 mod blocking;
 mod connection;
@@ -60,19 +60,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Makes a client for one topic. Does not connect yet.
+    /// Creates a client for one topic, without connecting.
     pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
         Self::with_memory(topic, options, usize::MAX)
     }
 
-    /// The same for a client that is measured.
+    /// The same, for a client that is measured.
     pub(crate) fn measured(topic: &str, options: &TableOptions, measure: Measure) -> Result<Self> {
         Self::make(topic, options, usize::MAX, Some(measure))
     }
 
-    /// As [`new`](Self::new), with so many bytes of memory for a partition: no
-    /// more than a part of them is fetched at once, and waits to be taken, where
-    /// no option says how much.
+    /// As [`new`](Self::new), with `bytes` bytes of memory per partition. A fetch and the queue
+    /// each take only a part of that memory, unless an option sets their size.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
         Self::make(topic, options, bytes, None)
     }
@@ -90,7 +89,7 @@ impl Client {
         let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
             act: "use the name",
             topic: topic.to_owned(),
-            reason: "librdkafka refuses it".to_owned(),
+            reason: "librdkafka rejects it".to_owned(),
         })?;
         Ok(Client {
             topic: DropOnThread::new(Arc::new(handle)),
@@ -101,7 +100,7 @@ impl Client {
         })
     }
 
-    /// What [`with_memory`](Self::with_memory) was told.
+    /// The memory that [`with_memory`](Self::with_memory) was given.
     pub(crate) fn memory(&self) -> usize {
         self.memory
     }
@@ -114,7 +113,7 @@ impl Client {
         self.topic.consumer()
     }
 
-    /// The topic's partitions in their order.
+    /// The topic's partitions, in ascending order.
     ///
     /// # Errors
     /// [`Error::TopicNotFound`], [`Error::Connect`] after `kafka.timeout`.
@@ -124,7 +123,7 @@ impl Client {
         Ok(leaders.into_keys().collect())
     }
 
-    /// The topic's partitions in their order, and its id.
+    /// The topic's partitions, in ascending order, and the topic's id.
     ///
     /// # Errors
     /// As [`partitions`](Self::partitions).
@@ -133,14 +132,14 @@ impl Client {
             .map_err(|failure| self.not_described(failure))
     }
 
-    /// What happened to the topic of this id, as the reason in an error: it
-    /// was deleted, or another one bears its name. Brokers are asked only once.
+    /// What happened to the topic with this id, as the reason in an error: the topic was deleted,
+    /// or it was recreated. The brokers are asked only once.
     pub(crate) fn topic_lost(&self, id: Option<TopicId>) -> Option<FetchFailure> {
         self.count_partitions(id).err()
     }
 
-    /// How many partitions the topic of this id has, `None` when no broker
-    /// answers at once, or else [what happened](Self::topic_lost) to it.
+    /// The number of partitions of the topic with this id. `None` when no broker answers
+    /// immediately. An error says [what happened](Self::topic_lost) to the topic.
     pub(crate) fn count_partitions(
         &self,
         id: Option<TopicId>,
@@ -161,7 +160,7 @@ impl Client {
     fn describe(&self, wait: Duration) -> Result<Topic, KafkaError> {
         let asked = Instant::now();
         let leaders = self.leaders(wait)?;
-        // A leader is connected to anyway, and knows which topic it leads.
+        // The leader of a partition is connected anyway, and knows the id of the topic.
         let leader = leaders.values().find(|leader| **leader >= 0);
         let id = match leader {
             None => {
@@ -173,13 +172,14 @@ impl Client {
         };
         let id = match id {
             Err(code) if is_transient(code) => return Err(KafkaError::MetadataFetch(code)),
-            // Who may not know it does without.
+            // A client that is not allowed to know the id works without it.
             id => id.unwrap_or(None),
         };
         Ok(Topic { leaders, id })
     }
 
-    /// The broker that leads each partition; negative where there is none.
+    /// The id of the broker that leads each partition; negative where the partition has no
+    /// leader.
     fn leaders(&self, wait: Duration) -> Result<BTreeMap<i32, i32>, KafkaError> {
         let metadata = self.consumer().fetch_metadata(Some(&self.name), wait)?;
         let topic = metadata.topics().first();
@@ -190,13 +190,13 @@ impl Client {
         Ok(partitions.map(|p| (p.id(), p.leader())).collect())
     }
 
-    /// Creates the topic. That somebody else was faster is as good.
+    /// Creates the topic. A topic that another client has just created is not an error.
     ///
     /// # Errors
     /// [`Error::CreateTopic`], [`Error::Denied`], [`Error::Connect`] after
     /// `kafka.timeout`.
     pub(crate) fn create(&self, new: &NewTopic, cancel: &Cancel) -> Result<()> {
-        // -1 is the broker's default for both.
+        // -1 stands for the broker's default in both.
         let partitions = new.partitions.unwrap_or(-1);
         let replication = new.replication.unwrap_or(-1);
         let refused = self.retry(cancel, |wait| {
@@ -211,7 +211,7 @@ impl Client {
             }
         });
         let reason = match refused {
-            Err(failure) => return Err(self.error("retry for the creation", failure)),
+            Err(failure) => return Err(self.error("request the creation", failure)),
             Ok(None) => return Ok(()),
             Ok(Some(refused)) if refused.code == RDKafkaErrorCode::TopicAlreadyExists => {
                 return Ok(());
@@ -240,8 +240,8 @@ impl Client {
         }
     }
 
-    /// The low watermarks and the ends (the last stable offsets where only
-    /// committed records are read) of the partitions.
+    /// The low watermarks and the end offsets of the partitions. Where only committed records are
+    /// read, the end is the last stable offset.
     pub(crate) fn watermarks(
         &self,
         partitions: &[i32],
@@ -260,7 +260,7 @@ impl Client {
             .collect())
     }
 
-    /// The same, once the partitions end where `wait_for` says or later.
+    /// The same, once the partitions end at the offsets of `wait_for` or later.
     ///
     /// # Errors
     /// [`Error::NotYetThere`] after `kafka.timeout`.
@@ -294,13 +294,13 @@ impl Client {
                     timeout: self.timeout,
                 });
             }
-            // Whoever holds it up is another writer, of whom nothing is heard.
+            // Another writer has to write the records, and gives no signal when it has.
             thread::sleep(POLL_INTERVAL);
         }
     }
 
-    /// Per partition the offset of the first record at or after `millis`;
-    /// `None` where there is none.
+    /// The offset of the first record at or after `millis` in each partition; `None` where no
+    /// record is that new.
     pub(crate) fn offsets_for_timestamp(
         &self,
         partitions: &[i32],
@@ -310,8 +310,8 @@ impl Client {
         self.offsets(partitions, Offset::Offset(millis), cancel)
     }
 
-    /// One request per leader: librdkafka sends the list's offset field as the
-    /// timestamp to look up, and -2 and -1 mean the two ends of the log there.
+    /// Sends one request per leader. librdkafka sends the offset field of the list as the
+    /// timestamp to look up. There, -2 and -1 mean the two ends of the log.
     fn offsets(
         &self,
         partitions: &[i32],
@@ -342,34 +342,35 @@ impl Client {
         .map_err(|failure| self.error("read the offsets", failure))
     }
 
-    /// The topic, to read its partitions from.
+    /// The handle to read the topic's partitions with.
     pub(crate) fn handle(&self) -> Arc<TopicHandle<ErrorLog>> {
         Arc::clone(&self.topic)
     }
 
-    /// Serves librdkafka's logs and errors; the last error is kept for messages.
+    /// Serves librdkafka's logs and errors. The last error is kept for messages.
     pub(crate) fn serve_events(&self) {
         serve_waiting(self.consumer());
     }
 
-    /// What librdkafka complained about last, as the reason in an error.
+    /// The last error that librdkafka reported, as the reason in an error.
     pub(crate) fn last_error(&self) -> Option<String> {
         self.consumer().context().last()
     }
 
-    /// Until when brokers take no more requests, where they have said so because of a quota.
+    /// The time until which brokers throttle requests because of a quota, where they have said
+    /// so.
     pub(crate) fn held_back_until(&self) -> Option<Instant> {
         self.consumer().context().held_back_until()
     }
 
-    /// The offset that is fetched next of a partition, as librdkafka told last.
+    /// The next offset to be fetched from a partition, by librdkafka's last statistics.
     pub(crate) fn next_offset(&self, partition: i32) -> Option<i64> {
         let context = self.consumer().context();
         context.next_offset(&self.name, partition)
     }
 
-    /// How long the brokers let a transaction be open; `None` where they do not say, as to
-    /// who has no right to read their configuration.
+    /// The longest time for which brokers let a transaction stay open. `None` where the brokers
+    /// do not reveal it, for instance to a client that may not read their configuration.
     ///
     /// # Errors
     /// [`Error::Connect`] after `kafka.timeout`, [`Error::Login`].
@@ -393,7 +394,7 @@ impl Client {
                 Ok(millis.map(Duration::from_millis))
             }
             Err(RequestFailure::Refused(code)) => {
-                log::debug!("the brokers do not tell their longest transaction: {code}");
+                log::debug!("the brokers do not reveal `transaction.max.timeout.ms`: {code}");
                 Ok(None)
             }
             Err(failure) => Err(self.error("read the brokers' configuration", failure)),
@@ -409,7 +410,7 @@ impl Client {
         retry(self.consumer(), servers, self.timeout, cancel, request)
     }
 
-    /// The right that the brokers deny, where that is what the code says.
+    /// The error that names the denied right, where the code means a denied right.
     pub(crate) fn denied(&self, operation: &'static str, code: RDKafkaErrorCode) -> Option<Error> {
         let principal = self.consumer().context().principal();
         Needs::on(operation, &self.name).denied(code, principal)
@@ -428,7 +429,7 @@ impl Client {
     }
 }
 
-/// How often ends are asked for that are waited for.
+/// How often the end offsets are looked up while a query waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl fmt::Debug for Client {

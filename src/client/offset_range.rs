@@ -1,6 +1,6 @@
-//! A part of a Kafka partition.
+//! A range of offsets.
 
-/// Offsets of one Kafka partition, from `start` up to but not including `end`.
+/// The offsets of one Kafka partition from `start` up to, but not including, `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OffsetRange {
     pub(crate) start: i64,

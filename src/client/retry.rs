@@ -1,4 +1,4 @@
-//! Requests that are made until they are answered.
+//! Repeats requests until they are answered.
 
 use std::time::{Duration, Instant};
 
@@ -10,20 +10,20 @@ use super::blocking::Cancel;
 use super::error_log::ErrorLog;
 use super::failure::{RequestFailure, is_transient};
 
-/// How long a single request may hold the thread before cancellation is looked at.
+/// How long a single request may block its thread before cancellation is checked.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// How long librdkafka's reason for a failed request is waited for, which is
-/// also the pause before the request is made again.
+/// How long to wait for librdkafka's reason after a failed request. This is also the pause before
+/// the next attempt.
 const ERROR_GRACE: Duration = Duration::from_millis(100);
 
-/// How long servers may be silent before whoever waits is told, and the client looks
-/// whether it knows any.
+/// How long servers may stay silent before the user is warned, and the client asks librdkafka to
+/// find brokers again if it knows none.
 pub(crate) const WARN_AFTER: Duration = Duration::from_secs(2);
 
-/// Why no answer came, where librdkafka has not said anything.
+/// The reason for a missing answer, where librdkafka has reported none.
 const SILENCE: &str = "no answer came; the servers may be slow (`kafka.timeout` gives them more \
-                       time), behind a firewall, or no Kafka";
+                       time), behind a firewall, or not Kafka";
 
 /// Repeats a request until it succeeds, is refused, or `kafka.timeout` is over.
 pub(super) fn retry<T>(
@@ -74,14 +74,14 @@ pub(super) fn retry<T>(
             noted = true;
             let reason = consumer.context().last();
             let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            log::warn!("Kafka at {servers} is waited for, up to {timeout:?}{reason}");
+            log::warn!("waiting for Kafka at {servers}, up to {timeout:?}{reason}");
         }
     }
 }
 
-/// Takes in what librdkafka says in this time.
+/// Serves librdkafka's events for this time.
 fn serve_events(consumer: &BaseConsumer<ErrorLog>, time: Duration) {
-    // Servers that refuse to be connected to are an event again and again.
+    // Servers that refuse connections cause one event after the other.
     let end = Instant::now() + time;
     while consumer
         .poll(end.saturating_duration_since(Instant::now()))
@@ -90,11 +90,11 @@ fn serve_events(consumer: &BaseConsumer<ErrorLog>, time: Duration) {
     serve_waiting(consumer);
 }
 
-/// Takes in what librdkafka has said, without waiting for more.
+/// Serves the events that librdkafka has already queued, without waiting for more.
 pub(super) fn serve_waiting(consumer: &BaseConsumer<ErrorLog>) {
     let heard = || consumer.context().heard();
-    // Without any time to spend, rdkafka stops after a single log line, however many
-    // more stand before the error.
+    // With a time-out of zero, rdkafka returns after a single log line, no matter how many lines
+    // are queued before the error.
     let mut before = heard();
     while consumer.poll(Duration::ZERO).is_some() || heard() != before {
         before = heard();

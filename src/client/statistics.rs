@@ -1,4 +1,4 @@
-//! What librdkafka tells of itself from time to time.
+//! The statistics that librdkafka reports at intervals.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 
 use rdkafka::statistics;
 
-/// The figures of a client's statistics that say whether brokers are at work for it.
+/// The figures of a client's statistics that show whether brokers are working for it.
 #[derive(Default)]
 pub(super) struct Statistics(Mutex<Figures>);
 
 #[derive(Default)]
 struct Figures {
-    /// Until when the brokers take no more requests.
+    /// The time until which brokers throttle requests.
     held_back_until: Option<Instant>,
-    /// By topic and partition, the offset that is fetched next.
+    /// The next offset to be fetched, by topic and partition.
     next: BTreeMap<String, BTreeMap<i32, i64>>,
 }
 
 impl Statistics {
-    /// Takes them in, and says for how long brokers have held requests back since the last
-    /// ones.
+    /// Records statistics, and returns how long brokers have throttled requests since the last
+    /// statistics.
     pub(super) fn take(&self, told: &statistics::Statistics) -> Duration {
         let throttled = told.brokers.values().filter_map(|b| b.throttle.as_ref());
         let (sum, longest) = throttled.fold((0, 0), |(sum, longest), window| {
@@ -44,12 +44,13 @@ impl Statistics {
         millis(sum)
     }
 
-    /// Until when brokers take no more requests, where they have said so because of a quota.
+    /// The time until which brokers throttle requests because of a quota, where they have said
+    /// so.
     pub(super) fn held_back_until(&self) -> Option<Instant> {
         self.figures().held_back_until
     }
 
-    /// The offset that is fetched next of a partition, as it was last told.
+    /// The next offset to be fetched from a partition, by the last statistics.
     pub(super) fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         self.figures().next.get(topic)?.get(&partition).copied()
     }
@@ -109,7 +110,7 @@ mod tests {
         assert_eq!(held_back, Duration::from_millis(90_700));
         let until = statistics.held_back_until().unwrap();
         assert!(until >= before + Duration::from_secs(60));
-        // Until then they have said already.
+        // A shorter throttle does not replace a longer one.
         statistics.take(&told(&[(1, 1)], &[]));
         assert_eq!(statistics.held_back_until(), Some(until));
     }

@@ -1,4 +1,4 @@
-//! The threads that this crate starts, and the wait for their end and that of its clients.
+//! Tracks the threads and clients that this crate starts, and waits for their end.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,25 +6,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Waits until the Kafka clients of this process are destroyed and their threads have
-/// ended, for a program that is about to exit: true once they have, false after
-/// `timeout`.
+/// Waits until the Kafka clients of this process are destroyed and their threads have ended. A
+/// program calls it before it exits. Returns true once all have ended, and false after `timeout`.
 ///
 /// A client that a query no longer needs is destroyed in the background, which takes some
-/// milliseconds. A process that exits meanwhile runs OpenSSL's exit handlers while those
-/// threads still use OpenSSL, and may crash, also after all of its work was done well. So a
-/// program whose librdkafka has TLS (features `ssl`, `ssl-vendored`, `curl`, `curl-static`
-/// and `dynamic-linking`) calls this last, after it has dropped its frames, plans, streams, tables,
-/// sessions and [`ContinuousQuery`](crate::ContinuousQuery)s: what still lives keeps its
-/// clients, and they are waited for until `timeout`. Then the Tokio runtime is dropped, as
-/// `#[tokio::main]` does by itself, since its threads have made clients.
+/// milliseconds. A process that exits in the meantime runs OpenSSL's exit handlers while those
+/// threads still use OpenSSL. The process may then crash, even though all of its work is done. A
+/// program whose librdkafka has TLS (features `ssl`, `ssl-vendored`, `curl`, `curl-static` and
+/// `dynamic-linking`) therefore calls this function last, after it has dropped its frames, plans,
+/// streams, tables, sessions and [`ContinuousQuery`](crate::ContinuousQuery)s. Those that still
+/// live keep their clients, and the call waits for these until `timeout`. Drop the Tokio runtime
+/// afterwards, because its threads have created clients. `#[tokio::main]` does that by itself.
 ///
-/// A program that cannot wait, or gets `false`, leaves without exit handlers: it flushes
-/// what it has written and calls `_exit`, by `signal_hook::low_level::exit` for instance.
-/// The command line program does that.
+/// A program that cannot wait, or gets `false`, exits without exit handlers: it flushes its
+/// output and calls `_exit`, for instance by `signal_hook::low_level::exit`. The command line
+/// program does that.
 ///
-/// Clients that the program makes itself with rdkafka are not waited for. Dropping the
-/// future only ends the wait.
+/// Clients that the program itself creates with rdkafka are not waited for. Dropping the future
+/// only ends the wait.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -67,16 +66,16 @@ pub async fn wait_for_clients(timeout: Duration) -> bool {
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Threads that were started and not yet joined. A thread that only looks finished may
-/// still free what OpenSSL keeps for it.
+/// Threads that were started and not yet joined. A thread that looks finished may still be
+/// freeing what OpenSSL keeps for it.
 static THREADS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
-/// Clients that live; one that is being destroyed is counted by its thread.
+/// The number of live clients. While a client is being destroyed, its thread counts instead.
 static CLIENTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts a thread, and joins those that have finished.
 pub(crate) fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // Held meanwhile: no thread runs that is not among them.
+    // The lock is held during the spawn, so no thread runs without being in the list.
     let mut threads = threads();
     threads.push(Builder::new().name(name).spawn(work)?);
     join_finished(&mut threads);
@@ -87,13 +86,14 @@ pub(crate) fn client_was_made() {
     CLIENTS.fetch_add(1, Ordering::SeqCst);
 }
 
-/// To be called once the thread is started that destroys the client.
+/// To be called once the thread that destroys the client has started.
 pub(crate) fn client_was_dropped() {
     CLIENTS.fetch_sub(1, Ordering::SeqCst);
 }
 
 fn have_ended() -> bool {
-    // In this order, or the last client could become a thread in between.
+    // Clients must be checked before threads: in the other order, the last client could turn into
+    // a thread in between.
     if CLIENTS.load(Ordering::SeqCst) > 0 {
         return false;
     }

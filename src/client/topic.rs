@@ -1,26 +1,27 @@
-//! A topic, as its brokers describe it.
+//! A topic as its brokers describe it.
 
 use std::collections::BTreeMap;
 
 use rdkafka_extra::TopicId;
 
-/// What brokers say of the topic that bears a name.
+/// The brokers' description of a topic.
 #[derive(Clone)]
 pub(crate) struct Topic {
-    /// The broker that leads each partition; negative where there is none.
+    /// The id of the broker that leads each partition; negative where the partition has no
+    /// leader.
     pub(super) leaders: BTreeMap<i32, i32>,
-    /// `None` where brokers do not tell it.
+    /// `None` where the brokers do not reveal the id.
     pub(crate) id: Option<TopicId>,
 }
 
 impl Topic {
-    /// In their order.
+    /// The partitions, in ascending order.
     pub(crate) fn partitions(&self) -> Vec<i32> {
         self.leaders.keys().copied().collect()
     }
 
-    /// Whether a partition is in the second half of some, where those of each broker
-    /// are halved.
+    /// Whether a partition is in the second half of the partitions `of`. The partitions of each
+    /// broker are halved separately, so that both halves use all brokers.
     pub(crate) fn is_in_second_half(&self, partition: i32, of: &[i32]) -> bool {
         let leader = self.leaders.get(&partition);
         let before = of.iter().filter(|other| **other < partition);
@@ -28,7 +29,7 @@ impl Topic {
         with_it.count() % 2 == 1
     }
 
-    /// Whether this is certainly not the topic of that id.
+    /// Whether this topic certainly has another id.
     pub(crate) fn is_another(&self, id: Option<TopicId>) -> bool {
         matches!((self.id, id), (Some(now), Some(then)) if now != then)
     }
@@ -51,7 +52,7 @@ mod tests {
         assert_eq!(halves(&[1, 1, 1, 1], &[0, 1, 2, 3]), [1, 3]);
         assert_eq!(halves(&[1, 2, 1, 2], &[0, 1, 2, 3]), [2, 3]);
         assert_eq!(halves(&[1, 2, 3, 3, 2, -1], &[0, 1, 2, 3, 4, 5]), [3, 4]);
-        // Those that are not read count for nothing.
+        // Partitions that are not read do not count.
         assert!(halves(&[1, 1, 1, 1], &[1]).is_empty());
         assert_eq!(halves(&[1, 1, 1, 1], &[1, 3]), [3]);
     }

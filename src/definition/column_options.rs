@@ -1,4 +1,4 @@
-//! What `kafka.column.<name>.*` says of columns, and how it is said of those that are there.
+//! Applies the options `kafka.column.<name>.*` to columns, and reads them back from columns.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use crate::json::TextEncoding;
 use crate::options::ColumnOptions;
 use crate::sql_type::sql_type;
 
-/// The option that says how the text of a column stands in JSON.
+/// The option that sets how the text of a column is stored in JSON.
 pub(crate) fn encoding_key(path: &str) -> String {
     format!("kafka.column.{path}.encoding")
 }
 
-/// Gives a column, or a field of one, the encoding that its options name.
+/// Gives a column, or a field of a column, the encoding that its options name.
 ///
-/// `path` is in lower case, as all keys of options are: the name of a column, behind which
-/// `.name` is a field of a STRUCT and `[]` stands for the items of a list and the values of
-/// a MAP. `is_json` says which columns come from JSON.
+/// `path` is in lower case, as all option keys are. It starts with the name of a column. `.name`
+/// then selects a field of a STRUCT, and `[]` selects the items of a list or the values of a MAP.
+/// `is_json` says which columns come from JSON.
 ///
 /// # Errors
-/// Options of the table itself that mean no column, several, or one that is no text.
+/// The table's own options name no column, several columns, or a column that is not text.
 pub(crate) fn apply(
     fields: &mut [FieldRef],
     path: &str,
@@ -36,7 +36,7 @@ pub(crate) fn apply(
             key: encoding_key(path),
             reason,
         }),
-        // A default for other tables too.
+        // The option is a default that is also meant for other tables.
         false => Ok(()),
     };
     let found = fields.iter().enumerate().filter_map(|(place, field)| {
@@ -45,7 +45,7 @@ pub(crate) fn apply(
         Some((place, rest.is_empty(), changed))
     });
     let mut found: Vec<_> = found.collect();
-    // A column whose own name looks like a path.
+    // A column whose own name looks like a path takes precedence.
     if found.iter().any(|(_, is_name, _)| *is_name) {
         found.retain(|(_, is_name, _)| *is_name);
     }
@@ -56,7 +56,7 @@ pub(crate) fn apply(
     match (found.pop(), found.is_empty()) {
         (None, _) => refused(format!("the table has no such column; it has {}", known())),
         (Some(_), false) => {
-            refused("several columns have this name, in another case each".to_owned())
+            refused("several columns have this name, differing only in case".to_owned())
         }
         (Some((place, _, changed)), true) => match (changed, fields.get_mut(place)) {
             (Ok(_), Some(field)) if !is_json(field.name()) => {
@@ -80,14 +80,14 @@ pub(crate) fn apply(
     }
 }
 
-/// What follows the name of a field in a path.
+/// The part of a path that follows the name of a field.
 fn after_name<'a>(field: &Field, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(&field.name().to_ascii_lowercase())?;
     (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
 }
 
-/// The field with another encoding at the end of a path; `None` where it has nothing
-/// there, the type of what is there where that is no text.
+/// The field with another encoding at the end of a path. `None` where the path leads nowhere. An
+/// error with the type where the path leads to something that is not text.
 fn changed(
     field: &Field,
     path: &str,
@@ -151,7 +151,7 @@ fn struct_with(
     }))
 }
 
-/// Where a column has text of another encoding than `text`, as paths.
+/// The paths in a column whose text has another encoding than `text`.
 pub(crate) fn encodings(field: &Field) -> Vec<(String, TextEncoding)> {
     let mut found = Vec::new();
     collect(field, field.name().to_ascii_lowercase(), &mut found);

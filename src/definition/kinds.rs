@@ -1,8 +1,8 @@
-//! Kinds of types that several types of Arrow are.
+//! Groups of Arrow types.
 
 use arrow::datatypes::DataType;
 
-/// Whether it is a string type, or a dictionary of one.
+/// Whether a type is a string type, or a dictionary of strings.
 pub(crate) fn is_text(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, value) => value.is_string(),

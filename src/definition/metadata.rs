@@ -1,4 +1,4 @@
-//! What a record says about itself beside key and payload.
+//! The metadata columns: what a record holds besides key and payload.
 
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
@@ -9,15 +9,15 @@ use crate::sql_type::sql_type;
 /// The name of the column that holds the record's key.
 pub const KEY_COLUMN: &str = "_key";
 
-/// The name of the column that holds the payload as it is: the one payload column of
-/// topics that are not JSON, and a further one beside those of JSON where it is declared.
+/// The name of the column that holds the payload unchanged. In topics that are not JSON, it is
+/// the only payload column. In JSON topics, it can be declared in addition to the JSON columns.
 pub const VALUE_COLUMN: &str = "_value";
 
-/// How columns begin that are none of a user's table.
+/// The prefix of internal columns, which no table of a user has.
 pub(crate) const RECORD_PREFIX: &str = "__record_";
 
-/// What a record says about itself beside key and payload: the columns that a
-/// table has only when they are declared, or all with `kafka.metadata` = `all`.
+/// The metadata of a record. A table has such a column only where it is declared, or where
+/// `kafka.metadata` = `all` adds all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Metadata {
     Topic,
@@ -27,10 +27,10 @@ pub(crate) enum Metadata {
     Headers,
     Tombstone,
     Error,
-    /// The payload of a JSON table as it is.
+    /// The payload of a JSON table, unchanged.
     Value,
-    /// Where the record behind a row lies and what it holds, byte by byte: for
-    /// statements that change a topic, in no table that a user sees.
+    /// From here on: the position and the raw content of the row's source record. These columns
+    /// serve statements that change a topic. No table that a user sees has them.
     RecordPartition,
     RecordOffset,
     RecordKey,
@@ -41,7 +41,7 @@ pub(crate) enum Metadata {
 }
 
 impl Metadata {
-    /// Those that `kafka.metadata` = `all` declares.
+    /// The columns that `kafka.metadata` = `all` adds.
     pub(crate) const ALL: [Metadata; 7] = [
         Metadata::Topic,
         Metadata::Partition,
@@ -52,7 +52,7 @@ impl Metadata {
         Metadata::Error,
     ];
 
-    /// Those of the record behind a row that a statement changes.
+    /// The columns of the source record that a statement needs to change a row.
     pub(crate) const RECORD: [Metadata; 4] = [
         Metadata::RecordPartition,
         Metadata::RecordKey,
@@ -80,7 +80,7 @@ impl Metadata {
         }
     }
 
-    /// The type that the column has unless another one is declared.
+    /// The type of the column unless another type is declared.
     pub(crate) fn data_type(self) -> DataType {
         match self {
             Metadata::Topic | Metadata::Error | Metadata::RecordError => DataType::Utf8View,
@@ -93,20 +93,20 @@ impl Metadata {
         }
     }
 
-    /// The type that the column is brought to for writing, which takes all values that
-    /// may be given.
+    /// The type to which a column is cast for writing. It can hold every value that a row may
+    /// have.
     pub(crate) fn written_type(self) -> DataType {
         match self {
-            // A header that is NULL, or has no name, is told with its row.
+            // Headers may be NULL or without a name here, so that the error can name their row.
             Metadata::Headers => headers_type(true),
             other => other.data_type(),
         }
     }
 
-    /// The type to declare in SQL; where there are several, the one that most know.
+    /// The type to declare in SQL. Where there are several, the best known one.
     pub(super) fn sql_type(self) -> String {
         match self {
-            // Of any precision, with a zone or without.
+            // Any precision is allowed, with a zone or without.
             Metadata::Timestamp => "TIMESTAMP".to_owned(),
             other => sql_type(&other.data_type()),
         }

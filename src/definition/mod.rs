@@ -1,9 +1,9 @@
-//! What a table is: a topic, its options and its columns. Nothing here reads, writes or asks
+//! Defines a table: a topic, its options and its columns. Nothing here reads, writes or asks
 //! brokers.
 //!
 //! ```text
-//! schema ── the columns, checked against the options;   metadata ── those of the record itself
-//! column_options ── `kafka.column.<name>.<option>`;   modes ── the same table read in another way
+//! schema ── the columns, checked against the options;   metadata ── columns of the record itself
+//! column_options ── `kafka.column.<name>.<option>`;   modes ── the same table read in another mode
 //! ```
 
 pub(crate) mod column_options;
@@ -19,28 +19,28 @@ use crate::error::Result;
 use crate::extensions::Extensions;
 use crate::options::{Mode, TableOptions};
 
-/// A topic with its options and columns: what reading and writing work from.
+/// A topic with its options and columns: the basis of reading and writing.
 #[derive(Debug, Clone)]
 pub(crate) struct TableDefinition {
     pub(crate) topic: String,
     pub(crate) options: TableOptions,
     pub(crate) schema: KafkaSchema,
     pub(crate) extensions: Extensions,
-    /// The columns are those that a sample of the topic shows.
+    /// Whether the columns were inferred from a sample of the topic.
     pub(crate) is_inferred: bool,
-    /// Reading never ends.
+    /// Whether reading never ends.
     pub(crate) unbounded: bool,
-    /// All records of a table in upsert mode are read, as the changes that they
-    /// are; `options.mode` is append then.
+    /// Whether the rows are the changes of a table in upsert mode, which means all of its
+    /// records. `options.mode` is append then.
     pub(crate) is_change_log: bool,
-    /// The mode is append because no sampled record has a key: one that is met all the
-    /// same is an error, since other rows might be meant.
+    /// Whether the mode is append because no sampled record has a key. A record with a key is
+    /// then an error, because the user may have meant upsert mode.
     pub(crate) keyless: bool,
 }
 
 impl TableDefinition {
-    /// Whether a row without a key can be written: as one more record, where it
-    /// replaces none.
+    /// Whether a row without a key can be written. In append mode it is one more record and
+    /// replaces no other.
     pub(crate) fn takes_null_keys(&self) -> bool {
         self.options.mode == Some(Mode::Append)
     }

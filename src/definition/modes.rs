@@ -1,4 +1,4 @@
-//! Tables whose rows are records one by one, and tables that never end.
+//! Reads a table in another mode: record by record, or unbounded.
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
@@ -7,10 +7,11 @@ use crate::error::{Error, Result};
 use crate::options::{Bound, CheckKeys, Mode};
 
 impl TableDefinition {
-    /// The same table read record by record: in upsert mode its changes.
+    /// The same table, read record by record. In upsert mode the rows are the changes of the
+    /// table.
     ///
     /// # Errors
-    /// Payload columns that are NOT NULL, where tombstones are rows.
+    /// Payload columns are NOT NULL, but tombstones become rows.
     pub(crate) fn log(&self) -> Result<Self> {
         let mut log = self.clone();
         if log.options.mode.unwrap_or_default() == Mode::Upsert {
@@ -22,14 +23,13 @@ impl TableDefinition {
         Ok(log)
     }
 
-    /// The same table, with these columns of each record behind its own.
+    /// The same table, with these columns of each row's source record added.
     ///
-    /// Where tombstones and records that do not fit are rows by now, payload columns
-    /// are NULL there, also those that are NOT NULL.
+    /// Where tombstones and records that do not fit have become rows, their payload columns are
+    /// NULL, even columns that are NOT NULL.
     ///
     /// # Errors
-    /// Payload columns that are NOT NULL, where a codec would have to say which NULLs
-    /// are meant.
+    /// Payload columns are NOT NULL, and a codec cannot say which NULLs are meant.
     pub(crate) fn with_record(&self, record: &[Metadata]) -> Result<Self> {
         let mut table = self.clone();
         table.schema = self.schema.with_record(record);
@@ -40,11 +40,11 @@ impl TableDefinition {
         Ok(table)
     }
 
-    /// The same table, read without an end: a log of changes in upsert mode, of
-    /// records in append mode.
+    /// The same table, unbounded: a log of changes in upsert mode, a log of records in append
+    /// mode.
     ///
     /// # Errors
-    /// An end, or checks that need one.
+    /// The options set an end, or a check that needs an end.
     pub(crate) fn without_end(&self) -> Result<Self> {
         let refused = if self.options.end != Bound::Latest {
             "an UNBOUNDED table does not end; leave `kafka.end` out"
@@ -66,11 +66,11 @@ impl TableDefinition {
         }
     }
 
-    /// The rows of changes mean nothing to whoever does not see which of them are
-    /// deletes.
+    /// Checks that the rows of a change log can show deletes. Without a column that marks
+    /// deletes, the rows would be misleading.
     ///
     /// # Errors
-    /// Changes without a column that tells.
+    /// The table is a change log and has no column that marks deletes.
     pub(crate) fn check_deletes_are_seen(&self) -> Result<()> {
         if self.is_change_log && !self.schema.has_tombstones() {
             return Err(Error::Unsupported(format!(

@@ -14,7 +14,7 @@ use crate::json::check_type;
 use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::sql_type::sql_type;
 
-/// Where a column's values come from.
+/// The part of a record that a column's values come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnRole {
     Key,
@@ -23,7 +23,7 @@ pub(crate) enum ColumnRole {
 }
 
 impl ColumnRole {
-    /// Whether there is a value only where there is a payload.
+    /// Whether the column has a value only where there is a payload.
     fn is_of_payload(self) -> bool {
         matches!(
             self,
@@ -35,22 +35,21 @@ impl ColumnRole {
 /// The columns of a table, checked against its options.
 #[derive(Debug, Clone)]
 pub(crate) struct KafkaSchema {
-    /// The columns of rows.
+    /// The columns of the rows.
     arrow: SchemaRef,
-    /// The same as what the parts of a record must be: also where rows may be without
-    /// a payload, one that is there has values for its NOT NULL columns.
+    /// The same columns, as the parts of a record must have them. A payload must have values for
+    /// its NOT NULL columns even where rows without a payload are allowed.
     decoded: Fields,
     columns: Vec<ColumnRole>,
     value_format: ValueFormat,
 }
 
 impl KafkaSchema {
-    /// Takes the declared or inferred columns, adds `_key` in front where it is
-    /// missing, `_value` where the payload is not JSON, and all metadata
-    /// columns where `kafka.metadata` = `all`.
+    /// Takes the declared or inferred columns. Adds `_key` in front where it is missing, `_value`
+    /// where the payload is not JSON, and all metadata columns where `kafka.metadata` = `all`.
     ///
     /// # Errors
-    /// [`Error::InvalidColumn`] for a type or a combination that cannot be.
+    /// [`Error::InvalidColumn`] for a type or a combination that is not possible.
     pub(crate) fn try_new(
         declared: &Schema,
         options: &TableOptions,
@@ -58,7 +57,7 @@ impl KafkaSchema {
     ) -> Result<Self> {
         let value_format = match extensions.value_codec {
             None => options.value_format.unwrap_or_default(),
-            // Has columns, as JSON has.
+            // A codec has columns, as JSON has.
             Some(_) => ValueFormat::Json,
         };
         let mode = options.mode.unwrap_or_default();
@@ -110,7 +109,7 @@ impl KafkaSchema {
         for field in &fields {
             let column = match extensions.value_codec {
                 None => column_of(field.name(), value_format),
-                // All but the record's own columns are the codec's.
+                // All columns except the record's own belong to the codec.
                 Some(_) => column_of(field.name(), ValueFormat::Bytes),
             };
             match column {
@@ -122,7 +121,7 @@ impl KafkaSchema {
                     return Err(invalid(
                         field.name(),
                         format!(
-                            "is the payload as it is and cannot be {}; declare it as VARCHAR or \
+                            "holds the payload unchanged and cannot be {}; declare it as VARCHAR or \
                              BYTEA, or `\"_Value\"` for a property of that name",
                             sql_type(field.data_type())
                         ),
@@ -158,12 +157,12 @@ impl KafkaSchema {
         Ok(schema)
     }
 
-    /// The same columns, and behind them these of the record behind each row.
+    /// The same columns, followed by these columns of each row's source record.
     pub(crate) fn with_record(&self, record: &[Metadata]) -> Self {
         let mut fields: Vec<FieldRef> = self.decoded.iter().cloned().collect();
         let mut columns = self.columns.clone();
         if record.contains(&Metadata::RecordError) {
-            // The key of a record may be what does not fit.
+            // The key may be the part of the record that does not fit.
             let keys = fields.iter_mut().filter(|field| field.name() == KEY_COLUMN);
             keys.for_each(|key| *key = Arc::new(key.as_ref().clone().with_nullable(true)));
         }
@@ -184,7 +183,7 @@ impl KafkaSchema {
         }
     }
 
-    /// The same columns, none of which is NOT NULL.
+    /// The same columns, all of them nullable.
     pub(crate) fn nullable(&self) -> Self {
         let arrow = self.arrow_where(|_| true);
         KafkaSchema {
@@ -203,7 +202,7 @@ impl KafkaSchema {
         }
     }
 
-    /// The columns of rows, of which these may be NULL too.
+    /// The columns of the rows, where those that `is_nullable` selects allow NULL too.
     fn arrow_where(&self, is_nullable: impl Fn(ColumnRole) -> bool) -> Schema {
         let fields = self.arrow.fields().iter().zip(&self.columns);
         let fields = fields.map(|(field, column)| match is_nullable(*column) {
@@ -218,7 +217,7 @@ impl KafkaSchema {
         &self.arrow
     }
 
-    /// Every column with its field as it is decoded, in table order.
+    /// Every column with its field, as it is decoded, in table order.
     pub(crate) fn columns(&self) -> impl Iterator<Item = (ColumnRole, &FieldRef)> {
         self.columns.iter().copied().zip(&self.decoded)
     }
@@ -233,13 +232,13 @@ impl KafkaSchema {
         self.columns.contains(&ColumnRole::Metadata(metadata))
     }
 
-    /// Whether tombstones are rows where every record is one.
+    /// Whether tombstones become rows, in a table where every record is a row.
     pub(crate) fn has_tombstones(&self) -> bool {
         self.has(Metadata::Tombstone) || self.has(Metadata::RecordTombstone)
     }
 
-    /// Rows whose payload columns are all NULL must be possible where the
-    /// options ask for them.
+    /// Checks that all payload columns may be NULL where the options ask for rows without a
+    /// payload.
     pub(crate) fn check_rows_without_payload(&self, options: &TableOptions) -> Result<()> {
         let mode = options.mode.unwrap_or_default();
         let reason = if options.on_bad_record == OnBadRecord::Null {
@@ -337,7 +336,7 @@ fn check_duplicates(fields: &[FieldRef]) -> Result<()> {
     }
 }
 
-/// Columns of the record behind a row would hide declared ones of that name.
+/// Refuses names that columns of the source record would hide.
 fn check_reserved(fields: &[FieldRef]) -> Result<()> {
     let reserved = |field: &&FieldRef| field.name().starts_with(RECORD_PREFIX);
     match fields.iter().find(reserved) {

@@ -1,26 +1,25 @@
-//! Formats of keys and payloads that the library does not have.
+//! [`Codec`]: user-defined formats of keys and payloads.
 
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, BinaryViewArray};
 use arrow::datatypes::Fields;
 
-/// A format of record keys or payloads, in place of those that
+/// A user-defined format of record keys or payloads. It replaces the formats that
 /// `kafka.key.format` and `kafka.value.format` name.
 ///
-/// Given to [`KafkaTableBuilder::with_key_codec`] or
-/// [`with_value_codec`](crate::KafkaTableBuilder::with_value_codec), or to a
-/// pattern's settings. A key codec has one column, `_key`; a value codec has the
-/// table's payload columns: those that are not `_key` or metadata. The columns
-/// must be declared, of any type.
+/// A codec is given to [`KafkaTableBuilder::with_key_codec`] or
+/// [`with_value_codec`](crate::KafkaTableBuilder::with_value_codec), or to the settings of a
+/// pattern. A key codec has one column, `_key`. A value codec has the table's payload columns:
+/// all that are not `_key` or metadata. The columns must be declared, and may have any type.
 ///
-/// Both directions work on whole batches. They are called on threads where they
-/// may compute but should not wait.
+/// Both methods work on whole batches. They are called on threads where they may compute but
+/// should not wait.
 ///
 /// [`KafkaTableBuilder::with_key_codec`]: crate::KafkaTableBuilder::with_key_codec
 ///
 /// # Example
-/// Payloads of a version byte and text:
+/// Payloads that are a version byte and text:
 /// ```
 /// use std::sync::Arc;
 /// use arrow::array::{Array, ArrayRef, AsArray, BinaryViewArray, StringArray};
@@ -71,24 +70,22 @@ use arrow::datatypes::Fields;
 /// # Ok(()) }
 /// ```
 pub trait Codec: fmt::Debug + Send + Sync {
-    /// Decodes records, one row each, into these columns in their order: those
-    /// that a query reads, not all that the table has.
+    /// Decodes records, one row each, into these columns, in this order. They are the columns
+    /// that a query reads, which need not be all columns of the table.
     ///
-    /// Where there are no bytes (of a tombstone, or of a record without a key)
-    /// the row is NULL in all columns.
+    /// Where there are no bytes (a tombstone, or a record without a key), the row is NULL in all
+    /// columns.
     ///
     /// # Errors
-    /// The first record that cannot be decoded; what then happens is up to
-    /// `kafka.on_bad_record`. Where that is not `fail`, records are decoded one
-    /// by one, which is slower.
+    /// The first record that cannot be decoded. `kafka.on_bad_record` decides what happens then.
+    /// Unless it is `fail`, records are decoded one by one, which is slower.
     fn decode(
         &self,
         bytes: &BinaryViewArray,
         columns: &Fields,
     ) -> Result<Vec<ArrayRef>, CodecError>;
 
-    /// Encodes rows of these columns, as many as the arrays have. A row that
-    /// has no bytes is refused.
+    /// Encodes the rows of these columns, one value per row. A row without bytes is refused.
     ///
     /// # Errors
     /// The first row that cannot be encoded; the statement fails with it.
@@ -99,14 +96,14 @@ pub trait Codec: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CodecError {
-    /// Which row of the batch, where it is about one.
+    /// The row of the batch that the error is about, if it is about one row.
     pub row: Option<usize>,
     /// What is wrong, without any content of the record.
     pub reason: String,
 }
 
 impl CodecError {
-    /// About one row of the batch.
+    /// An error about one row of the batch.
     pub fn at(row: usize, reason: impl Into<String>) -> Self {
         CodecError {
             row: Some(row),
@@ -114,7 +111,7 @@ impl CodecError {
         }
     }
 
-    /// About the batch as a whole.
+    /// An error about the batch as a whole.
     pub fn new(reason: impl Into<String>) -> Self {
         CodecError {
             row: None,
@@ -131,7 +128,7 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// Decodes, and checks what came out.
+/// Decodes, and checks the result.
 pub(crate) fn decode(
     codec: &dyn Codec,
     bytes: &BinaryViewArray,
@@ -141,13 +138,13 @@ pub(crate) fn decode(
     if arrays.len() != columns.len() {
         let (given, wanted) = (arrays.len(), columns.len());
         return Err(CodecError::new(format!(
-            "the codec gave {given} columns, and not {wanted}"
+            "the codec returned {given} columns instead of {wanted}"
         )));
     }
     for (array, field) in arrays.iter().zip(columns) {
         if array.data_type() != field.data_type() || array.len() != bytes.len() {
             return Err(CodecError::new(format!(
-                "the codec gave {} values of {} for the column `{}`, and not {} of {}",
+                "the codec returned {} values of {} for the column `{}` instead of {} of {}",
                 array.len(),
                 array.data_type(),
                 field.name(),
@@ -170,7 +167,7 @@ pub(crate) fn decode(
     Ok(arrays)
 }
 
-/// Encodes, and checks what came out.
+/// Encodes, and checks the result.
 pub(crate) fn encode(
     codec: &dyn Codec,
     columns: &[ArrayRef],
@@ -181,7 +178,7 @@ pub(crate) fn encode(
     if bytes.len() != rows {
         let given = bytes.len();
         return Err(CodecError::new(format!(
-            "the codec gave {given} values, and not {rows}"
+            "the codec returned {given} values instead of {rows}"
         )));
     }
     Ok(bytes)

@@ -1,24 +1,23 @@
-//! [`WriteHook`]: what looks at records before they are sent.
+//! [`WriteHook`]: user code that sees records before they are sent.
 
 use std::fmt;
 
 use async_trait::async_trait;
 use datafusion::error::Result as DataFusionResult;
 
-/// Inspects, changes, drops or adds the records of a statement before they are
-/// sent.
+/// Inspects, changes, drops or adds the records of a statement before they are sent.
 ///
-/// Given to [`KafkaTableBuilder::with_hook`](crate::KafkaTableBuilder::with_hook)
-/// or to a sink pattern's settings. It sees the records of all verbs, as they
-/// were encoded, batch by batch and in order; `kafka.dry_run` included. The
-/// statement's count is that of its rows, whatever a hook makes of them; the
-/// [`WriteReport`](crate::WriteReport) counts the records that were sent.
+/// A hook is given to [`KafkaTableBuilder::with_hook`](crate::KafkaTableBuilder::with_hook) or to
+/// the settings of a sink pattern. It sees the encoded records of all kinds of statements, batch
+/// by batch and in order, also with `kafka.dry_run`. The count that a statement returns is the
+/// number of its rows, no matter what a hook changes. The [`WriteReport`](crate::WriteReport)
+/// counts the records that were sent.
 ///
-/// `MERGE` and `INSERT OVERWRITE` check that no key is written twice before the
-/// hook sees the records; a hook that changes keys is on its own.
+/// `MERGE` and `INSERT OVERWRITE` check that no key is written twice before the hook sees the
+/// records. A hook that changes keys must do that check itself.
 ///
 /// # Example
-/// Marks every record with who wrote it, and drops those of one key:
+/// Adds a header with the writer to every record, and drops the records of one key:
 /// ```
 /// use std::sync::Arc;
 /// use async_trait::async_trait;
@@ -64,14 +63,13 @@ use datafusion::error::Result as DataFusionResult;
 /// ```
 #[async_trait]
 pub trait WriteHook: fmt::Debug + Send + Sync {
-    /// Gives back the records to send in the place of these, in the order in
-    /// which they are sent.
+    /// Returns the records to send instead of these, in the order in which they are to be sent.
     ///
     /// # Errors
-    /// Any error fails the statement, as a record that is refused does.
+    /// Any error fails the statement, like a record that is refused.
     ///
     /// # Cancellation
-    /// The future is dropped with the statement.
+    /// The future is dropped when the statement is cancelled.
     async fn before_send(
         &self,
         topic: &str,
@@ -79,7 +77,7 @@ pub trait WriteHook: fmt::Debug + Send + Sync {
     ) -> DataFusionResult<Vec<OutgoingRecord>>;
 }
 
-/// A record on its way to the brokers.
+/// A record that is about to be sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OutgoingRecord {
@@ -91,7 +89,7 @@ pub struct OutgoingRecord {
     pub partition: Option<i32>,
     /// Milliseconds since 1970; `None` is the time of sending.
     pub timestamp: Option<i64>,
-    /// The headers, in their order.
+    /// The headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 

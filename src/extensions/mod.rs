@@ -1,5 +1,5 @@
-//! What users may implement: formats of their own, and what looks at records before they are
-//! sent.
+//! Holds the traits that users may implement: formats of their own, and hooks that see records
+//! before they are sent.
 
 pub(crate) mod codec;
 pub(crate) mod hook;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::extensions::codec::Codec;
 use crate::extensions::hook::WriteHook;
 
-/// What a table has in place of, or beside, what options can say.
+/// The extensions of a table, which replace or complement its options.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extensions {
     pub(crate) key_codec: Option<Arc<dyn Codec>>,

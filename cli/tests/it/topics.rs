@@ -322,7 +322,7 @@ fn servers_that_are_waited_for_are_named_meanwhile() {
     let mut lines = said.lines();
     let note = lines.next().unwrap();
     assert!(
-        note.starts_with("note: Kafka at 127.0.0.1:1 is waited for, up to 4s"),
+        note.starts_with("note: waiting for Kafka at 127.0.0.1:1, up to 4s"),
         "{said}"
     );
     let error = lines.next().unwrap();

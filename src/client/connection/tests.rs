@@ -1,4 +1,4 @@
-//! Lines as librdkafka writes them.
+//! Tests with lines as librdkafka writes them.
 
 use super::*;
 
@@ -113,7 +113,7 @@ fn the_step_that_failed_tells_what_is_wrong() {
             Weight::Clear,
             &[says_it],
         );
-        // An answer of a broker's that is really that large.
+        // An answer of a broker that really is that large.
         says(
             "plaintext",
             &line("UP"),
@@ -143,7 +143,7 @@ fn what_brokers_refuse_is_told_from_brokers_that_go_away() {
         "sasl_ssl",
         &handshake(other),
         Weight::Refusal,
-        &["takes: A,B"],
+        &["supports: A,B"],
     );
     let none = "Broker: Request not valid in current SASL state: broker's supported mechanisms: ";
     says("sasl_ssl", &handshake(none), Weight::Refusal, &["= `SSL`"]);
