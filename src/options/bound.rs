@@ -1,4 +1,4 @@
-//! The places where a read starts and ends (`kafka.start`, `kafka.end`).
+//! Parses the positions where reading starts and ends (`kafka.start`, `kafka.end`).
 
 use std::collections::BTreeMap;
 
@@ -82,7 +82,7 @@ fn offsets(text: &str) -> Result<BTreeMap<i32, i64>, String> {
     Ok(offsets)
 }
 
-/// A number of digits only, without sign.
+/// Parses a number of digits only, without a sign.
 fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     digits.then(|| text.parse().ok()).flatten()

@@ -1,10 +1,10 @@
-//! What the list of options fills.
+//! The values that the list of options fills in.
 
 use std::collections::BTreeMap;
 
 use super::table::{NewTopic, TableOptions};
 
-/// The options of a table while they are put together.
+/// The options of a table while they are being collected.
 #[derive(Debug)]
 pub(super) struct Draft {
     pub(super) table: TableOptions,

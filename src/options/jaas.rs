@@ -1,4 +1,4 @@
-//! JAAS logins (`sasl.jaas.config`).
+//! Parses JAAS logins (`sasl.jaas.config`).
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -10,8 +10,7 @@ const MODULES: [&str; 4] = [
     "Krb5LoginModule",
 ];
 
-/// The properties that a JAAS login stands for; the error tells what is wrong
-/// without a word of the login.
+/// The properties that a JAAS login stands for. The error never repeats any part of the login.
 pub(super) fn login(text: &str) -> Result<Vec<(&'static str, String)>, String> {
     let malformed = || {
         "expected a JAAS login such as `org.apache.kafka.common.security.plain.PlainLoginModule \
@@ -20,7 +19,7 @@ pub(super) fn login(text: &str) -> Result<Vec<(&'static str, String)>, String> {
     };
     let entry = tokens(text).ok_or_else(malformed)?;
     let (module, options) = match entry.as_slice() {
-        // The second word is a flag, which means nothing to a client.
+        // The second word is a flag that has no meaning for a client.
         [Token::Text(module), Token::Text(_), options @ ..] => (module, options),
         _ => return Err(malformed()),
     };
@@ -70,7 +69,7 @@ enum Token {
     Equals,
 }
 
-/// The words up to the first `;`, which must be there.
+/// The tokens up to the first `;`, which is required.
 fn tokens(text: &str) -> Option<Vec<Token>> {
     let mut tokens = Vec::new();
     let mut chars = text.chars().peekable();

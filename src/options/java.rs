@@ -1,4 +1,4 @@
-//! Properties of Kafka's Java client in librdkafka's terms.
+//! Translates properties of Kafka's Java client into librdkafka's properties.
 
 use super::jaas;
 use super::property_lines::Line;
@@ -9,8 +9,8 @@ pub(super) struct Refused {
     pub(super) reason: String,
 }
 
-/// Java properties without a meaning here: classes to load, and the tuning and
-/// group membership of a client that works in another way.
+/// Java properties without a meaning here: classes to load, and the tuning and group membership
+/// of a client that works differently.
 const IGNORED: &[&str] = &[
     "allow.deprecated.brokers",
     "auto.commit.interval.ms",
@@ -65,7 +65,7 @@ const IGNORED: &[&str] = &[
     "value.serializer",
 ];
 
-/// Groups of properties that are ignored as [`IGNORED`] are.
+/// Prefixes of properties that are ignored like those in [`IGNORED`].
 const IGNORED_GROUPS: &[&str] = &[
     "basic.auth.",
     "compression.gzip.",
@@ -80,7 +80,7 @@ const IGNORED_GROUPS: &[&str] = &[
     "schema.registry.",
 ];
 
-/// Java's names for what librdkafka has under another name.
+/// Java's names for properties that have another name in librdkafka.
 const RENAMED: &[(&str, &str)] = &[
     ("fetch.max.wait.ms", "fetch.wait.max.ms"),
     ("max.request.size", "message.max.bytes"),
@@ -91,7 +91,7 @@ const RENAMED: &[(&str, &str)] = &[
     ("ssl.truststore.certificates", "ssl.ca.pem"),
 ];
 
-/// The lines in librdkafka's terms.
+/// Translates the lines into librdkafka's properties.
 pub(super) fn translate(lines: Vec<Line>) -> Result<Vec<Line>, Refused> {
     let keystore = store_type(&lines, "ssl.keystore.type");
     let truststore = store_type(&lines, "ssl.truststore.type");
@@ -114,7 +114,7 @@ fn store_type(lines: &[Line], name: &str) -> Option<String> {
     Some(line.value.to_ascii_uppercase())
 }
 
-/// What one line stands for.
+/// The properties that one line stands for.
 fn properties<'a>(
     line: &'a Line,
     keystore: Option<&str>,
@@ -151,7 +151,8 @@ fn properties<'a>(
                 ("ssl.key.location", value.to_owned()),
             ]),
             Some("PKCS12") => one(name, value),
-            // librdkafka has no type of keystore: one without is PKCS12.
+            // librdkafka has no property for the type of a keystore. A keystore without a type is
+            // taken for PKCS12.
             None if !value.to_ascii_lowercase().ends_with(".jks") => one(name, value),
             _ => Err(
                 "a JKS keystore cannot be used here; convert it with `keytool -importkeystore \
@@ -160,11 +161,11 @@ fn properties<'a>(
                     .to_owned(),
             ),
         },
-        // A PEM keystore has its password in `ssl.key.password`.
+        // The password of a PEM keystore is in `ssl.key.password`.
         "ssl.keystore.password" if keystore == Some("PEM") => Ok(Vec::new()),
         "ssl.endpoint.identification.algorithm" if value.is_empty() => one(name, "none"),
         "client.dns.lookup" if value == "default" => Ok(Vec::new()),
-        // Java's way to leave the size to the system.
+        // In Java, -1 leaves the size to the operating system.
         "receive.buffer.bytes" | "send.buffer.bytes" if value == "-1" => Ok(Vec::new()),
         _ if is_ignored(name) => Ok(Vec::new()),
         _ => {

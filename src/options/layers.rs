@@ -1,4 +1,4 @@
-//! Options as they were given.
+//! Holds options as they were given, before they are parsed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -6,12 +6,11 @@ use std::fmt;
 use super::origin::Origin;
 use super::secret;
 
-/// Options as they were given in one place: an `OPTIONS` clause, the settings of
-/// a pattern, or a session.
+/// The options from one source: an `OPTIONS` clause, the settings of a pattern, or a session.
 ///
-/// Nothing is checked before [`validate`](Self::validate), or before a table, a session or a
-/// pattern takes the options together with those of other places. Keys are kept in lower case, as
-/// DataFusion gives them. [`Debug`](fmt::Debug) hides what may be secret.
+/// Nothing is checked until [`validate`](Self::validate) is called, or until a table, a session or
+/// a pattern combines the options with options of other sources. Keys are kept in lower case, as
+/// DataFusion passes them. [`Debug`](fmt::Debug) hides values that may be secret.
 ///
 /// ```
 /// use datafusion_kafka::options::Options;
@@ -39,20 +38,20 @@ impl Options {
         Self::default()
     }
 
-    /// Sets an option; a value that it had before is replaced.
+    /// Sets an option, and replaces an earlier value of the same option.
     pub fn with_option(self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.set_by(Origin::Program, key, value)
     }
 
-    /// The options of an `OPTIONS` clause, as DataFusion hands them over.
+    /// The options of an `OPTIONS` clause, as DataFusion passes them.
     ///
-    /// They are those of a statement and may do less than what a program sets; see
-    /// [SQL from others](super#sql-from-others).
+    /// They count as options of a statement, which may do less than options that a program sets.
+    /// See [SQL from others](super#sql-from-others).
     pub fn from_map(options: &HashMap<String, String>) -> Self {
         Self::from_clause(options, Origin::Statement)
     }
 
-    /// The options of a clause of this origin.
+    /// The options of a clause, with this origin.
     pub(crate) fn from_clause(options: &HashMap<String, String>, origin: Origin) -> Self {
         let mut clause = Options::new();
         for (key, value) in options {
@@ -61,7 +60,7 @@ impl Options {
         clause
     }
 
-    /// Sets an option of this origin.
+    /// Sets an option with this origin.
     pub(crate) fn set_by(
         mut self,
         origin: Origin,
@@ -72,30 +71,30 @@ impl Options {
         self
     }
 
-    /// Sets all options of another place, each of the origin that it has there.
+    /// Adds the options of another source. Each keeps its origin.
     pub(crate) fn merge(&mut self, other: Options) {
         self.0.extend(other.0);
     }
 
-    /// Whether there are none.
+    /// Whether no option is set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Keys and values, secrets included, in the order of the keys.
+    /// Keys and values in the order of the keys, secrets included.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.given().map(|(key, value, _)| (key, value))
     }
 
-    /// Keys, values and who gave them, in the order of the keys.
+    /// Keys, values and their origin, in the order of the keys.
     pub(super) fn given(&self) -> impl Iterator<Item = (&str, &str, Origin)> {
         self.0
             .iter()
             .map(|(key, given)| (key.as_str(), given.value.as_str(), given.origin))
     }
 
-    /// Keys and values as they may be shown, in the order of the keys: values
-    /// that may be secret as `***`.
+    /// Keys and values in the order of the keys, safe to show: values that may be secret are
+    /// `***`.
     pub fn redacted(&self) -> impl Iterator<Item = (&str, &str)> {
         self.iter()
             .map(|(key, value)| (key, secret::shown(key, value)))
@@ -116,7 +115,7 @@ impl Options {
     }
 }
 
-/// Equal where keys and values are, whatever their origin.
+/// Options are equal where their keys and values are equal, whatever their origin.
 impl PartialEq for Options {
     fn eq(&self, other: &Self) -> bool {
         self.iter().eq(other.iter())

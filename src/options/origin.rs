@@ -1,6 +1,6 @@
-//! Who gave an option, and what a statement may not set.
+//! The origin of an option, and what a statement may not set.
 
-/// What the owner of a program can do where a statement may not refer to something.
+/// How the owner of a program can allow a reference that a statement may not use.
 pub(super) const ALLOW: &str =
     "the program can allow that with `KafkaConfig::allow_references_in_sql(true)`";
 
@@ -10,7 +10,7 @@ pub(super) const CODE: &str = "may make the program run commands, load code or o
                                `KafkaConfig::with_option`, or in a properties file that the program \
                                names";
 
-/// Who gave an option.
+/// The origin of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Origin {
     /// The program, its command line or a properties file.
@@ -18,12 +18,12 @@ pub(crate) enum Origin {
     Program,
     /// A statement, whose author need not be the owner of the program.
     Statement,
-    /// A statement of an author who may read what the program may read.
+    /// A statement whose author may read everything that the program may read.
     TrustedStatement,
 }
 
 impl Origin {
-    /// A statement of a session that allows references, or not.
+    /// The origin of a statement, in a session that allows references or does not.
     pub(crate) fn statement(allows_references: bool) -> Self {
         match allows_references {
             true => Origin::TrustedStatement,
@@ -31,7 +31,7 @@ impl Origin {
         }
     }
 
-    /// Whether values may stand for files and for the environment of the program.
+    /// Whether values may refer to files and to the program's environment.
     pub(super) fn may_refer(self) -> bool {
         self != Origin::Statement
     }

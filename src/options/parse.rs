@@ -1,4 +1,4 @@
-//! From options as given to the options of a table.
+//! Parses options as they were given into the options of a table.
 
 use super::client::{ClientOptions, Property, check_servers};
 use super::draft::Draft;
@@ -28,9 +28,8 @@ impl Options {
 impl TableOptions {
     /// Parses the options of a table and checks them against each other.
     ///
-    /// `layers` are the places where options were given, the lowest precedence
-    /// first and the table's own last. Properties are checked by librdkafka,
-    /// without a connection.
+    /// `layers` are the sources of options, from the lowest precedence to the table's own
+    /// options. librdkafka checks the properties, without a connection.
     pub(crate) fn parse(layers: &[&Options]) -> Result<TableOptions> {
         let mut draft = Draft::default();
         for layer in layers {
@@ -41,7 +40,7 @@ impl TableOptions {
 }
 
 impl Draft {
-    /// Takes the options of one layer over those of the layers below.
+    /// Applies the options of one layer on top of the layers below.
     pub(super) fn apply(&mut self, layer: &Options) -> Result<()> {
         let mut file = ClientOptions::default();
         let mut client = ClientOptions::default();
@@ -50,12 +49,12 @@ impl Draft {
                 return Err(unknown(key));
             };
             check_origin(origin, option, rest, key)?;
-            // Messages show servers.
+            // References in servers are not resolved, because messages show servers.
             let value = match secret::names_servers(key) {
                 true => given.to_owned(),
                 false => references::resolve(key, given, origin)?,
             };
-            // What a reference stands for may be a secret under any key.
+            // The target of a reference may be a secret, whatever the key is.
             let safe = value == given && secret::is_safe(key);
             match option.kind {
                 Kind::Value(set) => set(self, &value).map_err(|problem| Error::InvalidOption {
@@ -113,7 +112,7 @@ impl Draft {
             reason: reason.to_owned(),
         };
         if matches!(table.start, Bound::Group(_)) && table.group_id.is_none() {
-            let reason = "`group` needs `kafka.group.id`, the group whose offsets are meant";
+            let reason = "`group` needs `kafka.group.id`, the group whose offsets to use";
             return Err(required("kafka.start", reason));
         }
         if table.on_bad_record == OnBadRecord::DeadLetter && table.dead_letter_topic.is_none() {
@@ -121,7 +120,7 @@ impl Draft {
             return Err(required("kafka.on_bad_record", reason));
         }
         if table.mode != Some(Mode::Append) {
-            // Of events it would take away all but the last of a key.
+            // In append mode, compaction would delete all but the latest record of a key.
             let policy = self.topic.config.entry("cleanup.policy".to_owned());
             policy.or_insert_with(|| "compact".to_owned());
         }
@@ -135,7 +134,8 @@ impl Draft {
         Ok(table)
     }
 
-    /// Refuses options of the table itself that have no effect.
+    /// Refuses options of the table itself that have no effect. Options of other layers are
+    /// defaults that may be meant for other tables.
     fn check_effect(&self, own: &Options) -> Result<()> {
         let json = matches!(self.table.value_format, None | Some(ValueFormat::Json))
             || self.table.key_format == KeyFormat::Json;
@@ -160,11 +160,12 @@ impl Draft {
     }
 }
 
-/// Whether this author may set an option at all, whatever its value.
+/// Checks that an option of this origin is allowed at all, whatever its value.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] for what makes librdkafka run commands and load code, and
-/// without references for what makes it or this library read a file.
+/// [`Error::InvalidOption`] for an option that makes librdkafka run commands or load code. Where
+/// references are not allowed, also for an option that makes librdkafka or this library read a
+/// file.
 pub(super) fn check_origin(
     origin: Origin,
     option: &OptionSpec,
@@ -198,7 +199,7 @@ pub(super) fn check_origin(
     Ok(())
 }
 
-/// Adds a property that an option gives.
+/// Adds a property that an option sets.
 fn add(client: &mut ClientOptions, side: Side, name: &str, property: Property) -> Result<()> {
     if let Some(reason) = property::owned(name, &property.value) {
         return Err(property.invalid(reason));
@@ -234,7 +235,7 @@ fn add(client: &mut ClientOptions, side: Side, name: &str, property: Property) -
     client.add(side, name, property)
 }
 
-/// The error for a key that is no option, with what could have been meant.
+/// The error for a key that is not an option, with a suggestion.
 pub(super) fn unknown(key: &str) -> Error {
     let name = ["kafka.", "format."]
         .iter()
@@ -252,7 +253,7 @@ pub(super) fn unknown(key: &str) -> Error {
     }
 }
 
-/// What could have been meant by `key`, which is `name` without its first word.
+/// The suggestion for `key`. `name` is the key without its first word.
 fn hint(key: &str, name: &str) -> Option<String> {
     let meant = |key: String| Some(format!("; did you mean `{key}`?"));
     let prefixed = format!("kafka.{name}");
@@ -263,7 +264,7 @@ fn hint(key: &str, name: &str) -> Option<String> {
         return meant(format!("kafka.client.{name}"));
     }
     if key.starts_with("kafka.column.") {
-        return Some("; what can be said of a column is `kafka.column.<name>.encoding`".to_owned());
+        return Some("; the only option of a column is `kafka.column.<name>.encoding`".to_owned());
     }
     if let Some((option, property)) = spec::find(key)
         && matches!(option.kind, Kind::Property(_))

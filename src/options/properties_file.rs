@@ -1,6 +1,6 @@
-//! Files of client properties (`kafka.properties.file`).
+//! Reads files of client properties (`kafka.properties.file`).
 //!
-//! They may be written for librdkafka or for Kafka's Java client.
+//! The files may be written for librdkafka or for Kafka's Java client.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use super::property_lines::{Line, split};
 use crate::error::{Error, Result};
 
 impl Options {
-    /// Client properties in librdkafka's or in Java's spelling, such as those of a
-    /// command line, as options `kafka.client.<property>`. Those that mean something
-    /// to Java only are left out.
+    /// Client properties in librdkafka's or Java's spelling, such as those of a command line, as
+    /// options `kafka.client.<property>`. Properties that only mean something to Java are left
+    /// out.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for what cannot be said in librdkafka's terms.
+    /// [`Error::InvalidOption`] for a property that has no equivalent in librdkafka.
     ///
     /// ```
     /// # fn main() -> datafusion_kafka::error::Result<()> {
@@ -52,8 +52,8 @@ impl Options {
 /// The properties in the file at `path`, which the option `key` names as `given`.
 ///
 /// # Errors
-/// What makes librdkafka run commands or load code, where a statement names the file:
-/// SQL can also write one.
+/// A property would make librdkafka run commands or load code, and a statement names the file.
+/// SQL could also have written the file.
 pub(super) fn read(key: &str, given: &str, path: &str, origin: Origin) -> Result<ClientOptions> {
     let text = std::fs::read_to_string(path).map_err(|source| Error::ReadFile {
         key: key.to_owned(),
@@ -72,7 +72,7 @@ pub(super) fn read(key: &str, given: &str, path: &str, origin: Origin) -> Result
     })?;
     let mut client = ClientOptions::default();
     for line in lines {
-        // The file may be shared with programs that choose these for themselves.
+        // The file may be shared with programs that need these properties themselves.
         if property::owned(&line.name, &line.value).is_some() {
             continue;
         }
@@ -98,7 +98,7 @@ pub(super) fn read(key: &str, given: &str, path: &str, origin: Origin) -> Result
 }
 
 fn unknown(given: &str, number: usize, name: &str) -> Error {
-    // A line without a name may be part of a secret that was split.
+    // A line without a name may be part of a secret that spans lines.
     let is_name = name.contains('.')
         && name
             .bytes()

@@ -1,4 +1,4 @@
-//! What this library knows of librdkafka's properties.
+//! What this library knows about librdkafka's properties.
 
 use std::sync::OnceLock;
 
@@ -6,10 +6,10 @@ use rdkafka::config::{ClientConfig, NativeClientConfig};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
-/// What stands in place of a value that may be secret.
+/// The replacement for a value that may be secret.
 pub(super) const HIDDEN: &str = "***";
 
-/// Which of the two kinds of client a property is for.
+/// The kind of client that a property is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Both,
@@ -42,7 +42,7 @@ const ALIASES: &[(&str, &str)] = &[
 /// The property that `kafka.bootstrap.servers` sets.
 pub(super) const SERVERS: &str = "bootstrap.servers";
 
-/// The one name under which a property is kept, whichever alias was given.
+/// The name under which a property is stored, whichever alias was given.
 pub(super) fn canonical(name: &str) -> &str {
     ALIASES
         .iter()
@@ -95,7 +95,7 @@ const PRODUCER_ONLY: &[&str] = &[
     "transaction.timeout.ms",
 ];
 
-/// Properties for both sides whose values hold no secret and are of use to see.
+/// Properties of both kinds of client whose values hold no secret and are useful to show.
 const SAFE: &[&str] = &[
     "api.version.request",
     "api.version.request.timeout.ms",
@@ -151,36 +151,38 @@ const SAFE: &[&str] = &[
     "topic.metadata.refresh.sparse",
 ];
 
-/// Whether a property may make the process do more than talk to Kafka: run a shell,
-/// load a library, listen on a port.
+/// Whether a property may make the process do more than talk to Kafka: run a shell, load a
+/// library, or listen on a port.
 pub(super) fn runs_code(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "ssl.engine.id",
         "ssl.engine.location",
-        // A name that is a path is a library to load.
+        // A provider whose name is a path is a library to load.
         "ssl.providers",
     ];
     const GROUPS: &[&str] = &[
-        // librdkafka hands a command to a shell, and all of these may be parts of it.
+        // librdkafka passes a command to a shell, and each of these properties may be part of
+        // that command.
         "sasl.kerberos.",
         "test.mock.",
     ];
     NAMES.contains(&name) || GROUPS.iter().any(|group| name.starts_with(group))
 }
 
-/// Whether the value of a property is the path of a file, which librdkafka reads.
+/// Whether the value of a property is the path of a file that librdkafka reads.
 ///
-/// By the end of its name, so that properties that librdkafka gets later are found too.
+/// The check uses the end of the name, so that properties of later versions of librdkafka are
+/// recognized too.
 pub(super) fn reads_file(name: &str) -> bool {
     name.ends_with(".file") || name.ends_with(".location")
 }
 
-/// Whether a property logs in by what the machine is and not by what somebody knows.
+/// Whether a property logs in with the identity of the machine instead of a secret.
 pub(super) fn uses_identity(name: &str) -> bool {
     name == "sasl.oauthbearer.metadata.authentication.type"
 }
 
-/// The kind of client that a property means anything to.
+/// The kind of client that a property has a meaning for.
 pub(super) fn side(name: &str) -> Side {
     let name = canonical(name);
     if CONSUMER_ONLY.contains(&name) {
@@ -198,7 +200,7 @@ pub(super) fn is_safe(name: &str) -> bool {
     SAFE.contains(&name) || side(name) != Side::Both
 }
 
-/// The names that a misspelled one is compared with.
+/// The names that a misspelled name is compared with.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     const SECRET: &[&str] = &[
         "sasl.jaas.config",
@@ -224,8 +226,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
         .chain(ALIASES.iter().map(|(alias, _)| *alias))
 }
 
-/// Why a property may not be set, for those that the library sets itself and
-/// for values that librdkafka refuses next to them.
+/// Why a property may not be set. These are properties that the library sets itself, and values
+/// that librdkafka refuses in combination with them.
 pub(super) fn owned(name: &str, value: &str) -> Option<&'static str> {
     let number = value.trim().parse::<i64>().ok();
     let reason = match canonical(name) {
@@ -253,8 +255,8 @@ pub(super) fn owned(name: &str, value: &str) -> Option<&'static str> {
         "auto.offset.reset" => "the start of a read is set by `kafka.start`",
         "isolation.level" => "use `kafka.isolation`",
         "transactional.id" => {
-            "the library makes its own transactions; use `kafka.transactional_id.prefix` for how their \
-             ids begin"
+            "the library makes its own transactions; use `kafka.transactional_id.prefix` to set \
+             the prefix of their ids"
         }
         "enable.idempotence" => "it is always on, so that no row is written twice; leave it out",
         "request.required.acks" => {
@@ -269,7 +271,7 @@ pub(super) fn owned(name: &str, value: &str) -> Option<&'static str> {
     Some(reason)
 }
 
-/// What librdkafka has against a property.
+/// Why librdkafka refuses a property.
 pub(super) enum Refusal {
     /// There is no such property.
     Unknown,
@@ -277,7 +279,7 @@ pub(super) enum Refusal {
     Invalid(String),
 }
 
-/// Asks librdkafka whether it takes a property, without making a client.
+/// Asks librdkafka whether it accepts a property, without creating a client.
 pub(super) fn check(name: &str, value: &str) -> Result<(), Refusal> {
     let mut config = ClientConfig::new();
     config.set(name, value);
@@ -287,14 +289,14 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Refusal> {
             Err(Refusal::Unknown)
         }
         Err(KafkaError::ClientConfig(_, reason, ..)) => Err(Refusal::Invalid(reason)),
-        // The other errors print the bytes they found.
+        // The other errors print the bytes of the value.
         Err(_) => Err(Refusal::Invalid("the value has a NUL character".to_owned())),
     }
 }
 
 fn native() -> Option<NativeClientConfig> {
     let mut config = ClientConfig::new();
-    // librdkafka only finds topic properties once one of them was set.
+    // librdkafka finds topic properties only after one of them was set.
     config.set("request.timeout.ms", "30000");
     config.create_native_config().ok()
 }

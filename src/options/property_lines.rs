@@ -1,8 +1,8 @@
-//! The lines of a properties file.
+//! Splits a properties file into its properties.
 //!
-//! They are read as Java reads them: comments start with `#` or `!`, a backslash
-//! at the end of a line continues it, and a backslash elsewhere is an escape, so
-//! that one in a password is written `\\`.
+//! Lines are read as Java reads them. Comments start with `#` or `!`. A backslash at the end of a
+//! line continues the line. A backslash elsewhere is an escape, so a backslash in a password is
+//! written `\\`.
 
 use std::str::Chars;
 
@@ -14,7 +14,7 @@ pub(super) struct Line {
     pub(super) value: String,
 }
 
-/// The `key=value` lines of a file; the error is the number of a malformed one.
+/// The `key=value` lines of a file. The error is the number of a malformed line.
 pub(super) fn split(text: &str) -> Result<Vec<Line>, usize> {
     let mut lines = Vec::new();
     let mut physical = text.lines().enumerate();
@@ -67,7 +67,7 @@ fn split_line(line: &str) -> (&str, &str) {
 
 /// The text without its escapes, as Java reads them.
 fn unescape(text: &str) -> Option<String> {
-    // UTF-16, since a character may be written as two `\u` escapes.
+    // UTF-16, because one character may be written as two `\u` escapes.
     let mut units: Vec<u16> = Vec::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {

@@ -1,4 +1,4 @@
-//! `${env:NAME}` and `${file:/path}` in the values of options.
+//! Resolves `${env:NAME}` and `${file:/path}` in the values of options.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::origin::{ALLOW, Origin};
 use crate::error::{Error, Result};
 
-/// The value with `${env:NAME}` and `${file:/path}` replaced by what they stand for,
-/// where who gave it may refer to them.
+/// The value, with `${env:NAME}` and `${file:/path}` replaced by their targets. An origin that
+/// may not use references gets an error.
 pub(super) fn resolve(key: &str, value: &str, origin: Origin) -> Result<String> {
     let invalid = |reason: String| Error::InvalidOption {
         key: key.to_owned(),

@@ -1,13 +1,12 @@
-//! Values that must not be seen.
+//! Decides which values may be shown.
 
 use super::property::{self, HIDDEN};
 use super::spec::{self, Kind};
 
 /// Whether the value of an option may be shown.
 ///
-/// True for the library's own options and for properties known to hold no
-/// secret; false for everything else, so that a property this library has never
-/// heard of stays hidden.
+/// True for the library's own options, and for properties that are known to hold no secret. False
+/// for everything else, so that a property unknown to this library stays hidden.
 ///
 /// ```
 /// use datafusion_kafka::options::is_safe;
@@ -27,10 +26,9 @@ pub fn is_safe(key: &str) -> bool {
     }
 }
 
-/// The value as it may be shown.
+/// The value, or `***` where the value may be secret.
 pub(super) fn shown<'a>(key: &str, value: &'a str) -> &'a str {
-    // Servers with user information, which nothing here takes, but a person
-    // may have typed.
+    // Servers do not take user information, but a user may have typed some.
     let login = value.contains('@') && names_servers(key);
     if (is_safe(key) && !login) || is_reference(value) {
         value
@@ -47,7 +45,7 @@ pub(super) fn names_servers(key: &str) -> bool {
     })
 }
 
-/// Whether a value is nothing but one `${env:..}` or `${file:..}`.
+/// Whether a value is exactly one `${env:..}` or `${file:..}`.
 fn is_reference(value: &str) -> bool {
     value
         .strip_prefix("${")

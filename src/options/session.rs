@@ -1,4 +1,4 @@
-//! Options of a session: `SET kafka.timeout = '5s'`.
+//! Holds the options of a session: `SET kafka.timeout = '5s'`.
 
 use std::any::Any;
 
@@ -16,10 +16,10 @@ use super::spec::{self, Kind};
 use super::value::boolean;
 use crate::error::{Error, Result};
 
-/// The options that `SET kafka.<name> = '..'` gives to all tables of a session.
+/// The options that `SET kafka.<name> = '..'` sets for all tables of a session.
 ///
-/// A key or value that no table could use is an error at once. Since every value
-/// of a session can be read in SQL (`SHOW ALL`), secrets are refused.
+/// A key or value that no table could use is an error immediately. Secrets are refused, because
+/// every value of a session can be read in SQL (`SHOW ALL`).
 ///
 /// ```
 /// use datafusion::prelude::{SessionConfig, SessionContext};
@@ -42,9 +42,9 @@ pub struct KafkaSessionOptions {
 }
 
 impl KafkaSessionOptions {
-    /// Whether values may refer to files and the environment, as
-    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql)
-    /// has it; not by default.
+    /// Sets whether values may refer to files and the environment, like
+    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql). By
+    /// default they may not.
     pub fn allow_references_in_sql(mut self, allowed: bool) -> Self {
         self.allows_references = allowed;
         self
@@ -55,8 +55,8 @@ impl KafkaSessionOptions {
         self.options.clone()
     }
 
-    /// What `SET kafka.x = ..` has set in a session; nothing in one without
-    /// this extension.
+    /// The options that `SET kafka.x = ..` has set in a session. A session without this extension
+    /// has no options.
     pub(crate) fn of(config: &ConfigOptions) -> Options {
         let session = config.extensions.get::<KafkaSessionOptions>();
         session
@@ -64,11 +64,11 @@ impl KafkaSessionOptions {
             .unwrap_or_default()
     }
 
-    /// Whether `SET kafka.dry_run = 'true'` holds.
+    /// Whether `SET kafka.dry_run = 'true'` is in effect.
     pub(crate) fn is_dry_run(config: &ConfigOptions) -> bool {
         let session = Self::of(config);
         let mut set = session.given().filter(|(key, ..)| *key == "kafka.dry_run");
-        // What cannot be read must not write.
+        // A value that cannot be read must not lead to writes.
         set.any(
             |(key, value, origin)| match references::resolve(key, value, origin) {
                 Ok(value) => boolean(&value) != Ok(false),
@@ -98,7 +98,7 @@ impl KafkaSessionOptions {
         }
         Draft::default().apply(&Options::new().set_by(origin, key, value))?;
         let mut options = self.options.clone().set_by(origin, key, value);
-        // Two names of one thing: the later statement counts.
+        // Where two options set the same thing, the later statement counts.
         if let Err(Error::ConflictingOptions { first, second }) = Draft::default().apply(&options) {
             if !same_clients(&first, &second) {
                 return Err(Error::ConflictingOptions { first, second });

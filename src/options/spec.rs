@@ -1,4 +1,4 @@
-//! The list of options.
+//! The list of all options.
 
 use std::time::Duration;
 
@@ -14,24 +14,24 @@ use super::table::{
 use super::value::{boolean, choice, count, duration};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 
-/// One option, as documentation shows it.
+/// One option, as the documentation shows it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct OptionSpec {
-    /// The key; a part in `<>` stands for any text.
+    /// The key. A part in `<>` stands for any text.
     pub name: &'static str,
-    /// What values it takes.
+    /// The values that the option takes.
     pub value: &'static str,
     /// The default, or what happens without the option.
     pub default: &'static str,
-    /// What it does.
+    /// What the option does.
     pub doc: &'static str,
-    /// What it is for.
+    /// Whether the option is for reading or writing.
     pub applies: Applies,
     pub(super) kind: Kind,
 }
 
-/// What an option is for.
+/// Whether an option is for reading, writing, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Applies {
@@ -43,10 +43,10 @@ pub enum Applies {
     Both,
 }
 
-/// How an option is taken in.
+/// How the value of an option is applied.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// A value of the table; the error says what was expected.
+    /// A value of the table. The error says what was expected.
     Value(fn(&mut Draft, &str) -> Result<(), String>),
     /// The bootstrap servers.
     Servers,
@@ -56,7 +56,7 @@ pub(super) enum Kind {
     TopicConfig,
     /// A value of one column.
     Column(fn(&mut ColumnOptions, &str) -> Result<(), String>),
-    /// `kafka.client.<property>` and its like.
+    /// `kafka.client.<property>`, `kafka.consumer.<property>` or `kafka.producer.<property>`.
     Property(Side),
 }
 
@@ -83,12 +83,12 @@ pub(super) fn find(key: &str) -> Option<(&'static OptionSpec, &str)> {
 }
 
 impl OptionSpec {
-    /// What is before the `<..>` of the name.
+    /// The part of the name before the `<..>`.
     pub(super) fn prefix(&self) -> Option<&'static str> {
         self.around().map(|(prefix, _)| prefix)
     }
 
-    /// What is before and behind the `<..>` of the name.
+    /// The parts of the name before and after the `<..>`.
     fn around(&self) -> Option<(&'static str, &'static str)> {
         let (prefix, rest) = self.name.split_once('<')?;
         let (_, suffix) = rest.split_once('>')?;
@@ -101,7 +101,7 @@ fn is_topic_name(name: &str) -> bool {
     is_name(name) && name != "." && name != ".."
 }
 
-/// Whether a text is made of the characters, and no more of them, that names of topics have.
+/// Whether a text has only characters that topic names may have, and is not too long.
 fn is_name(text: &str) -> bool {
     let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=249).contains(&text.len()) && text.bytes().all(is_legal)
@@ -121,7 +121,7 @@ const OPTIONS: &[OptionSpec] = &[
         value: "upsert | append",
         default: "upsert",
         doc: "What the rows are: the latest record of every key, or every record. Where columns \
-              are inferred and none of the sampled records has a key, the default is append.",
+              are inferred and no sampled record has a key, the default is append.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let modes = [("upsert", Mode::Upsert), ("append", Mode::Append)];
@@ -133,9 +133,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.start",
         value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..} | group",
         default: "earliest",
-        doc: "Where reading starts. In upsert mode: only keys that changed since. `group` is where \
-              the consumer group of `kafka.group.id` has committed to, and `earliest` where it has \
-              not.",
+        doc: "Where reading starts. In upsert mode, only keys that changed since then are rows. \
+              `group` is the committed offset of the consumer group `kafka.group.id`, or \
+              `earliest` where the group has not committed an offset.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.start = match text.trim().eq_ignore_ascii_case("group") {
@@ -150,8 +150,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.group.id",
         value: "a name",
         default: "none",
-        doc: "The consumer group whose committed offsets `kafka.start` = `group` takes. Nothing \
-              is committed in its name by queries, except by a continuous query of that name.",
+        doc: "The consumer group whose committed offsets `kafka.start` = `group` uses. Queries \
+              commit nothing in its name, except a continuous query of that name.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             match text.trim() {
@@ -166,8 +166,8 @@ const OPTIONS: &[OptionSpec] = &[
         value: "fail | earliest",
         default: "fail",
         doc: "What a continuous query, or `kafka.start` = `group`, does where retention has \
-              deleted records after the committed offset: an error that says which offsets are \
-              lost, or go on at the first record that is there.",
+              deleted records after the committed offset: fail with an error that names the lost \
+              offsets, or continue at the first record that still exists.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let policies = [
@@ -182,7 +182,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.end",
         value: "earliest | latest | timestamp:<RFC 3339 or ms> | offsets:{\"0\":12, ..}",
         default: "latest",
-        doc: "Where reading ends, that place not included. In upsert mode: the table as of then.",
+        doc: "Where reading ends; the record at that position is not read. In upsert mode, the \
+              rows are the table as of then.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.end = bound(text)?;
@@ -193,7 +194,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.batch.rows",
         value: "a number",
         default: "the session's batch size",
-        doc: "Of an UNBOUNDED table: so many rows of a partition are given out at once.",
+        doc: "How many rows of a partition make up a batch of an UNBOUNDED table.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let rows = count(text, i32::MAX)?;
@@ -205,7 +206,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.batch.ms",
         value: "a number of milliseconds",
         default: "100",
-        doc: "Of an UNBOUNDED table: rows are given out after so long, however few they are.",
+        doc: "How long the rows of an UNBOUNDED table wait for a full batch. After that time the \
+              batch is returned, however few rows it has.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let millis = u64::try_from(count(text, i32::MAX)?).unwrap_or_default();
@@ -217,11 +219,12 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.wait_for",
         value: "offsets:{\"0\":12, ..}",
         default: "none",
-        doc: "Offsets that a query waits for, up to `kafka.timeout`, before it looks where the topic ends: those that a write reported.",
+        doc: "Offsets that a write reported. A query waits until the topic has reached them, up to \
+              `kafka.timeout`, before it looks up the end of the topic.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             if text.trim() == "offsets:{}" {
-                // A statement that wrote nothing.
+                // The report of a statement that wrote nothing.
                 draft.table.wait_for.clear();
                 return Ok(());
             }
@@ -278,8 +281,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.value.format",
         value: "json | string | bytes",
         default: "json",
-        doc: "How payloads are read and written: a column per property, or one column `_value`, \
-              which is the payload as it is. Where columns are inferred, the default is what the \
+        doc: "How payloads are read and written: a column per property, or one column `_value` \
+              with the unchanged payload. Where columns are inferred, the default is what the \
               sample shows.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
@@ -308,8 +311,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.check_keys",
         value: "ignore | fail",
         default: "ignore",
-        doc: "What upsert mode does with a key that it meets in two partitions, where it would be \
-              two rows: nothing, or an error that names both places.",
+        doc: "What upsert mode does with a key that is in two partitions and would therefore be \
+              two rows: nothing, or fail with an error that names both positions.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let policies = [("ignore", CheckKeys::Ignore), ("fail", CheckKeys::Fail)];
@@ -321,9 +324,10 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.partitioner",
         value: "murmur2 | crc32",
         default: "unknown when reading, murmur2 when writing",
-        doc: "How every writer of the topic places keys: murmur2 as Java's clients, crc32 as \
-              librdkafka's. A query for keys then reads only their partitions. Only for topics \
-              that never got more partitions; UNBOUNDED tables read all of them.",
+        doc: "How every writer of the topic chooses the partition of a key: murmur2 like Java's \
+              clients, or crc32 like librdkafka's. A query for keys then reads only their \
+              partitions. Only for topics that never got more partitions; UNBOUNDED tables read \
+              all partitions.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let partitioners = [
@@ -338,9 +342,10 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.on_bad_record",
         value: "fail | skip | null | dead_letter",
         default: "fail",
-        doc: "What is done with a record that does not fit the columns: the query fails, the \
-              record is taken as never written, its row has NULL payload columns, or, in an INSERT \
-              that never ends, it is taken as never written and goes to `kafka.dead_letter.topic`.",
+        doc: "What happens to a record that does not fit the columns: the query fails; the record \
+              is treated as if it had never been written; its row has NULL payload columns; or, in \
+              an unbounded INSERT, the record is treated as if it had never been written and goes \
+              to `kafka.dead_letter.topic`.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let policies = [
@@ -357,8 +362,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.dead_letter.topic",
         value: "a topic",
         default: "none",
-        doc: "Where records go that do not fit, with `kafka.on_bad_record` = `dead_letter`: as they \
-              are, with headers that say where they were and why. It must exist.",
+        doc: "The topic for records that do not fit, with `kafka.on_bad_record` = `dead_letter`. \
+              The records are written unchanged, with headers that name their position and the \
+              reason. The topic must exist.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             match text.trim() {
@@ -401,9 +407,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.json.timestamp_unit",
         value: "s | ms | us | ns",
         default: "numbers are refused, text is written",
-        doc: "The unit of numbers in date, time and timestamp columns. They are then written as \
-              such numbers; an UPDATE leaves text as text. What is more precise than the unit is \
-              not written.",
+        doc: "The unit of numbers in date, time and timestamp columns. These columns are then \
+              written as such numbers; an UPDATE leaves text as text. Writing a value that is more \
+              precise than the unit is an error.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let units = [
@@ -422,9 +428,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.json.lenient",
         value: "true | false",
         default: "false",
-        doc: "Whether what is not quite JSON is read: NaN, Infinity and -Infinity as bare words, \
-              which are values of FLOAT and DOUBLE columns; control characters in strings, as \
-              they are; half of a surrogate pair, as U+FFFD.",
+        doc: "Whether input that is not strictly JSON is read: NaN, Infinity and -Infinity as bare \
+              words, which are values of FLOAT and DOUBLE columns; control characters in strings, \
+              unchanged; half of a surrogate pair, as U+FFFD.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.decode.lenient = boolean(text)?;
@@ -471,13 +477,14 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.column.<name>.encoding",
         value: "text | json | mixed",
         default: "text; where columns are inferred, mixed for values of several kinds, for `{}` and for numbers that no type holds",
-        doc: "How a column's text stands in the JSON. `text` is a string; what else is \
-              read is its JSON. `json` is the JSON of the value, of a string with its quotes, and \
-              text that is not JSON is refused. `mixed` is the same, but of a string its text \
-              alone, unless that would be JSON too, and text that is not JSON is a string. In the \
-              last two what was read is written as the same JSON. A date, time or timestamp that is \
-              `text` is written so whatever `kafka.json.timestamp_unit` is. The name is that of a column; \
-              `address.zip` is a field of a STRUCT, `tags[]` are the items of a list.",
+        doc: "How a column's text is stored in JSON. `text` is a JSON string; any other value is \
+              read as its JSON text. `json` is the JSON text of the value, where a string keeps \
+              its quotes; text that is not JSON is refused. `mixed` is like `json`, but a string \
+              is read without its quotes, unless that text would be JSON too, and text that is not \
+              JSON is written as a string. With `json` and `mixed`, a value that was read is \
+              written as the same JSON. A date, time or timestamp with the encoding `text` is \
+              written as text, whatever `kafka.json.timestamp_unit` is. The name is that of a \
+              column; `address.zip` is a field of a STRUCT, and `tags[]` are the items of a list.",
         applies: Applies::Both,
         kind: Kind::Column(|column, text| {
             let encodings = [
@@ -493,7 +500,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.infer.records",
         value: "a number",
         default: "1000",
-        doc: "How many of the newest records are looked at to infer columns.",
+        doc: "How many of the newest records are read to infer columns.",
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             let records = count(text, i32::MAX)?;
@@ -505,7 +512,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.delivery",
         value: "at_least_once | exactly_once",
         default: "at_least_once",
-        doc: "What a statement that fails leaves in the topic: what was acknowledged before, or, since it is one transaction, nothing.",
+        doc: "What a failed statement leaves in the topic: the records that were acknowledged \
+              before the failure, or, since the statement is one transaction, nothing.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             let allowed = [
@@ -520,9 +528,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.transactional_id.prefix",
         value: "letters, digits, `.`, `_` and `-`",
         default: "datafusion-kafka-",
-        doc: "How the `transactional.id` of every statement and continuous query with exactly_once \
-              begins: what a right is granted on. It is part of what a continuous query is known \
-              by; stop the query before you change it.",
+        doc: "The prefix of the `transactional.id` of every statement and continuous query with \
+              exactly_once; rights can be granted on this prefix. It is part of a continuous \
+              query's identity; stop the query before you change it.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             match text.trim() {
@@ -538,7 +546,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.commit.ms",
         value: "a number of milliseconds",
         default: "100",
-        doc: "How often a write that never ends is committed: with exactly_once each time in one transaction.",
+        doc: "How often an unbounded write is committed. With exactly_once, each commit is one \
+              transaction.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             let millis = u64::try_from(count(text, i32::MAX)?).unwrap_or_default();
@@ -550,9 +559,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.on_recreated_output",
         value: "fail | rewrite",
         default: "fail",
-        doc: "What a continuous query that takes its records one by one does where the topic that \
-              it writes was deleted and created again: an error, or read from where it first \
-              began and write all again. One that is refreshed always writes all again.",
+        doc: "What a continuous query that runs record by record does where its output topic was \
+              deleted and created again: fail with an error, or read again from where it first \
+              began and rewrite everything. A refreshed query always rewrites everything.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             let policies = [
@@ -568,8 +577,8 @@ const OPTIONS: &[OptionSpec] = &[
         value: "known | always",
         default: "known",
         doc: "What an INSERT from an UNBOUNDED table writes for rows that its WHERE leaves out: a \
-              tombstone where the topic holds the key, for which its keys are kept in memory, or a \
-              tombstone in any case.",
+              tombstone only where the topic holds the key, which keeps the topic's keys in \
+              memory, or always a tombstone.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             let allowed = [("known", Deletes::Known), ("always", Deletes::Always)];
@@ -581,7 +590,8 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.dry_run",
         value: "true | false",
         default: "false",
-        doc: "Whether statements send nothing and only report what they would send. With `SET` also for tables made before.",
+        doc: "Whether statements send nothing and only report what they would send. `SET` applies \
+              to existing tables too.",
         applies: Applies::Write,
         kind: Kind::Value(|draft, text| {
             draft.table.dry_run = boolean(text)?;
@@ -644,9 +654,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.retry_timeout",
         value: "a duration such as 10s, 500ms, 2m",
         default: "60s",
-        doc: "The longest wait for a server that went away while reading or writing: how long \
-              none of the records that are waited for may come, or be acknowledged. The time for \
-              which brokers hold a client back (quotas) does not count.",
+        doc: "The longest wait for a server that went away during reading or writing: the longest \
+              time in which no expected record arrives or is acknowledged. Time in which brokers \
+              throttle the client (quotas) does not count.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             draft.table.retry_timeout = duration(text)?;
@@ -657,9 +667,9 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.properties.file",
         value: "a path",
         default: "none",
-        doc: "A file with client properties in librdkafka's or Java's spelling. Options next to \
-              it override it; properties that the library sets itself are ignored in it. In SQL \
-              where the program allows it.",
+        doc: "A file with client properties in librdkafka's or Java's spelling. Options given \
+              beside the file override its properties; properties that the library sets itself are \
+              ignored. SQL may name a file only where the program allows it.",
         applies: Applies::Both,
         kind: Kind::PropertiesFile,
     },

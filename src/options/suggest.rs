@@ -1,4 +1,4 @@
-//! Which key could have been meant.
+//! Suggests a key for a misspelled one.
 
 use strsim::osa_distance;
 
@@ -10,7 +10,7 @@ pub(super) fn nearest<'a>(key: &str, candidates: impl Iterator<Item = &'a str>) 
         _ => 3,
     };
     candidates
-        // Two letters in the wrong order are one slip.
+        // Two swapped letters count as one mistake.
         .map(|candidate| (osa_distance(key, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)

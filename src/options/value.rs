@@ -1,11 +1,11 @@
 //! Parsers for the values of options.
 //!
-//! An error is what was expected, without the value: only the caller knows
-//! whether that may be shown.
+//! An error says what was expected, without the value. Only the caller knows whether the value
+//! may be shown.
 
 use std::time::Duration;
 
-/// One of the `allowed` words, in any case.
+/// Parses one of the `allowed` words, in any case.
 pub(super) fn choice<T: Copy>(text: &str, allowed: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
     if let Some((_, value)) = allowed
@@ -18,12 +18,12 @@ pub(super) fn choice<T: Copy>(text: &str, allowed: &[(&str, T)]) -> Result<T, St
     Err(format!("expected one of {}", words.join(", ")))
 }
 
-/// `true` or `false`.
+/// Parses `true` or `false`.
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     choice(text, &[("true", true), ("false", false)])
 }
 
-/// A whole number from 1 to `max`.
+/// Parses a whole number from 1 to `max`.
 pub(super) fn count(text: &str, max: i32) -> Result<i32, String> {
     match text.trim().parse::<i32>() {
         Ok(n) if (1..=max).contains(&n) => Ok(n),
@@ -55,7 +55,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| expected())?;
     match number.checked_mul(millis) {
-        // librdkafka takes its timeouts as 32-bit milliseconds.
+        // librdkafka stores time-outs as 32-bit milliseconds.
         Some(ms @ 1..=0x7fff_ffff) => Ok(Duration::from_millis(ms)),
         _ => Err("expected a duration from `1ms` to 24 days".to_owned()),
     }

@@ -1,4 +1,4 @@
-//! The clients' properties.
+//! Tests the properties of clients.
 
 use super::*;
 
@@ -14,7 +14,7 @@ fn the_two_sides_can_differ() {
     assert_eq!(consumer(&options, "client.id").as_deref(), Some("reader"));
     assert_eq!(producer(&options, "client.id").as_deref(), Some("writer"));
     assert_eq!(consumer(&options, "fetch.min.bytes").as_deref(), Some("7"));
-    // librdkafka would warn of a property for the other kind of client.
+    // librdkafka would warn about a property of the other kind of client.
     assert_eq!(producer(&options, "fetch.min.bytes"), None);
 }
 

@@ -1,4 +1,4 @@
-//! Files of properties.
+//! Tests properties files.
 
 use super::*;
 

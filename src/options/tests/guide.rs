@@ -1,4 +1,4 @@
-//! The guide's table of options is the one in the code.
+//! Tests that the guide's table of options is the list in the code.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn option_table() -> String {
     table
 }
 
-/// As text of a cell, and no tag.
+/// Escaped as the text of a table cell, so that nothing is taken for a tag.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace('<', "\\<")
 }

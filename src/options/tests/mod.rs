@@ -1,4 +1,4 @@
-//! Behaviour of the options as a whole.
+//! Tests the options as a whole.
 
 mod client;
 mod file;

@@ -1,4 +1,4 @@
-//! The library's own options and their layers.
+//! Tests the library's own options and their layers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             | "kafka.dead_letter.topic"
             | "kafka.topic.partitions"
             | "kafka.topic.replication" => {}
-            // Any text will do.
+            // These take any text.
             "kafka.group.id" => continue,
             "kafka.mode" | "kafka.value.format" => set(&mut draft, option.default).unwrap(),
             name => {

@@ -1,4 +1,4 @@
-//! Values that must not be seen.
+//! Tests that secret values are never shown.
 
 use std::collections::BTreeMap;
 

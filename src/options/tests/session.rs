@@ -1,4 +1,4 @@
-//! Options of a session.
+//! Tests the options of a session.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,7 +75,7 @@ fn a_session_refuses_secrets() {
     ] {
         let message = set(&mut trusted, key, SECRET).unwrap_err();
         assert!(message.contains("${env:NAME}"), "{message}");
-        // What the program does not allow is no way out.
+        // A hint must not name a way that the program does not allow.
         let message = set(&mut config, key, SECRET).unwrap_err();
         assert!(message.contains("KafkaConfig::with_option"), "{message}");
         assert!(!message.contains("${env:NAME}"), "{message}");
@@ -95,7 +95,7 @@ fn the_latest_setting_of_a_session_counts() {
         given(&[("kafka.client.bootstrap.servers", "b:1")])
     );
     set(&mut config, "kafka.client.linger.ms", "1").unwrap();
-    // It would take the other side's setting away.
+    // Replacing it would drop the setting of the other kind of client.
     assert!(set(&mut config, "kafka.producer.linger.ms", "1").is_err());
 }
 

@@ -1,4 +1,4 @@
-//! What a statement may set, and what only the program.
+//! Tests what a statement may set, and what only the program may set.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use datafusion::common::config::ConfigOptions;
 use super::*;
 use crate::options::origin::Origin;
 
-/// Those that no statement may set, whatever the program allows.
+/// Properties that no statement may set, whatever the program allows.
 const CODE: &[&str] = &[
     "sasl.kerberos.kinit.cmd",
     "sasl.kerberos.keytab",
@@ -19,7 +19,7 @@ const CODE: &[&str] = &[
     "test.mock.num.brokers",
 ];
 
-/// Those that name a file.
+/// Properties that name a file.
 const FILES: &[&str] = &[
     "https.ca.location",
     "sasl.oauthbearer.assertion.file",
@@ -32,7 +32,7 @@ const FILES: &[&str] = &[
     "ssl.keystore.location",
 ];
 
-/// The options of a statement, where the program allows references or not.
+/// The options of a statement, in a program that allows references or does not.
 fn statement(allowed: bool, options: &[(&str, &str)]) -> Options {
     let options: HashMap<_, _> = given(options)
         .iter()
@@ -75,7 +75,7 @@ fn a_statement_refers_to_nothing_unless_the_program_allows_it() {
         let options = TableOptions::parse(&[&servers, &layer]).unwrap();
         assert_eq!(consumer(&options, "client.id").unwrap(), "xhunter2");
     }
-    // The signs themselves are no reference.
+    // The escaped characters are not a reference.
     let signs = statement(false, &[("kafka.client.client.id", "$${env:PATH}")]);
     let options = TableOptions::parse(&[&servers, &signs]).unwrap();
     assert_eq!(consumer(&options, "client.id").unwrap(), "${env:PATH}");
