@@ -1,4 +1,4 @@
-//! [`EmbeddedKafka`]: a Kafka in the process, for demos, examples and doc tests.
+//! [`EmbeddedKafka`]: a Kafka broker inside the process, for demos, examples and doc tests.
 
 use std::fmt;
 
@@ -6,16 +6,15 @@ use rdkafka::mocking::MockCluster;
 
 use crate::error::{Error, Result};
 
-/// A small Kafka that lives in this process and listens on a loopback port.
+/// A small Kafka broker that runs in this process and listens on a loopback port.
 ///
-/// It speaks Kafka's protocol, so every client can use it, and needs nothing
-/// installed. It keeps everything in memory, at most 5 MiB per partition (the
-/// oldest records go first), and it has no compaction, no transactions, no
-/// administration and no look-up by time, so that a query for records from some
-/// `_timestamp` on finds none: a stage for demos, not a test of what a real
-/// broker does.
+/// The broker speaks Kafka's protocol, so every client can use it, and needs no installation. It
+/// keeps all records in memory, at most 5 MiB per partition; the oldest records are dropped
+/// first. It has no compaction, no transactions, no administration and no look-up by timestamp. A
+/// query for records from some `_timestamp` on therefore finds none. Use it for demos, not to
+/// test the behaviour of a real broker.
 ///
-/// It ends when it is dropped.
+/// The broker stops when it is dropped.
 ///
 /// ```
 /// # fn main() -> datafusion_kafka::error::Result<()> {
@@ -29,10 +28,10 @@ pub struct EmbeddedKafka {
 }
 
 impl EmbeddedKafka {
-    /// Starts it with one broker on a free port.
+    /// Starts a broker on a free port.
     ///
     /// # Errors
-    /// [`Error::CreateClient`] when librdkafka cannot start it.
+    /// [`Error::CreateClient`] when librdkafka cannot start the broker.
     pub fn start() -> Result<Self> {
         MockCluster::new(1)
             .map(|cluster| EmbeddedKafka { cluster })
@@ -46,10 +45,11 @@ impl EmbeddedKafka {
         self.cluster.bootstrap_servers()
     }
 
-    /// Creates a topic; nothing else creates one, `kafka.create_topic` included.
+    /// Creates a topic. Topics cannot be created in any other way, not even with
+    /// `kafka.create_topic`.
     ///
     /// # Errors
-    /// [`Error::CreateTopic`], for instance when it exists.
+    /// [`Error::CreateTopic`], for instance when the topic exists.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<()> {
         self.cluster
             .create_topic(topic, partitions, 1)

@@ -1,7 +1,7 @@
-//! JSON to Arrow and back, as this crate's tables use it.
+//! Converts JSON to Arrow and back, as this crate's tables do.
 //!
-//! All of this is the crate [`arrow_json_codec`], which knows nothing of Kafka. What is here
-//! are the types of options and errors, and the decoders and encoders for code that handles
+//! These items are re-exported from the crate [`arrow_json_codec`], which knows nothing of Kafka.
+//! They are the types of options and errors, and the decoders and encoders for code that handles
 //! payloads itself, such as a [`WriteHook`](crate::WriteHook).
 
 pub use arrow_json_codec::{

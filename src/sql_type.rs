@@ -1,9 +1,8 @@
-//! Types as SQL calls them, for definitions and for messages.
+//! Names types as SQL does, for definitions and messages.
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 
-/// The type as `CREATE EXTERNAL TABLE` takes it; a type that SQL has no name for as
-/// Arrow calls it.
+/// The type as `CREATE EXTERNAL TABLE` takes it. A type without a name in SQL keeps Arrow's name.
 pub(crate) fn sql_type(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Boolean => "BOOLEAN",
@@ -51,7 +50,7 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
     name.to_owned()
 }
 
-/// A name as SQL takes it, whatever its signs.
+/// A name quoted for SQL, whatever its characters.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -49,7 +49,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Runner {
-    /// PlanState until it is stopped or has failed.
+    /// Runs until it is stopped or has failed.
     pub(super) async fn run(self) {
         let status = self.until_it_ends().await;
         match &status {
@@ -146,7 +146,7 @@ impl Runner {
         taken_away(&self.sink.topic, &self.sink.options).map_or(error, Into::into)
     }
 
-    /// PlanState the query until it is stopped or something fails.
+    /// Runs the query until it is stopped or something fails.
     async fn attempt(&self) -> DataFusionResult<()> {
         let mut stopped = self.state.stopped();
         let too_late = async {

@@ -1,9 +1,8 @@
-//! What users are told about documents and values that the JSON codec refuses.
+//! Messages and hints about documents and values that the JSON codec refuses.
 //!
-//! The codec says what is wrong, as data. Types are named here as SQL names them, and a hint
-//! names the option or the declaration that helps. Each hint can be followed as it is: the
-//! type or option that it names takes the value, and what it says to make of that gives the
-//! value that was meant.
+//! The codec reports what is wrong as data. Here, types get their SQL names, and a hint names the
+//! option or the declaration that helps. A user can follow each hint literally: the named type or
+//! option accepts the value, and the named conversion gives the intended value.
 
 use arrow::datatypes::{DataType, TimeUnit};
 
@@ -24,7 +23,7 @@ pub(super) fn encode_message(error: &EncodeError) -> String {
     match error.kind {
         EncodeErrorKind::NonFinite => format!("{message}; set `kafka.json.non_finite` = string"),
         EncodeErrorKind::UnitPrecision(unit) => format!(
-            "{message} in `kafka.json.timestamp_unit`; cut it off with date_trunc('{}', ..)",
+            "{message} in `kafka.json.timestamp_unit`; truncate it with date_trunc('{}', ..)",
             unit_word(unit)
         ),
         EncodeErrorKind::NotJson => format!(
@@ -47,17 +46,17 @@ pub(crate) fn unsupported_message(error: &UnsupportedType) -> String {
     }
 }
 
-/// What would help against an error in a payload, as the end of a sentence. For all
-/// errors there is `kafka.on_bad_record`, too.
+/// What helps with an error in a payload, as the end of a sentence. `kafka.on_bad_record` helps
+/// with all errors and is not repeated here.
 pub(super) fn hint(error: &DecodeError) -> Option<&'static str> {
-    const AS_TEXT: &str = "set `kafka.value.format` = `string` to have it as text";
+    const AS_TEXT: &str = "set `kafka.value.format` = `string` to read it as text";
     Some(match &error.kind {
         DecodeErrorKind::Type { expected, found } => instead(expected, *found),
         DecodeErrorKind::MissingValue { .. } => "declare it without NOT NULL",
         DecodeErrorKind::InvalidJson(_) if error.is_read_leniently() => {
             "set `kafka.json.lenient` = `true`"
         }
-        DecodeErrorKind::InvalidUtf8 => "set `kafka.value.format` = `bytes` to have it as it is",
+        DecodeErrorKind::InvalidUtf8 => "set `kafka.value.format` = `bytes` to read the raw bytes",
         DecodeErrorKind::InvalidJson(_) | DecodeErrorKind::TooDeep if error.path.is_empty() => {
             AS_TEXT
         }
@@ -66,7 +65,7 @@ pub(super) fn hint(error: &DecodeError) -> Option<&'static str> {
     })
 }
 
-/// Whether it is about a payload by which some writers mean a delete.
+/// Whether the error is about a payload that some writers use for a delete.
 pub(super) fn may_mean_a_delete(error: &DecodeError) -> bool {
     matches!(
         error.kind,
@@ -74,7 +73,7 @@ pub(super) fn may_mean_a_delete(error: &DecodeError) -> bool {
     )
 }
 
-/// The unit as `date_trunc` has it.
+/// The unit as the argument of `date_trunc`.
 fn unit_word(unit: TimeUnit) -> &'static str {
     match unit {
         TimeUnit::Second => "second",
@@ -88,7 +87,7 @@ const AS_TEXT: &str = "declare VARCHAR, which takes values of every kind as text
 const ITS_TEXT: &str = "declare VARCHAR for its text";
 const TRY_CAST: &str = "declare VARCHAR and use try_cast";
 
-/// What helps where this was found in a column of this type, as the end of a sentence.
+/// What helps where `found` was found in a column of type `expected`, as the end of a sentence.
 fn instead(expected: &DataType, found: Found) -> &'static str {
     match found {
         Found::Object => "declare STRUCT<..> for its properties, or VARCHAR for its JSON text",
@@ -114,19 +113,21 @@ fn instead(expected: &DataType, found: Found) -> &'static str {
             "declare BIGINT and use arrow_cast(.., 'Date32') where it counts days, or declare \
              TIMESTAMP and cast to DATE"
         }
-        Found::NumberPrecision if is_coarse(expected) => "declare a finer type, as TIMESTAMP(9)",
+        Found::NumberPrecision if is_coarse(expected) => {
+            "declare a finer type, such as TIMESTAMP(9)"
+        }
         Found::NumberPrecision => ITS_TEXT,
         Found::TimePrecision if *expected == DataType::Date32 => {
             "declare TIMESTAMP and cast to DATE"
         }
         Found::TimePrecision if is_coarse(expected) => {
-            "declare a finer type, as TIMESTAMP(9), or VARCHAR and cast"
+            "declare a finer type, such as TIMESTAMP(9), or VARCHAR and cast"
         }
         Found::TimePrecision if is_span(expected) => ITS_TEXT,
         Found::TimePrecision => "declare VARCHAR and cast",
         Found::NonFinite if expected.is_numeric() => "declare DOUBLE, or VARCHAR for its text",
         Found::DecimalPlaces => "declare a larger scale, or VARCHAR and cast",
-        // In other columns a string is judged by what is in it.
+        // In columns of other types, the content of a string decides.
         Found::String => "set `kafka.json.coerce` = `true`, or declare VARCHAR and cast",
         Found::NotANumber if expected.is_decimal() => {
             "declare VARCHAR and use try_cast, or BYTEA for the bytes of base64"
@@ -144,7 +145,7 @@ fn instead(expected: &DataType, found: Found) -> &'static str {
         Found::NotADuration => "declare VARCHAR and cast to INTERVAL",
         Found::DurationParts => "declare INTERVAL",
         Found::TimeOutOfRange if matches!(expected, DataType::Timestamp(..)) => {
-            "declare a coarser type, as TIMESTAMP(3), or VARCHAR for its text"
+            "declare a coarser type, such as TIMESTAMP(3), or VARCHAR for its text"
         }
         Found::LocalTime | Found::UnknownZone => {
             "declare TIMESTAMP without a time zone, or VARCHAR for its text"
@@ -177,14 +178,14 @@ fn number(expected: &DataType) -> &'static str {
         }
         DataType::Timestamp(..) | DataType::Date64 => {
             "set `kafka.json.timestamp_unit`, or declare BIGINT and use to_timestamp_millis or \
-             its like"
+             similar"
         }
         DataType::Time32(_) | DataType::Time64(_) => {
             "set `kafka.json.timestamp_unit`, or declare BIGINT and use arrow_cast(.., \
-             'Time64(Microsecond)') or its like"
+             'Time64(Microsecond)') or similar"
         }
         _ if is_span(expected) => {
-            "declare BIGINT and use arrow_cast(.., 'Duration(Millisecond)') or its like"
+            "declare BIGINT and use arrow_cast(.., 'Duration(Millisecond)') or similar"
         }
         _ => AS_TEXT,
     }
@@ -200,18 +201,18 @@ fn range(expected: &DataType) -> &'static str {
             "declare more digits, up to DECIMAL(76, ..), or VARCHAR for its text"
         }
         DataType::Timestamp(..) | DataType::Date64 => {
-            "declare a coarser type, as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is \
-             not its unit, BIGINT and use to_timestamp_millis or its like"
+            "declare a coarser type, such as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is \
+             not its unit, BIGINT and use to_timestamp_millis or similar"
         }
         DataType::Time32(_) | DataType::Time64(_) => {
             "declare BIGINT and, where `kafka.json.timestamp_unit` is not its unit, use \
-             arrow_cast(.., 'Time64(Microsecond)') or its like"
+             arrow_cast(.., 'Time64(Microsecond)') or similar"
         }
         _ => ITS_TEXT,
     }
 }
 
-/// Whether there are timestamps of a finer unit.
+/// Whether a timestamp type of a finer unit exists.
 fn is_coarse(data_type: &DataType) -> bool {
     match data_type {
         DataType::Timestamp(unit, _) => *unit != TimeUnit::Nanosecond,
@@ -307,7 +308,7 @@ mod tests {
         );
     }
 
-    /// Types that SQL does not declare; the others are followed with SQL.
+    /// Types that SQL cannot declare. Tests with SQL follow the hints for the other types.
     #[test]
     fn what_is_advised_instead_of_a_type_of_arrow_reads_the_value() {
         let interval = DataType::Interval(IntervalUnit::MonthDayNano);
@@ -338,7 +339,7 @@ mod tests {
             (
                 DataType::Date64,
                 "\"2024-02-29T08:30:00.1234Z\"",
-                "declare a finer type, as TIMESTAMP(9), or VARCHAR and cast",
+                "declare a finer type, such as TIMESTAMP(9), or VARCHAR and cast",
                 timestamp,
             ),
             (pair, "[1]", "declare a list of any length", list),
@@ -374,7 +375,7 @@ mod tests {
         assert_eq!(
             encode_with(&late, &options),
             "cannot write TIMESTAMP(9) of `v` as JSON: it is more precise than ms, the unit of such \
-             numbers in `kafka.json.timestamp_unit`; cut it off with date_trunc('millisecond', ..)"
+             numbers in `kafka.json.timestamp_unit`; truncate it with date_trunc('millisecond', ..)"
         );
     }
 

@@ -1,4 +1,4 @@
-//! Messages that depend on what their error holds.
+//! Messages that depend on the data of an error.
 
 use super::json_hints::{hint, may_mean_a_delete};
 use crate::json::{DecodeError, DecodeErrorKind};
@@ -7,7 +7,7 @@ pub(super) fn sample_hint(topics: &[String]) -> String {
     let topics: Vec<String> = topics.iter().map(|topic| format!("`{topic}`")).collect();
     format!(
         "The columns of {} are those that a sample of the newest records shows; set \
-         `kafka.infer.records` to look at more of them, or declare the columns",
+         `kafka.infer.records` to sample more of them, or declare the columns",
         topics.join(" and ")
     )
 }
@@ -45,17 +45,17 @@ pub(super) fn duplicate_key(topic: &str, row: Option<u64>) -> String {
         None => format!("a row of topic `{topic}` that the source does not match"),
     };
     format!(
-        "{row} has the `_key` of another row that the statement changes, or that key lives in two \
+        "{row} has the `_key` of another row that the statement changes, or that key is in two \
          partitions; nothing was written"
     )
 }
 
 pub(super) fn payload_hint(error: &DecodeError) -> String {
     let policy = match &error.kind {
-        // `null` is refused with columns that are NOT NULL.
+        // `null` is not allowed with columns that are NOT NULL.
         DecodeErrorKind::MissingValue { .. } => "set `kafka.on_bad_record` = `skip`",
         _ if may_mean_a_delete(error) => {
-            "set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows \
+            "set `kafka.on_bad_record` = `null` and, where it means a delete, select rows \
              WHERE _error IS NULL"
         }
         _ => "set `kafka.on_bad_record` = `null` or `skip`",

@@ -1,4 +1,4 @@
-//! The arguments of a call: constants, known before the query runs.
+//! Evaluates the arguments of a call, which are constants known before the query runs.
 
 use std::ops::RangeInclusive;
 
@@ -18,7 +18,7 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// The arguments of one call.
 pub(super) struct Arguments<'a> {
-    /// The function as it is called, for messages.
+    /// The function's signature, for messages.
     signature: &'static str,
     expressions: &'a [Expr],
     session: &'a dyn Session,
@@ -26,7 +26,7 @@ pub(super) struct Arguments<'a> {
 
 impl<'a> Arguments<'a> {
     /// # Errors
-    /// A plan error for another number of arguments.
+    /// A plan error for a number of arguments that is not allowed.
     pub(super) fn new(
         signature: &'static str,
         allowed: RangeInclusive<usize>,
@@ -83,7 +83,7 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    /// A place in a topic.
+    /// A position in a topic.
     pub(super) fn bound(&self, position: usize, argument: &str) -> DataFusionResult<Bound> {
         let value = self.constant(position, argument)?;
         if value.is_null() {
@@ -129,8 +129,8 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// The value of an expression without columns. Calls in SQL come folded
-/// already, others as they were made.
+/// The value of an expression without columns. Arguments from SQL are already constants;
+/// arguments of other calls may still be expressions.
 fn fold(expression: &Expr, session: &dyn Session) -> DataFusionResult<ScalarValue> {
     if let Expr::Literal(value, _) = expression {
         return Ok(value.clone());
@@ -144,7 +144,7 @@ fn fold(expression: &Expr, session: &dyn Session) -> DataFusionResult<ScalarValu
     }
 }
 
-/// What `kafka.end` takes, and times and offsets without the word in front.
+/// Parses what `kafka.end` takes. The prefixes `timestamp:` and `offsets:` may be missing.
 fn bound_of_text(text: &str) -> Result<Bound, String> {
     let text = text.trim();
     let word = if text.starts_with('{') {
@@ -160,8 +160,8 @@ fn bound_of_text(text: &str) -> Result<Bound, String> {
     }
 }
 
-/// Milliseconds since 1970. Parts of one are rounded up: records have whole
-/// ones, and a bound is the first record at that time or later.
+/// Milliseconds since 1970. Fractions of a millisecond are rounded up: timestamps of records are
+/// whole milliseconds, and a bound is the first record at that time or later.
 fn millis(value: &ScalarValue) -> Option<i64> {
     match *value {
         ScalarValue::TimestampSecond(seconds, _) => seconds?.checked_mul(1000),

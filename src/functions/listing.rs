@@ -1,4 +1,4 @@
-//! A table whose rows are asked of the brokers when a query runs.
+//! A table whose rows are requested from the brokers when a query runs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use futures::stream;
 use crate::client::{Cancel, blocking};
 use crate::error::Result;
 
-/// What a listing asks.
+/// The request behind a listing.
 pub(super) trait Ask: fmt::Debug + Send + Sync + 'static {
     fn schema(&self) -> SchemaRef;
 
-    /// All columns; those that are not among `read` may hold anything. Blocks.
+    /// Returns all columns. Columns that are not in `read` may hold any values. Blocks.
     fn ask(&self, read: &[usize], cancel: &Cancel) -> Result<Vec<ArrayRef>>;
 }
 
-/// The answer as a table.
+/// The answer to a request, as a table.
 #[derive(Debug)]
 pub(super) struct Listing<A>(pub(super) Arc<A>);
 

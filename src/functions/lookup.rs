@@ -1,10 +1,11 @@
-//! Which topic, options and columns the name in a call stands for.
+//! Finds the topic, options and columns that the name in a call stands for.
 //!
-//! In this order: a Kafka table of the session, a topic that a source pattern
-//! matches, any other topic with the session's options. The last two may need
-//! the brokers, for the columns, and a call is planned without waiting. So
-//! [`sql`](crate::sql()) plans a statement, looks up what a call missed, and
-//! plans again; in a plain `SessionContext::sql` a call finds what is known.
+//! A name is looked up in this order: as a Kafka table of the session, as a topic that a source
+//! pattern matches, and as any other topic with the session's options. The last two may need the
+//! brokers to find the columns, but a call must be planned without waiting. The function
+//! [`sql`](crate::sql()) therefore plans a statement, looks up the names that its calls
+//! could not resolve, and plans again. With plain `SessionContext::sql`, a call finds only what
+//! is already known.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ use crate::table::KafkaTable;
 use crate::table::location::bad_topic_name;
 
 tokio::task_local! {
-    /// What the calls in the statement that is being planned stand for.
+    /// The tables that were found for the calls of the statement that is being planned.
     static LOOKUPS: RefCell<Lookups>;
 }
 
@@ -38,15 +39,14 @@ struct Lookups {
     missing: Option<Missing>,
 }
 
-/// A name that a call could not resolve, with the options that it has as a
-/// topic of its own.
+/// A name that a call could not resolve, with the options that apply if it is a topic.
 struct Missing {
     name: String,
     layers: Vec<Options>,
 }
 
-/// Plans a statement as often as it takes to look up what its calls name, and says
-/// with a failure what was found for them.
+/// Plans a statement repeatedly until all names of its calls are looked up. A failure also
+/// returns the tables that were found.
 pub(crate) async fn plan<F>(
     state: &SessionState,
     plan: impl Fn() -> F,
@@ -70,7 +70,7 @@ where
     }
 }
 
-/// The table that a call's first argument names.
+/// The table that the first argument of a call names.
 pub(super) fn table(
     arguments: &Arguments<'_>,
     defaults: &Options,
@@ -87,13 +87,13 @@ pub(super) fn table(
             name: name.clone(),
             layers: layers(session, defaults),
         });
-        plan_err!("{function}: `{name}` is to be looked up")
+        plan_err!("{function}: `{name}` has to be looked up")
     });
     if let Ok(looked_up) = looked_up {
         return looked_up;
     }
     let known = match session.as_any().downcast_ref::<SessionState>() {
-        // What needs no waiting is ready at once.
+        // A look-up that needs no brokers is ready immediately.
         Some(state) => known(state, &name).now_or_never().transpose()?.flatten(),
         None => None,
     };
@@ -107,8 +107,8 @@ pub(super) fn table(
     }
 }
 
-/// The topic and the options that a call's first argument names; never waits
-/// for the brokers.
+/// The topic and the options that the first argument of a call names. Never waits for the
+/// brokers.
 pub(super) fn topic(
     arguments: &Arguments<'_>,
     defaults: &Options,
@@ -136,7 +136,7 @@ pub(super) fn topic(
     Ok((name, options))
 }
 
-/// The options of a topic that is no table of the session, lowest precedence first.
+/// The options of a topic that is not a table of the session, lowest precedence first.
 pub(super) fn layers(session: &dyn Session, defaults: &Options) -> Vec<Options> {
     vec![
         KafkaSessionOptions::of(session.config_options()),
@@ -170,7 +170,7 @@ async fn known(state: &SessionState, name: &str) -> DataFusionResult<Option<Arc<
     }
 }
 
-/// The topics among the tables that a statement reads and was planned with.
+/// The topics among the tables that a statement reads.
 pub(crate) async fn topics_read(
     state: &SessionState,
     statement: &Statement,
@@ -193,8 +193,8 @@ pub(crate) async fn topics_read(
     read
 }
 
-/// A table that was registered or created: of this very name, or of a name in
-/// another schema, `schema.table`.
+/// A table that was registered or created, by exactly this name, or by a name in another schema,
+/// `schema.table`.
 async fn registered(
     state: &SessionState,
     name: &str,
@@ -218,7 +218,7 @@ async fn registered(
     Ok(None)
 }
 
-/// The schema as one whose tables may be topics.
+/// The schema, if its tables may be topics.
 fn topics(schema: &dyn SchemaProvider) -> Option<&TopicSchemaProvider> {
     schema.downcast_ref::<TopicSchemaProvider>()
 }

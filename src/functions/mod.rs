@@ -1,10 +1,11 @@
-//! Table functions: topics, their offsets and their records in SQL, without DDL.
+//! Provides the table functions that show topics, their offsets and their records in SQL, without
+//! DDL.
 //!
 //! ```text
 //! arguments ── constants of a call: a topic, a bound
-//! lookup    ── which topic, options and columns a name stands for
-//! records   ── kafka_log, kafka_snapshot, kafka_changes: a table read in another way
-//! listing   ── a table whose rows are asked of the brokers: topics, offsets
+//! lookup    ── the topic, options and columns that a name stands for
+//! records   ── kafka_log, kafka_snapshot, kafka_changes: a table read in another mode
+//! listing   ── a table whose rows are requested from the brokers: topics, offsets
 //! ```
 
 mod arguments;
@@ -33,8 +34,8 @@ use offsets::Offsets;
 use records::{ChangesFunction, LogFunction, SnapshotFunction};
 use topics::Topics;
 
-/// Adds the functions to a session. `defaults` are the options of topics that
-/// are no tables of the session, below what `SET` says.
+/// Adds the functions to a session. `defaults` are the options of topics that are not tables of
+/// the session. `SET` overrides them.
 pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusionResult<()> {
     let functions: [Arc<dyn TableFunctionImpl>; 5] = [
         Arc::new(Topics(defaults.clone())),
@@ -54,10 +55,9 @@ pub(crate) fn find_in_any_case(state: &mut SessionState) -> DataFusionResult<()>
     state.register_relation_planner(Arc::new(Calls))
 }
 
-/// The function of this name, in any case.
-/// Finds the functions in any case, as DataFusion finds all but table functions,
-/// and names what they read by their arguments: DataFusion takes scans of one
-/// name for the same, and one subquery's result for that of another.
+/// Finds the functions in any case, as DataFusion finds all other functions, but not table
+/// functions. The planned scan is named after the function and its arguments: DataFusion takes
+/// scans with one name for the same scan, and would reuse the result of one subquery for another.
 #[derive(Debug)]
 struct Calls;
 
@@ -109,7 +109,7 @@ fn function(name: &ObjectName) -> Option<&'static str> {
     }
 }
 
-/// The arguments, if none of them has a name.
+/// The arguments, if all of them are unnamed.
 fn expressions(arguments: &[FunctionArg]) -> Option<Vec<Expr>> {
     let expression = |argument: &FunctionArg| match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(expression)) => Some(expression.clone()),

@@ -1,4 +1,4 @@
-//! `kafka_offsets('orders')`: where the partitions of a topic begin and end.
+//! `kafka_offsets('orders')`: the first and last offsets of a topic's partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::functions::lookup;
 use crate::options::{Options, TableOptions};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
 
-/// The partitions of a topic.
+/// The function `kafka_offsets`.
 #[derive(Debug)]
 pub(super) struct Offsets(pub(super) Options);
 
@@ -39,7 +39,7 @@ struct Partitions {
     options: TableOptions,
 }
 
-/// The position of `newest_timestamp`, the one column that needs records.
+/// The position of `newest_timestamp`, the only column that needs records.
 const NEWEST: usize = 4;
 
 impl Ask for Partitions {
@@ -94,7 +94,7 @@ impl Partitions {
             let client = Arc::clone(client);
             let mut fetch =
                 PartitionFetch::new(client, &self.topic, partition, self.options.timeout);
-            // All partitions at once, so that brokers are not waited for one by one.
+            // All partitions are fetched at the same time, so that the waits for brokers overlap.
             fetch.seek(range.end - 1)?;
             tails.push((partition, range, fetch));
         }
@@ -105,8 +105,9 @@ impl Partitions {
     }
 }
 
-/// The timestamp of the last record: markers, aborted and compacted records
-/// may stand behind it. `fetch` is at the last offset.
+/// The timestamp of the last record. Markers, aborted records and compacted records may come
+/// after it, so ranges further back are read until a record is found. `fetch` is at the last
+/// offset.
 fn newest_timestamp(
     fetch: &mut impl Fetch,
     range: OffsetRange,

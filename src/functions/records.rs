@@ -1,5 +1,5 @@
-//! `kafka_log`, `kafka_snapshot` and `kafka_changes`: a table read in another
-//! mode and between other bounds.
+//! `kafka_log`, `kafka_snapshot` and `kafka_changes`: a table read in another mode and between
+//! other bounds.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::functions::lookup;
 use crate::options::{Bound, Mode, Options};
 use crate::table::KafkaTable;
 
-/// Every record of a topic.
+/// The function `kafka_log`: every record of a topic.
 #[derive(Debug)]
 pub(super) struct LogFunction(pub(super) Options);
 
@@ -29,7 +29,7 @@ impl TableFunctionImpl for LogFunction {
     }
 }
 
-/// The latest record of every key at some time.
+/// The function `kafka_snapshot`: the latest record of every key at some time.
 #[derive(Debug)]
 pub(super) struct SnapshotFunction(pub(super) Options);
 
@@ -54,7 +54,7 @@ impl TableFunctionImpl for SnapshotFunction {
     }
 }
 
-/// Every record between two places of a topic.
+/// The function `kafka_changes`: every record between two positions of a topic.
 #[derive(Debug)]
 pub(super) struct ChangesFunction(pub(super) Options);
 
@@ -82,7 +82,7 @@ fn change_log(table: &TableDefinition) -> Result<TableDefinition> {
     let mut options = table.options.clone();
     options.mode = Some(Mode::Append);
     options.all_metadata = true;
-    // A tombstone has no payload, and a record of a log need not have a key.
+    // A tombstone has no payload, and a record in a log need not have a key.
     let fields = table.schema.arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
     let columns = Schema::new(fields.collect::<Vec<Field>>());

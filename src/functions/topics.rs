@@ -1,4 +1,4 @@
-//! `kafka_topics()`: what topics there are.
+//! `kafka_topics()`: the topics that exist.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::functions::listing::{Ask, Listing};
 use crate::functions::lookup;
 use crate::options::{Options, TableOptions};
 
-/// The topics on the session's servers.
+/// The function `kafka_topics`: the topics on the session's servers.
 #[derive(Debug)]
 pub(super) struct Topics(pub(super) Options);
 

@@ -1,4 +1,4 @@
-//! What helps with a statement that DataFusion refuses, where it cannot know that.
+//! Adds advice to errors about statements that DataFusion refuses without knowing the cause.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use crate::error::Error;
 
 const NO_FUNCTION: &str = "No function matches the given name and argument types '";
 
-/// Whether [`advise`] may know more, so that all tables of the statement were found.
+/// Whether [`advise`] may know more. Such an error implies that all tables of the statement were
+/// found.
 pub(crate) fn is_about_columns(error: &DataFusionError) -> bool {
     match error {
         DataFusionError::Diagnostic(_, inner) => is_about_columns(inner),
@@ -28,14 +29,14 @@ pub(crate) fn is_about_columns(error: &DataFusionError) -> bool {
     }
 }
 
-/// The error of a statement that reads these topics.
+/// Adds advice to the error of a statement that reads these topics.
 pub(crate) fn advise(
     error: DataFusionError,
     statement: &Statement,
     tables: &[Arc<TableDefinition>],
 ) -> DataFusionError {
     match error {
-        // With the place in the statement, which nothing here shows.
+        // A diagnostic adds the position in the statement, which is not shown here.
         DataFusionError::Diagnostic(_, inner) => advise(*inner, statement, tables),
         DataFusionError::SchemaError(error, backtrace) => match unknown_column(&error, tables) {
             Some((column, topics)) => Error::UnknownColumn {
@@ -54,8 +55,8 @@ pub(crate) fn advise(
     }
 }
 
-/// The column that a statement names and none of its tables has, and the topics that
-/// may have it all the same, since only a sample of them says what columns they have.
+/// The column that a statement names but none of its tables has, and the topics that may have it
+/// nevertheless, because their columns were inferred from a sample.
 fn unknown_column(
     error: &SchemaError,
     tables: &[Arc<TableDefinition>],
@@ -70,7 +71,7 @@ fn unknown_column(
     (!topics.is_empty() && !is_reserved(field.name())).then(|| (field.name().to_owned(), topics))
 }
 
-/// A function of numbers that is called with a column of text.
+/// The error for a function of numbers that is called with a text column.
 fn text_argument(
     said: &str,
     statement: &Statement,
@@ -105,7 +106,7 @@ fn text_argument(
     })
 }
 
-/// The column that an expression is, without what qualifies it.
+/// The name of the column that an expression refers to, without qualifiers.
 fn column(expression: &Expr) -> Option<&str> {
     let ident = match expression {
         Expr::Identifier(ident) => ident,
@@ -115,7 +116,7 @@ fn column(expression: &Expr) -> Option<&str> {
     Some(&ident.value)
 }
 
-/// The arguments of all calls of a function.
+/// Collects the arguments of all calls of a function.
 struct Calls<'a> {
     function: &'a str,
     arguments: Vec<Expr>,

@@ -1,8 +1,8 @@
 //! `COPY .. TO 'kafka://host:9092/topic' STORED AS KAFKA`.
 //!
-//! A COPY becomes an INSERT before it is planned further. DataFusion's own plan
-//! of a COPY shows all of its options, passwords too, and takes its target for a
-//! place in an object store.
+//! A COPY becomes an INSERT before it is planned any further. DataFusion's own plan of a COPY
+//! shows all of its options, including passwords, and treats the target as a place in an object
+//! store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,14 +28,14 @@ use crate::options::{Options, Origin};
 use crate::table::location::{Location, SCHEME};
 use crate::table::write_query::{analyzed, write_query};
 
-/// What `STORED AS` calls a topic.
+/// The name of the format in `STORED AS`.
 const FORMAT: &str = "kafka";
 
-/// Makes COPY know `STORED AS KAFKA`, and keeps the options of the session's tables.
+/// Registers `STORED AS KAFKA` for COPY, and holds the options of the session's tables.
 #[derive(Debug)]
 pub(crate) struct KafkaFormat {
     options: Options,
-    /// Who writes a COPY.
+    /// The origin of the options of a COPY.
     origin: Origin,
 }
 
@@ -44,8 +44,8 @@ impl KafkaFormat {
         KafkaFormat { options, origin }
     }
 
-    /// The options that [`register_kafka`](crate::register_kafka) gave to all
-    /// tables of a session.
+    /// The options that [`register_kafka`](crate::register_kafka) set for all tables of a
+    /// session.
     pub(crate) fn options_of(state: &SessionState) -> Options {
         let format = state.get_file_format_factory(FORMAT);
         let format = format.as_deref().and_then(|f| f.downcast_ref::<Self>());
@@ -71,11 +71,11 @@ impl FileFormatFactory for KafkaFormat {
         _: &HashMap<String, String>,
     ) -> DataFusionResult<Arc<dyn FileFormat>> {
         plan_err!(
-            "a topic is no file; use COPY in a session that `datafusion_kafka::register_kafka` prepared, or CREATE EXTERNAL TABLE"
+            "a topic is not a file; use COPY in a session that `datafusion_kafka::register_kafka` prepared, or CREATE EXTERNAL TABLE"
         )
     }
 
-    /// Must be something, and is nothing that DataFusion asks for.
+    /// Required by the trait, but DataFusion never uses the result.
     fn default(&self) -> Arc<dyn FileFormat> {
         JsonFormatFactory::new().default()
     }
@@ -83,9 +83,9 @@ impl FileFormatFactory for KafkaFormat {
 
 /// Turns COPY TO a topic into INSERT.
 ///
-/// Must be the first rule, since what each of them leaves is logged with the
-/// options that a COPY still has. The topic's columns have the types that all
-/// others give to the query's.
+/// This rule must be the first one: DataFusion logs the plan after each rule, and a COPY still
+/// holds its options. The query is analyzed by the other rules here, so that the topic's columns
+/// get the final types of the query's columns.
 #[derive(Debug)]
 pub(crate) struct RewriteCopy {
     others: Analyzer,
@@ -107,7 +107,7 @@ impl AnalyzerRule for RewriteCopy {
     }
 }
 
-/// Turns COPY TO a topic into INSERT, also below EXPLAIN.
+/// Turns COPY TO a topic into INSERT, also inside of EXPLAIN.
 pub(crate) fn rewrite_all(
     plan: LogicalPlan,
     analyzer: &Analyzer,
@@ -115,7 +115,7 @@ pub(crate) fn rewrite_all(
 ) -> DataFusionResult<LogicalPlan> {
     plan.transform_up(|plan| match plan {
         LogicalPlan::Copy(copy) => rewrite(copy, analyzer, config),
-        // It holds the text of what it explained before.
+        // EXPLAIN also holds the text of the plan before the rewrite, which shows the options.
         LogicalPlan::Explain(mut explain) => {
             let plan = explain.plan.to_stringified(PlanType::InitialLogicalPlan);
             explain.stringified_plans = vec![plan];
@@ -156,7 +156,7 @@ fn rewrite(
     Ok(Transformed::yes(plan))
 }
 
-/// `COPY .. TO 'kafka://..'` says by its scheme what it is stored as.
+/// Adds the missing `STORED AS` to `COPY .. TO 'kafka://..'`, whose scheme names the format.
 pub(crate) fn name_format(statement: &mut Statement) {
     match statement {
         Statement::Explain(explain) => name_format(&mut explain.statement),
@@ -167,8 +167,8 @@ pub(crate) fn name_format(statement: &mut Statement) {
     }
 }
 
-/// Keeps the options of a COPY out of what EXPLAIN VERBOSE, and EXPLAIN of a
-/// COPY with a mistake, show of the plan before it was an INSERT.
+/// Keeps the options of a COPY out of EXPLAIN. EXPLAIN VERBOSE, and EXPLAIN of a COPY with a
+/// mistake, would show the plan from before the rewrite to INSERT.
 #[derive(Debug)]
 pub(crate) struct RedactCopyPlanner(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
 
@@ -191,7 +191,7 @@ impl QueryPlanner for RedactCopyPlanner {
     }
 }
 
-/// Whether this is the text of a plan as [`LogicalPlan::Copy`] shows itself.
+/// Whether a text is a plan as [`LogicalPlan::Copy`] displays it, with a topic as its target.
 fn is_copy_to_topic(plan: &str) -> bool {
     let Some((format, target)) = plan
         .strip_prefix("CopyTo: format=")

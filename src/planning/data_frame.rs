@@ -1,4 +1,4 @@
-//! [`KafkaDataFrame`]: the rows of a DataFrame to a topic.
+//! [`KafkaDataFrame`]: writes the rows of a DataFrame to a topic.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,37 +15,34 @@ use crate::sink::report::WriteReport;
 use crate::table::location::Location;
 use crate::table::write_query::{analyzed, write_query};
 
-/// Writes a [`DataFrame`] to a topic, as [`DataFrame::write_json`] does to a file.
+/// Writes a [`DataFrame`] to a topic, as [`DataFrame::write_json`] writes one to a file.
 pub trait KafkaDataFrame {
-    /// PlanState the DataFrame and writes one record per row.
+    /// Runs the DataFrame and writes one record per row.
     ///
-    /// `topic` is a topic's name or, with the server, `kafka://host:9092/topic`.
-    /// `options` are those of a table (see [`options`](crate::options)), over
-    /// those that the session has from [`register_kafka`](crate::register_kafka)
-    /// and `SET`. In a session that has none, `kafka.bootstrap.servers` and
-    /// whatever else is needed is given here.
+    /// `topic` is a topic's name or, with the server, `kafka://host:9092/topic`. `options` are
+    /// options of a table (see [`options`](crate::options)). They override the options that the
+    /// session has from [`register_kafka`](crate::register_kafka) and `SET`. In a session without
+    /// such options, `options` must contain `kafka.bootstrap.servers` and all other options that
+    /// are needed.
     ///
     /// # Shape
-    /// The DataFrame's columns are those of the topic: `_key`, which must be
-    /// there, becomes the record's key; `_tombstone`, `_partition`, `_timestamp`
-    /// and `_headers` are what they are for an `INSERT`; all others are the
-    /// properties of the JSON payload, in their order.
+    /// The DataFrame's columns are the columns of the topic. `_key` is required and becomes the
+    /// record's key. `_tombstone`, `_partition`, `_timestamp` and `_headers` mean the same as in
+    /// an `INSERT`. All other columns become the properties of the JSON payload, in their order.
     ///
     /// # Errors
     /// Before anything is written: the errors of options,
-    /// [`Error::InvalidLocation`](crate::Error::InvalidLocation), a missing
-    /// `_key`, [`Error::InvalidColumn`](crate::Error::InvalidColumn) for a type
-    /// that a record cannot hold, those of reaching the servers, and
-    /// [`Error::TopicNotFound`](crate::Error::TopicNotFound) without
-    /// `kafka.create_topic`. Later those of the DataFrame itself,
-    /// [`Error::InvalidRow`](crate::Error::InvalidRow),
-    /// [`Error::EncodeRow`](crate::Error::EncodeRow) and those of producing;
-    /// `kafka.delivery` says what is left in the topic then.
+    /// [`Error::InvalidLocation`](crate::Error::InvalidLocation), a missing `_key`,
+    /// [`Error::InvalidColumn`](crate::Error::InvalidColumn) for a type that a record cannot
+    /// hold, errors of reaching the servers, and
+    /// [`Error::TopicNotFound`](crate::Error::TopicNotFound) without `kafka.create_topic`. Later:
+    /// the errors of the DataFrame itself, [`Error::InvalidRow`](crate::Error::InvalidRow),
+    /// [`Error::EncodeRow`](crate::Error::EncodeRow) and errors of producing. `kafka.delivery`
+    /// decides what is then left in the topic.
     ///
     /// # Cancellation
-    /// Dropping the future stops the DataFrame and the writing, as an `INSERT`
-    /// that is dropped: what was acknowledged stays, unless `kafka.delivery` is
-    /// `exactly_once`.
+    /// Dropping the future stops the DataFrame and the writing, like dropping an `INSERT`.
+    /// Acknowledged records stay in the topic, unless `kafka.delivery` is `exactly_once`.
     ///
     /// # Example
     /// ```
@@ -94,7 +91,7 @@ impl KafkaDataFrame for DataFrame {
         collect(Arc::clone(&plan), state.task_ctx()).await?;
         WriteReport::of(&plan).ok_or_else(|| {
             internal_datafusion_err!(
-                "the rows were written, but the session has made a plan of it that does not report what"
+                "the rows were written, but the session's plan for the statement does not report them"
             )
         })
     }

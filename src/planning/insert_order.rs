@@ -1,4 +1,4 @@
-//! Rows of one key are written in the order in which they are read.
+//! Keeps the order of rows with one key between reading and writing.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use crate::sink::changes_table::KafkaChanges;
 use crate::table::KafkaTable;
 
-/// Plans INSERTs into topics without dealing rows out to several partitions: the
-/// later of two rows of one key must not be written first. Each partition of a
-/// source is read on its own all the same.
+/// Plans INSERTs into topics without redistributing rows over several partitions. Of two rows
+/// with one key, the later one must not be written first. Each partition of a source is still
+/// read on its own.
 ///
-/// Other statements change a key once, so that their order does not matter.
+/// Other statements change each key at most once, so their order does not matter.
 #[derive(Debug)]
 pub(crate) struct OrderedInsertPlanner(pub(crate) Arc<dyn QueryPlanner + Send + Sync>);
 
@@ -41,7 +41,7 @@ impl QueryPlanner for OrderedInsertPlanner {
     }
 }
 
-/// Makes plans of this session keep the order of what they read.
+/// Makes plans of this session keep the order of the rows that they read.
 pub(crate) fn keep_order(state: &mut SessionState) {
     let optimizer = &mut state.config_mut().options_mut().optimizer;
     optimizer.enable_round_robin_repartition = false;

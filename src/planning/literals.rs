@@ -1,11 +1,12 @@
-//! Number literals as they are written.
+//! Keeps number literals exact.
 //!
-//! DataFusion makes a DOUBLE of every number that has a decimal point or is beyond 64
-//! bits. Compared with a DECIMAL, `18446744073709551617` would then also be equal to
-//! its neighbours, and a DELETE would remove their rows; written into one, `1234567.8`
-//! would get digits that nobody wrote. Here a literal that is compared or written stays a
-//! decimal where it meets an exact number: before planning it is written as a cast of its
-//! text, and once types are known it becomes a DOUBLE wherever it meets none.
+//! DataFusion turns every number with a decimal point or beyond 64 bits into a DOUBLE. Compared
+//! with a DECIMAL, `18446744073709551617` would then also be equal to its neighbours, and a
+//! DELETE would remove their rows. Written into a DECIMAL, `1234567.8` would get digits that the
+//! user did not write. Here, a literal that is compared with or written to an exact number stays
+//! a decimal. Before planning, the literal is replaced by a cast of its text to DECIMAL. After
+//! planning, when types are known, the cast becomes a DOUBLE wherever no exact number is
+//! involved.
 
 use std::ops::ControlFlow;
 
@@ -27,10 +28,11 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::json::{is_exact_double, plain_number};
 
-/// The most digits of a decimal, which has one before its decimal point.
+/// The most digits of a number that is kept as a decimal. A decimal holds one more, which is needed
+/// for a zero before the decimal point.
 const DIGITS: u64 = 75;
 
-/// Writes number literals that a DOUBLE may not be as decimals.
+/// Turns number literals that must not become a DOUBLE into decimals.
 pub(crate) fn keep_decimals(statement: &mut Statement) {
     let _ = match statement {
         Statement::Statement(statement) => statement.visit(&mut Literals),
@@ -115,8 +117,8 @@ fn is_comparison(op: &BinaryOperator) -> bool {
     )
 }
 
-/// A column is left as it is where a value in it is more than a literal, or a number that
-/// no decimal holds: of all rows together it has one type.
+/// Leaves a column of VALUES unchanged where one of its values is more than a literal, or is a
+/// number that no decimal can hold. A column has one type for all rows.
 fn keep_values(values: &mut Values) {
     let columns = values.rows.iter().map(|row| row.content.len()).max();
     for column in 0..columns.unwrap_or(0) {
@@ -140,7 +142,7 @@ fn keep_assigned(assignments: &mut [ast::Assignment]) {
     }
 }
 
-/// Makes a number literal that DataFusion would make a DOUBLE of a decimal.
+/// Turns a number literal that DataFusion would make a DOUBLE into a decimal.
 fn to_decimal(expr: &mut Expr) {
     let Some(number) = number(expr) else {
         return;
@@ -189,12 +191,10 @@ fn number(expr: &Expr) -> Option<String> {
     }
 }
 
-/// Makes a DOUBLE of the decimals that [`keep_decimals`] wrote where no exact number
-/// needs them.
+/// Turns the decimals of [`keep_decimals`] back into DOUBLE wherever no exact number needs them.
 ///
 /// # Errors
-/// A literal beyond every other type that is compared with text, which would have to be
-/// rounded.
+/// A literal that only a decimal can hold is compared with text, and would have to be rounded.
 pub(crate) fn resolve(plan: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     plan.transform_up_with_subqueries(|plan| {
         let schema = merge_schema(&plan.inputs());
@@ -227,7 +227,7 @@ fn resolve_expr(mut expr: PlanExpr, schema: &DFSchema) -> DataFusionResult<Trans
     Ok(Transformed::yes(expr))
 }
 
-/// What a comparison compares; nothing of other expressions.
+/// The operands of a comparison; empty for other expressions.
 fn compared(expr: &mut PlanExpr) -> Vec<&mut PlanExpr> {
     match expr {
         PlanExpr::BinaryExpr(BinaryExpr { left, op, right }) if op.supports_propagation() => {
@@ -243,7 +243,7 @@ fn compared(expr: &mut PlanExpr) -> Vec<&mut PlanExpr> {
     }
 }
 
-/// The digits before and behind the decimal point of all that is compared.
+/// The digits before and after the decimal point that hold all operands.
 #[derive(Default)]
 struct Digits {
     whole: u8,
@@ -251,8 +251,7 @@ struct Digits {
 }
 
 impl Digits {
-    /// `None` where something is compared that is not exact, or no decimal has so many
-    /// digits.
+    /// `None` where an operand is not exact, or where no decimal has enough digits.
     fn compared<'a>(
         compared: impl IntoIterator<Item = &'a PlanExpr>,
         schema: &DFSchema,
@@ -293,7 +292,7 @@ impl Digits {
         })
     }
 
-    /// Makes a literal so wide that what it is compared with fits too.
+    /// Widens a literal so that the other operands fit into its type.
     fn widen(&self, expr: &mut PlanExpr) {
         let precision = self.whole.saturating_add(self.scale);
         if let (Some(number), Ok(scale)) = (literal(expr), i8::try_from(self.scale))
@@ -326,11 +325,11 @@ fn to_double(expr: &mut PlanExpr) {
     }
 }
 
-/// Refuses to change rows by a comparison of a decimal with a DOUBLE literal that may
-/// have been rounded, since [`keep_decimals`] did not see the statement.
+/// Refuses to change rows based on a comparison of a decimal with a DOUBLE literal that may have
+/// been rounded. Such a literal is left when [`keep_decimals`] did not see the statement.
 ///
 /// # Errors
-/// What is compared, and how to write the number.
+/// The operand, and how to write the number.
 pub(crate) fn refuse_rounded(verb: &str, plan: &LogicalPlan) -> DataFusionResult<()> {
     plan.apply_with_subqueries(|plan| {
         let schema = merge_schema(&plan.inputs());
@@ -362,7 +361,7 @@ pub(crate) fn refuse_rounded(verb: &str, plan: &LogicalPlan) -> DataFusionResult
 
 fn refused<T>(verb: &str, compared: &PlanExpr) -> DataFusionResult<T> {
     plan_err!(
-        "{verb} compares `{}`, an exact number, with a number that is read as a DOUBLE, which may be another one; write the number as text, in apostrophes",
+        "{verb} compares `{}`, an exact number, with a number that is read as a DOUBLE, which may be a different number; write the number as text, in apostrophes",
         compared.human_display()
     )
 }
@@ -383,9 +382,9 @@ fn has_rounded(plan: &LogicalPlan) -> DataFusionResult<bool> {
     })
 }
 
-/// Whether a literal is a double that other numbers become too.
+/// Whether other numbers would become the same double as this literal.
 fn may_be_rounded(expr: &PlanExpr) -> bool {
-    /// From here on doubles are further apart than integers.
+    /// From here on, doubles are further apart than integers.
     const LARGE: f64 = 9_007_199_254_740_992.0;
     const SURE_DIGITS: usize = 15;
     match expr {

@@ -1,10 +1,10 @@
-//! What the library adds to planning: its own SQL entry point, COPY and DataFrames to topics, and
-//! the rules that make plans over topics right.
+//! Adds the library's part of planning: its own SQL entry point, COPY and DataFrames to topics,
+//! and the rules that make plans over topics correct.
 //!
 //! ```text
-//! sql ── a statement with tables that are looked up asynchronously;   advice ── errors that help
-//! values, literals, zoned ── types that DataFusion would choose otherwise
-//! copy, data_frame ── a query's rows for a topic
+//! sql ── a statement with tables that are looked up asynchronously;   advice ── helpful errors
+//! values, literals, zoned ── types that DataFusion would choose differently
+//! copy, data_frame ── a query's rows written to a topic
 //! insert_order, share_snapshot, unbounded ── rules for physical plans
 //! ```
 

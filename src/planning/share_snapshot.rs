@@ -1,4 +1,4 @@
-//! Scans of one topic in one plan see it at the same instant.
+//! Makes all scans of a topic in one plan read the same snapshot.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::source::exec::KafkaScanExec;
 
-/// Lets all scans of a topic in a plan share the end offsets, so that the two
-/// sides of a self-join agree while somebody writes.
+/// Lets all scans of a topic in a plan share the end offsets, so that the two sides of a
+/// self-join agree while other programs write.
 #[derive(Debug, Default)]
 pub(crate) struct ShareSnapshot;
 

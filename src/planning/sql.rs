@@ -1,4 +1,4 @@
-//! [`sql`]: statements as Kafka's users write them.
+//! [`sql`]: plans statements with the rules that Kafka tables need.
 
 use datafusion::common::{Result as DataFusionResult, TableReference, plan_err};
 use datafusion::dataframe::DataFrame;
@@ -19,41 +19,38 @@ use crate::planning::values::{self, OwnTypes};
 use crate::planning::{copy, literals, unbounded};
 use crate::table::write_query::{QueriedTopic, analyzed, write_query};
 
-/// Plans a statement, as [`SessionContext::sql`] does, with six differences.
+/// Plans a statement as [`SessionContext::sql`] does, with six differences.
 ///
-/// Names are taken as they are written, so that `SELECT _key, firstName FROM
-/// people` finds the property `firstName` without quotes. Functions and key
-/// words are found in any case.
+/// Names are case-sensitive, so that `SELECT _key, firstName FROM people` finds the property
+/// `firstName` without quotes. Functions and keywords are found in any case.
 ///
-/// `INSERT INTO out SELECT _key, ..` works where `out` matches a sink pattern
-/// of [`KafkaTopics`](crate::KafkaTopics) that declares no columns, even when
-/// the topic has no records or does not exist yet (with `kafka.create_topic`):
-/// the columns are those of the query, by their names. Where the records show
-/// columns, a query that names no `_key`, such as `VALUES`, gives those in their
-/// order, and a list of columns picks some of them.
+/// `INSERT INTO out SELECT _key, ..` works where `out` matches a sink pattern of
+/// [`KafkaTopics`](crate::KafkaTopics) that declares no columns, even when the topic has no
+/// records or does not exist yet (with `kafka.create_topic`). The columns are then the columns of
+/// the query, by name. Where the topic's records show columns, a query without a `_key`, such as
+/// `VALUES`, provides these columns in their order, and a column list selects some of them.
 ///
-/// `COPY .. TO 'kafka://host:9092/topic'` needs no `STORED AS KAFKA`, and its
-/// mistakes are errors here and not when it runs.
+/// `COPY .. TO 'kafka://host:9092/topic'` needs no `STORED AS KAFKA`. Its mistakes are errors
+/// here, and not only when it runs.
 ///
 /// `kafka_log`, `kafka_changes` and `kafka_snapshot` (see
-/// [`register_kafka`](crate::register_kafka#functions)) find topics that are no
-/// tables of the session, and infer their columns.
+/// [`register_kafka`](crate::register_kafka#functions)) find topics that are not tables of the
+/// session, and infer their columns.
 ///
-/// VALUES below an INSERT have the types of their own values, in a WITH clause and in an
-/// expression too; only those that are the rows to insert have those of the table.
+/// VALUES inside the query of an INSERT have the types of their own values, also in a WITH clause
+/// and in an expression. Only VALUES that are the rows to insert have the types of the table.
 ///
-/// `CREATE TABLE .. AS` of a query without end is an error, and does not run until
-/// memory is full.
+/// `CREATE TABLE .. AS` of an unbounded query is an error, instead of running until memory is
+/// full.
 ///
 /// # Errors
-/// Those of [`SessionContext::sql`]; for topics that are looked up also
+/// The errors of [`SessionContext::sql`]. For topics that are looked up, also
 /// [`Error::TopicNotFound`](crate::Error::TopicNotFound),
-/// [`Error::InferSchema`](crate::Error::InferSchema) and the errors of reaching
-/// the servers. Writing begins when the returned
-/// [`DataFrame`] is collected.
+/// [`Error::InferSchema`](crate::Error::InferSchema) and the errors of reaching the servers.
+/// Writing begins when the returned [`DataFrame`] is collected.
 ///
 /// # Cancellation
-/// Dropping the future ends looking topics up within a second.
+/// Dropping the future ends the look-up of topics within a second.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -109,11 +106,11 @@ async fn plan(state: &SessionState, statement: &Statement) -> DataFusionResult<L
             .scope(created_or_called(statement), plan)
             .await?,
     )?;
-    // At once, so that a mistake is an error here and a plan never shows options.
+    // Rewritten here, so that a mistake is an error now and a plan never shows options.
     copy::rewrite_all(plan, state.analyzer(), state.config_options())
 }
 
-/// The plan of an INSERT, or an EXPLAIN of one, whose target has no columns of its own.
+/// Plans an INSERT, or an EXPLAIN of one, whose target has no columns of its own.
 async fn plan_insert_into_topic(
     state: &SessionState,
     statement: &Statement,
@@ -141,8 +138,9 @@ async fn plan_insert_into_topic(
     }))
 }
 
-/// DataFusion plans a prepared statement by itself, and would take the query's
-/// values in the order of the columns that the records show, whatever their names.
+/// Refuses a prepared INSERT without a column list. DataFusion plans prepared statements by
+/// itself, and would assign the query's values to the columns that the records show by position,
+/// whatever their names.
 async fn refuse_prepared(
     state: &SessionState,
     statement: ast::Statement,
@@ -163,7 +161,7 @@ struct InsertIntoTopic<'a> {
     insert: &'a Insert,
     target: TableReference,
     topic: QueriedTopic,
-    /// The records of the topic do show some.
+    /// Whether the topic's records show columns.
     shows_columns: bool,
 }
 
@@ -198,10 +196,9 @@ async fn insert_into_topic<'a>(
     }))
 }
 
-/// Plans the query first and gives the target its columns: by their names, so that
-/// the statement does the same whether the topic has records yet or not. `None`
-/// where the query does not name a `_key` and the records show the columns: then
-/// its values are theirs in their order.
+/// Plans the query first, and gives its columns to the target by name. The statement then does
+/// the same whether or not the topic has records. `None` where the query has no `_key` and the
+/// records show columns: the query's values then belong to those columns, in their order.
 async fn plan_insert(
     state: &SessionState,
     statement: InsertIntoTopic<'_>,
@@ -239,7 +236,7 @@ async fn plan_insert(
     write_query("INSERT INTO", query, target, topic, operation).map(Some)
 }
 
-/// Gives the query's columns the names of the column list, where there is one.
+/// Renames the query's columns to the names of the column list, if there is one.
 fn with_names(query: LogicalPlan, insert: &Insert) -> DataFusionResult<LogicalPlan> {
     if insert.columns.is_empty() {
         return Ok(query);

@@ -1,4 +1,4 @@
-//! What needs all rows of a source that has no end.
+//! Refuses operators that need all rows of an unbounded source.
 
 use std::sync::Arc;
 
@@ -13,12 +13,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::ExecutionPlanProperties as _;
 use datafusion::physical_plan::execution_plan::EmissionType;
 
-/// Refuses in one sentence what DataFusion's own check refuses with the whole plan.
+/// Refuses blocking operators with one clear sentence. DataFusion's own check would print the
+/// whole plan.
 #[derive(Debug)]
 pub(crate) struct RejectBlockingOperators;
 
 impl RejectBlockingOperators {
-    /// The rules with this one before DataFusion's check.
+    /// Inserts this rule before DataFusion's check.
     pub(crate) fn before_check(
         mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
     ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
@@ -43,9 +44,9 @@ impl PhysicalOptimizerRule for RejectBlockingOperators {
             if node.boundedness().is_unbounded() && node.pipeline_behavior() == EmissionType::Final
             {
                 return plan_err!(
-                    "the query has a result only once its source ends, and an unbounded one never \
-                     does; do without ORDER BY, aggregates and the like, or declare the table \
-                     without UNBOUNDED"
+                    "the query has a result only once its source ends, and an unbounded source \
+                     never ends; remove ORDER BY, aggregates and similar operators, or declare \
+                     the table without UNBOUNDED"
                 );
             }
             Ok(TreeNodeRecursion::Continue)
@@ -62,10 +63,11 @@ impl PhysicalOptimizerRule for RejectBlockingOperators {
     }
 }
 
-/// Refuses `CREATE TABLE .. AS` of a query without end, which would collect rows until there is no memory.
+/// Refuses `CREATE TABLE .. AS` of an unbounded query, which would collect rows until memory is
+/// full.
 ///
 /// # Errors
-/// That refusal, and those of planning the query.
+/// That refusal, and the errors of planning the query.
 pub(crate) async fn refuse_to_collect(
     state: &SessionState,
     plan: &LogicalPlan,
@@ -76,7 +78,7 @@ pub(crate) async fn refuse_to_collect(
     let query = state.create_physical_plan(&create.input).await?;
     if never_ends(&query) {
         return plan_err!(
-            "CREATE TABLE {} AS would wait for the end of an unbounded table, which has none; use \
+            "CREATE TABLE {} AS would never finish, since it reads an unbounded table; use \
              CREATE VIEW, add a LIMIT, or declare the table without UNBOUNDED",
             create.name.table()
         );
@@ -84,7 +86,7 @@ pub(crate) async fn refuse_to_collect(
     Ok(())
 }
 
-/// Whether a plan gives rows for ever: one with a limit of its own ends.
+/// Whether a plan never ends. A plan with a limit of its own ends.
 fn never_ends(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let children = plan.children();
     plan.boundedness().is_unbounded()

@@ -1,9 +1,10 @@
-//! VALUES that are no rows of an INSERT, but relations of its query.
+//! Plans VALUES that are relations of an INSERT's query, and not the rows to insert.
 //!
-//! DataFusion plans all of an INSERT with the target's columns at hand, and every VALUES
-//! takes their types by position: in `INSERT INTO t SELECT k, CAST(d * 10 AS INT) FROM
-//! (VALUES ('k', 1.7)) v(k, d)` 1.7 becomes the INT of the second column. Only VALUES that
-//! are themselves the rows to insert are meant so; all others have types of their own here.
+//! DataFusion plans the whole query of an INSERT with the target's columns in scope, and every
+//! VALUES takes the types of these columns by position. In `INSERT INTO t SELECT k, CAST(d * 10
+//! AS INT) FROM (VALUES ('k', 1.7)) v(k, d)`, 1.7 becomes the INT of the second column. That rule
+//! is meant only for VALUES that are themselves the rows to insert. All other VALUES keep their
+//! own types here.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::table::KafkaTable;
 
-/// Plans VALUES in a FROM clause with the types that their values have.
+/// Plans VALUES in a FROM clause with the types of their own values.
 #[derive(Debug)]
 pub(crate) struct OwnTypes;
 
@@ -83,14 +84,14 @@ fn plan(
     });
     let rows = rows.collect::<DataFusionResult<_>>()?;
     let values = LogicalPlanBuilder::values(rows)?;
-    // By which `refuse_other_types` knows them.
+    // This projection is how `refuse_other_types` recognizes such VALUES.
     let columns: Vec<_> = values.schema().columns();
     values
         .project(columns.into_iter().map(PlanExpr::Column))?
         .build()
 }
 
-/// Makes relations of all VALUES of a statement that are not the rows to insert, so that
+/// Turns all VALUES of a statement that are not the rows to insert into relations, so that
 /// [`OwnTypes`] plans them.
 pub(crate) fn as_relations(statement: &mut Statement) {
     match statement {
@@ -112,7 +113,7 @@ fn of_statement(statement: &mut ast::Statement) {
     }
 }
 
-/// Those in a query whose own rows are inserted.
+/// Turns the VALUES inside a query into relations, but not those that are the query's own rows.
 fn below(query: &mut Query) {
     let relations = &mut Relations::default();
     let _ = query.with.visit(relations);
@@ -134,12 +135,12 @@ fn below_rows(rows: &mut SetExpr) {
     }
 }
 
-/// Makes `SELECT * FROM (VALUES ..)` of VALUES that are no relation yet.
+/// Turns VALUES that are not a relation yet into `SELECT * FROM (VALUES ..)`.
 #[derive(Default)]
 struct Relations {
-    /// Whether the query that comes next is one.
+    /// Whether the next query is already a relation.
     is_relation: bool,
-    /// The same of the queries that the visitor is in.
+    /// The same for each query that the visitor is in.
     are_relations: Vec<bool>,
 }
 
@@ -183,7 +184,8 @@ fn make_relations(rows: &mut SetExpr) {
     }
 }
 
-/// `SELECT * FROM` these values: the parser knows all the other parts that a SELECT has.
+/// Builds `SELECT * FROM` these values. The parser builds it from text, because it knows all
+/// other parts of a SELECT.
 fn select_from(values: &mut Values) -> Option<SetExpr> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql("SELECT * FROM (VALUES (NULL))");
     let mut select = *parser.ok()?.parse_query().ok()?.body;
@@ -200,12 +202,12 @@ fn select_from(values: &mut Values) -> Option<SetExpr> {
     Some(select)
 }
 
-/// Refuses to insert what VALUES have become that took the types of a topic's columns,
-/// which DataFusion gives to those of a WITH clause and of a subquery in an expression
-/// before any planner of relations is asked.
+/// Refuses VALUES that took the types of a topic's columns without being the rows to insert.
+/// DataFusion types VALUES in a WITH clause, and in a subquery of an expression, before it asks
+/// any relation planner.
 ///
 /// # Errors
-/// What to write instead.
+/// The message says what to write instead.
 pub(crate) fn refuse_other_types(statement: &DmlStatement) -> DataFusionResult<()> {
     let provider = source_as_provider(&statement.target)?;
     let Some(table) = provider.downcast_ref::<KafkaTable>() else {
@@ -215,7 +217,7 @@ pub(crate) fn refuse_other_types(statement: &DmlStatement) -> DataFusionResult<(
         return Ok(());
     }
     let rows = match statement.input.as_ref() {
-        // The topic's columns, in their order.
+        // A projection onto the topic's columns, in their order.
         LogicalPlan::Projection(columns) => columns.input.as_ref(),
         rows => rows,
     };
@@ -271,7 +273,7 @@ fn has_other_types(plan: &LogicalPlan, are_rows: bool) -> DataFusionResult<bool>
     Ok(found)
 }
 
-/// Whether a value has become one of another kind.
+/// Whether a value was converted to another kind of type.
 fn is_converted(value: &PlanExpr) -> bool {
     let PlanExpr::Cast(Cast { expr, field }) = value else {
         return false;

@@ -1,7 +1,8 @@
-//! TIMESTAMP WITH TIME ZONE in sessions without a time zone.
+//! Plans TIMESTAMP WITH TIME ZONE in sessions without a time zone.
 //!
-//! DataFusion gives the type the session's zone, and none where the session has none:
-//! nothing would tell it from TIMESTAMP then, and it would be written without an offset.
+//! DataFusion gives the type the zone of the session. In a session without a zone, the type would
+//! have no zone either: it would be the same as TIMESTAMP, and would be written without an
+//! offset.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{self, TimezoneInfo};
 
-/// Gives TIMESTAMP WITH TIME ZONE universal time where the session has no zone.
+/// Gives TIMESTAMP WITH TIME ZONE the zone UTC where the session has no zone.
 pub(crate) struct Zoned {
-    /// Whether the session has a zone now.
+    /// Whether the session has a zone at the moment.
     has_zone: Box<dyn Fn() -> bool + Send + Sync>,
-    /// The session's own planner of types.
+    /// The session's own type planner.
     own: Option<Arc<dyn TypePlanner>>,
 }
 
@@ -54,7 +55,7 @@ impl TypePlanner for Zoned {
             Some(3) => TimeUnit::Millisecond,
             Some(6) => TimeUnit::Microsecond,
             None | Some(9) => TimeUnit::Nanosecond,
-            // DataFusion says that there is no such type.
+            // DataFusion reports that there is no such type.
             Some(_) => return Ok(None),
         };
         if (self.has_zone)() {

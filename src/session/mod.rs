@@ -1,4 +1,4 @@
-//! [`register_kafka`]: everything that a session needs, in one call.
+//! [`register_kafka`]: sets up a session for Kafka in one call.
 
 mod rewrite;
 
@@ -22,7 +22,7 @@ use crate::planning::values::OwnTypes;
 use crate::planning::zoned::Zoned;
 use crate::session::rewrite::RewriteDml;
 
-/// What [`register_kafka`] puts into a session.
+/// The settings of [`register_kafka`].
 #[derive(Debug, Clone, Default)]
 pub struct KafkaConfig {
     options: Options,
@@ -36,27 +36,27 @@ impl KafkaConfig {
         Self::default()
     }
 
-    /// Sets an option for every table of the session, and for every COPY and
-    /// [`write_kafka`](crate::KafkaDataFrame), such as
-    /// `kafka.bootstrap.servers`; see [`options`](crate::options).
+    /// Sets an option for every table of the session, every COPY and every
+    /// [`write_kafka`](crate::KafkaDataFrame), such as `kafka.bootstrap.servers`. See
+    /// [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.options = self.options.with_option(key, value);
         self
     }
 
-    /// Makes topics whose names match patterns tables.
+    /// Makes topics whose names match patterns available as tables.
     pub fn with_topics(mut self, topics: KafkaTopics) -> Self {
         self.topics = topics;
         self
     }
 
-    /// Whether statements may refer to what the program can read: `${env:NAME}`,
-    /// `${file:/path}`, `kafka.properties.file`, and librdkafka's properties that name a
-    /// file, such as `ssl.ca.location`. Not by default, so that SQL of other people gets
-    /// no secret of the program; see [SQL from others](crate::options#sql-from-others).
+    /// Sets whether statements may refer to what the program can read: `${env:NAME}`,
+    /// `${file:/path}`, `kafka.properties.file`, and librdkafka's properties that name a file,
+    /// such as `ssl.ca.location`. By default they may not, so that SQL from other people cannot
+    /// get a secret of the program. See [SQL from others](crate::options#sql-from-others).
     ///
-    /// What the program sets itself, such as with [`with_option`](Self::with_option), may
-    /// always refer to them.
+    /// Options that the program sets itself, for instance with
+    /// [`with_option`](Self::with_option), may always refer to them.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -83,30 +83,28 @@ impl KafkaConfig {
     }
 }
 
-/// Adds Kafka to a session: `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
-/// `COPY .. TO 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..`,
-/// in the default schema a table for every topic whose name matches a pattern, a
-/// rule by which all scans of a topic in one query end at the same offsets, one
-/// by which `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT OVERWRITE` change
-/// topics, one that refuses in a sentence what needs all rows of an unbounded table,
-/// and table functions. TIMESTAMP WITH TIME ZONE is universal time where the session has
-/// no time zone, and VALUES below an INSERT have the types of their own values. Does not
-/// connect.
+/// Adds Kafka to a session, without connecting.
+///
+/// A session then has `CREATE EXTERNAL TABLE .. STORED AS KAFKA`, `COPY .. TO
+/// 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..` and table functions. Its
+/// default schema has a table for every topic whose name matches a pattern. All scans of a topic
+/// in one query end at the same offsets. `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT
+/// OVERWRITE` change topics. A query that needs all rows of an unbounded table is refused with a
+/// clear error. TIMESTAMP WITH TIME ZONE is UTC where the session has no time zone. VALUES inside
+/// the query of an INSERT have the types of their own values.
 ///
 /// Called again, it replaces what it was told before; the rules are in the session once.
 ///
 /// # COPY
-/// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table
-/// TO ..` write one record per row, and return how many. The location is that of
-/// `CREATE EXTERNAL TABLE`, or the topic's name alone; the columns are the query's
-/// as for [`write_kafka`](crate::KafkaDataFrame::write_kafka), and so are the
-/// options, the errors and what dropping does. Nothing is overwritten: records
-/// are added. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT` that it
-/// is carried out as. The settings of sink patterns are not those of a COPY.
+/// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table TO ..` write one
+/// record per row, and return the number of rows. The location is that of `CREATE EXTERNAL
+/// TABLE`, or only the name of the topic. Columns, options, errors and cancellation are those of
+/// [`write_kafka`](crate::KafkaDataFrame::write_kafka). Records are added, and nothing is
+/// overwritten. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT` that runs. The settings
+/// of sink patterns do not apply to a COPY.
 ///
-/// A plan that `SessionContext::sql` has made of a COPY and that did not run yet
-/// holds the options as they were given, passwords too; one of
-/// [`sql`](crate::sql()) does not.
+/// A plan that `SessionContext::sql` made of a COPY, and that has not run yet, holds the options
+/// as they were given, including passwords. A plan of [`sql`](crate::sql()) does not.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -128,27 +126,25 @@ impl KafkaConfig {
 /// | function | rows |
 /// |---|---|
 /// | `kafka_topics()` | the topics on the session's servers: `topic`, `partitions`, `replication`, `internal` (Kafka's own, whose names start with `__`) |
-/// | `kafka_offsets(topic)` | a topic's partitions: `partition`, `low`, `high`, `records` (at most so many), `newest_timestamp` (that of the last record) |
+/// | `kafka_offsets(topic)` | a topic's partitions: `partition`, `low`, `high`, `records` (an upper bound), `newest_timestamp` (that of the last record) |
 /// | `kafka_log(topic)` | every record, tombstones included, with all metadata columns |
-/// | `kafka_changes(topic, from[, to])` | the same between two places; `to` is the end of the topic unless given |
+/// | `kafka_changes(topic, from[, to])` | the same between two positions; `to` is the end of the topic unless given |
 /// | `kafka_snapshot(topic, at)` | the latest record of every key as of `at`, also of a table in append mode |
 ///
-/// `topic` is text: the name of a Kafka table of the session, or else of a
-/// topic, which has the options of the source pattern that it matches or those
-/// of the session. The table's or pattern's other options apply, `kafka.start`
-/// and `kafka.end` too where the function has no argument for them; `high` is
-/// the end by `kafka.isolation`.
+/// `topic` is text: the name of a Kafka table of the session, or otherwise of a topic. A topic
+/// has the options of the source pattern that matches it, or the options of the session. The
+/// other options of the table or pattern apply, including `kafka.start` and `kafka.end` where the
+/// function has no argument for them. `high` is the end by `kafka.isolation`.
 ///
-/// `from`, `to` and `at` are constants: what `kafka.start` and `kafka.end`
-/// take, a time (text as RFC 3339, `TIMESTAMP` and `DATE` in UTC, such as
-/// `now() - INTERVAL '1 hour'`, or milliseconds since 1970), or offsets such as
-/// `'{"0":12}'`. The record at `from` is read, those at `to` and `at` are not.
-/// They are fixed when a statement is planned: `now()` in a view or a prepared
-/// statement is the time when that was made.
+/// `from`, `to` and `at` are constants: a value of `kafka.start` and `kafka.end`, a time (text in
+/// RFC 3339, `TIMESTAMP` and `DATE` in UTC, such as `now() - INTERVAL '1 hour'`, or milliseconds
+/// since 1970), or offsets such as `'{"0":12}'`. The record at `from` is read; the records at
+/// `to` and `at` are not. The values are fixed when a statement is planned: `now()` in a view or
+/// a prepared statement is the time when the view or statement was created.
 ///
-/// [`sql`](crate::sql()) looks at a topic that is no table yet for its columns;
-/// `SessionContext::sql` cannot wait for that and says so. `kafka_topics` and
-/// `kafka_offsets` ask the brokers when the query runs.
+/// [`sql`](crate::sql()) reads a sample of a topic that is not a table yet to find its
+/// columns. `SessionContext::sql` cannot wait for that, and returns an error that says so.
+/// `kafka_topics` and `kafka_offsets` ask the brokers when the query runs.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -171,8 +167,8 @@ impl KafkaConfig {
 /// ```
 ///
 /// # Errors
-/// The errors of options and patterns; [`Error::Unsupported`] when the
-/// session's default schema does not exist.
+/// The errors of options and patterns; [`Error::Unsupported`] when the session's default schema
+/// does not exist.
 ///
 /// ```
 /// # fn main() -> datafusion_kafka::error::Result<()> {
@@ -200,7 +196,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         let state = Arc::downgrade(&state);
         move || {
             state.upgrade().is_some_and(|state| {
-                // A plan that is being made may hold the lock for reading already.
+                // A thread that is planning may already hold the lock for reading.
                 let state = state.read_recursive();
                 state.config_options().execution.time_zone.is_some()
             })

@@ -1,4 +1,4 @@
-//! The analyzer rule that sees every statement which writes.
+//! The analyzer rule for all statements that write.
 
 use std::sync::Arc;
 

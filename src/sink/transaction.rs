@@ -276,7 +276,7 @@ async fn asked(
     }
 }
 
-/// PlanState blocking work off the runtime's workers.
+/// Runs blocking work off the runtime's workers.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {

@@ -162,7 +162,7 @@ async fn a_column_beyond_the_sample_is_told_where_columns_come_from() {
     rows(&ctx, &create_table("declared", "v INT", &topic, &[])).await;
     let advice = format!(
         "The columns of `{topic}` are those that a sample of the newest records shows; set \
-         `kafka.infer.records` to look at more of them, or declare the columns"
+         `kafka.infer.records` to sample more of them, or declare the columns"
     );
     for sql in [
         &format!("SELECT rare FROM \"{topic}\""),

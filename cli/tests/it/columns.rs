@@ -28,7 +28,7 @@ fn a_column_that_a_sample_does_not_show_or_has_as_text_is_explained() {
     assert!(why.starts_with("Error: No field named rare."), "{why}");
     let advice = format!(
         " The columns of `{topic}` are those that a sample of the newest records shows; set \
-         `kafka.infer.records` to look at more of them, or declare the columns\n"
+         `kafka.infer.records` to sample more of them, or declare the columns\n"
     );
     assert!(why.ends_with(&advice), "{why}");
     assert_eq!(printed(&mut query("3", "max(rare) AS n")), "n\n7\n");

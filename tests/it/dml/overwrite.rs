@@ -84,7 +84,7 @@ async fn two_rows_of_one_key_are_an_error_before_anything_is_sent() {
 fn duplicate(row: usize, topic: &str) -> String {
     format!(
         "External error: row {row} for topic `{topic}` has the `_key` of another row that the \
-         statement changes, or that key lives in two partitions; nothing was written"
+         statement changes, or that key is in two partitions; nothing was written"
     )
 }
 

@@ -26,7 +26,7 @@ const RECORDS: &[Record] = &[
         key: b"a",
         payload: b"[{\"id\":1}]",
         declared: (V, NONE),
-        said: "bad payload: expected a JSON object but found an array at byte 0; set `kafka.value.format` = `string` to have it as text, or set `kafka.on_bad_record` = `null` or `skip`",
+        said: "bad payload: expected a JSON object but found an array at byte 0; set `kafka.value.format` = `string` to read it as text, or set `kafka.on_bad_record` = `null` or `skip`",
         followed: &[
             (
                 "_key VARCHAR, _value VARCHAR",
@@ -42,14 +42,14 @@ const RECORDS: &[Record] = &[
         key: b"a",
         payload: b"ping",
         declared: (V, NONE),
-        said: "bad payload: not JSON: expected a value at byte 0; set `kafka.value.format` = `string` to have it as text, or set `kafka.on_bad_record` = `null` or `skip`",
+        said: "bad payload: not JSON: expected a value at byte 0; set `kafka.value.format` = `string` to read it as text, or set `kafka.on_bad_record` = `null` or `skip`",
         followed: &[("_key VARCHAR, _value VARCHAR", TEXT, "_value", "ping")],
     },
     Record {
         key: b"a",
         payload: b"{\"v\":\"M\xfcller\"}",
         declared: (V, NONE),
-        said: "bad payload: not UTF-8 in `v` at byte 7; set `kafka.value.format` = `bytes` to have it as it is, or set `kafka.on_bad_record` = `null` or `skip`",
+        said: "bad payload: not UTF-8 in `v` at byte 7; set `kafka.value.format` = `bytes` to read the raw bytes, or set `kafka.on_bad_record` = `null` or `skip`",
         followed: &[(
             "_key VARCHAR, _value BYTEA",
             "'kafka.value.format' 'bytes'",
@@ -61,14 +61,14 @@ const RECORDS: &[Record] = &[
         key: b"a",
         payload: b"",
         declared: (V, NONE),
-        said: "bad payload: empty, not JSON at byte 0; set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows WHERE _error IS NULL",
+        said: "bad payload: empty, not JSON at byte 0; set `kafka.on_bad_record` = `null` and, where it means a delete, select rows WHERE _error IS NULL",
         followed: &[(JUDGED, NULL, "count(*) FILTER (WHERE _error IS NULL)", "0")],
     },
     Record {
         key: b"a",
         payload: b"null",
         declared: (V, NONE),
-        said: "bad payload: expected a JSON object but found null at byte 0; set `kafka.on_bad_record` = `null` and, where it stands for a delete, ask for rows WHERE _error IS NULL",
+        said: "bad payload: expected a JSON object but found null at byte 0; set `kafka.on_bad_record` = `null` and, where it means a delete, select rows WHERE _error IS NULL",
         followed: &[(JUDGED, NULL, "count(*) FILTER (WHERE _error IS NULL)", "0")],
     },
     Record {

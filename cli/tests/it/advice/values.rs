@@ -335,7 +335,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP", NONE),
         json: "1709195400123",
-        said: "a number in `v`; set `kafka.json.timestamp_unit`, or declare BIGINT and use to_timestamp_millis or its like",
+        said: "a number in `v`; set `kafka.json.timestamp_unit`, or declare BIGINT and use to_timestamp_millis or similar",
         followed: &[
             ("TIMESTAMP", MS, "v", "2024-02-29T08:30:00.123"),
             (
@@ -373,7 +373,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP", S),
         json: "1709195400123456",
-        said: "a number out of range in `v`; declare a coarser type, as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is not its unit, BIGINT and use to_timestamp_millis or its like",
+        said: "a number out of range in `v`; declare a coarser type, such as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is not its unit, BIGINT and use to_timestamp_millis or similar",
         followed: &[(
             "BIGINT",
             NONE,
@@ -384,13 +384,13 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP", MS),
         json: "10413792000000",
-        said: "a number out of range in `v`; declare a coarser type, as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is not its unit, BIGINT and use to_timestamp_millis or its like",
+        said: "a number out of range in `v`; declare a coarser type, such as TIMESTAMP(3), or, where `kafka.json.timestamp_unit` is not its unit, BIGINT and use to_timestamp_millis or similar",
         followed: &[("TIMESTAMP(3)", MS, "v", "2300-01-01T00:00:00")],
     },
     Case {
         declared: ("TIMESTAMP(0)", MS),
         json: "1709195400123",
-        said: "a number more precise than the column in `v`; declare a finer type, as TIMESTAMP(9)",
+        said: "a number more precise than the column in `v`; declare a finer type, such as TIMESTAMP(9)",
         followed: &[("TIMESTAMP(9)", MS, "v", "2024-02-29T08:30:00.123")],
     },
     Case {
@@ -421,7 +421,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP", NONE),
         json: r#""9999-12-31T00:00:00Z""#,
-        said: "a date or time out of range in `v`; declare a coarser type, as TIMESTAMP(3), or VARCHAR for its text",
+        said: "a date or time out of range in `v`; declare a coarser type, such as TIMESTAMP(3), or VARCHAR for its text",
         followed: &[
             ("TIMESTAMP(3)", NONE, "v", "9999-12-31T00:00:00"),
             ("VARCHAR", NONE, "v", "9999-12-31T00:00:00Z"),
@@ -430,7 +430,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIMESTAMP(3)", NONE),
         json: r#""2024-02-29T08:30:00.123456Z""#,
-        said: "a date or time more precise than the column in `v`; declare a finer type, as TIMESTAMP(9), or VARCHAR and cast",
+        said: "a date or time more precise than the column in `v`; declare a finer type, such as TIMESTAMP(9), or VARCHAR and cast",
         followed: &[
             ("TIMESTAMP(9)", NONE, "v", "2024-02-29T08:30:00.123456"),
             (
@@ -456,7 +456,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIME", NONE),
         json: "30600000000",
-        said: "a number in `v`; set `kafka.json.timestamp_unit`, or declare BIGINT and use arrow_cast(.., 'Time64(Microsecond)') or its like",
+        said: "a number in `v`; set `kafka.json.timestamp_unit`, or declare BIGINT and use arrow_cast(.., 'Time64(Microsecond)') or similar",
         followed: &[
             ("TIME", "'kafka.json.timestamp_unit' 'us'", "v", "08:30:00"),
             (
@@ -476,7 +476,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("TIME", MS),
         json: "30600000000",
-        said: "a number out of range in `v`; declare BIGINT and, where `kafka.json.timestamp_unit` is not its unit, use arrow_cast(.., 'Time64(Microsecond)') or its like",
+        said: "a number out of range in `v`; declare BIGINT and, where `kafka.json.timestamp_unit` is not its unit, use arrow_cast(.., 'Time64(Microsecond)') or similar",
         followed: &[(
             "BIGINT",
             NONE,
@@ -500,7 +500,7 @@ const CASES: &[Case] = &[
     Case {
         declared: ("INTERVAL", NONE),
         json: "1500",
-        said: "a number in `v`; declare BIGINT and use arrow_cast(.., 'Duration(Millisecond)') or its like",
+        said: "a number in `v`; declare BIGINT and use arrow_cast(.., 'Duration(Millisecond)') or similar",
         followed: &[(
             "BIGINT",
             NONE,
