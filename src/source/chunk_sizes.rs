@@ -1,4 +1,4 @@
-//! How much of a partition is read at a time.
+//! The sizes of the chunks in which a partition is read.
 
 /// How a partition is cut into chunks.
 #[derive(Debug, Clone, Copy)]

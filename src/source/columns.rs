@@ -1,4 +1,4 @@
-//! The columns of a batch, built one record at a time.
+//! Builds the columns of a batch, one record at a time.
 //!
 //! Every builder takes exactly one value per record. A value that does not fit becomes NULL, so
 //! all columns stay the same length.

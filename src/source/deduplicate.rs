@@ -134,7 +134,7 @@ impl SeenKeys {
         let block = self.blocks.len() - 1;
         let start = self.blocks.last().map_or(0, Vec::len);
         if let Some(last) = self.blocks.last_mut() {
-            // Kafka's keys are shorter than 2 GiB, and 2^32 blocks are a petabyte.
+            // Kafka's keys are shorter than 2 GiB, and 2^32 blocks would be a petabyte.
             last.extend_from_slice(&(key.len() as u32).to_ne_bytes());
             last.extend_from_slice(key);
         }

@@ -1,7 +1,8 @@
 //! Pruning: which records a filter excludes before they are decoded, or even read.
 //!
-//! The answer is always a superset, because every decoded row is filtered again. An expression
-//! that is not understood here costs time but never correctness.
+//! A filter narrows reading in three dimensions: offsets, timestamps and keys. The answer is
+//! always a superset, because every decoded row is filtered again. An expression that is not
+//! understood here costs time but never correctness.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

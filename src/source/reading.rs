@@ -1,4 +1,4 @@
-//! The threads that read a topic.
+//! Reads a topic on threads of its own, and hands the batches to streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Reading one partition: newest first in upsert mode, forward in append mode.
+//! Reads one partition: newest first in upsert mode, forward in append mode.
 
 mod batches;
 mod forward;

@@ -83,7 +83,7 @@ fn a_file_may_be_in_javas_spelling() {
 
 #[test]
 fn java_stores_are_mapped_where_librdkafka_can_read_them() {
-    // librdkafka refuses `ssl.*` without TLS, so this looks at the names only.
+    // librdkafka refuses `ssl.*` without TLS, so only the names are checked.
     let translated = |text: &str| -> Vec<(String, String)> {
         let lines = property_lines::split(text).unwrap();
         let lines = java::translate(lines)

@@ -126,7 +126,7 @@ fn a_statement_names_no_file_unless_the_program_allows_it() {
         let allowed = statement(true, &[file[0], (&key, path)]);
         match TableOptions::parse(&[&allowed]) {
             Ok(options) => assert_eq!(consumer(&options, name).unwrap(), path),
-            // What this build does not have.
+            // This build of librdkafka does not have the property.
             Err(error) => assert!(message(&error).contains("not supported"), "{error}"),
         }
     }
@@ -164,7 +164,7 @@ fn no_statement_runs_commands_or_loads_code() {
             );
         }
     }
-    // The program may, and a file that a statement may name is the program's.
+    // The program may set it, also in a properties file that the program names.
     let mock = "test.mock.num.brokers";
     let key = format!("kafka.client.{mock}");
     let options = parse(&[("kafka.bootstrap.servers", "a:1"), (&key, "1")]).unwrap();
@@ -177,7 +177,7 @@ fn no_statement_runs_commands_or_loads_code() {
     let options = TableOptions::parse(&[&own]).unwrap();
     assert_eq!(consumer(&options, mock).unwrap(), "1");
     assert_eq!(consumer(&options, "plugin.library.paths"), None);
-    // SQL can write a file, too.
+    // A statement that names the file may not set it, because SQL can also write files.
     let refusal = refused_in(&[&statement(true, &[("kafka.properties.file", path)])]);
     let place = format!("option `{path}:2 {mock}`: may make the program run commands");
     assert!(refusal.starts_with(&place), "{refusal}");
@@ -258,7 +258,7 @@ fn a_login_of_the_program_stays_with_its_servers() {
          to where a statement says; give another one in the same OPTIONS, or leave this option \
          out; the program can allow that with `KafkaConfig::allow_references_in_sql(true)`"
     );
-    // Also where only those who write have one, or the servers are in a file.
+    // The same where only the producer has a login, or where the servers are in a file.
     let mut writing = login;
     writing[3].0 = "kafka.producer.sasl.password";
     let writing = given(&[&servers[..], &writing].concat());
@@ -280,7 +280,8 @@ fn a_login_of_the_program_stays_with_its_servers() {
         ([&program, &statement(false, &own_login)], "yours"),
         ([&program, &statement(true, &[elsewhere])], SECRET),
         ([&program, &given(&[elsewhere])], SECRET),
-        // Where it is known already, and where the program names none.
+        // The login is sent to servers that the program already names, and where the program
+        // names no servers.
         (
             [
                 &program,
@@ -294,7 +295,7 @@ fn a_login_of_the_program_stays_with_its_servers() {
         let options = TableOptions::parse(&layers).unwrap();
         assert_eq!(consumer(&options, "sasl.password").unwrap(), password);
     }
-    // Without a login nothing is sent.
+    // Without a login, there is nothing to protect.
     let none = given(&[&servers[..], &login[2..]].concat());
     TableOptions::parse(&[&none, &statement(false, &[elsewhere])]).unwrap();
 }

@@ -88,7 +88,9 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             };
             let mut fits = self.fits(needed(seen));
             let is_small = weight.bytes <= self.small_chunk() || !several;
-            // Another pass helps only where the keys take most of the memory.
+            // Another pass helps only where the keys take most of the memory. The rows of both
+            // halves were sent down to the end of this chunk, so the later pass sends rows only
+            // below it.
             while !fits
                 && is_small
                 && seen.len() > 1
