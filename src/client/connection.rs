@@ -53,8 +53,9 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// `sasl_ssl://host:9092/1: What is wrong (after 3ms in state UP)`, or `GroupCoordinator/1:
-    /// host:9092: What is wrong ..`; `None` for a line that is not about a broker.
+    /// `sasl_ssl://host:9092/1: What is wrong (after 3ms in state UP)`, or
+    /// `GroupCoordinator/1: host:9092: What is wrong ..`; `None` for a line that is not about a
+    /// broker.
     fn parse(line: &'a str) -> Option<Self> {
         let line = match line.strip_prefix("[thrd:") {
             Some(line) => line.split_once("]: ")?.1,

@@ -14,8 +14,8 @@ use super::table::{Bound, KeyFormat, Mode, OnBadRecord, TableOptions, ValueForma
 use crate::error::{Error, Result};
 
 impl Options {
-    /// Checks the options as those of one table, with no others below them. Does not connect:
-    /// properties are checked by librdkafka itself.
+    /// Checks the options as the options of one table, without other sources below them. Does not
+    /// connect: librdkafka itself checks the properties.
     ///
     /// # Errors
     /// [`Error::UnknownOption`], [`Error::InvalidOption`], [`Error::ConflictingOptions`] and

@@ -1,10 +1,10 @@
 //! Plans VALUES that are relations of an INSERT's query, and not the rows to insert.
 //!
 //! DataFusion plans the whole query of an INSERT with the target's columns in scope, and every
-//! VALUES takes the types of these columns by position. In `INSERT INTO t SELECT k, CAST(d * 10
-//! AS INT) FROM (VALUES ('k', 1.7)) v(k, d)`, 1.7 becomes the INT of the second column. That rule
-//! is meant only for VALUES that are themselves the rows to insert. All other VALUES keep their
-//! own types here.
+//! VALUES takes the types of these columns by position. In
+//! `INSERT INTO t SELECT k, CAST(d * 10 AS INT) FROM (VALUES ('k', 1.7)) v(k, d)`, 1.7 becomes
+//! the INT of the second column. That rule is meant only for VALUES that are themselves the rows
+//! to insert. All other VALUES keep their own types here.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

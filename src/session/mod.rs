@@ -85,23 +85,24 @@ impl KafkaConfig {
 
 /// Adds Kafka to a session, without connecting.
 ///
-/// A session then has `CREATE EXTERNAL TABLE .. STORED AS KAFKA`, `COPY .. TO
-/// 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..` and table functions. Its
-/// default schema has a table for every topic whose name matches a pattern. All scans of a topic
-/// in one query end at the same offsets. `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and `INSERT
-/// OVERWRITE` change topics. A query that needs all rows of an unbounded table is refused with a
-/// clear error. TIMESTAMP WITH TIME ZONE is UTC where the session has no time zone. VALUES inside
-/// the query of an INSERT have the types of their own values.
+/// A session then has `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
+/// `COPY .. TO 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..` and table
+/// functions. Its default schema has a table for every topic whose name matches a pattern. All
+/// scans of a topic in one query end at the same offsets. `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
+/// and `INSERT OVERWRITE` change topics. A query that needs all rows of an unbounded table is
+/// refused with a clear error. TIMESTAMP WITH TIME ZONE is UTC where the session has no time
+/// zone. VALUES inside the query of an INSERT have the types of their own values.
 ///
-/// Called again, it replaces what it was told before; the rules are in the session once.
+/// A second call replaces the settings of the first. The rules are added to the session only
+/// once.
 ///
 /// # COPY
 /// `COPY (SELECT ..) TO 'location' STORED AS KAFKA OPTIONS (..)` and `COPY table TO ..` write one
-/// record per row, and return the number of rows. The location is that of `CREATE EXTERNAL
-/// TABLE`, or only the name of the topic. Columns, options, errors and cancellation are those of
-/// [`write_kafka`](crate::KafkaDataFrame::write_kafka). Records are added, and nothing is
-/// overwritten. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT` that runs. The settings
-/// of sink patterns do not apply to a COPY.
+/// record per row, and return the number of rows. The location is that of
+/// `CREATE EXTERNAL TABLE`, or only the name of the topic. Columns, options, errors and
+/// cancellation are those of [`write_kafka`](crate::KafkaDataFrame::write_kafka). Records are
+/// added, and nothing is overwritten. `PARTITIONED BY` is refused. `EXPLAIN` shows the `INSERT`
+/// that runs. The settings of sink patterns do not apply to a COPY.
 ///
 /// A plan that `SessionContext::sql` made of a COPY, and that has not run yet, holds the options
 /// as they were given, including passwords. A plan of [`sql`](crate::sql()) does not.
@@ -250,12 +251,13 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
     Ok(())
 }
 
-/// The rules that plans over topics need, beside those that the session has.
+/// Adds the rules that plans over topics need to the rules of the session.
 fn add_rules(
     state: &mut SessionState,
     has_zone: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<()> {
-    // Before the rules that coerce types, also in what it makes.
+    // These rules run before the rules that coerce types, which then apply to the rewritten plans
+    // too.
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
         Arc::new(RewriteCopy::new(state.analyzer().clone())),
         Arc::new(RewriteDml),
