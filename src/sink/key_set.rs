@@ -16,7 +16,7 @@ use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::source::exec::KafkaScanExec;
-use crate::source::planning_client::{PlanningClient, held};
+use crate::source::planning_client::{PlanningClient, watermarks};
 use crate::source::scan::ScanSpec;
 
 /// The keys that a topic holds while it is written, each with a value.
@@ -122,16 +122,16 @@ pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    let (held, connected) = held(table).await?;
-    scan_held(table, columns, held, connected)
+    let (watermarks, client) = watermarks(table).await?;
+    scan_with(table, columns, watermarks, client)
 }
 
 /// The same of a topic whose partitions are known to hold this.
-pub(crate) fn scan_held(
+pub(crate) fn scan_with(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
-    held: BTreeMap<i32, OffsetRange>,
-    connected: PlanningClient,
+    watermarks: BTreeMap<i32, OffsetRange>,
+    planning_client: PlanningClient,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let spec = ScanSpec {
         table: Arc::clone(table),
@@ -140,8 +140,8 @@ pub(crate) fn scan_held(
         filter: None,
         limit: None,
         primary_key: false,
-        held,
-        connected,
+        watermarks,
+        planning_client,
         passed: None,
     };
     Ok(Arc::new(KafkaScanExec::try_new(spec)?))

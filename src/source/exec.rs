@@ -71,7 +71,7 @@ pub struct KafkaScanExec {
 
 impl KafkaScanExec {
     pub(crate) fn try_new(spec: ScanSpec) -> DataFusionResult<Self> {
-        let topic_partitions = spec.held.keys().copied();
+        let topic_partitions = spec.watermarks.keys().copied();
         let planned = topic_partitions.clone().map(|p| (p, spec.candidates(p)));
         let planned: BTreeMap<i32, Candidates> = planned.filter(|(_, c)| !c.is_empty()).collect();
         let mut kafka_partitions: Vec<i32> = planned.keys().copied().collect();
@@ -222,7 +222,7 @@ impl KafkaScanExec {
     }
 
     fn offsets_of(&self, partition: i32) -> usize {
-        let held = self.spec.held.get(&partition);
+        let held = self.spec.watermarks.get(&partition);
         let Some((held, candidates)) = held.zip(self.planned.get(&partition)) else {
             return 0;
         };
@@ -260,8 +260,8 @@ impl KafkaScanExec {
         write!(f, "topic={}{separator}mode={mode}", self.topic())?;
         let read = self.kafka_partitions.len();
         write!(f, "{separator}partitions={read}")?;
-        if read < self.spec.held.len() {
-            write!(f, " of {}", self.spec.held.len())?;
+        if read < self.spec.watermarks.len() {
+            write!(f, " of {}", self.spec.watermarks.len())?;
         }
         write!(f, "{separator}start={}", options.start)?;
         match self.spec.table.unbounded {

@@ -79,13 +79,13 @@ pub(crate) struct FoundKeys(Mutex<HashSet<Vec<u8>>>);
 
 impl FoundKeys {
     pub(crate) fn add(&self, key: &[u8]) {
-        let mut met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        met.insert(key.to_vec());
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(key.to_vec());
     }
 
     pub(crate) fn contains_all(&self, wanted: &BTreeSet<Vec<u8>>) -> bool {
-        let met = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        met.len() >= wanted.len() && wanted.iter().all(|key| met.contains(key))
+        let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.len() >= wanted.len() && wanted.iter().all(|key| found.contains(key))
     }
 }
 

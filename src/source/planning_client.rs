@@ -41,15 +41,15 @@ impl fmt::Debug for PlanningClient {
 const USUAL_PARTITIONS: usize = 4;
 
 /// The current watermarks of a topic's partitions, and the client that looked them up.
-pub(crate) async fn held(
+pub(crate) async fn watermarks(
     table: &Arc<TableDefinition>,
 ) -> DataFusionResult<(BTreeMap<i32, OffsetRange>, PlanningClient)> {
     let table = Arc::clone(table);
     blocking(move |cancel| {
         let memory = ChunkSizes::of(USUAL_PARTITIONS).client_bytes();
         let client = Client::with_memory(&table.topic, &table.options, memory)?;
-        let held = client.watermarks(&client.partitions(cancel)?, cancel)?;
-        Ok((held, PlanningClient::new(Arc::new(client))))
+        let watermarks = client.watermarks(&client.partitions(cancel)?, cancel)?;
+        Ok((watermarks, PlanningClient::new(Arc::new(client))))
     })
     .await
 }

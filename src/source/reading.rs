@@ -148,7 +148,7 @@ impl ScanTask {
             extent = extent.unbounded();
             batch_size = table.options.batch_rows.unwrap_or(session_rows);
         }
-        let same_topic = TopicGuard {
+        let topic_guard = TopicGuard {
             checked: &self.run.checked,
             client: &client,
             topic: &table.topic,
@@ -168,8 +168,8 @@ impl ScanTask {
             metrics: &self.metrics,
             memory: &memory,
             memory_share,
-            met: self.run.met(),
-            homes: self.run.homes(&self.context),
+            found_keys: self.run.found_keys(),
+            key_partitions: self.run.key_partitions(&self.context),
             fetch: PartitionFetch::new(
                 Arc::clone(&client),
                 &table.topic,
@@ -184,7 +184,7 @@ impl ScanTask {
                 on_partitions: self.on_partitions(&sender),
             })),
             output: ChannelOutput {
-                same_topic: &same_topic,
+                topic_guard: &topic_guard,
                 passed: spec.passed.as_deref(),
                 sender,
                 schema: Arc::clone(&self.schema),
@@ -198,14 +198,14 @@ impl ScanTask {
         result?;
         match extent.range.is_empty() {
             true => Ok(()),
-            false => Ok(same_topic.check()?),
+            false => Ok(topic_guard.check()?),
         }
     }
 }
 
 /// Sends batches to the stream.
 struct ChannelOutput<'a> {
-    same_topic: &'a TopicGuard<'a>,
+    topic_guard: &'a TopicGuard<'a>,
     /// Receives the read positions, where progress is tracked.
     passed: Option<&'a Passed>,
     sender: mpsc::Sender<NextBatch>,
@@ -214,7 +214,7 @@ struct ChannelOutput<'a> {
 
 impl Output for ChannelOutput<'_> {
     fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool> {
-        self.same_topic.give(batch.num_rows())?;
+        self.topic_guard.before_output(batch.num_rows())?;
         let batch = batch
             .with_schema(Arc::clone(&self.schema))
             .map(Some)
@@ -228,7 +228,7 @@ impl Output for ChannelOutput<'_> {
 
     fn passed(&mut self, start: i64, rows: i64, read: i64) {
         if let Some(passed) = self.passed {
-            passed.note(self.same_topic.partition, Reach { start, rows, read });
+            passed.note(self.topic_guard.partition, Reach { start, rows, read });
         }
     }
 }

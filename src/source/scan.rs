@@ -45,9 +45,9 @@ pub(crate) struct ScanSpec {
     /// Whether the user has declared that a key is in one partition only.
     pub(crate) primary_key: bool,
     /// The topic's partitions, and their watermarks when the query was planned.
-    pub(crate) held: BTreeMap<i32, OffsetRange>,
+    pub(crate) watermarks: BTreeMap<i32, OffsetRange>,
     /// The client that looked up `held`.
-    pub(crate) connected: PlanningClient,
+    pub(crate) planning_client: PlanningClient,
     /// Receives the read positions of an unbounded scan.
     pub(crate) passed: Option<Arc<Passed>>,
 }
@@ -61,7 +61,7 @@ impl ScanSpec {
         let partitioner = self.table.options.partitioner;
         let partitioner = partitioner.filter(|_| !self.table.unbounded);
         if let (Some(partitioner), Some(keys)) = (partitioner, keys) {
-            let count = i32::try_from(self.held.len()).unwrap_or(i32::MAX);
+            let count = i32::try_from(self.watermarks.len()).unwrap_or(i32::MAX);
             let partition_of = match partitioner {
                 Partitioner::Murmur2 => murmur2_partition,
                 Partitioner::Crc32 => crc32_partition,
@@ -133,9 +133,9 @@ pub(crate) struct Scan<'a, F, O> {
     pub(crate) memory_share: usize,
     /// The wanted keys that were found. All partitions share one set where a key is in one
     /// partition only.
-    pub(crate) met: Arc<FoundKeys>,
+    pub(crate) found_keys: Arc<FoundKeys>,
     /// The partition of every key, where `kafka.check_keys` asks for the check.
-    pub(crate) homes: Option<&'a KeyPartitions>,
+    pub(crate) key_partitions: Option<&'a KeyPartitions>,
     pub(crate) fetch: F,
     pub(crate) output: O,
 }

@@ -51,7 +51,7 @@ struct ScanState {
     joined: HashSet<usize>,
     /// The partition of every key, shared by these output partitions, even where some ended
     /// before others started.
-    homes: Arc<OnceLock<KeyPartitions>>,
+    key_partitions: Arc<OnceLock<KeyPartitions>>,
     /// The current run. The reference is weak because a client lives as long as a stream reads,
     /// not as long as the plan.
     last: Weak<SharedScan>,
@@ -125,7 +125,7 @@ impl Execution {
         if !runs.joined.insert(partition) {
             runs.joined = HashSet::from([partition]);
             runs.last = Weak::new();
-            runs.homes = Arc::default();
+            runs.key_partitions = Arc::default();
         }
         let run = runs.last.upgrade().unwrap_or_else(|| {
             Arc::new(SharedScan {
@@ -136,15 +136,15 @@ impl Execution {
                 snapshot: Arc::clone(&runs.snapshot),
                 checked: Checked::default(),
                 bad_records: AtomicUsize::new(0),
-                read: AtomicI32::new(i32::try_from(spec.held.len()).unwrap_or(i32::MAX)),
-                met: Arc::default(),
-                homes: Arc::clone(&runs.homes),
+                read: AtomicI32::new(i32::try_from(spec.watermarks.len()).unwrap_or(i32::MAX)),
+                found_keys: Arc::default(),
+                key_partitions: Arc::clone(&runs.key_partitions),
             })
         });
         runs.last = Arc::downgrade(&run);
         if runs.joined.len() == partitions {
             // No other stream will join this run, so only the streams keep this memory alive.
-            runs.homes = Arc::default();
+            runs.key_partitions = Arc::default();
         }
         run
     }
@@ -162,16 +162,16 @@ pub(crate) struct SharedScan {
     pub(super) bad_records: AtomicUsize,
     /// The number of partitions for which it is settled which stream reads them, if any.
     pub(super) read: AtomicI32,
-    met: Arc<FoundKeys>,
-    homes: Arc<OnceLock<KeyPartitions>>,
+    found_keys: Arc<FoundKeys>,
+    key_partitions: Arc<OnceLock<KeyPartitions>>,
 }
 
 impl SharedScan {
     /// The wanted keys that were found. The set is shared by all partitions where a key is in one
     /// partition only.
-    pub(super) fn met(&self) -> Arc<FoundKeys> {
+    pub(super) fn found_keys(&self) -> Arc<FoundKeys> {
         match self.spec.primary_key && !self.checks_keys() {
-            true => Arc::clone(&self.met),
+            true => Arc::clone(&self.found_keys),
             false => Arc::default(),
         }
     }
@@ -180,12 +180,13 @@ impl SharedScan {
         self.spec.table.options.check_keys == CheckKeys::Fail
     }
 
-    pub(super) fn homes(&self, context: &TaskContext) -> Option<&KeyPartitions> {
-        let homes = || {
+    pub(super) fn key_partitions(&self, context: &TaskContext) -> Option<&KeyPartitions> {
+        let new = || {
             let consumer = format!("KafkaCheckKeys[{}]", self.spec.table.topic);
             KeyPartitions::new(MemoryConsumer::new(consumer).register(context.memory_pool()))
         };
-        self.checks_keys().then(|| self.homes.get_or_init(homes))
+        self.checks_keys()
+            .then(|| self.key_partitions.get_or_init(new))
     }
 
     /// Returns the client to read a partition with, the topic's id and the offsets to read. The
@@ -198,10 +199,12 @@ impl SharedScan {
         cancel: &Cancel,
     ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
         let table = &self.spec.table;
-        let client = self.client.get(|| match self.spec.connected.take(memory) {
-            Some(client) => Ok(client),
-            None => Client::with_memory(&table.topic, &table.options, memory).map(Arc::new),
-        })?;
+        let client = self
+            .client
+            .get(|| match self.spec.planning_client.take(memory) {
+                Some(client) => Ok(client),
+                None => Client::with_memory(&table.topic, &table.options, memory).map(Arc::new),
+            })?;
         let TopicState {
             topic,
             mut watermarks,
@@ -215,9 +218,9 @@ impl SharedScan {
         })?;
         if table.unbounded {
             // Partitions that were added since planning are read like any that are added later.
-            watermarks.retain(|partition, _| self.spec.held.contains_key(partition));
+            watermarks.retain(|partition, _| self.spec.watermarks.contains_key(partition));
         }
-        if !watermarks.keys().eq(self.spec.held.keys()) {
+        if !watermarks.keys().eq(self.spec.watermarks.keys()) {
             return Err(Error::Request {
                 act: "read the partitions",
                 topic: table.topic.clone(),

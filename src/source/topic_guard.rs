@@ -37,7 +37,7 @@ pub(crate) struct TopicGuard<'a> {
 impl TopicGuard<'_> {
     /// Runs before rows are sent. Rows that reach the limit are checked first, because the query
     /// may stop there and the stream may never get to its end.
-    pub(crate) fn give(&self, rows: usize) -> Result<()> {
+    pub(crate) fn before_output(&self, rows: usize) -> Result<()> {
         let given = self.checked.rows.fetch_add(rows, Ordering::Relaxed) + rows;
         match self.limit.is_some_and(|limit| given >= limit) {
             true => self.check(),

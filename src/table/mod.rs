@@ -38,7 +38,7 @@ use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
 use crate::source::exec::KafkaScanExec;
 use crate::source::passed::Passed;
-use crate::source::planning_client::held;
+use crate::source::planning_client::watermarks;
 use crate::source::scan::ScanSpec;
 
 pub use builder::KafkaTableBuilder;
@@ -363,7 +363,7 @@ impl TableProvider for KafkaTable {
                 Some(state.create_physical_expr(filter, &schema)?)
             }
         };
-        let (held, connected) = match held(table).await {
+        let (watermarks, planning_client) = match watermarks(table).await {
             Err(error)
                 if self.may_be_missing
                     && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>
@@ -372,7 +372,7 @@ impl TableProvider for KafkaTable {
                 let schema = Arc::new(self.schema.project(returned)?);
                 return Ok(Arc::new(EmptyExec::new(schema)));
             }
-            held => held?,
+            found => found?,
         };
         let spec = ScanSpec {
             table: Arc::clone(table),
@@ -381,8 +381,8 @@ impl TableProvider for KafkaTable {
             filter,
             limit,
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
-            held,
-            connected,
+            watermarks,
+            planning_client,
             passed: self.passed.clone(),
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec)?))

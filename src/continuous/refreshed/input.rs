@@ -26,7 +26,7 @@ use crate::definition::TableDefinition;
 use crate::definition::metadata::Metadata;
 use crate::error::{Error, FetchFailure, Result};
 use crate::options::{Bound, Isolation, Mode};
-use crate::sink::key_set::scan_held;
+use crate::sink::key_set::scan_with;
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::planning_client::PlanningClient;
 
@@ -239,7 +239,7 @@ impl Input {
         }
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan_held(&Arc::new(table), columns, holds, connected)?;
+        let plan = scan_with(&Arc::new(table), columns, holds, connected)?;
         let _reading = state.reads().by(&plan);
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {

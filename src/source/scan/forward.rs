@@ -88,7 +88,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
     /// Waits for a new partition that the filter may match, where the filter excludes all
     /// existing partitions. The stream that finds such a partition reads it.
     fn await_partitions(&mut self) -> DataFusionResult<()> {
-        let mut partitions = i32::try_from(self.spec.held.len()).unwrap_or(i32::MAX);
+        let mut partitions = i32::try_from(self.spec.watermarks.len()).unwrap_or(i32::MAX);
         while self.spec.awaits_partitions(partitions) && self.output.is_wanted() {
             partitions = self.fetch.wait_for_more(partitions)?;
         }

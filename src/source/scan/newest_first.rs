@@ -146,7 +146,7 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
                 return Ok(false);
             }
             let wanted = bounds.keys.as_ref().and_then(|keys| keys.all());
-            if next.is_empty() || wanted.is_some_and(|keys| self.met.contains_all(keys)) {
+            if next.is_empty() || wanted.is_some_and(|keys| self.found_keys.contains_all(keys)) {
                 return Ok(true);
             }
             current = next;
@@ -276,13 +276,13 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
         bounds: &Bounds,
     ) -> DataFusionResult<()> {
         if bounds.keys.is_some() {
-            self.met.add(key);
+            self.found_keys.add(key);
         }
-        match self.homes {
+        match self.key_partitions {
             None => Ok(()),
-            Some(homes) => {
+            Some(key_partitions) => {
                 let topic = &self.spec.table.topic;
-                homes.check(topic, key, self.partition, record.offset())
+                key_partitions.check(topic, key, self.partition, record.offset())
             }
         }
     }

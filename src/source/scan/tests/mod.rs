@@ -148,8 +148,8 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         filter: None,
         limit,
         primary_key: false,
-        held: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
-        connected: PlanningClient::default(),
+        watermarks: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
+        planning_client: PlanningClient::default(),
         passed: None,
     }
 }
@@ -194,8 +194,8 @@ fn run_within(
         metrics: &metrics,
         memory: &memory,
         memory_share,
-        met: Arc::default(),
-        homes: None,
+        found_keys: Arc::default(),
+        key_partitions: None,
         fetch: LogFetch {
             log,
             position: 0,
