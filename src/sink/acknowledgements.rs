@@ -1,4 +1,4 @@
-//! What became of the records that were sent, and why some were refused.
+//! [`Acknowledgements`]: the results of sent records, and the reasons for refusals.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,28 +20,28 @@ use crate::sink::report::WrittenOffsets;
 use crate::sink::time_limit::TimeLimit;
 use crate::sink::transactional_id::TransactionalId;
 
-/// What became of the records that were sent.
+/// The results of the records that were sent.
 pub(crate) struct Acknowledgements {
     writes: Writes,
     acknowledged: AtomicU64,
-    /// Of these, dead letters.
+    /// The acknowledged records of other topics: dead letters.
     elsewhere: AtomicU64,
     shown: Shown,
     places: Mutex<BTreeMap<i32, WrittenOffsets>>,
     refused: Mutex<Option<Refusal>>,
     /// A topic that could not be added to the transaction.
     not_added: Mutex<Option<String>>,
-    /// Whether librdkafka has said that the transaction has failed.
+    /// Whether librdkafka has reported that the transaction has failed.
     has_failed: AtomicBool,
     pub(super) changed: Notify,
     heard: ErrorLog,
 }
 
-/// The metrics of a plan that writes which its producer counts.
+/// The metrics of a writing plan that its producer counts.
 #[derive(Debug, Clone)]
 pub(crate) struct Shown {
     pub(crate) acknowledged: Count,
-    /// For how long brokers have held requests back because of a quota, of each broker.
+    /// How long brokers have throttled requests because of a quota, summed over the brokers.
     pub(crate) throttled: Time,
 }
 
@@ -55,16 +55,16 @@ impl Shown {
     }
 }
 
-/// What a producer needs rights to.
+/// What a producer needs rights on.
 #[derive(Debug, Clone)]
 pub(super) struct Writes {
     pub(super) topic: String,
     pub(super) transactions: Option<(TransactionalId, TimeLimit)>,
-    /// Whose offsets it commits.
+    /// The consumer group whose offsets the producer commits.
     pub(super) group: Option<String>,
 }
 
-/// An operation as ACLs call it, and the topic that it is on.
+/// The ACL name of an operation, and the topic of the operation.
 pub(super) type Operation<'a> = (&'static str, &'a str);
 
 /// The first record that was refused.
@@ -72,21 +72,23 @@ pub(super) type Operation<'a> = (&'static str, &'a str);
 pub(super) struct Refusal {
     pub(super) row: u64,
     pub(super) reason: Reason,
-    /// Whether the reason is the record's own, and not that another one was refused.
+    /// Whether the reason concerns this record, rather than an earlier refusal.
     pub(super) is_cause: bool,
 }
 
-/// Why brokers refuse something.
+/// Why brokers refuse a request.
 #[derive(Debug, Clone)]
 pub(super) enum Reason {
+    /// A right is missing.
     Denied(Error),
-    /// The record itself, which is not taken later either.
+    /// The record itself is the reason, so sending it again cannot help.
     Record(String),
+    /// Any other reason, as text.
     Said(String),
 }
 
 impl Reason {
-    /// The right that is denied, or else an error that says why.
+    /// The error for a missing right, or else the given error with the reason as text.
     pub(super) fn into_error(self, error: impl FnOnce(String) -> Error) -> Error {
         match self {
             Reason::Denied(denied) => denied,
@@ -104,21 +106,20 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What helps where the broker refuses a record for what it is.
+/// What to do if the broker refuses the record itself; `None` for other codes.
 fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
     match code {
-        // Which it does for a whole batch.
         RDKafkaErrorCode::MessageSizeTooLarge => Some(
             "raise the topic's `max.message.bytes`, or set `kafka.producer.batch.size` below it \
-             where no single record is too large; the broker refuses a batch as a whole, and a \
-             later row of the batch may be the one that is",
+             if no single record is too large; the broker refuses a batch as a whole, so the \
+             record that is too large may be a later row of the batch",
         ),
         RDKafkaErrorCode::InvalidTimestamp => Some(
             "the topic's `message.timestamp.before.max.ms` or `message.timestamp.after.max.ms` does \
              not allow this `_timestamp`",
         ),
         RDKafkaErrorCode::InvalidRecord => Some(
-            "the topic does not take such a record, as one without a key where its \
+            "the topic does not accept such a record, for example one without a key if its \
              `cleanup.policy` is `compact`",
         ),
         _ => None,
@@ -145,7 +146,7 @@ impl Acknowledgements {
         self.acknowledged.load(Ordering::Acquire)
     }
 
-    /// How many records of the topic were acknowledged, without dead letters.
+    /// How many records of the topic were acknowledged, not counting dead letters.
     pub(super) fn rows(&self) -> u64 {
         self.count()
             .saturating_sub(self.elsewhere.load(Ordering::Relaxed))
@@ -165,7 +166,7 @@ impl Acknowledgements {
         written.last = written.last.max(offset);
     }
 
-    /// Whether all was heard that librdkafka says of why the transaction has failed.
+    /// Whether librdkafka has finished reporting why the transaction has failed.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
     }
@@ -182,7 +183,7 @@ impl Acknowledgements {
         if refused.as_ref().is_some_and(enough) {
             return;
         }
-        // librdkafka has the broker's words too, but frees them before they can be read.
+        // The broker's own message is lost: librdkafka frees it before it can be read.
         *refused = Some(Refusal {
             row: row as u64,
             reason: self.reason(Some(("WRITE", message.topic())), code, error.to_string()),
@@ -190,12 +191,12 @@ impl Acknowledgements {
         });
     }
 
-    /// Until when brokers take no more requests, where they have said so because of a quota.
+    /// Until when a quota keeps the client from sending requests, if the brokers report that.
     pub(super) fn held_back_until(&self) -> Option<Instant> {
         self.heard.held_back_until()
     }
 
-    /// Why nothing was acknowledged for this time.
+    /// The reason when no record was acknowledged for this time.
     pub(super) fn silence(&self, time: Duration) -> Reason {
         let cause = self.heard.last();
         let cause = cause.as_deref().unwrap_or("the brokers do not answer");
@@ -204,8 +205,8 @@ impl Acknowledgements {
         ))
     }
 
-    /// Why a request was refused: a right that is missing, or the error's text with
-    /// what caused it, or what helps. It is `on` a topic where that is known.
+    /// Why a request was refused: a missing right, or the error's text with its cause or with
+    /// what to do. `on` is the operation of the request, if it is known.
     pub(super) fn explain(&self, error: &KafkaError, on: Option<Operation<'_>>) -> Reason {
         let code = match error {
             KafkaError::Transaction(error) => Some(error.code()),
@@ -214,7 +215,7 @@ impl Acknowledgements {
         self.reason(on, code, error.to_string())
     }
 
-    /// The same of an error of this code.
+    /// The same as [`explain`](Self::explain), for an error with this code and text.
     pub(super) fn reason(
         &self,
         on: Option<Operation<'_>>,
@@ -245,7 +246,7 @@ impl Acknowledgements {
             return Reason::Said(format!("{text}; {}", limit.help()));
         }
         Reason::Said(match (code, self.heard.last()) {
-            // A time-out alone says nothing.
+            // A time-out does not say why; the last error of a connection does.
             (
                 Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
                 Some(cause),
@@ -269,8 +270,9 @@ impl ClientContext for Acknowledgements {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         self.heard.log(level, facility, message);
         match facility {
-            // The error of the transaction, which follows, does not say the topic.
-            // Others were not tried then, and are told first or last.
+            // librdkafka logs a line for each topic that is added to the transaction. The error
+            // that follows names no topic, so the topic is taken from the log. Lines of topics
+            // that were not tried come before or after that of the failed topic.
             "ADDPARTS" if !message.ends_with("Operation not attempted") => {
                 if let Some(topic) = message.split('"').nth(1) {
                     lock(&self.not_added).get_or_insert_with(|| topic.to_owned());
@@ -283,7 +285,7 @@ impl ClientContext for Acknowledgements {
 }
 
 impl ProducerContext for Acknowledgements {
-    /// The number of the row.
+    /// The row's number.
     type DeliveryOpaque = usize;
 
     fn delivery(&self, result: &DeliveryResult<'_>, row: usize) {
@@ -304,7 +306,8 @@ impl ProducerContext for Acknowledgements {
     }
 }
 
-/// Whether a record is refused so because of another one, or of its transaction.
+/// Whether this code means that a record was refused because of another record, or because
+/// its transaction has failed.
 fn is_consequence(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(
@@ -317,7 +320,7 @@ fn is_consequence(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether brokers answer so where a transaction was taken away.
+/// Whether this code means that the producer was fenced or its transaction was ended.
 pub(super) fn is_fenced(code: RDKafkaErrorCode) -> bool {
     use RDKafkaErrorCode as Code;
     matches!(

@@ -1,4 +1,4 @@
-//! The rows of one batch as records, one by one.
+//! [`BatchEncoder`]: encodes the rows of one batch, one record at a time.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Int32Array, ListArray,
@@ -11,11 +11,11 @@ use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
 use crate::sink::change::UpdateEncoder;
 use crate::sink::columns::{BatchColumns, value};
 
-/// The rows of one batch, to be encoded one by one.
+/// Encodes the rows of one batch.
 pub(crate) struct BatchEncoder<'a> {
     pub(super) topic: &'a str,
     pub(super) columns: &'a BatchColumns,
-    /// The NOT NULL columns that hold NULLs all the same.
+    /// The NOT NULL columns that hold NULLs nevertheless.
     pub(super) not_null: Vec<(&'a str, &'a ArrayRef)>,
     pub(super) key: KeyWriter<'a>,
     pub(super) null_keys: NullKeys,
@@ -35,16 +35,17 @@ pub(super) enum RowChange<'a> {
 pub(super) struct RowUpdate<'a> {
     pub(super) update: &'a UpdateEncoder,
     pub(super) patch: Option<PatchWriter<'a>>,
-    /// The new payloads, where they are not patched and not left as they are.
+    /// The new payloads, unless payloads are patched or kept.
     pub(super) value: Option<&'a dyn Array>,
     pub(super) not_null: Vec<(&'a str, &'a ArrayRef)>,
 }
 
-/// What becomes of a row whose `_key` is NULL.
+/// How a row whose `_key` is NULL is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NullKeys {
-    /// A record without a key.
+    /// As a record without a key.
     Written,
+    /// Not at all: the row is an error, for this reason.
     Refused(&'static str),
 }
 
@@ -63,18 +64,18 @@ pub(super) enum PayloadWriter<'a> {
     Missing,
 }
 
-/// A row as a record; the buffers are used again for the next one.
+/// A row as a record. The buffers are reused for the next row.
 #[derive(Default)]
 pub(crate) struct EncodedRecord {
     pub(crate) key: Vec<u8>,
     pub(crate) payload: Vec<u8>,
-    /// The record has no key, whatever `key` holds.
+    /// The record has no key; `key` is ignored.
     pub(crate) keyless: bool,
-    /// The record has no payload, whatever `payload` holds.
+    /// The record has no payload; `payload` is ignored.
     pub(crate) tombstone: bool,
-    /// It is a tombstone for a key that the topic may not hold.
+    /// The record is a tombstone for a key that the topic may not hold.
     pub(crate) retracts: bool,
-    /// Nothing is to be sent: the topic has the record already.
+    /// The record is not sent, because the topic already holds the row.
     pub(crate) unchanged: bool,
     pub(crate) partition: Option<i32>,
     pub(crate) timestamp: Option<i64>,
@@ -82,7 +83,7 @@ pub(crate) struct EncodedRecord {
 }
 
 impl EncodedRecord {
-    /// The bytes that it holds beside itself.
+    /// The bytes on the heap.
     pub(crate) fn allocated_bytes(&self) -> usize {
         let header = |(name, value): &(String, Option<Vec<u8>>)| {
             size_of_val(&(name, value)) + name.capacity() + value.as_ref().map_or(0, Vec::capacity)
@@ -91,16 +92,16 @@ impl EncodedRecord {
         self.key.capacity() + self.payload.capacity() + headers
     }
 
-    /// Why the brokers must not get it, where they or librdkafka would take it
-    /// for something else.
+    /// Why the record must not be sent; `None` if it can be. Such a record has a value that
+    /// librdkafka or the brokers would interpret differently.
     pub(super) fn refusal(&self) -> Option<&'static str> {
-        // librdkafka takes 0 for now, and the brokers nothing below.
+        // librdkafka reads the timestamp 0 as the current time; brokers refuse negative ones.
         if self.timestamp.is_some_and(|millis| millis <= 0) {
             return Some(
                 "`_timestamp` must be after 1970-01-01T00:00:00Z, or NULL for the time of writing",
             );
         }
-        // librdkafka takes -1 for any.
+        // librdkafka reads the partition -1 as "let the partitioner choose".
         self.partition
             .is_some_and(|partition| partition < 0)
             .then_some("`_partition` is negative; NULL leaves it to the partitioner")
@@ -148,7 +149,7 @@ impl From<OutgoingRecord> for EncodedRecord {
 }
 
 impl BatchEncoder<'_> {
-    /// Encodes the row at `index`, which is the statement's row `row`.
+    /// Encodes the row at `index` of the batch, which is row `row` of the statement.
     ///
     /// # Errors
     /// [`Error::InvalidRow`] for a NULL key or a column that cannot be
@@ -158,7 +159,7 @@ impl BatchEncoder<'_> {
         let behind = &self.columns.behind;
         let change = self.changes.get(behind.change(index));
         match change {
-            None => return Err(self.invalid(row, "it is none of the statement's changes")),
+            None => return Err(self.invalid(row, "its change is not one of the statement's")),
             Some(RowChange::Upsert) => self.upsert(index, row, record)?,
             Some(RowChange::Update(update)) => self.update(update, index, row, record)?,
             Some(RowChange::Delete) => record.tombstone = true,
@@ -173,7 +174,9 @@ impl BatchEncoder<'_> {
             }
         }
         match (behind.key(index), change) {
-            // It stays where its key lives, however that was placed and spelt.
+            // The new record has the raw key and the partition of the source record, so that it
+            // replaces that record even if another program wrote the key with a different
+            // spelling or partitioner.
             (Some(key), _) => {
                 record.key.clear();
                 record.key.extend_from_slice(key);
@@ -182,7 +185,7 @@ impl BatchEncoder<'_> {
             }
             (None, Some(RowChange::Upsert)) => {}
             (None, Some(RowChange::Keep | RowChange::Retract)) => self.key(index, row, record)?,
-            (None, _) => return Err(self.invalid(row, "there is no record behind it")),
+            (None, _) => return Err(self.invalid(row, "it has no source record")),
         }
         Ok(())
     }
@@ -198,8 +201,8 @@ impl BatchEncoder<'_> {
         }
         if columns.value.as_ref().is_some_and(|a| a.is_valid(index)) {
             return invalid(
-                "`_value` is the payload as it is, which the other columns say here; leave it out, \
-                 or use a table with `kafka.value.format` = `string` to write whole payloads",
+                "`_value` is the raw payload, which the other columns already describe; leave it \
+                 out, or use a table with `kafka.value.format` = `string` to write whole payloads",
             );
         }
         if value(columns.topic.as_ref(), index, |a, i| {
@@ -270,7 +273,7 @@ impl BatchEncoder<'_> {
     ) -> Result<()> {
         let behind = &self.columns.behind;
         let Some(payload) = behind.payload(index) else {
-            return Err(self.invalid(row, "there is no payload behind it"));
+            return Err(self.invalid(row, "its source record has no payload"));
         };
         self.check_not_null(&change.not_null, index, row)?;
         if change.update.sets_timestamp {
@@ -289,7 +292,7 @@ impl BatchEncoder<'_> {
                     PatchError::Document(source) => self.invalid(
                         row,
                         &format!(
-                            "the payload that is there has no properties to set: {}; INSERT the row as it should be",
+                            "its current payload has no properties to set: {}; INSERT the whole row instead",
                             decode_message(&source)
                         ),
                     ),
@@ -370,7 +373,7 @@ impl BatchEncoder<'_> {
     }
 }
 
-/// The headers of a row; `None` where one has no name.
+/// The headers of a row; `None` if a header has no name.
 pub(super) fn headers(lists: &ListArray, index: usize) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     let list = lists.value(index);
     let list = list.as_struct_opt()?;

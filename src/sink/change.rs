@@ -1,4 +1,4 @@
-//! What the rows of a statement do to the topic.
+//! [`Change`]: what a row of a statement does to the topic.
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Fields;
@@ -11,37 +11,41 @@ use crate::error::{Error, Result, unsupported_message};
 use crate::json::{ObjectPatch, PatchWriter, UnsupportedType};
 use crate::options::ValueFormat;
 
-/// The column that says by its position in a list which [`Change`] a row is;
-/// without it every row is an upsert.
+/// The column that says which [`Change`] a row is, as a position in the statement's list
+/// of changes. Without this column every row is the first change of that list.
 pub(crate) const CHANGE_COLUMN: &str = "__record_change";
 
-/// The column with the number of the row of the statement's query or source, from 1,
-/// that a row was made of.
+/// The column with the number, from 1, of the query's or the source's row that a row was
+/// made from. Error messages name that number.
 pub(crate) const ROW_COLUMN: &str = "__record_row";
 
 /// What a row does to the topic.
+///
+/// The *source record* of a row is the topic's current record for the row's key. Statements
+/// that change existing rows read it together with the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It becomes the latest record of its key, in the place of the record
-    /// behind it where there is one.
+    /// The row becomes the latest record of its key. A row with a source record keeps that
+    /// record's raw key and partition.
     Upsert,
-    /// Its values of these columns, by their positions in the table, are set in
-    /// the record behind it.
+    /// The source record is written with the row's values in these columns, given by their
+    /// positions in the table.
     Update(Vec<usize>),
-    /// The key of the record behind it is deleted.
+    /// A tombstone is written for the key of the source record.
     Delete,
-    /// Nothing: the record behind it is as it should be.
+    /// Nothing is written: the topic already holds the row.
     Keep,
-    /// Its key is deleted, where the topic holds it.
+    /// A tombstone is written for the row's key, if the topic holds that key.
     Retract,
-    /// Nothing: it is no row of the query.
+    /// Nothing is written: the record is not a row of the query.
     Ignore,
-    /// Nothing: the record that it was made of goes to another topic.
+    /// Nothing is written here: the record that the row was made from goes to the dead letter
+    /// topic.
     DeadLetter,
 }
 
 impl Change {
-    /// As EXPLAIN shows it.
+    /// The name that EXPLAIN shows.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Change::Upsert => "upsert",
@@ -55,11 +59,11 @@ impl Change {
     }
 }
 
-/// Sets columns in the payload of the record behind a row.
+/// Sets columns in the payload of a row's source record.
 pub(super) struct UpdateEncoder {
-    /// For JSON payloads.
+    /// Only for JSON payloads without a codec.
     patch: Option<ObjectPatch>,
-    /// The payload columns that are set, by their positions among those.
+    /// The payload columns that are set, by their positions among the payload columns.
     pub(super) payload: Vec<usize>,
     pub(super) sets_timestamp: bool,
     pub(super) sets_headers: bool,
@@ -89,7 +93,7 @@ impl UpdateEncoder {
             }
         }
         let options = &table.options;
-        // A codec makes all of a payload anew.
+        // A codec encodes the whole payload, so there is nothing to patch.
         let is_json = table.schema.value_format() == ValueFormat::Json
             && table.extensions.value_codec.is_none();
         let patch = is_json.then(|| {
@@ -110,7 +114,7 @@ impl UpdateEncoder {
         })
     }
 
-    /// Gets ready to set the values of a batch; `None` where payloads are not JSON.
+    /// Prepares to set the values of a batch; `None` where payloads are not patched.
     pub(super) fn batch<'a>(
         &'a self,
         columns: &'a [ArrayRef],
@@ -122,7 +126,7 @@ impl UpdateEncoder {
     }
 }
 
-/// The error for a column of a type that has no form in JSON.
+/// The error for a column whose type cannot be encoded as JSON.
 pub(super) fn unsupported(column: &str, error: &UnsupportedType) -> Error {
     Error::InvalidColumn {
         column: column.to_owned(),

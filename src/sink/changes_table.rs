@@ -1,4 +1,4 @@
-//! [`KafkaChanges`]: where the rows of a rewritten statement go.
+//! [`KafkaChanges`]: the target of a rewritten statement.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +18,9 @@ use crate::sink::change::Change;
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
 
-/// Takes rows that say what they change; in no catalog.
+/// A table that is only written. Its rows say in a column which change they are.
+///
+/// It exists only inside of the plan of a rewritten statement and is in no catalog.
 pub(crate) struct KafkaChanges {
     table: Arc<TableDefinition>,
     schema: SchemaRef,
@@ -43,7 +45,7 @@ impl KafkaChanges {
         }
     }
 
-    /// The same, of rows that never end.
+    /// The same table for unbounded rows.
     pub(crate) fn with_stream(self, stream: StreamWrite) -> Self {
         KafkaChanges {
             stream: Some(stream),
@@ -51,7 +53,7 @@ impl KafkaChanges {
         }
     }
 
-    /// Whether a key may change more than once, so that the order of rows matters.
+    /// Whether a key may change more than once, in which case the order of the rows matters.
     pub(crate) fn is_ordered(&self) -> bool {
         self.stream.is_some()
     }

@@ -1,4 +1,4 @@
-//! The columns of the rows that a statement writes, by what they are for.
+//! [`BatchColumns`]: the columns of a statement's rows, by their roles.
 
 use std::sync::Arc;
 
@@ -27,12 +27,12 @@ pub(crate) struct BatchColumns {
     pub(super) behind: SourceRecords,
     /// The payload columns that each update sets.
     pub(super) set: Vec<Vec<ArrayRef>>,
-    /// The payloads that a codec made of the columns.
+    /// The payloads that a codec has encoded.
     pub(super) encoded: Option<BinaryViewArray>,
 }
 
 impl BatchColumns {
-    /// The row of the statement's query or source that a row was made of.
+    /// The row, from 0, of the statement's query or source that a row was made from.
     pub(super) fn given_row(&self, index: usize) -> Option<u64> {
         self.behind.given_row(index)
     }
@@ -51,7 +51,7 @@ impl BatchColumns {
             Metadata::Tombstone => self.tombstone = array.as_boolean_opt().cloned(),
             Metadata::Error => self.error = Some(Arc::clone(array)),
             Metadata::Value => self.value = Some(Arc::clone(array)),
-            // No columns of a table that is written.
+            // Tables that are written do not have these columns.
             Metadata::RecordPartition
             | Metadata::RecordOffset
             | Metadata::RecordKey
@@ -63,7 +63,7 @@ impl BatchColumns {
     }
 }
 
-/// The value at `index`, where there is a column and it is not NULL.
+/// The value at `index`; `None` if there is no such column or the value is NULL.
 pub(super) fn value<A: Array, T>(
     array: Option<&A>,
     index: usize,
@@ -73,7 +73,7 @@ pub(super) fn value<A: Array, T>(
     array.is_valid(index).then(|| get(array, index))
 }
 
-/// The records behind the rows of a batch.
+/// The source records of a batch's rows, and which change each row is.
 #[derive(Default)]
 pub(super) struct SourceRecords {
     change: Option<Int32Array>,
@@ -85,7 +85,7 @@ pub(super) struct SourceRecords {
 }
 
 impl SourceRecords {
-    /// Takes a column by its name; `false` when it is none of these.
+    /// Stores a column if its name is one of a source record's; returns `false` otherwise.
     pub(super) fn set(&mut self, name: &str, array: &ArrayRef) -> bool {
         let is = |metadata: Metadata| name == metadata.name();
         if name == CHANGE_COLUMN {
@@ -106,7 +106,7 @@ impl SourceRecords {
         true
     }
 
-    /// Which change a row is.
+    /// The position of a row's change in the statement's list of changes.
     pub(super) fn change(&self, index: usize) -> usize {
         let Some(changes) = &self.change else {
             return 0;
@@ -117,7 +117,7 @@ impl SourceRecords {
         })
     }
 
-    /// The row that it was made of, from 0.
+    /// The row, from 0, that a row was made from.
     pub(super) fn given_row(&self, index: usize) -> Option<u64> {
         let number = value(self.row.as_ref(), index, UInt64Array::value);
         number.and_then(|number| number.checked_sub(1))

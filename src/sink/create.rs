@@ -1,4 +1,4 @@
-//! Topics that an INSERT creates (`kafka.create_topic`).
+//! Creates the topic of an INSERT (`kafka.create_topic`).
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use crate::client::{Client, blocking};
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
-/// Makes sure that the topic is there before records are sent to it.
+/// Makes sure that the topic exists before records are sent to it.
 ///
 /// # Errors
-/// [`Error::TopicNotFound`] where `kafka.create_topic` does not allow to
-/// create it, [`Error::CreateTopic`] when the broker refuses, [`Error::Denied`],
-/// and [`Error::Connect`] after `kafka.timeout`.
+/// [`Error::TopicNotFound`] if the topic is missing and `kafka.create_topic` is not set,
+/// [`Error::CreateTopic`] if the broker refuses to create it, [`Error::Denied`], and
+/// [`Error::Connect`] after `kafka.timeout`.
 pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
     match look_up(topic, options, Duration::ZERO).await? {
         Ok(()) => Ok(()),
@@ -29,7 +29,7 @@ pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFus
         Err(Error::TopicNotFound { .. }) if options.dry_run => Ok(()),
         Err(Error::TopicNotFound { .. }) => {
             create_topic(topic, options).await?;
-            // Brokers hear of a new topic one after the other.
+            // Not every broker knows a new topic immediately, so the look-up is repeated.
             Ok(look_up(topic, options, options.timeout).await??)
         }
         Err(error) => Err(error.into()),

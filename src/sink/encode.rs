@@ -1,8 +1,8 @@
-//! Rows to records: the key and the payload, or a tombstone.
+//! [`RecordEncoder`]: turns rows into keys with payloads or tombstones.
 //!
-//! An INSERT makes a record of every row. The other statements start from the
-//! records behind their rows and keep what they do not change: the raw key and
-//! the partition, and for an UPDATE the headers and the rest of the payload.
+//! An INSERT makes a new record from every row. The other statements start from the source
+//! record of a row and keep what they do not change: the raw key and the partition, and for
+//! an UPDATE also the headers and the rest of the payload.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::sink::batch::{BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowCh
 use crate::sink::change::{Change, UpdateEncoder, unsupported};
 use crate::sink::columns::{BatchColumns, value};
 
-/// What to do with the rows of a table: made once per statement.
+/// How the rows of a statement are encoded. Made once per statement.
 pub(crate) struct RecordEncoder {
     table: Arc<TableDefinition>,
     key: Option<KeyEncoder>,
@@ -32,7 +32,7 @@ pub(crate) struct RecordEncoder {
     payload: PayloadEncoder,
     payload_fields: Fields,
     changes: Vec<Change>,
-    /// For each of `changes`.
+    /// One entry per change; `None` for a change that is no update.
     updates: Vec<Option<UpdateEncoder>>,
     /// The names of the input's columns.
     input: Vec<String>,
@@ -58,7 +58,7 @@ enum PayloadEncoder {
 }
 
 impl RecordEncoder {
-    /// For rows with these columns, each of which is one of these changes.
+    /// An encoder for rows with the columns of `input`, each of which is one of `changes`.
     ///
     /// # Errors
     /// [`Error::InvalidColumn`] for a type that cannot be encoded.
@@ -125,20 +125,20 @@ impl RecordEncoder {
         })
     }
 
-    /// A column of the input, by its name.
+    /// A column of a batch, by the name that it has in the plan.
     pub(crate) fn column<'a>(&self, batch: &'a RecordBatch, name: &str) -> Option<&'a ArrayRef> {
         let place = self.input.iter().position(|column| column == name)?;
         batch.columns().get(place)
     }
 
-    /// Resolves the columns of a batch, which begins with this row of the statement.
+    /// Resolves the columns of a batch. `first_row` is the statement's number of its first row.
     pub(crate) fn columns(
         &self,
         batch: &RecordBatch,
         first_row: u64,
     ) -> DataFusionResult<BatchColumns> {
         let mut columns = BatchColumns::default();
-        // A batch need not have the names that its plan says.
+        // The names come from the plan, since batches may carry other names.
         let mut given = HashMap::new();
         for (name, array) in self.input.iter().zip(batch.columns()) {
             if !columns.behind.set(name, array) {
@@ -156,7 +156,7 @@ impl RecordEncoder {
                         Some(KeyEncoder::Text) => cast(array, &DataType::Utf8View)?,
                         Some(KeyEncoder::Bytes) => cast(array, &DataType::BinaryView)?,
                         Some(KeyEncoder::Codec(codec, fields)) => {
-                            // Rows that keep the key of a record have none here.
+                            // Rows that keep the raw key of their source record are NULL here.
                             let wanted = (0..array.len()).filter(|row| array.is_valid(*row));
                             let keys = std::slice::from_ref(array);
                             let codec = codec.as_ref();
@@ -186,7 +186,7 @@ impl RecordEncoder {
         Ok(columns)
     }
 
-    /// What a codec makes of the rows that need a payload.
+    /// The payloads from a codec, for the rows that need one.
     fn encoded(
         &self,
         codec: &dyn Codec,
@@ -218,7 +218,7 @@ impl RecordEncoder {
             .map(Some)
     }
 
-    /// What a codec makes of the wanted rows, each in its place.
+    /// Lets a codec encode only the wanted rows. The other rows of the result are NULL.
     fn scattered(
         &self,
         codec: &dyn Codec,
@@ -258,7 +258,7 @@ impl RecordEncoder {
         }
     }
 
-    /// Gets ready to encode the rows of a batch.
+    /// Prepares to encode the rows of a batch.
     pub(crate) fn batch<'a>(
         &'a self,
         columns: &'a BatchColumns,
@@ -326,7 +326,7 @@ impl RecordEncoder {
         })
     }
 
-    /// The NOT NULL columns among these that hold NULLs all the same.
+    /// The NOT NULL columns at `positions` that hold NULLs nevertheless.
     fn not_null<'a>(
         &'a self,
         positions: impl Iterator<Item = usize>,

@@ -1,4 +1,4 @@
-//! [`KafkaSink`]: what INSERT and the other statements that write run.
+//! [`KafkaSink`]: the sink of INSERT and of every other statement that writes.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,28 +33,28 @@ use crate::sink::stream::{StreamWrite, StreamWriter};
 
 /// Writes rows to a topic as keyed records.
 ///
-/// The count is returned when every record is acknowledged by the brokers.
-/// When a record is refused, the input fails or the statement is dropped, no
-/// more records are sent; those that were acknowledged before stay, unless the
-/// statement is a transaction.
+/// The row count is returned once the brokers have acknowledged every record.
+/// No more records are sent when a record is refused, the input fails or the
+/// statement is dropped. Records that are already acknowledged then stay in the
+/// topic, unless the statement is a transaction.
 pub(crate) struct KafkaSink {
     table: Arc<TableDefinition>,
     schema: SchemaRef,
-    /// What a row can be.
+    /// The changes that a row can be.
     changes: Vec<Change>,
-    /// No key may be changed by two rows.
+    /// Two rows that change the same key are an error.
     unique_keys: bool,
-    /// Of an input that never ends.
+    /// Set for an unbounded input.
     stream: Option<StreamWrite>,
     metrics: ExecutionPlanMetricsSet,
     report: Mutex<Option<WriteReport>>,
 }
 
 impl KafkaSink {
-    /// The rows of an INSERT.
+    /// A sink for the rows of an INSERT.
     pub(crate) fn new(table: Arc<TableDefinition>) -> Self {
-        // NULLs are refused here, with a row number, and not by DataFusion,
-        // which does not know that a tombstone needs no payload.
+        // All fields are nullable for DataFusion, which does not know that a tombstone needs
+        // no payload. The sink itself refuses NULLs, with a row number.
         let fields: Vec<_> = table
             .schema
             .columns()
@@ -64,7 +64,8 @@ impl KafkaSink {
         Self::with_changes(table, schema, vec![Change::Upsert], false)
     }
 
-    /// Rows of this schema that say which of these changes they are.
+    /// A sink for rows that say in [`CHANGE_COLUMN`](crate::sink::change::CHANGE_COLUMN) which
+    /// of `changes` they are.
     pub(crate) fn with_changes(
         table: Arc<TableDefinition>,
         schema: SchemaRef,
@@ -82,12 +83,12 @@ impl KafkaSink {
         }
     }
 
-    /// The same for an input that never ends.
+    /// The same sink for an unbounded input.
     pub(crate) fn with_stream(self, stream: Option<StreamWrite>) -> Self {
         KafkaSink { stream, ..self }
     }
 
-    /// What was written, once all of it was.
+    /// The report of the last run; `None` until that has succeeded.
     pub(crate) fn report(&self) -> Option<WriteReport> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         report.clone()
@@ -97,8 +98,8 @@ impl KafkaSink {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
-    /// Brings the input's columns into the order and the types of the table,
-    /// by name; columns that it does not have are NULL.
+    /// Projects the input to the columns of the table, which are matched by name and cast.
+    /// Columns that are missing in the input are NULL.
     ///
     /// # Errors
     /// A column that the table does not have, or no `_key` where every record needs one.
@@ -135,7 +136,7 @@ impl KafkaSink {
         let mut expressions: Vec<(Arc<dyn PhysicalExpr>, String)> = Vec::new();
         for field in self.schema.fields() {
             let name = field.name().clone();
-            // What its items are in JSON the encoder knows from the table.
+            // Metadata of list items is not needed: the encoder takes it from the table.
             let data_type = &plain_items(field.data_type());
             let expression: Arc<dyn PhysicalExpr> = match given.index_of(&name) {
                 Err(_) => Arc::new(Literal::new(ScalarValue::try_from(data_type)?)),
@@ -154,8 +155,9 @@ impl KafkaSink {
 }
 
 impl WriteReport {
-    /// The report of a plan that writes to a topic, once it ran to its end;
-    /// `None` before that, after a failure, and for other plans.
+    /// The report of a plan that writes to a topic, after the plan has succeeded.
+    ///
+    /// `None` before that, after a failure, and for a plan that writes to no topic.
     pub fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<WriteReport> {
         let sink = plan.downcast_ref::<DataSinkExec>();
         let sink = sink.and_then(|exec| exec.sink().downcast_ref::<KafkaSink>());
@@ -166,8 +168,8 @@ impl WriteReport {
     }
 }
 
-/// Whether a projection gives nothing but NULL for the column: what DataFusion
-/// plans for a column that an INSERT leaves out.
+/// Whether a projection returns only NULLs for the column, as DataFusion plans it for a
+/// column that an INSERT leaves out.
 fn is_always_null(input: &Arc<dyn ExecutionPlan>, column: &str) -> bool {
     let Some(projection) = input.downcast_ref::<ProjectionExec>() else {
         return false;
@@ -231,7 +233,7 @@ impl DataSink for KafkaSink {
     ) -> DataFusionResult<u64> {
         let mut table = Arc::clone(&self.table);
         if KafkaSessionOptions::is_dry_run(context.session_config().options()) {
-            // Whatever a table was made with: it is what keeps a statement from harm.
+            // The session's dry run overrides the table's option, so that nothing is written.
             Arc::make_mut(&mut table).options.dry_run = true;
         }
         let table = &table;
@@ -239,12 +241,13 @@ impl DataSink for KafkaSink {
         self.set_report(None);
         ensure_topic(&table.topic, options).await?;
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
-        let mut sender = RecordWriter::new(table, &self.metrics);
+        let mut writer = RecordWriter::new(table, &self.metrics);
         if let Some(stream) = &self.stream {
-            sender = sender.without_end();
-            let writer = StreamWriter::new(stream, &encoder, &mut sender, table, context);
-            writer.write(data).await?;
-            let report = sender.finish(0).await?;
+            writer = writer.without_end();
+            StreamWriter::new(stream, &encoder, &mut writer, table, context)
+                .write(data)
+                .await?;
+            let report = writer.finish(0).await?;
             let count = report.rows;
             self.set_report(Some(report));
             return Ok(count);
@@ -252,9 +255,11 @@ impl DataSink for KafkaSink {
         let consumer = format!("KafkaSink[{}]", table.topic);
         let memory = MemoryConsumer::new(consumer).register(context.memory_pool());
         let mut keys = self.unique_keys.then(ChangedKeys::default);
-        // A transaction takes back what was sent before the second row of a key.
-        let holds = self.unique_keys && options.delivery == Delivery::AtLeastOnce;
-        let mut held = PendingRecords::new(memory);
+        // A second row of a key fails the statement. A transaction is then aborted, and its
+        // records are never visible. Without a transaction no record may be sent before the
+        // keys of all rows have been checked.
+        let keeps_pending = self.unique_keys && options.delivery == Delivery::AtLeastOnce;
+        let mut pending = PendingRecords::new(memory);
         let mut record = EncodedRecord::default();
         let mut row = 0;
         while let Some(batch) = data.next().await {
@@ -267,23 +272,23 @@ impl DataSink for KafkaSink {
                     keys.add(&table.topic, columns.given_row(index), &record)?;
                 }
                 if record.unchanged {
-                    sender.report.unchanged += 1;
-                } else if holds {
-                    held.push(row, std::mem::take(&mut record));
+                    writer.report.unchanged += 1;
+                } else if keeps_pending {
+                    pending.push(row, std::mem::take(&mut record));
                 } else {
-                    record = sender.write(row, record).await?;
+                    record = writer.write(row, record).await?;
                 }
                 row += 1;
             }
             if let Some(keys) = &keys {
-                held.reserve(keys)?;
+                pending.reserve(keys)?;
             }
-            sender.flush(row).await?;
+            writer.flush(row).await?;
         }
-        for (row, record) in held.take() {
-            sender.write(row, record).await?;
+        for (row, record) in pending.take() {
+            writer.write(row, record).await?;
         }
-        let report = sender.finish(row).await?;
+        let report = writer.finish(row).await?;
         let count = report.rows;
         self.set_report(Some(report));
         Ok(count)

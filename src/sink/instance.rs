@@ -1,4 +1,4 @@
-//! One instance of a continuous query, as the brokers know it.
+//! [`QueryInstance`]: one instance of a continuous query, and the offsets that it commits.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -15,31 +15,35 @@ use crate::error::{Error, Result};
 use crate::options::TableOptions;
 use crate::sink::mark::Mark;
 
-/// Where a query has come to: by topic and Kafka partition, the next offset.
+/// How far a query has come: the next offset, by topic and Kafka partition.
 pub(crate) type Positions = BTreeMap<String, BTreeMap<i32, i64>>;
 
-/// Offsets are committed again after so long, though they are the same: brokers forget
-/// those of an idle group after `offsets.retention.minutes`, which is a minute at least.
-/// It keeps the `transactional.id` from being forgotten too.
+/// The interval at which unchanged offsets are committed again.
+///
+/// Brokers delete the offsets of an idle group after `offsets.retention.minutes`, which is at
+/// least a minute. The commits also keep the `transactional.id` from expiring.
 pub(crate) const RENEWED: Duration = Duration::from_secs(20);
 
-/// One instance of a continuous query. Its name is that of the consumer group
-/// whose offsets say where the query has come to, and stands in the
-/// `transactional.id`: a later instance takes both over.
+/// One instance of a continuous query.
+///
+/// All instances share the query's name. It is the name of the consumer group that keeps the
+/// committed offsets, and part of the `transactional.id`. A later instance takes over both.
+/// The instance is not a member of the group; the group only stores its offsets.
 pub(crate) struct QueryInstance {
     query: String,
     group: Group,
-    /// Stands beside the offsets that this instance commits.
+    /// Identifies this instance in the [`Mark`] of the offsets that it commits.
     id: String,
     known: Mutex<Known>,
     measurements: Arc<Measurements>,
 }
 
-/// What a member knows of the topics whose offsets it has taken over.
+/// What an instance knows of the topics whose offsets it has claimed.
 #[derive(Default)]
 struct Known {
-    /// Whose offsets stood there when they were last looked at.
+    /// The instance that had committed each offset when the offset was last read.
     committed_by: BTreeMap<String, BTreeMap<i32, String>>,
+    /// Where the query began to read at its first start.
     starts: Positions,
     sources: BTreeMap<String, TopicId>,
     output: Option<TopicId>,
@@ -48,15 +52,16 @@ struct Known {
 /// An offset that an instance of the query has committed.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnOffset {
-    /// The next offset to be read.
+    /// The next offset to read.
     pub(crate) offset: i64,
     pub(crate) mark: Mark,
 }
 
 impl QueryInstance {
-    /// An instance of the query of this name, on the servers of these options. With
-    /// the same id it is the same instance, which begins again: what it has asked for
-    /// before may still come through.
+    /// An instance of the query `query`, on the servers of these options.
+    ///
+    /// A query that restarts after a failure passes the same `id`. A commit that it requested
+    /// before the failure may still arrive, and must not look like one of another instance.
     pub(crate) fn new(
         query: &str,
         id: &str,
@@ -72,12 +77,12 @@ impl QueryInstance {
         })
     }
 
-    /// The name of the query, which is that of its consumer group.
+    /// The name of the query and of its consumer group.
     pub(crate) fn query(&self) -> &str {
         &self.query
     }
 
-    /// Of the query's clients.
+    /// The measurements of the query's clients.
     pub(super) fn measurements(&self) -> &Arc<Measurements> {
         &self.measurements
     }
@@ -86,9 +91,9 @@ impl QueryInstance {
         self.group.metadata(topic)
     }
 
-    /// Makes sure that the group of the query's name is not that of another program:
-    /// of any topic, its offsets are those of such a query, and no consumer is a member.
-    /// Waits for brokers. `topic` stands in errors.
+    /// Makes sure that no other program uses the consumer group of the query's name. All
+    /// offsets of the group, of any topic, must have a [`Mark`], and the group must have no
+    /// members. Waits for brokers. `topic` is only for errors.
     ///
     /// # Errors
     /// [`Error::ContinuousQuery`]
@@ -100,15 +105,18 @@ impl QueryInstance {
             None => Ok(()),
             Some(used) => Err(self.refused(format!(
                 "consumer group `{name}` is another program's: {used}; give the query another name, \
-                 or delete the group where nothing else uses it (`kafka-consumer-groups.sh --delete \
+                 or delete the group if nothing else uses it (`kafka-consumer-groups.sh --delete \
                  --group {name}`)",
                 name = self.query
             ))),
         }
     }
 
-    /// Takes the offsets of a topic over from an earlier instance, and says which
-    /// they are. Waits for brokers.
+    /// Claims the offsets of a topic from earlier instances, and returns the offsets. Waits for
+    /// brokers.
+    ///
+    /// The claim is complete when this instance commits them. Until then it remembers which
+    /// instance had committed them, so that [`check`](Self::check) accepts those commits.
     pub(crate) fn claim_offsets(
         &self,
         topic: &str,
@@ -128,8 +136,8 @@ impl QueryInstance {
         Ok(offsets)
     }
 
-    /// Keeps what is to be known of a topic after a restart: its id, and where the query
-    /// began to read its partitions at its first start.
+    /// Sets what is stored with the offsets of a topic for the next restart: the topic's id, and
+    /// where the query began to read each partition at its first start.
     pub(crate) fn set_source(&self, topic: &str, id: Option<TopicId>, starts: BTreeMap<i32, i64>) {
         let mut known = self.known();
         known.starts.insert(topic.to_owned(), starts);
@@ -143,7 +151,7 @@ impl QueryInstance {
         self.known().sources.clone()
     }
 
-    /// The same of the topic that is written.
+    /// Sets the id of the topic that is written.
     pub(crate) fn set_output(&self, id: Option<TopicId>) {
         self.known().output = id;
     }
@@ -153,13 +161,13 @@ impl QueryInstance {
         self.known().output
     }
 
-    /// Makes sure that nobody else has committed offsets of a topic since this
-    /// instance took it over. Waits for brokers.
+    /// Makes sure that no other instance has committed offsets of a topic since this instance
+    /// claimed them. Waits for brokers.
     ///
     /// # Errors
-    /// [`Error::Fenced`] where another instance has.
+    /// [`Error::Fenced`] if another instance has committed.
     pub(crate) fn check(&self, topic: &str, partitions: &[i32], cancel: &Cancel) -> Result<()> {
-        // As they were before it is asked: this instance itself may commit meanwhile.
+        // Read before the request, since this instance itself may commit during the request.
         let Some(committed_by) = self.known().committed_by.get(topic).cloned() else {
             return Ok(());
         };
@@ -174,7 +182,7 @@ impl QueryInstance {
         }
     }
 
-    /// [`check`](Self::check) of all topics that were taken over.
+    /// [`check`](Self::check)s all topics whose offsets were claimed.
     pub(crate) fn check_all(&self, cancel: &Cancel) -> Result<()> {
         let topics: Vec<(String, Vec<i32>)> = {
             let known = self.known();
@@ -191,11 +199,10 @@ impl QueryInstance {
         Ok(())
     }
 
-    /// Commits where the query has come to, where no transaction does. Waits for
-    /// brokers.
+    /// Commits the offsets `read` without a transaction. Waits for brokers.
     ///
     /// # Errors
-    /// [`Error::Fenced`] where another instance has committed meanwhile.
+    /// [`Error::Fenced`] if another instance has committed in the meantime.
     pub(crate) fn commit(&self, read: &Positions, cancel: &Cancel) -> Result<()> {
         for (topic, positions) in read {
             let partitions: Vec<i32> = positions.keys().copied().collect();
@@ -207,7 +214,7 @@ impl QueryInstance {
         Ok(())
     }
 
-    /// What was committed is this instance's.
+    /// Remembers that this instance has committed the offsets.
     pub(super) fn committed(&self, read: &Positions) {
         let mut known = self.known();
         for (topic, positions) in read {
@@ -216,7 +223,7 @@ impl QueryInstance {
         }
     }
 
-    /// What is committed, each offset with a [`Mark`] of this instance.
+    /// The offsets to commit, each with a [`Mark`] of this instance.
     pub(super) fn offsets(&self, read: &Positions) -> Result<TopicPartitionList> {
         let known = self.known();
         let mut list = TopicPartitionList::new();
@@ -248,7 +255,7 @@ impl QueryInstance {
         }
     }
 
-    /// The query cannot go on, for this reason.
+    /// The error of a query that cannot go on for this reason.
     pub(crate) fn refused(&self, reason: String) -> Error {
         Error::ContinuousQuery {
             query: self.query.clone(),
@@ -265,7 +272,7 @@ impl QueryInstance {
     }
 }
 
-/// An id that nobody else has.
+/// A random id of 128 bits, in hexadecimal.
 pub(crate) fn random_id() -> String {
     let random = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", random(), random())

@@ -1,4 +1,4 @@
-//! The keys that a topic holds.
+//! [`KeySet`]: the keys that a topic holds, in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,18 +19,18 @@ use crate::source::exec::KafkaScanExec;
 use crate::source::planning_client::{PlanningClient, watermarks};
 use crate::source::scan::ScanSpec;
 
-/// The keys that a topic holds while it is written, each with a value.
+/// The keys that a topic holds, each with a value, kept up to date while the topic is written.
 pub(crate) struct KeySet<V> {
     keys: HashMap<Box<[u8]>, V, RandomState>,
     key_bytes: usize,
     memory: MemoryReservation,
 }
 
-/// What an allocator takes for a key beside its bytes.
+/// An estimate of the allocator's overhead per key, in bytes.
 const ALLOCATION: usize = 16;
 
 impl<V> KeySet<V> {
-    /// None yet. Memory is reserved in the name of the topic.
+    /// An empty set. Its memory is reserved under the name of the topic.
     pub(crate) fn new(topic: &str, context: &TaskContext) -> Self {
         let consumer = MemoryConsumer::new(format!("KafkaKeys[{topic}]"));
         KeySet {
@@ -54,7 +54,7 @@ impl<V> KeySet<V> {
         }
     }
 
-    /// Whether the key was there.
+    /// Removes a key, and returns whether the set held it.
     pub(crate) fn remove(&mut self, key: &[u8]) -> bool {
         let removed = self.keys.remove(key).is_some();
         if removed {
@@ -67,13 +67,14 @@ impl<V> KeySet<V> {
         self.keys.iter().map(|(key, value)| (key.as_ref(), value))
     }
 
-    /// The bytes that are reserved.
+    /// The reserved bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory.size()
     }
 
-    /// Reserves the memory that the keys hold by now.
+    /// Reserves the memory that the keys use now.
     pub(crate) fn reserve(&self) -> DataFusionResult<()> {
+        // A hash map fills at most 7/8 of its buckets and has one control byte for each.
         let entry = size_of::<(Box<[u8]>, V)>() + 1;
         let table = self.keys.capacity() * 8 / 7 * entry;
         self.memory
@@ -82,7 +83,7 @@ impl<V> KeySet<V> {
 }
 
 impl KeySet<()> {
-    /// The keys of all rows that the topic holds now.
+    /// Reads the keys of all rows that the topic holds now.
     pub(crate) async fn of_topic(
         table: &Arc<TableDefinition>,
         context: &Arc<TaskContext>,
@@ -104,7 +105,8 @@ impl KeySet<()> {
     }
 }
 
-/// The rows of a topic that is written, whatever the options of reading are.
+/// The definition that reads all current rows of a topic that is written. It overrides the
+/// options that would leave out or change rows.
 pub(crate) fn as_it_is(table: &TableDefinition) -> TableDefinition {
     let mut reading = table.clone();
     let options = &mut reading.options;
@@ -117,7 +119,7 @@ pub(crate) fn as_it_is(table: &TableDefinition) -> TableDefinition {
     reading
 }
 
-/// Reads these columns of all rows.
+/// A plan that reads these columns of all rows.
 pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
@@ -126,7 +128,7 @@ pub(crate) async fn scan(
     scan_with(table, columns, watermarks, client)
 }
 
-/// The same of a topic whose partitions are known to hold this.
+/// The same as [`scan`], with watermarks that are already known.
 pub(crate) fn scan_with(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,

@@ -1,9 +1,10 @@
-//! Casts of an INSERT to lists whose items say how they stand in JSON.
+//! Removes the metadata of list items from the casts of an INSERT.
 //!
-//! DataFusion casts each value of an INSERT to the type of its column, and the metadata of
-//! list items is part of that type. Arrays that it works out while it plans lose the metadata
-//! (`ScalarValue` keeps a list's items without), and would then not be of the type that
-//! their plan promises. The sink has the metadata from its table and needs none here.
+//! The metadata says how items are encoded in JSON. DataFusion casts each value of an INSERT to
+//! the type of its column, and the metadata of list items is part of that type. A constant that
+//! is evaluated during planning loses the metadata, because `ScalarValue` keeps a list's items
+//! without it. The constant's type would then differ from the plan's. The sink takes the
+//! metadata from its table, so the casts do not need it.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::{DFSchema, Result as DataFusionResult};
 use datafusion::logical_expr::{Cast, Expr, LogicalPlan, Values};
 
-/// The rows of an INSERT, with casts to lists of plain items.
+/// The rows of an INSERT, with all casts to lists changed to lists without item metadata.
 pub(crate) fn to_plain_items(rows: LogicalPlan) -> DataFusionResult<LogicalPlan> {
     rows.transform_up(|node| {
         let node = node.map_expressions(|expression| {
@@ -26,7 +27,7 @@ pub(crate) fn to_plain_items(rows: LogicalPlan) -> DataFusionResult<LogicalPlan>
                     let cast = Cast { field, ..cast };
                     Ok(Transformed::yes(Expr::Cast(cast)))
                 }
-                // A NULL that has the type already.
+                // A NULL that already has the column's type.
                 Expr::Literal(value, metadata)
                     if plain_items(&value.data_type()) != value.data_type() =>
                 {
@@ -60,7 +61,7 @@ fn plain_schema(schema: &DFSchema) -> DataFusionResult<DFSchema> {
     DFSchema::new_with_metadata(fields.collect(), schema.metadata().clone())
 }
 
-/// The type, without metadata of the items of its lists.
+/// The type without the metadata of list items, at any depth of lists.
 pub(crate) fn plain_items(data_type: &DataType) -> DataType {
     let item = |field: &FieldRef| {
         let data_type = plain_items(field.data_type());

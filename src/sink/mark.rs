@@ -1,28 +1,29 @@
-//! What stands beside an offset that a continuous query commits.
+//! [`Mark`]: the metadata of an offset that a continuous query commits.
 
 use rdkafka_extra::TopicId;
 
-/// What stands beside a committed offset, in the metadata that Kafka keeps with it.
+/// The metadata that Kafka stores with an offset, as a continuous query writes it.
 ///
-/// It tells a query's own offsets from those of other programs, one instance of a query
-/// from another, and what a restart has to know beside the offset itself.
+/// The mark distinguishes a query's offsets from those of other programs, and the offsets of
+/// one instance from those of another. It also holds what a restart needs to know besides
+/// the offset.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     /// The instance of the query that committed the offset.
     pub(crate) instance: String,
-    /// Where the query began to read the partition at its first start; `None` of one that
-    /// the topic got later, which was read from its beginning.
+    /// The offset from which the query read the partition at its first start. `None` for a
+    /// partition that was added later, which is read from its beginning.
     pub(crate) start: Option<i64>,
-    /// The topic that is read,
+    /// The id of the topic that is read, if the brokers report it.
     pub(crate) source: Option<TopicId>,
-    /// and the one that is written, where brokers tell their ids.
+    /// The id of the topic that is written, if the brokers report it.
     pub(crate) output: Option<TopicId>,
 }
 
 const NAME: &str = "datafusion-kafka";
 
 impl Mark {
-    /// The mark that a text is; `None` for what another program has committed.
+    /// Parses the metadata of an offset; `None` if another program has committed it.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         if parts.next() != Some(NAME) {
@@ -35,14 +36,14 @@ impl Mark {
                 "start" => mark.start = value.parse().ok(),
                 "source" => mark.source = TopicId::parse(value),
                 "output" => mark.output = TopicId::parse(value),
-                // Of a later version.
+                // A field of a later version.
                 _ => {}
             }
         }
         Some(mark)
     }
 
-    /// The text that is committed.
+    /// The metadata to commit.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{NAME} instance={}", self.instance);
         if let Some(start) = self.start {

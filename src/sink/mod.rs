@@ -1,14 +1,14 @@
-//! Writing a topic.
+//! Writes rows to a topic as keyed records.
 //!
 //! ```text
 //! RecordBatch ── encode ──► batch: key, payload or tombstone ──► hook ──► producer ── acknowledgements ──► report, row count
 //!                                                                            └ transaction
-//! exec ── the plan node;   change ── what a row does;   held ── keys that may change once;   create ── topics
+//! exec ── the plan node;   change ── what a row does;   pending ── keys that may change once;   create ── topics
 //! ```
 //!
-//! librdkafka sends on threads of its own while the next rows are encoded. Rows
-//! of one key keep their order, since one stream of rows fills one queue, and
-//! `order` plans statements so that it is the stream that was read.
+//! librdkafka sends on its own threads while the next rows are encoded. Rows of one key keep
+//! their order: one stream of rows fills one queue, and `planning::insert_order` plans a
+//! statement such that this stream has the order in which the rows were read.
 
 pub(crate) mod acknowledgements;
 pub(crate) mod batch;

@@ -1,4 +1,4 @@
-//! [`StreamingQuery`]: the continuous query for which rows without an end are written.
+//! [`StreamingQuery`]: the continuous query that unbounded rows are written for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,36 +11,37 @@ use crate::sink::refused::Refused;
 use crate::sink::report::WriteReport;
 use crate::source::passed::Passed;
 
-/// What a writer asks of the continuous query that it writes for, and tells it.
+/// What a writer asks of its continuous query, and what the writer reports to the query.
 pub(crate) trait StreamingQuery: fmt::Debug + Send + Sync {
-    /// The producer that has claimed the query's transactions, for the first writer that asks.
+    /// The producer that has taken over from earlier instances of the query. Only the first
+    /// call returns it.
     fn take_producer(&self) -> Option<Producer>;
 
-    /// What is committed, by topic.
+    /// The committed offsets, by topic.
     fn positions(&self) -> Positions;
 
     /// Becomes true when the query is told to stop.
     fn stopped(&self) -> watch::Receiver<bool>;
 
-    /// How far the scan of the query has read.
+    /// How far the query's scan has read.
     fn passed(&self) -> &Arc<Passed>;
 
-    /// The records that brokers refuse.
+    /// The records that the brokers refuse.
     fn refused(&self) -> &Refused;
 
-    /// Writing has begun.
+    /// Reports that writing has begun.
     fn running(&self);
 
-    /// Something was done with a batch of rows.
+    /// Reports that a batch of rows was processed.
     fn batch(&self);
 
-    /// So many bytes are reserved for keys that are kept.
+    /// Reports the bytes that are reserved for keys in memory.
     fn keeps(&self, bytes: usize);
 
-    /// These positions and all records before them are committed; the report is that of all
-    /// that was written so far.
+    /// Reports a commit of these offsets and of all records before them. `report` covers
+    /// everything written so far.
     fn committed(&self, read: &Positions, report: &WriteReport);
 
-    /// The same positions were committed again, so that brokers keep them.
+    /// Reports that unchanged offsets were committed again, so that the brokers keep them.
     fn renewed(&self);
 }

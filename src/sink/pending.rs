@@ -1,4 +1,4 @@
-//! Statements in which every key may change once.
+//! Checks that a statement changes every key at most once.
 
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -12,16 +12,17 @@ use crate::source::deduplicate::SeenKeys;
 pub(crate) struct ChangedKeys {
     written: SeenKeys,
     deleted: SeenKeys,
-    /// A key that lives in two partitions is deleted from both.
+    /// Partition and key of the tombstones. One key may be in two partitions, each of which
+    /// then gets a tombstone.
     deleted_places: SeenKeys,
 }
 
 impl ChangedKeys {
-    /// Takes a row's key into account. `row` is the one of the statement's query or
-    /// source that it was made of.
+    /// Adds the key of a row. `row` is the row of the statement's query or source that the
+    /// record was made from.
     ///
     /// # Errors
-    /// [`Error::DuplicateKey`] when another row changes it too.
+    /// [`Error::DuplicateKey`] if another row changes the same key.
     pub(crate) fn add(
         &mut self,
         topic: &str,
@@ -52,8 +53,10 @@ impl ChangedKeys {
     }
 }
 
-/// Records that wait until all rows were looked at, where there is no
-/// transaction that could take them back.
+/// Records that are sent only after the keys of all rows have been checked.
+///
+/// Only writes without a transaction need this. A transaction that meets a duplicate key is
+/// aborted; without one, the records before the duplicate would already be in the topic.
 pub(crate) struct PendingRecords {
     records: Vec<(u64, EncodedRecord)>,
     bytes: usize,
@@ -74,12 +77,12 @@ impl PendingRecords {
         self.records.push((row, record));
     }
 
-    /// Reserves the memory that the records and the keys hold by now.
+    /// Reserves the memory that the records and the keys use now.
     pub(crate) fn reserve(&self, keys: &ChangedKeys) -> DataFusionResult<()> {
         self.reserve_with(keys.allocated_bytes())
     }
 
-    /// Reserves the memory that the records hold by now, and so many bytes more.
+    /// Reserves the memory that the records use now, plus `bytes`.
     pub(crate) fn reserve_with(&self, bytes: usize) -> DataFusionResult<()> {
         let list = self.records.capacity() * size_of::<(u64, EncodedRecord)>();
         self.memory.try_resize(self.bytes + list + bytes)

@@ -1,4 +1,4 @@
-//! A producer that counts its acknowledgements.
+//! [`Producer`]: sends records, counts acknowledgements and commits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,12 +23,13 @@ use crate::sink::time_limit::{TimeLimit, USUAL};
 use crate::sink::transaction::{self, Limits, Native, Transaction, blocking};
 use crate::sink::transactional_id::TransactionalId;
 
-/// Sends records of one statement to one topic.
+/// Sends the records of one statement to one topic.
 ///
-/// Dropping it before [`finish`](Self::finish) throws away what was not sent
-/// yet, and in a transaction also what was.
+/// Dropping the producer before [`finish`](Self::finish) discards the records that are not
+/// sent yet. In a transaction it also discards those that are.
 pub(crate) struct Producer {
-    // Fields drop in this order: a transaction is aborted by its producer.
+    // Fields drop in this order. The transaction comes first, because it needs its producer
+    // to be aborted.
     transaction: Option<Transaction>,
     native: Native,
     topic: Arc<str>,
@@ -42,15 +43,15 @@ pub(crate) struct Producer {
 
 /// Whose records a producer sends.
 pub(crate) enum Writer {
-    /// Those of a statement that ends, and is one transaction.
+    /// A statement that ends: all of its records are one transaction.
     Statement,
-    /// Those of a statement that does not end, and commits from time to time.
+    /// An unbounded statement, which commits at intervals.
     Stream,
-    /// Those of a continuous query.
+    /// A continuous query.
     Query(Arc<QueryInstance>),
 }
 
-/// A record as it is sent.
+/// A record to be sent.
 pub(crate) struct Sendable<'a> {
     pub(crate) key: Option<&'a [u8]>,
     /// `None` is a tombstone.
@@ -73,9 +74,11 @@ impl<'a> From<&'a EncodedRecord> for Sendable<'a> {
 }
 
 impl Producer {
-    /// Makes a producer; a transaction begins with its first record. Without one
-    /// it does not wait for the brokers. What they acknowledge is counted in
-    /// `shown` as well, which the progress line and EXPLAIN ANALYZE read.
+    /// Makes a producer.
+    ///
+    /// With `kafka.delivery` = `exactly_once` it waits for a producer id; the transaction begins
+    /// with the first record. Otherwise it does not wait for the brokers. Acknowledgements are
+    /// also counted in `shown`, which EXPLAIN ANALYZE and progress lines read.
     ///
     /// # Errors
     /// [`Error::CreateClient`], [`Error::BeginTransaction`], [`Error::Connect`],
@@ -152,16 +155,16 @@ impl Producer {
         })
     }
 
-    /// Puts the record of a row in the queue; waits while the queue is full.
+    /// Queues the record of a row, and waits while the queue is full.
     ///
     /// # Errors
-    /// [`Error::Produce`] when this or an earlier record was refused, in a
-    /// transaction [`Error::TransactionFailed`].
+    /// [`Error::Produce`] if this or an earlier record was refused;
+    /// [`Error::TransactionFailed`] instead in a transaction.
     pub(crate) async fn send(&mut self, row: u64, record: &Sendable<'_>) -> Result<()> {
         self.send_to(None, row, record).await
     }
 
-    /// The same, to another topic where one is given.
+    /// The same as [`send`](Self::send), to the topic `elsewhere` if there is one.
     pub(crate) async fn send_to(
         &mut self,
         elsewhere: Option<&str>,
@@ -169,8 +172,8 @@ impl Producer {
         record: &Sendable<'_>,
     ) -> Result<()> {
         self.begin().await?;
-        let map_fencing = Arc::clone(&self.topic);
-        let topic = elsewhere.unwrap_or(&map_fencing);
+        let own_topic = Arc::clone(&self.topic);
+        let topic = elsewhere.unwrap_or(&own_topic);
         let opaque = usize::try_from(row).unwrap_or(usize::MAX);
         let mut message: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, opaque);
@@ -219,18 +222,18 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until there may be wait_for_queue_space in a queue that was full.
+    /// Waits until a full queue may have space again.
     async fn wait_for_queue_space(&self) {
         if self.acknowledgements().count() < self.sent {
             self.acknowledgement().await;
         } else {
-            // A record leaves the queue just after its acknowledgement was
-            // counted, and no other acknowledgement will follow the last.
+            // A record leaves the queue shortly after its acknowledgement is counted. After the
+            // last acknowledgement there is nothing left to wait for, so this only yields.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Opens the next transaction, where records are sent in transactions.
+    /// Begins a transaction if the producer is transactional and none is open.
     async fn begin(&mut self) -> Result<()> {
         if self.transactional && self.transaction.is_none() {
             let native = Arc::clone(&self.native);
@@ -240,12 +243,15 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until every record is acknowledged, commits them together with where
-    /// a continuous query has come to, and goes on.
+    /// Waits until every record is acknowledged, then commits the records and the offsets
+    /// `read` of a continuous query. More records can be sent afterwards.
+    ///
+    /// In a transaction both are committed atomically. Otherwise the offsets are committed
+    /// after the records are acknowledged.
     ///
     /// # Errors
-    /// As [`send`](Self::send), those of a commit, and [`Error::Fenced`] where
-    /// another instance of the query goes on in its place.
+    /// The errors of [`send`](Self::send) and of a commit, and [`Error::Fenced`] if another
+    /// instance of the query has taken over.
     pub(crate) async fn commit(&mut self, read: &Positions) -> Result<()> {
         self.acknowledged().await?;
         let member = self.member.clone().filter(|_| !read.is_empty());
@@ -269,11 +275,11 @@ impl Producer {
         Ok(())
     }
 
-    /// Waits until every record is acknowledged, and the transaction committed,
-    /// and says where they are.
+    /// Waits until every record is acknowledged, commits the transaction, and returns the
+    /// offsets of the records by Kafka partition.
     ///
     /// # Errors
-    /// As [`send`](Self::send), and those of a commit.
+    /// The errors of [`send`](Self::send) and of a commit.
     pub(crate) async fn finish(&mut self) -> Result<BTreeMap<i32, WrittenOffsets>> {
         self.commit(&Positions::new()).await?;
         Ok(self.acknowledgements().places())
@@ -282,7 +288,7 @@ impl Producer {
     /// Waits until every record is acknowledged.
     ///
     /// # Errors
-    /// As [`send`](Self::send).
+    /// The errors of [`send`](Self::send).
     pub(crate) async fn acknowledged(&mut self) -> Result<()> {
         loop {
             self.check().await?;
@@ -293,8 +299,10 @@ impl Producer {
         }
     }
 
-    /// Waits for the next one, and looks from time to time whether the producer knows
-    /// any brokers: its records only wait for some.
+    /// Waits for the next acknowledgement.
+    ///
+    /// librdkafka may lose its whole broker list and then never looks for brokers again, while
+    /// records wait in the queue. So the list is checked at intervals and filled again if empty.
     async fn acknowledgement(&self) {
         tokio::select! {
             () = self.acknowledgements().changed.notified() => {}
@@ -304,8 +312,7 @@ impl Producer {
         }
     }
 
-    /// An error of a transaction that was taken away by another instance of a
-    /// query says so.
+    /// Replaces the error of a fenced transaction of a continuous query by [`Error::Fenced`].
     fn map_fencing(&self, error: Error) -> Error {
         let fatal = self.native.client().fatal_error();
         match (&self.member, fatal) {
@@ -314,7 +321,7 @@ impl Producer {
         }
     }
 
-    /// How long [`send`](Self::send) waited for a full queue.
+    /// How long [`send`](Self::send) has waited because the queue was full.
     pub(crate) fn queue_full(&self) -> Duration {
         self.queue_full
     }
@@ -323,7 +330,7 @@ impl Producer {
         self.native.client().context()
     }
 
-    /// Whether all is well with what was sent.
+    /// Fails if a record was refused, or if no record was acknowledged for too long.
     async fn check(&mut self) -> Result<()> {
         let acknowledgements = Arc::clone(&self.native);
         let acknowledgements = acknowledgements.client().context();
@@ -338,7 +345,8 @@ impl Producer {
         }
     }
 
-    /// The error of records that nobody acknowledges, of which no more are sent.
+    /// The error of records that no broker acknowledges. Without a transaction the queue is
+    /// purged, so that those records are not sent later; an abort does the same.
     async fn given_up(&self, reason: Reason) -> Error {
         if self.transactional {
             let topic = self.topic.to_string();
@@ -355,7 +363,7 @@ impl Producer {
             return error;
         }
         self.refused_soon().await;
-        // The first that was thrown away.
+        // The first purged record.
         let row = self
             .acknowledgements()
             .refused()
@@ -370,7 +378,7 @@ impl Producer {
                 Reason::Record(format!("{error}; raise `kafka.client.message.max.bytes`")),
                 true,
             ),
-            // Of the transaction, for a reason that an earlier record was refused for.
+            // The transaction has failed already. The cause is the refusal of an earlier record.
             Some(RDKafkaErrorCode::State) => (self.acknowledgements().explain(error, None), false),
             _ => (self.acknowledgements().explain(error, None), true),
         };
@@ -382,7 +390,8 @@ impl Producer {
         self.refused(refusal).await
     }
 
-    /// The error of a record that was refused, with the first cause.
+    /// The error of a refused record. If its refusal is only a consequence, the error names
+    /// the record and the reason that caused it.
     async fn refused(&self, refusal: Refusal) -> Error {
         if refusal.is_cause {
             return self.failed(refusal.row, refusal.reason);
@@ -403,8 +412,8 @@ impl Producer {
         self.failed(refusal.row, cause.unwrap_or(refusal.reason))
     }
 
-    /// Waits until the rest was refused too: all that is queued is thrown away after a
-    /// failure, and soon.
+    /// Waits until librdkafka has purged the queue after a failure, so that the refusal that
+    /// is the cause is among those reported.
     async fn refused_soon(&self) {
         let deadline = Instant::now() + CAUSE;
         let more_comes = || {
@@ -417,7 +426,7 @@ impl Producer {
     }
 
     fn failed(&self, row: u64, mut reason: Reason) -> Error {
-        // After it every record is refused, none of them with the reason.
+        // After a fatal error every record is refused, but only the fatal error has the reason.
         if let Some((code, text)) = self.native.client().fatal_error() {
             if let Some(member) = &self.member
                 && is_fenced(code)
@@ -430,8 +439,8 @@ impl Producer {
         let acknowledged = self.acknowledgements().rows();
         let refused = matches!(reason, Reason::Record(_));
         match reason {
-            // Nothing is lost with the rest of the sentence: a continuous query counts
-            // what it has committed.
+            // The shorter error loses nothing here. No record was acknowledged, the transaction
+            // takes the records back, or the continuous query counts its commits itself.
             Reason::Denied(denied)
                 if self.transactional || acknowledged == 0 || self.member.is_some() =>
             {
@@ -453,31 +462,31 @@ impl Producer {
     }
 }
 
-/// The configuration of a producer, which may be that of a continuous query.
+/// The configuration of a producer. `of_query` is true for that of a continuous query.
 fn config(options: &TableOptions, of_query: bool) -> Result<ClientConfig> {
     let mut config = options.client.producer_config()?;
     if options.partitioner == Some(Partitioner::Crc32) {
         config.set("partitioner", "consistent_random");
     }
     if of_query && !options.client.producer_gives(LINGER) {
-        // Each commit waits for its records.
+        // Each commit waits for its records, so a long linger delays every commit.
         config.set(LINGER, "5");
     }
     tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
     Ok(config)
 }
 
-/// How long a producer may tell nothing of itself.
+/// The longest interval between the statistics of a producer.
 const LONGEST_UNTOLD: Duration = Duration::from_secs(1);
 
-/// How long the first cause of a refusal is waited for.
+/// How long to wait for the cause of a refusal that is only a consequence.
 const CAUSE: Duration = Duration::from_secs(1);
 
-/// Lets a new producer get its id at once.
+/// Lets a new producer get its producer id immediately.
 ///
-/// An idempotent producer asks for it when it is made, before it is connected,
-/// and from then on only every half a second. What makes it ask again is an
-/// answer about a topic, so it is asked for one until records get through.
+/// An idempotent producer requests an id when it is created, which fails because it is not
+/// connected yet, and then retries only every half second. A metadata response makes it retry
+/// immediately. So metadata of the topic is requested until the first record is acknowledged.
 fn request_producer_id_early(native: &Native, topic: &str) {
     let (native, topic) = (Arc::downgrade(native), topic.to_owned());
     tokio::task::spawn_blocking(move || {
@@ -490,7 +499,7 @@ fn request_producer_id_early(native: &Native, topic: &str) {
                 .client()
                 .fetch_metadata(Some(&topic), PRODUCER_ID_INTERVAL)
             {
-                // Whoever sends will hear of it, and knows what for.
+                // The statement reports the same failure with more context.
                 log::debug!("topic `{topic}`: {error}");
             }
             drop(native);
@@ -500,7 +509,7 @@ fn request_producer_id_early(native: &Native, topic: &str) {
     });
 }
 
-/// How often an idempotent producer without an id asks for one by itself.
+/// How often librdkafka itself requests the id of an idempotent producer that has none.
 const PRODUCER_ID_INTERVAL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Sending the records of a statement and counting them.
+//! [`RecordWriter`]: sends the records of a statement and counts them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,17 @@ use crate::sink::report::WriteReport;
 /// Sends the records of a statement and counts them.
 pub(crate) struct RecordWriter {
     table: Arc<TableDefinition>,
-    /// Those that the hook has not seen yet.
+    /// Records that the hook has not seen yet.
     hooked: Vec<OutgoingRecord>,
     metrics: SinkMetrics,
     pub(crate) report: WriteReport,
-    /// From the first record on: a transaction is open no longer than it must be.
+    /// Made for the first record, so that a transaction is not open longer than necessary.
     producer: Option<Producer>,
+    /// The statement ends, and is one transaction.
     ends: bool,
 }
 
-/// As many records as a hook sees at once.
+/// The maximum number of records in one call of the hook.
 const HOOKED: usize = 8192;
 
 impl RecordWriter {
@@ -43,7 +44,7 @@ impl RecordWriter {
         }
     }
 
-    /// The same of a statement that does not end, and commits from time to time.
+    /// The same writer for an unbounded statement, which commits at intervals.
     pub(crate) fn without_end(self) -> Self {
         RecordWriter {
             ends: false,
@@ -51,12 +52,12 @@ impl RecordWriter {
         }
     }
 
-    /// Sends with this producer, which is that of a continuous query.
+    /// Sends with the producer of a continuous query.
     pub(crate) fn use_producer(&mut self, producer: Producer) {
         self.producer = Some(producer);
     }
 
-    /// Takes the record of a row; gives back a record to be filled anew.
+    /// Writes the record of a row. Returns a record whose buffers can be reused.
     pub(crate) async fn write(
         &mut self,
         row: u64,
@@ -74,7 +75,7 @@ impl RecordWriter {
         Ok(EncodedRecord::default())
     }
 
-    /// Shows the hook what it has not seen, and sends what it makes of it.
+    /// Passes the waiting records to the hook, and sends the records that the hook returns.
     pub(crate) async fn flush(&mut self, row: u64) -> DataFusionResult<()> {
         let records = std::mem::take(&mut self.hooked);
         let Some(hook) = self.table.extensions.hook.clone() else {
@@ -83,7 +84,8 @@ impl RecordWriter {
         if records.is_empty() {
             return Ok(());
         }
-        // Which row a record was nobody knows any more; it was none after this one.
+        // A hook may drop, add and reorder records, so their rows are unknown. The last row of
+        // the batch stands for all of them.
         let row = row.saturating_sub(1);
         for record in hook.before_send(&self.table.topic, records).await? {
             let record = EncodedRecord::from(record);
@@ -118,7 +120,7 @@ impl RecordWriter {
         Ok(())
     }
 
-    /// Sends a record to another topic, which no hook sees.
+    /// Sends a record to another topic, without the hook.
     pub(crate) async fn send_elsewhere(
         &mut self,
         topic: &str,
@@ -133,7 +135,7 @@ impl RecordWriter {
         Ok(())
     }
 
-    /// Waits until all that was sent is acknowledged.
+    /// Waits until every sent record is acknowledged.
     pub(crate) async fn settle(&mut self) -> DataFusionResult<()> {
         if let Some(producer) = &mut self.producer {
             producer.acknowledged().await?;
@@ -157,8 +159,8 @@ impl RecordWriter {
         Ok(self.producer.insert(producer))
     }
 
-    /// Waits until all that was sent is acknowledged, and commits it together with
-    /// where reading has come to. More can be sent afterwards.
+    /// Waits until every sent record is acknowledged, and commits the records and the offsets
+    /// `read`. More records can be sent afterwards.
     pub(crate) async fn commit(&mut self, row: u64, read: &Positions) -> DataFusionResult<()> {
         self.flush(row).await?;
         if let Some(producer) = &mut self.producer {
@@ -168,7 +170,7 @@ impl RecordWriter {
         Ok(())
     }
 
-    /// The same for the last time.
+    /// Commits for the last time, and returns the report.
     pub(crate) async fn finish(mut self, rows: u64) -> DataFusionResult<WriteReport> {
         self.flush(rows).await?;
         if let Some(producer) = &mut self.producer {
@@ -222,7 +224,7 @@ impl SinkMetrics {
         }
     }
 
-    /// Every record that was acknowledged is committed.
+    /// Counts all acknowledged records as committed.
     fn committed(&self) {
         if let Some(committed) = &self.records_committed {
             committed.add(self.shown.acknowledged.value() - committed.value());

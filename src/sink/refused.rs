@@ -1,57 +1,57 @@
-//! Records of a continuous query that its output does not take.
+//! [`Refused`]: the records of a continuous query that its output refuses.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A record of the topic that is read: Kafka partition and offset.
+/// The Kafka partition and the offset of a record of the topic that is read.
 pub(crate) type Place = (i32, i64);
 
-/// Which records the brokers refuse, where those go to the dead letters.
+/// Finds the records that the brokers refuse, so that they become dead letters.
 ///
-/// Brokers refuse a batch as a whole, and do not say which of its records is the reason. So
-/// the records of a refused batch are sent once more, each of them alone: those that are
-/// refused then are dead letters. Where none is, the batches were too large and no record.
+/// Brokers refuse a batch as a whole and do not say which record is the reason. So the records
+/// of a refused batch are sent again, one at a time. Those that are refused then are dead
+/// letters. If all of them are accepted, the batches were too large and no single record was.
 #[derive(Debug, Default)]
 pub(crate) struct Refused(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
     reasons: BTreeMap<Place, String>,
-    /// Records before these offsets are sent alone.
+    /// Records before these offsets are sent one at a time.
     alone_before: BTreeMap<i32, i64>,
-    /// Records were sent alone, and each of them was taken.
+    /// The last records that were sent one at a time were all accepted.
     were_taken: bool,
-    /// How often something was learned.
+    /// How often a refusal has led to a change above.
     lessons: u64,
 }
 
 impl Refused {
-    /// Why the brokers refuse a record, where that is known.
+    /// Why the brokers refuse a record, if they are known to refuse it.
     pub(crate) fn reason(&self, place: Place) -> Option<String> {
         self.known().reasons.get(&place).cloned()
     }
 
-    /// Whether a record is to be sent alone.
+    /// Whether a record must be sent one at a time.
     pub(crate) fn is_alone(&self, (partition, offset): Place) -> bool {
         let known = self.known();
         let before = known.alone_before.get(&partition);
         before.is_some_and(|before| offset < *before)
     }
 
-    /// The brokers refuse a record, of those up to `sent`. `false` where it does not help to
-    /// send the records again.
+    /// Takes in that the brokers have refused a record. `sent` are the offsets up to which
+    /// records were sent. Returns `false` if sending the records again cannot help.
     pub(crate) fn meet(&self, place: Place, reason: &str, sent: &BTreeMap<i32, i64>) -> bool {
         let alone = self.is_alone(place);
         let mut known = self.known();
         if known.reasons.contains_key(&place) {
-            // As a dead letter too.
+            // The brokers refuse the record as a dead letter too.
             return false;
         }
         if alone {
             known.reasons.insert(place, reason.to_owned());
             known.were_taken = false;
         } else if known.were_taken || (known.reasons.is_empty() && !known.alone_before.is_empty()) {
-            // All that were sent alone were taken.
+            // Every record that was sent alone was accepted: the batches are too large.
             return false;
         } else {
             known.alone_before.clone_from(sent);
@@ -60,7 +60,7 @@ impl Refused {
         true
     }
 
-    /// Records up to here are committed.
+    /// Takes in that the records before these offsets are committed.
     pub(crate) fn pass(&self, committed: &BTreeMap<i32, i64>) {
         let mut known = self.known();
         if known.alone_before.is_empty() {
@@ -79,7 +79,7 @@ impl Refused {
         }
     }
 
-    /// How often something was learned of what is refused, which is no failure.
+    /// How often a refusal has led to another way of sending. Such a retry is not a failure.
     pub(crate) fn lessons(&self) -> u64 {
         self.known().lessons
     }
@@ -105,11 +105,11 @@ mod tests {
         assert!(refused.is_alone((0, 8)) && !refused.is_alone((0, 9)));
         assert!(refused.meet((0, 5), "too large", &up_to(6)));
         assert_eq!(refused.reason((0, 5)).as_deref(), Some("too large"));
-        // Its dead letter is refused as well.
+        // The dead letter is refused as well.
         assert!(!refused.meet((0, 5), "too large", &up_to(6)));
         refused.pass(&up_to(9));
         assert_eq!(refused.reason((0, 5)), None);
-        // Another batch later.
+        // A later batch.
         assert!(refused.meet((0, 12), "too large", &up_to(20)));
     }
 

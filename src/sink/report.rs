@@ -6,7 +6,7 @@ use crate::options::Bound;
 
 /// What a statement wrote to a topic.
 ///
-/// Of a plan that ran; a plan that runs again has the report of its last run.
+/// [`WriteReport::of`] returns the report of a plan's last run.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -37,37 +37,37 @@ use crate::options::Bound;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WriteReport {
-    /// Rows that changed the topic: as many as upserts and tombstones, unless a
-    /// hook dropped or added records.
+    /// Rows that changed the topic. Their number is that of upserts and tombstones together,
+    /// unless a hook dropped or added records.
     pub rows: u64,
     /// Records with a payload that were sent.
     pub upserts: u64,
     /// Tombstones that were sent.
     pub tombstones: u64,
-    /// Rows that the topic held already, for which nothing was sent.
+    /// Rows for which nothing was sent, because the topic already held them.
     pub unchanged: u64,
     /// Records that did not fit and went to `kafka.dead_letter.topic`.
     pub dead_letters: u64,
-    /// The bytes of the keys and payloads that were sent, before compression.
+    /// The bytes of the sent keys and payloads, before compression.
     pub bytes: u64,
-    /// Where the records went, by Kafka partition; empty for a dry run.
+    /// The offsets of the records, by Kafka partition. Empty for a dry run.
     pub partitions: BTreeMap<i32, WrittenOffsets>,
 }
 
-/// The records that a statement wrote to one Kafka partition. Those of others
-/// may lie between them.
+/// The offsets of the records that a statement wrote to one Kafka partition. Records of
+/// other writers may lie between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WrittenOffsets {
-    /// The offset of the first one.
+    /// The offset of the first record.
     pub first: i64,
-    /// The offset of the last one.
+    /// The offset of the last record.
     pub last: i64,
 }
 
 impl WriteReport {
-    /// The ends behind the last record of each partition, as a value of
-    /// `kafka.wait_for`: always [`Bound::Offsets`].
+    /// The offset after the last record of each partition, as a value of `kafka.wait_for`.
+    /// Always [`Bound::Offsets`].
     pub fn end_offsets(&self) -> Bound {
         let partitions = self.partitions.iter();
         Bound::Offsets(

@@ -1,4 +1,4 @@
-//! How long brokers may leave records without an acknowledgement.
+//! [`Silence`]: the time-out for acknowledgements.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,23 @@ use rdkafka::ClientConfig;
 
 use crate::options::{LINGER, MESSAGE_TIMEOUT, TableOptions};
 
-/// Measures for how long none of the records on their way was acknowledged.
+/// Measures for how long no record in flight was acknowledged.
 ///
-/// librdkafka's own time-out is that of each record, and counts from when it was queued: a
-/// statement that is only slow would fail by it.
+/// librdkafka's own time-out applies to each record and starts when the record is queued. A
+/// statement that is slow but makes progress would fail because of it. Here any
+/// acknowledgement restarts the clock.
 pub(super) struct Silence {
-    /// `None` where an option sets librdkafka's.
+    /// `None` if an option sets librdkafka's own time-out instead.
     longest: Option<Duration>,
-    /// For so long librdkafka itself keeps a record.
+    /// How long librdkafka itself keeps a record before it sends the record.
     linger: Duration,
     acknowledged: u64,
     since: Instant,
 }
 
 impl Silence {
-    /// That of a producer of this configuration, of which librdkafka's own time-out is lifted.
+    /// The clock of a producer with this configuration, in which librdkafka's own time-out is
+    /// switched off unless an option sets that time-out.
     pub(super) fn of(config: &mut ClientConfig, options: &TableOptions) -> Self {
         let given = options.client.producer_gives(MESSAGE_TIMEOUT);
         if !given {
@@ -40,8 +42,10 @@ impl Silence {
         }
     }
 
-    /// For how long there was no acknowledgement, if that is too long. So many records were
-    /// sent and acknowledged, and brokers hold more back until then.
+    /// The time-out, if no record was acknowledged for longer than that.
+    ///
+    /// `sent` and `acknowledged` are the numbers of records so far. `held_back_until` says until
+    /// when a quota keeps the client from sending; that time does not count.
     pub(super) fn too_long(
         &mut self,
         sent: u64,
@@ -75,7 +79,7 @@ mod tests {
         Silence::of(&mut config, &TableOptions::default())
     }
 
-    /// Lets time pass.
+    /// Moves the clock forward.
     fn pass(silence: &mut Silence, time: Duration) {
         silence.since -= time;
     }
@@ -84,7 +88,7 @@ mod tests {
     fn only_records_on_their_way_are_waited_for_and_any_acknowledgement_counts() {
         let mut silence = silence("20");
         pass(&mut silence, LONGEST * 2);
-        // None was on its way.
+        // No record was in flight during that time.
         assert_eq!(silence.too_long(0, 0, || None), None);
         assert_eq!(silence.too_long(5, 0, || None), None);
         pass(&mut silence, LONGEST * 2);

@@ -1,4 +1,4 @@
-//! Writing rows that never end: they are committed from time to time.
+//! [`StreamWriter`]: writes unbounded rows and commits them at intervals.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,48 +26,53 @@ use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::refused::Place;
 use crate::sink::time_limit::check_commit_time;
 
-/// The columns that say where the record is that a row was made of,
+// The position of the record that a row was made from.
 pub(crate) const SOURCE_PARTITION: &str = "__source_partition";
 pub(crate) const SOURCE_OFFSET: &str = "__source_offset";
-/// and what it is, where it may not fit.
+// Its contents, for a dead letter.
 pub(crate) const SOURCE_KEY: &str = "__source_key";
 pub(crate) const SOURCE_PAYLOAD: &str = "__source_payload";
 pub(crate) const SOURCE_HEADERS: &str = "__source_headers";
 pub(crate) const SOURCE_ERROR: &str = "__source_error";
 
-/// How an input that never ends is written.
+/// How an unbounded input is written.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StreamWrite {
-    /// The topic that is read, where the rows say of which of its records they are.
+    /// The topic that is read, if the rows have the positions of their records.
     pub(crate) source: Option<String>,
-    /// The position of the change that is a dead letter, and where those go.
+    /// The position of [`Change::DeadLetter`](crate::sink::change::Change) in the list of
+    /// changes, and the dead letter topic.
     pub(crate) dead_letters: Option<(usize, String)>,
-    /// Rows take back what may never have been written.
+    /// Rows may be tombstones for keys that were never written.
     pub(crate) retracts: bool,
-    /// The continuous query that the statement is of.
+    /// The continuous query that the rows are written for.
     pub(crate) query: Option<Arc<dyn StreamingQuery>>,
 }
 
-/// Writes one stream.
+/// Writes one unbounded stream of rows.
 pub(super) struct StreamWriter<'a> {
     stream: &'a StreamWrite,
     encoder: &'a RecordEncoder,
     sender: &'a mut RecordWriter,
     table: &'a Arc<TableDefinition>,
     context: &'a Arc<TaskContext>,
+    /// The keys that the output holds, kept only where rows may be retractions. A tombstone
+    /// for a retraction is sent only if its key is among them. Otherwise a selective WHERE
+    /// would write a tombstone for nearly every record that it leaves out.
     known: Option<KeySet<()>>,
-    /// How far rows are written,
+    /// The offsets up to which the rows are written, or no row is left to write.
     read: Positions,
-    /// and how far that is committed.
+    /// The offsets that were committed last.
     committed: Positions,
     committed_at: Instant,
     row: u64,
-    /// Where the records are of the rows since the last commit, each batch with its first
-    /// row.
+    /// The partitions and offsets of the records that were written since the last commit, by
+    /// batch, each with the number of its first row.
     places: Vec<(u64, ArrayRef, ArrayRef)>,
 }
 
-/// How often it is looked how far was read of what is no row.
+/// The interval at which the scan's progress is committed when no row comes. Tombstones,
+/// skipped records and transaction markers move the scan forward without giving rows.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl<'a> StreamWriter<'a> {
@@ -93,12 +98,12 @@ impl<'a> StreamWriter<'a> {
         }
     }
 
-    /// Writes until the input ends after all, which that of a query does not
-    /// before it is told to stop.
+    /// Writes until the query is stopped or the input ends. The input of a continuous query
+    /// does not end by itself.
     ///
     /// # Cancellation
-    /// What is not committed yet is undone in a transaction, and else may or may
-    /// not be in the topic.
+    /// Records that are not committed are discarded in a transaction. Without a transaction
+    /// they may or may not be in the topic.
     pub(super) async fn write(
         mut self,
         mut data: SendableRecordBatchStream,
@@ -125,7 +130,7 @@ impl<'a> StreamWriter<'a> {
             query.running();
         }
         let mut stopped = self.stream.query.as_ref().map(|query| query.stopped());
-        // When rows are to be committed.
+        // When to commit the rows that were written; `None` if all rows are committed.
         let mut due: Option<Instant> = None;
         let look = options.commit_time.max(LOOK);
         let mut next_look = self.stream.query.as_ref().map(|_| Instant::now() + look);
@@ -155,7 +160,10 @@ impl<'a> StreamWriter<'a> {
         self.commit(due.is_some()).await
     }
 
-    /// Commits the rows, where there are new ones, and how far was read.
+    /// Commits the rows, if there are new ones, and the offsets.
+    ///
+    /// The offsets are not those of the last rows. Once all rows that the scan has returned
+    /// are written, they move on to where the scan has read, past records that are no rows.
     async fn commit(&mut self, has_rows: bool) -> DataFusionResult<()> {
         if let (Some(query), Some(topic)) = (&self.stream.query, &self.stream.source) {
             let mut positions = self.read.remove(topic).unwrap_or_default();
@@ -238,7 +246,8 @@ impl<'a> StreamWriter<'a> {
         Ok(())
     }
 
-    /// Whether records that the brokers refuse are dead letters.
+    /// The query, if records that the brokers refuse become dead letters. With a hook they do
+    /// not, since it is then unknown which row a record belongs to.
     fn refused_are_dead_letters(&self) -> Option<&dyn StreamingQuery> {
         let is_known = self.stream.dead_letters.is_some() && self.table.extensions.hook.is_none();
         self.stream.query.as_deref().filter(|_| is_known)
@@ -254,7 +263,7 @@ impl<'a> StreamWriter<'a> {
         }
     }
 
-    /// Where the record of a row is that was written since the last commit.
+    /// The position of the record of a row that was written since the last commit.
     fn place(&self, row: u64) -> Option<Place> {
         let (first, partitions, offsets) =
             self.places.iter().rev().find(|(first, ..)| *first <= row)?;
@@ -267,8 +276,8 @@ impl<'a> StreamWriter<'a> {
         ))
     }
 
-    /// Why the brokers refuse the record of a row, where that is known, and whether it is to
-    /// be sent alone.
+    /// Why the brokers refuse the record of a row, if they are known to refuse it, and whether
+    /// the record must be sent one at a time.
     fn refusal(&self, row: u64) -> (Option<String>, bool) {
         match (self.refused_are_dead_letters(), self.place(row)) {
             (Some(query), Some(place)) => {
@@ -279,8 +288,8 @@ impl<'a> StreamWriter<'a> {
         }
     }
 
-    /// An error of a record that the brokers refuse, which is to be a dead letter: it may be
-    /// gone then.
+    /// Turns the error of a refused record into a retriable one, if the record may become a
+    /// dead letter when the query restarts.
     fn refused(&self, error: DataFusionError) -> DataFusionError {
         let Some(query) = self.refused_are_dead_letters() else {
             return error;
@@ -302,14 +311,15 @@ impl<'a> StreamWriter<'a> {
             true => Error::Request {
                 act: "write a record",
                 topic: self.table.topic.clone(),
-                reason: format!("the brokers refuse it, and it may be a dead letter: {reason}"),
+                reason: format!("the brokers refuse it, and it may become a dead letter: {reason}"),
             }
             .into(),
             false => error,
         }
     }
 
-    /// `refused` is why the brokers refuse the record, where it fits the table.
+    /// The dead letter of a row. `refused` is the brokers' reason; without it the record does
+    /// not fit its table, and the reason is that of the column.
     fn dead_letter<'b>(
         &self,
         batch: &'b RecordBatch,
@@ -349,7 +359,7 @@ impl<'a> StreamWriter<'a> {
         }
     }
 
-    /// Takes down where reading has come to.
+    /// Moves `read` past the records of a batch.
     fn record_positions(&mut self, batch: &RecordBatch) {
         let Some(topic) = &self.stream.source else {
             return;
@@ -366,7 +376,7 @@ impl<'a> StreamWriter<'a> {
     }
 }
 
-/// Moves positions behind records.
+/// Moves positions past records.
 fn advance(positions: &mut BTreeMap<i32, i64>, partitions: &ArrayRef, offsets: &ArrayRef) {
     let partitions = partitions.as_primitive_opt::<Int32Type>();
     let offsets = offsets.as_primitive_opt::<Int64Type>();
@@ -379,8 +389,10 @@ fn advance(positions: &mut BTreeMap<i32, i64>, partitions: &ArrayRef, offsets: &
     }
 }
 
+/// Checks that the dead letter topic exists before the first dead letter comes.
+///
 /// # Errors
-/// [`Error::TopicNotFound`], before the first record for it comes.
+/// [`Error::TopicNotFound`]
 async fn check_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
     let client = Client::new(topic, options)?;
     blocking(move |cancel| client.partitions(cancel).map(drop)).await
@@ -399,12 +411,12 @@ async fn until_stopped(stopped: &mut Option<tokio::sync::watch::Receiver<bool>>)
     {
         return;
     }
-    // Whoever could stop it is gone: nobody will.
+    // The sender is gone, so the query can no longer be stopped.
     std::future::pending().await
 }
 
-/// A record that does not fit its table, as it is, with headers that say where it
-/// was and why.
+/// A record that does not fit its table or that the brokers refuse. Its key and payload are
+/// unchanged. Headers name its position and the reason.
 struct DeadLetter<'a> {
     key: Option<&'a [u8]>,
     payload: Option<&'a [u8]>,

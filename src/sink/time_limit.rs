@@ -1,4 +1,4 @@
-//! How long a transaction may be open.
+//! [`TimeLimit`]: how long a transaction may stay open.
 
 use std::time::Duration;
 
@@ -8,21 +8,23 @@ use crate::client::{Client, blocking};
 use crate::error::{Error, Result, own_error};
 use crate::options::{Delivery, TRANSACTION_TIMEOUT, TableOptions};
 
-/// How long the brokers let a transaction be open before they end it.
+/// How long the brokers let a transaction stay open before they abort it.
 ///
-/// A statement is one transaction, however long it takes, so its limit is the longest that
-/// the brokers allow. The price: where a process is killed in mid-statement, the brokers hold
-/// readers of committed records up for so long, since no later statement has its
-/// `transactional.id`. What does not end commits all the time, and needs no long one.
+/// A statement is one transaction, however long it takes, so it asks for the longest limit
+/// that the brokers allow. The price is paid when a process is killed during a statement: its
+/// transaction blocks readers of committed records for the whole limit, because no later
+/// statement has the same `transactional.id` and fences it. An unbounded statement commits
+/// regularly and needs no long limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TimeLimit {
-    /// By an option.
+    /// Set by an option.
     Given(Duration),
-    /// The longest that the brokers allow.
+    /// The longest limit that the brokers allow.
     Longest(Duration),
-    /// The longest that they allow by default: they do not tell what they do allow.
+    /// The longest limit that brokers allow by default, used when they do not report theirs.
     Assumed(Duration),
-    /// Where they do not allow that either, and where there are commits from time to time.
+    /// Kafka's default, used when the brokers refuse the assumed limit, and for unbounded
+    /// statements.
     Usual(Duration),
 }
 
@@ -32,12 +34,12 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 pub(super) const USUAL: TimeLimit = TimeLimit::Usual(Duration::from_secs(60));
 
 impl TimeLimit {
-    /// That of what commits from time to time.
+    /// The limit of an unbounded statement, which commits regularly.
     pub(super) fn of_stream(config: &ClientConfig) -> Self {
         Self::given(config).unwrap_or(USUAL)
     }
 
-    /// That of a statement. Asks the brokers.
+    /// The limit of a statement that ends. Asks the brokers for the longest one.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Login`]
@@ -71,12 +73,12 @@ impl TimeLimit {
     }
 
     pub(super) fn set(self, config: &mut ClientConfig) {
-        // librdkafka takes 32 bits.
+        // librdkafka reads a signed 32-bit number.
         let millis = self.time().as_millis().min(i32::MAX as u128);
         config.set(TRANSACTION_TIMEOUT, millis.to_string());
     }
 
-    /// What helps where the brokers have ended a transaction.
+    /// What to do after the brokers have ended a transaction, for an error message.
     pub(super) fn help(self) -> String {
         let time = self.time();
         let most = match self {
@@ -86,7 +88,7 @@ impl TimeLimit {
         let remedy = match self {
             TimeLimit::Given(_) | TimeLimit::Usual(_) => {
                 "raise `kafka.producer.transaction.timeout.ms`, up to the brokers' \
-                 `transaction.max.timeout.ms`, or write less at once"
+                 `transaction.max.timeout.ms`, or write less in one transaction"
             }
             TimeLimit::Longest(_) => {
                 "raise the brokers' `transaction.max.timeout.ms`, or set `kafka.delivery` = \
@@ -94,7 +96,7 @@ impl TimeLimit {
             }
             TimeLimit::Assumed(_) => {
                 "set `kafka.producer.transaction.timeout.ms`, up to the brokers' \
-                 `transaction.max.timeout.ms`, which they did not tell (that takes the right \
+                 `transaction.max.timeout.ms`, which they did not report (that needs the right \
                  DESCRIBE_CONFIGS on the cluster), or `kafka.delivery` = `at_least_once`"
             }
         };
@@ -105,10 +107,10 @@ impl TimeLimit {
     }
 }
 
-/// Brokers end a transaction that is open for too long.
+/// Checks that `kafka.commit.ms` is shorter than the time-out of transactions.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] where it would be before the next commit.
+/// [`Error::InvalidOption`] if the brokers would end a transaction before its commit.
 pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
     if options.delivery != Delivery::ExactlyOnce {
         return Ok(());
@@ -121,17 +123,17 @@ pub(crate) fn check_commit_time(options: &TableOptions) -> Result<()> {
         key: "kafka.commit.ms".to_owned(),
         reason: format!(
             "{} is not less than `kafka.producer.transaction.timeout.ms`, {}, after which brokers \
-             end a transaction; commit more often, or raise that one",
+             end a transaction; commit more often, or raise that time-out",
             options.commit_time.as_millis(),
             time_out.as_millis()
         ),
     })
 }
 
-/// The error of what never ends, whose transaction the brokers have ended.
+/// The error of an unbounded statement whose transaction the brokers have ended.
 ///
 /// # Errors
-/// Those of the producer's configuration.
+/// The errors of the producer's configuration.
 pub(crate) fn taken_away(topic: &str, options: &TableOptions) -> Result<Error> {
     let limit = TimeLimit::of_stream(&options.client.producer_config()?);
     Ok(Error::TransactionFailed {

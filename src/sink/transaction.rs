@@ -1,4 +1,4 @@
-//! One Kafka transaction per statement (`kafka.delivery` = `exactly_once`).
+//! [`Transaction`]: a Kafka transaction (`kafka.delivery` = `exactly_once`).
 
 use std::io;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::sink::instance::{Positions, QueryInstance};
 
 pub(super) type Native = Arc<DropOnThread<ThreadedProducer<Acknowledgements>>>;
 
-/// An open transaction of one producer; dropping it aborts it.
+/// An open transaction of a producer. Dropping it without a commit aborts the transaction.
 pub(super) struct Transaction {
     native: Option<Native>,
     topic: String,
     limits: Limits,
 }
 
-/// How long brokers are waited for.
+/// How long to wait for the brokers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     timeout: Duration,
@@ -41,8 +41,8 @@ impl Limits {
     }
 }
 
-/// Makes a producer ready for transactions. One that an earlier producer with its
-/// `transactional.id` has left open is aborted.
+/// Prepares a producer for transactions. This fences earlier producers with the same
+/// `transactional.id`, and aborts a transaction that one of them has left open.
 pub(super) async fn init(native: &Native, limits: Limits) -> Result<(), TransactionFailure> {
     let wait = limits.timeout;
     asked(native, wait, wait, move |native| {
@@ -67,13 +67,15 @@ impl Transaction {
         })
     }
 
-    /// Makes everything that was sent visible at once, and with it where a
-    /// continuous query has come to. Dropping the future does not take back what
-    /// was asked for.
+    /// Commits all records that were sent and, for a continuous query, the offsets `read`,
+    /// atomically.
     ///
     /// # Errors
-    /// [`Error::TransactionFailed`] when the brokers refuse, which aborts it;
-    /// [`Error::CommitUnknown`] when they do not answer.
+    /// [`Error::TransactionFailed`] if the brokers refuse, which aborts the transaction;
+    /// [`Error::CommitUnknown`] if the brokers do not answer.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not undo a commit that was requested.
     pub(super) async fn commit(
         mut self,
         read: Option<(Arc<QueryInstance>, Positions)>,
@@ -88,7 +90,8 @@ impl Transaction {
         if let Some((member, read)) = read {
             let offsets = member.offsets(&read)?;
             let group = member.metadata(&self.topic)?;
-            // One of several is not known; it was read before, which needs the same right.
+            // An error does not say which of several topics it is for. The first one stands for
+            // all, since reading them needs the same right.
             let source = read.keys().next().map(|topic| ("READ", topic.as_str()));
             let sent = asked(&native, wait, retry_timeout, move |native| {
                 native.send_offsets_to_transaction(&offsets, &group, wait)
@@ -105,7 +108,7 @@ impl Transaction {
         };
         let reason = failure.explain(&native, None);
         if failure.may_come_true() {
-            // An abort could not undo it.
+            // The brokers may still commit, and an abort could not undo that.
             self.native = None;
             return Err(Error::CommitUnknown {
                 topic: self.topic.clone(),
@@ -115,7 +118,7 @@ impl Transaction {
         Err(self.failed(reason))
     }
 
-    /// Why a transaction that takes no more records has failed.
+    /// Why the transaction has failed; `None` if it has not.
     pub(super) async fn cause(&self) -> Option<Reason> {
         let native = self.native.clone()?;
         let (code, text) = {
@@ -149,26 +152,28 @@ impl Drop for Transaction {
         let Some(native) = self.native.take() else {
             return;
         };
-        // Waits for the brokers, and whoever drops it may be a Tokio worker. A
-        // transaction that is not aborted holds up the topic's readers.
+        // An abort waits for the brokers, and `drop` may run on a Tokio worker, so the abort gets
+        // a thread. Without the abort the transaction would block readers of committed records.
         let retry_timeout = self.limits.retry_timeout;
         let spawned = threads::spawn("kafka-abort".to_owned(), move || {
             let aborted = retried(retry_timeout, || native.abort_transaction(ABORT_ATTEMPT));
             if let Err(error) = aborted {
-                log::warn!("a transaction was left to time out: {error}");
+                log::warn!("a transaction was not aborted and must time out: {error}");
             }
         });
         if let Err(error) = spawned {
-            log::warn!("a transaction was left to time out: {error}");
+            log::warn!("a transaction was not aborted and must time out: {error}");
         }
     }
 }
 
-/// Records that were on their way when an abort began are not thrown away by it,
-/// and waited for; they are by the next attempt.
+/// How long one attempt to abort may take.
+///
+/// The first attempt waits for the records that are in flight when it begins, and only the
+/// next attempt discards them. So attempts are short.
 const ABORT_ATTEMPT: Duration = Duration::from_millis(200);
 
-/// Goes on with what librdkafka says may be asked for again.
+/// Repeats a request until the `timeout` while librdkafka reports a retriable error.
 fn retried(
     timeout: Duration,
     request: impl Fn() -> Result<(), KafkaError>,
@@ -186,16 +191,17 @@ fn is_retriable(error: &KafkaError) -> bool {
     matches!(error, KafkaError::Transaction(error) if error.is_retriable())
 }
 
-/// Why the brokers did not do what they were asked for.
+/// Why a transactional request failed.
 pub(super) enum TransactionFailure {
     Refused(KafkaError),
-    /// librdkafka has not come back in the time that it was given.
+    /// librdkafka did not return in time.
     Silent(Duration),
+    /// No thread could be started for the request.
     NoThread(io::Error),
 }
 
 impl TransactionFailure {
-    /// Whether the brokers let no transaction be open for as long as the producer asks for.
+    /// Whether the producer's transaction time-out is longer than the brokers allow.
     pub(super) fn is_of_time_limit(&self) -> bool {
         let code = match self {
             TransactionFailure::Refused(KafkaError::Transaction(error)) => error.code(),
@@ -204,7 +210,7 @@ impl TransactionFailure {
         code == RDKafkaErrorCode::InvalidTransactionTimeout
     }
 
-    /// The error of a producer that is not ready for transactions.
+    /// The error of a producer that could not be prepared for transactions.
     pub(super) fn not_begun(&self, native: &Native, topic: &str) -> Error {
         not_begun(topic, self.explain(native, None))
     }
@@ -225,19 +231,21 @@ impl TransactionFailure {
             TransactionFailure::Silent(time) => {
                 format!("the brokers have not answered for {time:?}")
             }
-            TransactionFailure::NoThread(error) => format!("no thread to ask the brokers: {error}"),
+            TransactionFailure::NoThread(error) => {
+                format!("cannot start a thread to ask the brokers: {error}")
+            }
         })
     }
 }
 
-/// How much longer than it was told librdkafka may take.
+/// How much longer than its own time-out a call to librdkafka may take.
 const COMMIT_GRACE: Duration = Duration::from_secs(5);
 
-/// Asks for what makes librdkafka `wait` for the brokers, and asks again until the
-/// `timeout` where librdkafka says that it may be asked for again.
+/// Makes a request in which librdkafka waits for the brokers for up to `wait`. Repeats the
+/// request until the `timeout` while librdkafka reports a retriable error.
 ///
-/// librdkafka has no time-out of its own once it has lost the coordinator: who does not
-/// come back is left behind, and no runtime waits for its thread.
+/// librdkafka ignores its time-out after it has lost the coordinator. A call that does not
+/// return is therefore abandoned, on a thread of its own that no runtime waits for.
 async fn asked(
     native: &Native,
     wait: Duration,
@@ -262,7 +270,7 @@ async fn asked(
                 biased;
                 answer = &mut answer => break answer,
                 () = &mut too_late => return Err(TransactionFailure::Silent(longest)),
-                // It may have forgotten them.
+                // librdkafka may have lost its broker list.
                 () = sleep(WARN_AFTER) => rebootstrap(native.client()),
             }
         };
@@ -270,13 +278,13 @@ async fn asked(
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if is_retriable(&error) && Instant::now() < deadline => {}
             Ok(Err(error)) => return Err(TransactionFailure::Refused(error)),
-            // Its thread has died.
+            // The thread has panicked.
             Err(_) => return Err(TransactionFailure::Silent(asked_at.elapsed())),
         }
     }
 }
 
-/// Runs blocking work off the runtime's workers.
+/// Runs blocking work outside of the runtime's workers.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {

@@ -1,16 +1,16 @@
-//! The `transactional.id` of what writes in transactions.
+//! [`TransactionalId`]: the `transactional.id` of a statement or a continuous query.
 
 use crate::client::Pattern;
 use crate::options::TableOptions;
 use crate::sink::instance::random_id;
 
-/// A `transactional.id`. Its beginning can be named in an ACL.
+/// A `transactional.id`. It begins with a configured prefix, which an ACL can name.
 #[derive(Debug, Clone)]
 pub(super) enum TransactionalId {
-    /// That no other statement has: two statements at the same time must not fence
-    /// each other.
+    /// A random id, so that two concurrent statements do not fence each other.
     Statement { prefix: String, name: String },
-    /// The same for all instances of a continuous query.
+    /// An id that all instances of a continuous query share, so that a later instance fences
+    /// the earlier ones.
     Query(String),
 }
 
@@ -32,7 +32,7 @@ impl TransactionalId {
         }
     }
 
-    /// The ids that rights are needed on.
+    /// The ids that an ACL must allow.
     pub(super) fn pattern(&self) -> Pattern<'_> {
         match self {
             TransactionalId::Statement { prefix, .. } => Pattern::Prefixed(prefix),

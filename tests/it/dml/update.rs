@@ -132,7 +132,7 @@ async fn a_bad_record_can_be_deleted_by_its_key_and_not_updated() {
             &t.topic,
             "no properties to set",
             "an array",
-            "INSERT the row",
+            "INSERT the whole row instead",
         ],
     );
     assert_eq!(
