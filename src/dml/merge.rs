@@ -1,4 +1,4 @@
-//! MERGE: rows of a source decide what becomes of those of the topic.
+//! MERGE: changes the rows of a topic according to the rows of a source.
 
 use std::collections::HashMap;
 
@@ -16,11 +16,11 @@ use crate::dml::target::{Target, record_columns, row_number, unqualified};
 use crate::dml::update::assigned;
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 
-/// True in rows of the source.
+/// The column that is true in rows of the source.
 const IS_SOURCE: &str = "__record_is_source";
 
-/// `MERGE INTO t USING s ON .. WHEN ..`: the first clause that is true for a
-/// pair of rows says what is done; rows for which none is are left alone.
+/// `MERGE INTO t USING s ON .. WHEN ..`: the first clause that applies to a pair of rows
+/// decides the change. Pairs to which no clause applies are left out.
 pub(super) fn merge(
     target: &Target,
     source: &LogicalPlan,
@@ -67,7 +67,7 @@ pub(super) fn merge(
         .filter(unqualified(CHANGE_COLUMN).is_not_null())?;
 
     let mut changes = Vec::with_capacity(merge.clauses.len());
-    // For every column of the table, what each clause makes of it.
+    // For every column of the table, the value that each clause gives it.
     let mut values: HashMap<String, Vec<(usize, Expr)>> = HashMap::new();
     for (place, clause) in merge.clauses.iter().enumerate() {
         changes.push(match &clause.action {
@@ -81,7 +81,7 @@ pub(super) fn merge(
                 target.check_rewriting("MERGE")?;
                 let positions = assigned(target, names, "MERGE")?;
                 if target.definition().extensions.value_codec.is_some() {
-                    // A codec makes all of a payload anew, of all columns.
+                    // A codec encodes the whole payload, so it needs all columns.
                     for field in target.payload_fields_but(&positions) {
                         let old = Column::new(Some(target.name.clone()), field.name());
                         let all = values.entry(field.name().clone()).or_default();
@@ -121,7 +121,7 @@ pub(super) fn merge(
     target.write(rows, changes, true)
 }
 
-/// Which rows without a partner matter.
+/// The join that keeps those unmatched rows that a clause is for.
 fn join_type(clauses: &[MergeIntoClause]) -> JoinType {
     let any = |kinds: &[MergeIntoClauseKind]| clauses.iter().any(|c| kinds.contains(&c.kind));
     let inserts = any(&[
@@ -136,7 +136,7 @@ fn join_type(clauses: &[MergeIntoClause]) -> JoinType {
     }
 }
 
-/// Whether a clause is the one for a pair of rows.
+/// Whether a clause applies to a pair of rows.
 fn applies(target: &Target, clause: &MergeIntoClause) -> Expr {
     let record = Column::new(Some(target.name.clone()), Metadata::RecordKey.name());
     let is_target = Expr::Column(record);
@@ -154,7 +154,7 @@ fn applies(target: &Target, clause: &MergeIntoClause) -> Expr {
     }
 }
 
-/// What an INSERT clause gives to the columns of the table.
+/// The values that an INSERT clause gives to the columns of the table.
 fn inserted(
     target: &Target,
     columns: &[String],

@@ -1,18 +1,18 @@
-//! DELETE, UPDATE, MERGE, TRUNCATE and INSERT OVERWRITE on topics.
+//! Rewrites DELETE, UPDATE, MERGE, TRUNCATE and INSERT OVERWRITE on topics.
 //!
 //! ```text
 //! statement ──rewritten──► SELECT over the topic ──► rows that say what they change ──► sink
 //! ```
 //!
-//! A provider is told too little to be safe: DataFusion hands it an empty list
-//! of filters for `WHERE false`, for subqueries and for LIMIT. So a statement is
-//! rewritten in the plan, above the provider: the engine evaluates the whole
-//! predicate, and what arrives at the sink are exactly the rows to change, each
-//! with the record that it came from. The record's raw key and partition make
-//! sure that a tombstone meets the record it is for, whoever wrote that.
+//! A table provider gets too little information to change rows safely: for `WHERE false`, for
+//! subqueries and for LIMIT, DataFusion passes it an empty list of filters. So a statement is
+//! rewritten in the plan, above the provider. The engine then evaluates the whole predicate,
+//! and the sink gets exactly the rows to change, each with its source record. A tombstone is
+//! written with the raw key and to the partition of that record, so it deletes the record no
+//! matter which program wrote it.
 //!
-//! All reading ends at the offsets that the topic had when the statement
-//! began, so a statement never sees what it writes itself.
+//! All scans end at the offsets that the topic had when the statement began, so a statement
+//! never reads its own records.
 
 mod merge;
 mod overwrite;
@@ -25,7 +25,8 @@ use datafusion::logical_expr::{DmlStatement, LogicalPlan, WriteOp};
 
 use crate::dml::target::Target;
 
-/// The verb of a statement that changes what a topic holds; `None` of one that only adds to it.
+/// The verb of a statement that changes existing rows; `None` for a statement that only adds
+/// records.
 pub(crate) fn verb(operation: &WriteOp) -> Option<&'static str> {
     Some(match operation {
         WriteOp::Delete => "DELETE",
@@ -37,11 +38,11 @@ pub(crate) fn verb(operation: &WriteOp) -> Option<&'static str> {
     })
 }
 
-/// A statement that changes a topic as one that inserts the changes; `None` where its target is
-/// another table.
+/// Rewrites a statement that changes a topic to one that inserts the changes; `None` if its
+/// target is not a topic.
 ///
 /// # Errors
-/// What the topic or its options do not allow.
+/// A statement that the topic or its options do not allow.
 pub(crate) fn rewrite(
     verb: &str,
     statement: &DmlStatement,

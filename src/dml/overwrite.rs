@@ -1,4 +1,4 @@
-//! INSERT OVERWRITE: makes a topic equal to a query with as few records as it takes.
+//! INSERT OVERWRITE: makes a topic equal to a query with as few records as possible.
 
 use datafusion::common::{Column, Result as DataFusionResult, TableReference};
 use datafusion::logical_expr::{
@@ -11,7 +11,7 @@ use crate::dml::target::{Target, record_columns, row_number};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};
 use crate::table::write_query::aligned;
 
-/// What a row can be; the numbers are its positions.
+/// The changes that a row can be. The numbers below are their positions.
 const CHANGES: [Change; 3] = [Change::Upsert, Change::Delete, Change::Keep];
 const UPSERT: i32 = 0;
 const DELETE: i32 = 1;
@@ -19,10 +19,10 @@ const KEEP: i32 = 2;
 
 const NEW: &str = "__record_new";
 const OLD: &str = "__record_old";
-/// True in rows of the query.
+/// The column that is true in rows of the query.
 const IS_NEW: &str = "__record_is_new";
 
-/// `INSERT OVERWRITE t SELECT ..`: the query's rows against those of the topic.
+/// `INSERT OVERWRITE t SELECT ..`: compares the query's rows with those of the topic.
 ///
 /// ```text
 /// query     FULL JOIN     topic   ON _key
@@ -50,7 +50,7 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     let fields = schema.arrow().fields().iter();
     columns.extend(fields.map(|field| column(NEW, field.name()).alias(field.name())));
     let record = column(OLD, Metadata::RecordKey.name());
-    // A row that is a tombstone is none.
+    // A row of the query that is a tombstone means that the topic has no row for the key.
     let is_wanted = match schema.has(Metadata::Tombstone) {
         true => {
             let tombstone = column(NEW, Metadata::Tombstone.name());
@@ -71,7 +71,7 @@ pub(super) fn overwrite(target: &Target, input: &LogicalPlan) -> DataFusionResul
     target.write(rows.build()?, CHANGES.to_vec(), true)
 }
 
-/// Whether nothing of the query's row would be seen to differ from the topic's.
+/// Whether a reader would see no difference between the query's row and the topic's.
 fn is_equal(target: &Target) -> Expr {
     let mut equal = lit(true);
     for (kind, field) in target.definition().schema.columns() {
@@ -79,7 +79,8 @@ fn is_equal(target: &Target) -> Expr {
         let same = |new: Expr, old| binary_expr(new, Operator::IsNotDistinctFrom, old);
         equal = match kind {
             Kind::Payload => equal.and(same(new, old)),
-            // They are only written where they are given.
+            // Headers and timestamps are written only where the query gives them, so a NULL is not
+            // a difference.
             Kind::Metadata(Metadata::Headers) => {
                 equal.and(new.clone().is_null().or(same(new, old)))
             }

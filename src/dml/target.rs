@@ -1,4 +1,4 @@
-//! The topic that a statement changes.
+//! [`Target`]: the topic that a statement changes.
 
 use std::sync::Arc;
 
@@ -22,19 +22,19 @@ use crate::table::KafkaTable;
 
 /// The table of a statement that changes a topic.
 pub(super) struct Target {
-    /// As it is called in the statement's plan.
+    /// The table's name in the statement's plan.
     pub(super) name: TableReference,
     pub(super) table: KafkaTable,
-    /// With the records behind its rows.
+    /// The table with the columns of each row's source record.
     reading: KafkaTable,
     writing: Arc<TableDefinition>,
 }
 
 impl Target {
-    /// `None` when the target is no topic.
+    /// The target of a statement; `None` if it is not a topic.
     ///
     /// # Errors
-    /// A topic on which the statement makes no sense.
+    /// A table whose options do not allow the statement.
     pub(super) fn of(statement: &DmlStatement, verb: &str) -> DataFusionResult<Option<Self>> {
         let Ok(provider) = source_as_provider(&statement.target) else {
             return Ok(None);
@@ -66,7 +66,7 @@ impl Target {
         }
         if read.isolation == Isolation::ReadUncommitted {
             return plan_err!(
-                "{verb} on topic `{topic}` must not take over what is not committed; use a table without `kafka.isolation` = `read_uncommitted`"
+                "{verb} on topic `{topic}` must not use uncommitted records; use a table without `kafka.isolation` = `read_uncommitted`"
             );
         }
         let (read_by, written_by) = (&source.extensions, &sink.extensions);
@@ -101,10 +101,10 @@ impl Target {
             reading = reading.allow_missing_topic();
         }
         let mut options = write.clone();
-        // Which property a column is, is what reading says.
+        // The source's options say which JSON property a column is.
         options.decode = read.decode.clone();
         options.on_bad_record = read.on_bad_record;
-        // The safer of the two, where the patterns differ.
+        // The safer setting wins where the two patterns differ.
         options.dry_run |= read.dry_run;
         if read.delivery == Delivery::ExactlyOnce {
             options.delivery = Delivery::ExactlyOnce;
@@ -117,19 +117,19 @@ impl Target {
         }))
     }
 
-    /// All rows, with the records behind them.
+    /// All rows, with their source records.
     pub(super) fn scan(&self) -> DataFusionResult<LogicalPlanBuilder> {
         let source = provider_as_source(Arc::new(self.reading.clone()));
         LogicalPlanBuilder::scan(self.name.clone(), source, None)
     }
 
-    /// The rows of a plan over the table, with the records behind them.
+    /// The rows of a plan over the table, with their source records.
     ///
-    /// PREPARE has optimized the plan already: filters and limits may be inside
-    /// the scan, subqueries may be joins.
+    /// PREPARE optimizes the plan before this. So filters and limits may already be inside of
+    /// the scan, and subqueries may already be joins.
     ///
     /// # Errors
-    /// A plan in which rows do not come straight from the table.
+    /// A plan whose rows are not plain rows of the table.
     pub(super) fn with_record(&self, plan: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
         match plan {
             LogicalPlan::TableScan(scan) if self.is_scanned_by(scan) => {
@@ -192,7 +192,7 @@ impl Target {
         table.is_some_and(|table| table.topic() == self.table.topic())
     }
 
-    /// The statement that changes the topic as the rows of a plan say.
+    /// The statement that writes the changes in the rows of a plan.
     pub(super) fn write(
         &self,
         rows: LogicalPlan,
@@ -213,10 +213,11 @@ impl Target {
         )))
     }
 
-    /// Setting columns makes a codec write all of a payload anew, of what it read.
+    /// Checks that a codec can set columns. A codec encodes the whole payload again, from the
+    /// columns that it has decoded.
     ///
     /// # Errors
-    /// Where what it could not read would be lost.
+    /// `kafka.on_bad_record` = `null`, with which payloads that cannot be decoded would be lost.
     pub(super) fn check_rewriting(&self, verb: &str) -> DataFusionResult<()> {
         let options = &self.writing.options;
         if self.writing.extensions.value_codec.is_some()
@@ -235,7 +236,7 @@ impl Target {
         Ok(self.writing.schema.arrow().index_of(column)?)
     }
 
-    /// The payload columns but those at these positions.
+    /// The payload columns except those at these positions.
     pub(super) fn payload_fields_but(
         &self,
         positions: &[usize],
@@ -253,7 +254,7 @@ impl Target {
     }
 }
 
-/// Columns of the records behind the rows of a plan.
+/// Columns of the source records of a plan's rows.
 pub(super) fn record_columns(
     schema: &DFSchema,
     wanted: &[Metadata],
@@ -267,17 +268,17 @@ pub(super) fn record_columns(
         .collect()
 }
 
-/// The column that says which change a row is, where all are the same one.
+/// The column that says which change a row is, for a statement with a single change.
 pub(super) fn only_change() -> Expr {
     lit(0_i32).alias(CHANGE_COLUMN)
 }
 
-/// The numbers of the rows of a statement's query or source, for its messages.
+/// The column that numbers the rows of a statement's query or source, for error messages.
 pub(super) fn row_number() -> Expr {
     datafusion::functions_window::expr_fn::row_number().alias(ROW_COLUMN)
 }
 
-/// A column by its name alone, whatever qualifies it.
+/// A column by its name, with any qualifier.
 pub(crate) fn unqualified(name: &str) -> Expr {
     col(datafusion::common::Column::new_unqualified(name))
 }

@@ -1,4 +1,4 @@
-//! DELETE, TRUNCATE and UPDATE: every row of the query is one change.
+//! DELETE, TRUNCATE and UPDATE: writes one change for every row of the query.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::definition::schema::ColumnRole;
 use crate::dml::target::{Target, only_change, record_columns};
 use crate::sink::change::Change;
 
-/// What a tombstone needs of the record that it deletes.
+/// The columns of the source record that a tombstone needs.
 const TO_DELETE: [Metadata; 2] = [Metadata::RecordPartition, Metadata::RecordKey];
 
 /// `DELETE FROM t WHERE ..`: a tombstone for every row.
@@ -30,13 +30,13 @@ fn tombstones(target: &Target, rows: LogicalPlan) -> DataFusionResult<LogicalPla
     target.write(rows, vec![Change::Delete], false)
 }
 
-/// `UPDATE t SET .. WHERE ..`: the record of every row with its new values.
+/// `UPDATE t SET .. WHERE ..`: an update of every row's source record.
 pub(super) fn update(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
     let (values, input) = match input {
         LogicalPlan::Projection(projection) => {
             (projection.expr.as_slice(), projection.input.as_ref())
         }
-        // Where every value is the old one, PREPARE leaves the list out.
+        // PREPARE removes the projection if every column keeps its value.
         all => (&[][..], all),
     };
     let rows = target.with_record(input)?;
@@ -47,7 +47,7 @@ pub(super) fn update(target: &Target, input: &LogicalPlan) -> DataFusionResult<L
     let mut columns = record_columns(rows.schema(), &Metadata::RECORD)?;
     columns.extend(set.into_iter().cloned());
     if target.definition().extensions.value_codec.is_some() {
-        // A codec makes all of a payload anew, of all columns.
+        // A codec encodes the whole payload, so it needs all columns.
         for field in target.payload_fields_but(&positions) {
             let found = rows
                 .schema()
@@ -71,7 +71,7 @@ fn is_itself(expression: &Expr) -> bool {
 /// The positions of the columns that a statement sets.
 ///
 /// # Errors
-/// A column that cannot be set in a record that is there already.
+/// A column that cannot be set in an existing record.
 pub(super) fn assigned(
     target: &Target,
     names: impl IntoIterator<Item = String>,
@@ -91,7 +91,7 @@ pub(super) fn assigned(
         .map(|name| {
             if name == KEY_COLUMN {
                 return plan_err!(
-                    "{verb} cannot set `{KEY_COLUMN}`, which says what record a row is; INSERT the row under its new key and DELETE the old one"
+                    "{verb} cannot set `{KEY_COLUMN}`, which identifies the row; INSERT the row under its new key and DELETE the old one"
                 );
             }
             if name == Metadata::Tombstone.name() {
@@ -99,11 +99,13 @@ pub(super) fn assigned(
             }
             if name == VALUE_COLUMN && !settable.contains(VALUE_COLUMN) {
                 return plan_err!(
-                    "{verb} cannot set `{name}`, which is the payload as it is; set the columns of its properties, or use a table with `kafka.value.format` = `string`"
+                    "{verb} cannot set `{name}`, which is the raw payload; set the columns of its properties, or use a table with `kafka.value.format` = `string`"
                 );
             }
             if !settable.contains(name.as_str()) {
-                return plan_err!("{verb} cannot set `{name}`, which the brokers or the record's place give");
+                return plan_err!(
+                    "{verb} cannot set `{name}`, which comes from the broker or from the record's position"
+                );
             }
             target.position(&name)
         })
