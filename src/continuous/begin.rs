@@ -1,4 +1,4 @@
-//! Where a continuous query begins to read.
+//! [`Begin`]: determines where a continuous query begins to read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,34 +15,36 @@ use crate::sink::instance::{OwnOffset, Positions, QueryInstance};
 use crate::sink::producer::Producer;
 use crate::source::offsets::{Snapshot, going_on, uncommitted};
 
-/// What a query reads, and what its offsets mean.
+/// The topics of a query, and how its committed offsets are used.
 pub(super) struct Begin {
     pub(super) inputs: Vec<Arc<TableDefinition>>,
     pub(super) output: Arc<TableDefinition>,
-    /// What is written is made of the whole of what is read, and compared with what the
-    /// output holds: nothing is lost with records that retention has deleted, and a
-    /// topic that was made again is read and written again.
+    /// The query's whole result is compared with the rows that the output holds. Such a query
+    /// loses nothing if retention has deleted records that it had not read. A topic that was
+    /// deleted and created again is simply read or written again.
     pub(super) compares: bool,
 }
 
-/// What this instance knows of a topic already, where it begins once more.
+/// What this instance knows of a topic from an earlier attempt.
 struct Before {
     id: Option<TopicId>,
     positions: BTreeMap<i32, i64>,
     starts: BTreeMap<i32, i64>,
 }
 
-/// So often offsets are taken over once more that an older instance has committed in
-/// the moment in which they were.
+/// How often to claim offsets at most. A claim fails if an older instance commits between
+/// reading the offsets and committing them.
 const CLAIMS: u32 = 5;
 
 impl Begin {
-    /// Takes the offsets of the query's name over, and commits them as those of this
-    /// instance, so that an older one commits nothing more. Waits for brokers.
+    /// Claims the offsets of the query's consumer group.
+    ///
+    /// It reads the committed offsets and commits them again with the mark of this instance,
+    /// after which an older instance is fenced. Waits for brokers.
     ///
     /// # Errors
-    /// [`Error::ContinuousQuery`] for the name of another program's consumer group, and
-    /// for topics that were made again; [`Error::LostOffsets`].
+    /// [`Error::ContinuousQuery`] if the group belongs to another program, or if the output was
+    /// deleted and created again; [`Error::LostOffsets`].
     pub(super) async fn claim(
         self,
         state: &Arc<QueryState>,
@@ -66,7 +68,7 @@ impl Begin {
         }
     }
 
-    /// `known` is what this instance knows already, where it begins once more.
+    /// The offsets to begin at. `known` is the checkpoint of an earlier attempt.
     fn look(
         &self,
         member: &QueryInstance,
@@ -77,7 +79,8 @@ impl Begin {
         let output = Client::new(&self.output.topic, &self.output.options)?.topic(cancel)?;
         member.set_output(output.id);
         let mut begun = Checkpoint::default();
-        // Of several tables of a topic those come last that have a start to be kept.
+        // Several tables may read the same topic, and the last one decides. Tables whose start
+        // must be stored come last.
         let mut inputs: Vec<&Arc<TableDefinition>> = self.inputs.iter().collect();
         inputs.sort_by_key(|input| matches!(input.options.start, Bound::Latest | Bound::Group(_)));
         for input in inputs {
@@ -97,7 +100,8 @@ impl Begin {
         Ok(begun)
     }
 
-    /// Where the query goes on with a topic, and where it began with it.
+    /// The positions at which the query goes on in a topic, and those at which it began at its
+    /// first start.
     fn look_at(
         &self,
         input: &TableDefinition,
@@ -120,7 +124,7 @@ impl Begin {
         let id_before = known_id.or(committed.values().find_map(|offset| offset.mark.source));
         let is_another = described.is_another(id_before);
         if is_another {
-            // Brokers forget the offsets of a topic that is deleted, if not at once.
+            // Brokers delete the offsets of a deleted topic, but not immediately.
             committed.clear();
             known.clear();
             starts.clear();
@@ -137,7 +141,7 @@ impl Begin {
         let mut positions = BTreeMap::new();
         for (partition, held) in &held {
             let position = committed.get(partition).map(|committed| committed.offset);
-            // Brokers may have forgotten them while this instance was idle.
+            // The brokers may have deleted the offsets while this instance was idle.
             let Some(position) = position.or(known.get(partition).copied()) else {
                 continue;
             };
@@ -148,10 +152,10 @@ impl Begin {
             positions.insert(*partition, position);
         }
         let mut options = input.options.clone();
-        // All that a topic holds which was created since has come since.
+        // A topic that was created again is read from its beginning: everything in it is new.
         let has_others = !positions.is_empty() || is_another;
         let start = match options.start {
-            // That of the query itself.
+            // The table names the query's own group.
             Bound::Group(otherwise) if options.group_id.as_deref() == Some(member.query()) => {
                 *otherwise
             }
@@ -172,7 +176,8 @@ impl Begin {
         Ok((positions, starts))
     }
 
-    /// Whether all is to be written again, since the output is another topic.
+    /// Whether everything must be written again, because the output was deleted and created
+    /// again.
     fn writes_again(
         &self,
         committed: &BTreeMap<i32, OwnOffset>,

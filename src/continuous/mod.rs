@@ -1,8 +1,8 @@
-//! Queries that never end: one topic kept equal to a query over others.
+//! Runs continuous queries: each keeps one topic equal to a query over others.
 //!
 //! ```text
-//! row by row   records of one topic ──► rows, and rows taken back ──► sink, committed with the offsets
-//! refreshed    records of topics ──► rows in memory ──► query ──► differences ──► sink, committed with the offsets
+//! record by record   records of one topic ──► upserts and tombstones ──► sink, committed with the offsets
+//! refreshed          records of topics ──► rows in memory ──► query ──► differences ──► sink, committed with the offsets
 //! ```
 
 mod begin;

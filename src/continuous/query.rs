@@ -1,4 +1,4 @@
-//! [`ContinuousQuery`]: an INSERT that goes on until it is stopped.
+//! [`ContinuousQuery`]: an INSERT that runs until it is stopped.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,51 +25,50 @@ use crate::planning::sql;
 use crate::sink::time_limit::check_commit_time;
 use crate::table::KafkaTable;
 
-/// Keeps a topic equal to a query over others, until it is stopped.
+/// Keeps a topic equal to a query over other topics, until it is stopped.
 ///
-/// The statement is `INSERT INTO topic SELECT ..`. What is read are the tables as
-/// they are and as they become, whether they were made UNBOUNDED or not.
+/// The statement is `INSERT INTO topic SELECT ..`. The query reads existing records and then
+/// follows its topics, whether their tables are UNBOUNDED or not. It runs in one of two ways:
 ///
-/// - **Row by row**: a SELECT of one topic with expressions and WHERE at most, whose
-///   `_key` is that of the topic. Each record is written on as it comes: a payload
-///   as an upsert, a tombstone as a tombstone, and a row for which WHERE does not
-///   hold any more as a tombstone too, where the output holds its key. Of a topic
-///   in append mode every record is a row.
-/// - **Refreshed**: any other query. It runs again when its topics have new
-///   records, at most every [refresh interval](ContinuousOptions::with_refresh_interval),
-///   and only what differs from the rows before is written. The rows of its topics
-///   are kept in memory, so that only new records are read; the session's memory
-///   pool bounds them. Of a topic in append mode these are all records that the topic
-///   still holds. Tables with `kafka.end` or `kafka.isolation` = `read_uncommitted` are
-///   read as a whole when their topics have new records, and tables that are no topics
-///   each time. `_key` must be unique in the result.
+/// - **Record by record**: a SELECT from one topic that has nothing but expressions and WHERE,
+///   and whose `_key` is the topic's. Each record is written as soon as it is read: a payload as
+///   an upsert and a tombstone as a tombstone. A row for which WHERE no longer holds becomes a
+///   tombstone too, if the output holds its key. In append mode every record is a row.
+/// - **Refreshed**: any other query. It runs again when its topics have new records, at most
+///   once per [refresh interval](ContinuousOptions::with_refresh_interval), and writes only the
+///   differences from the previous result. The rows of its topics are kept in memory, so that
+///   only new records are read; the session's memory pool bounds them. For a topic in append
+///   mode these are all records that the topic still holds. Tables with `kafka.end` or
+///   `kafka.isolation` = `read_uncommitted` are read as a whole when their topics have new
+///   records. Tables that are not topics are read in every refresh. `_key` must be unique in
+///   the result.
 ///
 /// # Exactly once
-/// With `kafka.delivery` = `exactly_once` on the output every commit is a
-/// transaction of the records and of the offsets that they are made of; readers of
-/// committed records see a refresh as a whole or not at all. Otherwise offsets are
-/// committed after the records, and what lies between is written again after a
-/// crash: a later record of a key is the same as the one before.
+/// With `kafka.delivery` = `exactly_once` on the output, every commit is a transaction of the
+/// records and of the offsets that they were made from. Readers of committed records see a
+/// refresh as a whole or not at all. Otherwise the offsets are committed after the records, and
+/// records between the two commits are written again after a crash. Such a repeated record has
+/// the same key and payload as the one before.
 ///
 /// # Restarts
-/// The name is that of a consumer group, which keeps the offsets, and part of the
-/// `transactional.id`. A query that is started again goes on where the last one
-/// committed; one that is still running then ends with [`Error::Fenced`]. Where the
-/// query began at its first start is kept beside the offsets, so that `kafka.start` =
-/// `latest` means the same after a restart. Offsets are committed again every 20 seconds
-/// while nothing comes, so that brokers do not forget them.
+/// The name is the name of a consumer group, which keeps the offsets, and part of the
+/// `transactional.id`. A query that is started again resumes at the last committed offsets. An
+/// older instance that is still running then ends with [`Error::Fenced`]. The offsets of the
+/// query's first start are stored together with the committed offsets, so that `kafka.start` =
+/// `latest` means the same after a restart. While no records come, the offsets are committed
+/// again every 20 seconds, so that the brokers do not delete them.
 ///
 /// # Failures
-/// What may pass, such as brokers that are away, is tried again, with pauses up to
-/// half a minute, from where the query has committed to. A right or a login that a
-/// query loses which ran is waited for up to `kafka.retry_timeout`. All else ends it:
-/// [`status`](Self::status) and [`wait`](Self::wait) say why. That includes records that
-/// the output does not take, unless they go to `kafka.dead_letter.topic`, and
-/// [`Error::LostOffsets`].
+/// After an error that may pass, such as unreachable brokers, the query restarts from its
+/// committed offsets, after a pause of up to half a minute. If a query that was running loses a
+/// right or its login, it waits for that for up to `kafka.retry_timeout`. Any other error ends
+/// the query; [`status`](Self::status) and [`wait`](Self::wait) return it. Such errors include
+/// [`Error::LostOffsets`] and records that the output refuses, unless these go to
+/// `kafka.dead_letter.topic`.
 ///
 /// # Cancellation
-/// Dropping it ends the query at once: what is not committed is undone in a
-/// transaction. [`stop`](Self::stop) commits first.
+/// Dropping the handle ends the query immediately. Records that are not committed are discarded
+/// in a transaction. [`stop`](Self::stop) commits first.
 ///
 /// # Example
 /// ```
@@ -127,16 +126,16 @@ impl ContinuousOptions {
         Self::default()
     }
 
-    /// How often a query that is refreshed looks for new records, and so how often
-    /// it runs at most. Default: a second.
+    /// How often a refreshed query looks for new records, which is also the shortest interval
+    /// between two of its runs. Default: one second.
     pub fn with_refresh_interval(mut self, interval: Duration) -> Self {
         self.refresh_interval = interval;
         self
     }
 
-    /// A query that does nothing with the records that come for so long begins anew,
-    /// as after a failure. That of one that is refreshed must be longer than it takes
-    /// to run. Default: ten minutes.
+    /// The time after which a query restarts, as after a failure, if new records come but it
+    /// processes none. For a refreshed query it must be longer than one run. Default: ten
+    /// minutes.
     pub fn with_stall_timeout(mut self, timeout: Duration) -> Self {
         self.stall_timeout = timeout;
         self
@@ -146,14 +145,14 @@ impl ContinuousOptions {
 impl ContinuousQuery {
     /// Plans the statement and starts it on the current Tokio runtime.
     ///
-    /// Names are taken as they are written, as [`sql`](crate::sql()) does.
+    /// Names keep their case, as in [`sql`](crate::sql()).
     ///
     /// # Errors
-    /// Those of planning; [`Error::ContinuousQuery`] for a statement that is no
-    /// INSERT into a topic, reads the topic that it writes, or reads from other
-    /// servers than it writes to; [`Error::InvalidOption`] where `kafka.commit.ms` is not
-    /// less than the time-out of transactions. A name that is another program's consumer
-    /// group ends the query with [`Error::ContinuousQuery`] before it reads anything.
+    /// The errors of planning. [`Error::ContinuousQuery`] for a statement that is not an INSERT
+    /// into a topic, that reads the topic that it writes, or that reads from other servers than
+    /// it writes to. [`Error::InvalidOption`] if `kafka.commit.ms` is not less than the time-out
+    /// of transactions. If the name is that of another program's consumer group, the query
+    /// starts but ends with [`Error::ContinuousQuery`] before it reads any record.
     pub async fn start(
         ctx: &SessionContext,
         name: &str,
@@ -165,7 +164,7 @@ impl ContinuousQuery {
             reason: reason.to_owned(),
         };
         if name.is_empty() {
-            return Err(invalid("it needs a name, under which it goes on after a restart").into());
+            return Err(invalid("it needs a name, under which it resumes after a restart").into());
         }
         let mut session = ctx.state();
         if KafkaSessionOptions::is_dry_run(session.config_options()) {
@@ -210,25 +209,25 @@ impl ContinuousQuery {
         Ok(ContinuousQuery { state, task })
     }
 
-    /// The name that it was started with.
+    /// The name of the query.
     pub fn name(&self) -> &str {
         self.state.name()
     }
 
-    /// Whether it runs.
+    /// Whether the query runs.
     pub fn status(&self) -> QueryStatus {
         self.state.status().borrow().clone()
     }
 
-    /// How far it has come. The ends of its topics are looked up every second.
+    /// How far the query has come. The end offsets of its topics are updated every second.
     pub fn progress(&self) -> QueryProgress {
         self.state.progress()
     }
 
-    /// Commits what was read, and ends.
+    /// Commits what was read, and ends the query.
     ///
     /// # Errors
-    /// What the query ended with, where that was not this stop.
+    /// The error that has ended the query, if it did not end because of this call.
     pub async fn stop(&self) -> Result<()> {
         self.state.stop();
         self.wait().await
@@ -237,7 +236,7 @@ impl ContinuousQuery {
     /// Waits until the query has ended.
     ///
     /// # Errors
-    /// What it ended with, where it was not stopped.
+    /// The error that has ended the query, if it was not stopped.
     pub async fn wait(&self) -> Result<()> {
         let mut status = self.state.status();
         let ended =
@@ -257,9 +256,9 @@ impl Drop for ContinuousQuery {
 
 const NO_INSERT: &str = "it must be INSERT INTO a topic that is a table of the session";
 
-const DRY_RUN: &str = "with `kafka.dry_run` it would write nothing, and take it for written";
+const DRY_RUN: &str = "with `kafka.dry_run` it would commit offsets without writing any record";
 
-/// How a statement is run.
+/// Decides how a statement is run.
 fn work(
     state: &Arc<QueryState>,
     session: &SessionState,
@@ -281,8 +280,8 @@ fn work(
     Ok(Work::Refreshed(Box::new(refresh)))
 }
 
-/// The table read on from where the query has committed to; `None` where it has an
-/// end.
+/// The table, unbounded and starting at the query's committed offsets; `None` if `kafka.end`
+/// bounds it.
 fn followed(
     table: &TableDefinition,
     query: &QueryState,
@@ -296,7 +295,7 @@ fn followed(
     };
     let start = std::mem::replace(&mut table.options.start, Bound::Latest);
     table.options.start = match start {
-        // The query's own group takes the place of the one that is named.
+        // The query's own group replaces the group that the table names.
         Bound::Group(otherwise) => Bound::Group(otherwise),
         start => Bound::Group(Box::new(start)),
     };
@@ -304,13 +303,13 @@ fn followed(
     Ok(Some(table))
 }
 
-/// Refuses a query that would feed itself, or whose offsets could not be kept
-/// beside its output.
+/// Refuses a query that would read its own records, or whose offsets could not be committed
+/// together with its output.
 fn check_source(query: &str, source: &TableDefinition, sink: &TableDefinition) -> Result<()> {
     let refused = if servers(source) != servers(sink) {
         format!(
-            "topic `{}` has other servers than topic `{}`, and offsets are committed where the \
-             records are written; give both tables the same `kafka.bootstrap.servers`",
+            "topic `{}` has other servers than topic `{}`, but offsets must be committed where \
+             the records are written; give both tables the same `kafka.bootstrap.servers`",
             source.topic, sink.topic
         )
     } else if let Some(reason) = feeds_itself(source, sink) {

@@ -1,4 +1,4 @@
-//! How much the scans of a continuous query have read.
+//! [`Reads`]: counts what the scans of a continuous query read.
 
 use std::ops::AddAssign;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ pub(crate) struct Reads(Mutex<Plans>);
 #[derive(Default)]
 struct Plans {
     running: Vec<Arc<dyn ExecutionPlan>>,
-    /// By those that have ended.
+    /// What plans that have ended have read.
     ended: ReadCount,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct ReadCount {
 }
 
 impl Reads {
-    /// Counts what a plan reads from now on until the guard is dropped, however it ends.
+    /// Counts what a plan reads until the guard is dropped.
     pub(crate) fn by(&self, plan: &Arc<dyn ExecutionPlan>) -> Reading<'_> {
         self.plans().running.push(Arc::clone(plan));
         Reading {
@@ -49,7 +49,7 @@ impl Reads {
     }
 }
 
-/// A plan that runs.
+/// A running plan, whose metrics are counted as long as this guard lives.
 #[must_use]
 pub(crate) struct Reading<'a> {
     reads: &'a Reads,

@@ -1,4 +1,4 @@
-//! A continuous query while it runs, which begins anew after what may pass.
+//! [`Runner`]: runs a continuous query and restarts it after errors that may pass.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::sink::create::ensure_topic;
 use crate::sink::producer::{Producer, Writer};
 use crate::sink::time_limit::taken_away;
 
-/// A query that runs.
+/// A continuous query that is ready to run.
 pub(super) struct Runner {
     pub(super) state: Arc<QueryState>,
     pub(super) session: SessionState,
@@ -30,26 +30,24 @@ pub(super) struct Runner {
     pub(super) stall_timeout: Duration,
 }
 
-/// How the statement is run.
+/// How the query is run.
 pub(super) enum Work {
     RecordByRecord(Box<LogicalPlan>, Arc<TableDefinition>),
     Refreshed(Box<Refresh>),
 }
 
-/// How long brokers may take to commit what was read when a query is stopped,
-/// beside `kafka.timeout`.
+/// How long the last commit of a stopped query may take, in addition to `kafka.timeout`.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// How long another instance may take from the moment in which it takes the transactions
-/// over to its first commit.
+/// How long another instance may take from fencing this one's transactions to its first commit.
 const CLAIMED: Duration = Duration::from_secs(5);
 
-/// The pause after a failure, which grows twofold to the longest.
+/// The pause after the first failure. It doubles with each further failure, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Runner {
-    /// Runs until it is stopped or has failed.
+    /// Runs the query until it is stopped or has failed for good.
     pub(super) async fn run(self) {
         let status = self.until_it_ends().await;
         match &status {
@@ -65,7 +63,7 @@ impl Runner {
         let mut stopped = self.state.stopped();
         let mut attempts = 0;
         let mut pause = FIRST_PAUSE;
-        // Since when nothing went well; `None` before the first failure.
+        // When the current series of failures began; `None` if there is no such series.
         let mut failing: Option<Instant> = None;
         let mut has_run = false;
         loop {
@@ -102,7 +100,7 @@ impl Runner {
                 return QueryStatus::Failed(error);
             }
             attempts += 1;
-            // What is learned of a record that becomes a dead letter is no failure.
+            // A restart that finds the record to be a dead letter is not a failure.
             let level = match has_learned {
                 true => log::Level::Info,
                 false => log::Level::Warn,
@@ -122,9 +120,11 @@ impl Runner {
         }
     }
 
-    /// What an attempt failed of. The transaction of an instance may have been taken away
-    /// by another one, which then commits offsets of its own, or by brokers that have seen
-    /// it open for too long, which the client cannot tell apart.
+    /// The cause of a failed attempt.
+    ///
+    /// librdkafka reports the same fencing error in two cases: another instance of the query
+    /// has taken over, or the brokers have ended a transaction that was open for too long. Only
+    /// another instance then commits offsets of its own, so those are watched for a while.
     async fn cause(&self, error: DataFusionError) -> DataFusionError {
         let Some(member) = self.state.member() else {
             return error;
@@ -165,7 +165,7 @@ impl Runner {
                 Work::Refreshed(refresh) => refresh.run(&self.session).await,
             }
         };
-        // Nothing is committed more often than that.
+        // A commit is a sign of progress, so the time-out must be longer than their interval.
         let stall_timeout = self.stall_timeout.max(self.sink.options.commit_time * 2);
         tokio::select! {
             biased;
@@ -173,7 +173,7 @@ impl Runner {
             stalled = watch(&self.state, inputs, &self.sink, stall_timeout) => Err(stalled),
             () = too_late => Err(Error::ContinuousQuery {
                 query: self.state.name().to_owned(),
-                reason: "it was stopped, and the brokers did not answer to its last commit".to_owned(),
+                reason: "it was stopped, and the brokers did not answer its last commit".to_owned(),
             }
             .into()),
         }
@@ -187,8 +187,8 @@ impl Runner {
         let sink = &self.sink;
         ensure_topic(&sink.topic, &sink.options).await?;
         let member = self.state.new_member()?;
-        // Before anything is read: what another instance has not committed is undone,
-        // and it commits nothing more.
+        // The producer comes before any reading. It fences another instance: an open
+        // transaction is aborted, and that instance cannot commit any more.
         let named = Writer::Query(Arc::clone(&member));
         let shown = Shown::nowhere();
         let mut producer = Producer::new(&sink.topic, &sink.options, shown, named).await?;
@@ -206,13 +206,13 @@ impl Runner {
     }
 }
 
-/// How long what an error says may last.
+/// How long the cause of an error may last.
 enum Lasts {
-    /// It may be gone when the query begins again.
+    /// The cause may be gone when the query restarts.
     Short,
-    /// It may be gone when somebody grants a right, or servers are set up.
+    /// The cause is gone when somebody grants a right or configures the servers.
     Unknown,
-    /// Until somebody changes the query or its topics.
+    /// The cause lasts until somebody changes the query or its topics.
     Long,
 }
 

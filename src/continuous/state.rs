@@ -1,4 +1,4 @@
-//! What a continuous query and whoever started it know together.
+//! [`QueryState`]: the state that a continuous query shares with its handle.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,20 +24,21 @@ use crate::source::passed::Passed;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum QueryStatus {
-    /// It reads what is there already, or connects.
+    /// The query connects, or reads existing records for the first time.
     Starting,
-    /// It has committed, or has found nothing to do.
+    /// The query has committed, or has found nothing to do.
     Running,
-    /// Something failed that may pass; it begins again where it has committed to.
+    /// The query has failed for a reason that may pass. After a pause it restarts from its
+    /// committed offsets.
     Retrying {
         /// What failed.
         error: Error,
-        /// How often in a row.
+        /// The number of failures in a row.
         attempts: u32,
     },
-    /// It was told to stop, and has committed what it had read.
+    /// The query was stopped, and has committed what it had read.
     Stopped,
-    /// It ended with an error that trying again does not help.
+    /// The query has ended with an error that a retry does not solve.
     Failed(Error),
 }
 
@@ -45,57 +46,58 @@ pub enum QueryStatus {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct QueryProgress {
-    /// Every Kafka partition that is read, by topic and number, of topics of which the brokers
-    /// have said where they end.
+    /// Every Kafka partition that is read, by topic and number. Topics whose end offsets the
+    /// brokers have not reported yet are missing.
     pub inputs: Vec<InputProgress>,
-    /// How long ago the brokers said where the topics of the query end: of the topic for which
-    /// that is longest. Not much more than a second as long as they answer, and zero where there
-    /// is no topic. `None` before they have said that of all topics.
+    /// The age of the end offsets: of the topic whose end offsets are the oldest. Not much more
+    /// than a second as long as the brokers answer. Zero if the query reads no topic. `None`
+    /// until the brokers have reported the end offsets of all topics.
     pub ends_age: Option<Duration>,
-    /// Records that were read, since the query was started here: tombstones, records that are no
-    /// rows, and records that were read again after a failure too. Those of the output are not
-    /// among them.
+    /// Records that were read since the query was started by this process. Tombstones, records
+    /// that are no rows, and records that were read again after a failure count too. Records of
+    /// the output do not count.
     pub records_read: u64,
-    /// The bytes of their keys and payloads, decompressed.
+    /// The bytes of the keys and payloads of these records, decompressed.
     pub bytes_read: u64,
     /// Records with a payload that were sent.
     pub upserts: u64,
     /// Tombstones that were sent.
     pub tombstones: u64,
-    /// Rows that the output held already, for which nothing was sent.
+    /// Rows for which nothing was sent, because the output already held them.
     pub unchanged: u64,
-    /// The bytes of the keys and payloads that were sent, before compression.
+    /// The bytes of the sent keys and payloads, before compression.
     pub bytes_written: u64,
     /// Records that did not fit and went to `kafka.dead_letter.topic`.
     pub dead_letters: u64,
-    /// How often something was committed: records, or how far was read. Offsets that are
-    /// committed again while nothing comes, so that brokers keep them, do not count.
+    /// The number of commits of records or of new offsets. Commits that only repeat the offsets
+    /// of an idle query, so that brokers keep them, do not count.
     pub commits: u64,
-    /// When offsets were last committed, for the first time or again.
+    /// When offsets were last committed, new or repeated.
     pub last_commit: Option<SystemTime>,
-    /// How often the query ran as a whole; 0 of a query that takes its records one
-    /// by one.
+    /// The number of refreshes, in each of which the whole query ran. 0 for a query that runs
+    /// record by record.
     pub refreshes: u64,
-    /// How long the last of these took, from looking for new records to the commit.
+    /// How long the last refresh took, from looking for new records to the commit.
     pub refresh_time: Option<Duration>,
-    /// When the last of these ended.
+    /// When the last refresh ended.
     pub last_refresh: Option<SystemTime>,
-    /// How often the query began again after a failure.
+    /// The number of restarts after a failure.
     pub restarts: u64,
-    /// The bytes of memory that the rows and keys which are kept take, as they were reserved in
-    /// the session's memory pool.
+    /// The memory of the rows and keys that the query keeps, in bytes, as reserved in the
+    /// session's memory pool.
     pub kept_bytes: usize,
-    /// Records that wait in the producer, are not sent or not acknowledged, as librdkafka last
-    /// said: every few seconds, or as `kafka.client.statistics.interval.ms` of the output says.
+    /// Records in the producer's queue that are not sent or not acknowledged yet, by
+    /// librdkafka's last statistics. These come every few seconds, or at the interval
+    /// `kafka.client.statistics.interval.ms` of the output.
     pub queued_records: u64,
-    /// The bytes of these records, likewise.
+    /// The bytes of these records, by the same statistics.
     pub queued_bytes: u64,
-    /// How long the brokers took to answer, likewise.
+    /// How long the brokers took to answer, by the same statistics.
     pub round_trips: Vec<RoundTrips>,
 }
 
 impl QueryProgress {
-    /// The offsets that are still to be read, of all partitions.
+    /// The number of offsets that are still to be read, over all partitions.
     pub fn lag(&self) -> u64 {
         self.inputs.iter().map(InputProgress::lag).sum()
     }
@@ -109,43 +111,43 @@ pub struct InputProgress {
     pub topic: String,
     /// The Kafka partition.
     pub partition: i32,
-    /// The next offset to be read, which is committed: all records before it are written,
-    /// or are no rows. `None` where nothing is committed yet.
+    /// The committed position: the next offset to read. All records before it are written or
+    /// are no rows. `None` if no offset of the partition is committed yet.
     pub position: Option<i64>,
-    /// Where the query began to read the partition, or where it begins now.
+    /// The offset at which the query began to read the partition, or at which it begins now.
     pub start: i64,
-    /// Where the partition ended when brokers were last asked.
+    /// The end offset of the partition when the brokers were last asked.
     pub end: i64,
 }
 
 impl InputProgress {
-    /// The offsets that are still to be read.
+    /// The number of offsets that are still to be read.
     pub fn lag(&self) -> u64 {
         let read = self.position.unwrap_or(self.start);
         u64::try_from(self.end - read).unwrap_or(0)
     }
 }
 
-/// Where a query has begun, and come to.
+/// Where a query began, and how far it has come.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Checkpoint {
-    /// The next offsets to be read. Without partitions that begin with a record which
-    /// has not come yet.
+    /// The next offsets to read. Partitions whose start is a record that has not come yet, as
+    /// with a start time in the future, are missing.
     pub(crate) positions: Positions,
     /// Where the query began to read at its first start.
     pub(crate) starts: Positions,
-    /// The ids of the topics, where brokers tell them.
+    /// The ids of the topics, if the brokers report them.
     pub(crate) sources: BTreeMap<String, TopicId>,
 }
 
-/// Shared by a query, what runs it, and whoever started it.
+/// The state of a continuous query. Its handle, its runner and its writer share it.
 pub(crate) struct QueryState {
     name: String,
-    /// Of the output: its servers keep the offsets.
+    /// The options of the output, whose servers keep the offsets.
     options: TableOptions,
-    /// Of this instance of it, which is the same one however often it begins again.
+    /// Identifies this instance of the query. It stays the same after a restart.
     id: String,
-    /// The instance since it began last.
+    /// The instance of the current attempt.
     member: Mutex<Option<Arc<QueryInstance>>>,
     producer: Mutex<Option<Producer>>,
     stop: watch::Sender<bool>,
@@ -163,9 +165,10 @@ pub(crate) struct QueryState {
 struct Counts {
     begun: Checkpoint,
     held: BTreeMap<String, BTreeMap<i32, OffsetRange>>,
-    /// When brokers said where a topic ends, of every topic that is watched; `None` before any is.
+    /// When the end offsets of each watched topic were last reported. `None` before any topic is
+    /// watched.
     looked: Option<BTreeMap<String, Option<Instant>>>,
-    /// Of the attempts before this one.
+    /// The sum of the earlier attempts.
     before: WriteReport,
     now: WriteReport,
     commits: u64,
@@ -209,17 +212,17 @@ impl QueryState {
         &self.name
     }
 
-    /// Of the one topic of a query that takes its records one by one.
+    /// How far the scan of a record-by-record query has read its topic.
     pub(crate) fn passed(&self) -> &Arc<Passed> {
         &self.passed
     }
 
-    /// Which records the output does not take, where they go to the dead letters.
+    /// The records that the output refuses, if they become dead letters.
     pub(crate) fn refused(&self) -> &Refused {
         &self.refused
     }
 
-    /// This instance of the query, which begins.
+    /// Makes the instance of a new attempt.
     pub(crate) fn new_member(&self) -> Result<Arc<QueryInstance>> {
         let member = QueryInstance::new(&self.name, &self.id, &self.options, &self.measurements)?;
         let member = Arc::new(member);
@@ -227,7 +230,7 @@ impl QueryState {
         Ok(member)
     }
 
-    /// The same, once it has begun.
+    /// The instance of the current attempt.
     pub(crate) fn member(&self) -> Option<Arc<QueryInstance>> {
         self.current().clone()
     }
@@ -236,12 +239,12 @@ impl QueryState {
         self.member.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the instance that begins writes with.
+    /// Sets the producer that the current attempt writes with.
     pub(crate) fn set_producer(&self, producer: Producer) {
         *self.producer() = Some(producer);
     }
 
-    /// Where the query has begun, and come to since: what is committed.
+    /// The last committed checkpoint.
     pub(crate) fn begun(&self) -> Checkpoint {
         self.counts().begun.clone()
     }
@@ -270,7 +273,7 @@ impl QueryState {
         self.status.subscribe()
     }
 
-    /// Counts begin anew with an attempt; those before stay.
+    /// Begins a new attempt. The counts of earlier attempts are added up.
     pub(crate) fn begin(&self) {
         self.measurements.forget();
         self.keeps(0);
@@ -284,7 +287,7 @@ impl QueryState {
         counts.before.bytes += now.bytes;
     }
 
-    /// Takes down what an attempt has committed by now.
+    /// Records a commit. `report` covers the current attempt.
     pub(crate) fn committed(&self, read: &Positions, report: &WriteReport) {
         let mut counts = self.counts();
         for (topic, positions) in read {
@@ -298,27 +301,27 @@ impl QueryState {
         self.set_status(QueryStatus::Running);
     }
 
-    /// Takes down that the same offsets were committed again.
+    /// Records that unchanged offsets were committed again.
     pub(crate) fn renewed(&self) {
         self.counts().last_commit = Some(SystemTime::now());
     }
 
-    /// What librdkafka measures of the clients.
+    /// What librdkafka measures in the query's clients.
     pub(crate) fn measurements(&self) -> &Arc<Measurements> {
         &self.measurements
     }
 
-    /// What the scans have read.
+    /// Counts what the scans read.
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
     }
 
-    /// Takes down how many bytes the rows and keys hold that are kept.
+    /// Records the bytes of the rows and keys that are in memory.
     pub(crate) fn keeps(&self, bytes: usize) {
         self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
-    /// Something was done with a batch of rows.
+    /// Records that a batch of rows was processed.
     pub(crate) fn batch(&self) {
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
@@ -327,7 +330,7 @@ impl QueryState {
         self.batches.load(Ordering::Relaxed)
     }
 
-    /// Counts a refresh that took so long.
+    /// Records a refresh, and how long it took.
     pub(crate) fn refreshed(&self, time: Duration) {
         let mut counts = self.counts();
         counts.refreshes += 1;
@@ -335,7 +338,7 @@ impl QueryState {
         counts.last_refresh = Some(SystemTime::now());
     }
 
-    /// From now on it is looked where these topics end.
+    /// Adds topics whose end offsets are watched from now on.
     pub(crate) fn watches(&self, topics: impl IntoIterator<Item = String>) {
         let mut counts = self.counts();
         let looked = counts.looked.get_or_insert_default();
@@ -344,7 +347,7 @@ impl QueryState {
         }
     }
 
-    /// Takes down what the partitions of a topic hold.
+    /// Records the watermarks of a topic's partitions.
     pub(crate) fn holds(&self, topic: &str, held: BTreeMap<i32, OffsetRange>) {
         let mut counts = self.counts();
         let looked = counts.looked.get_or_insert_default();

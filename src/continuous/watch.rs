@@ -1,4 +1,4 @@
-//! Looking after a continuous query while it runs.
+//! [`watch`]: monitors a continuous query while it runs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,19 +11,20 @@ use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::sink::instance::QueryInstance;
 
-/// How often brokers are asked where topics end.
+/// The pause between two requests for the end offsets.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often it is made sure that no other instance goes on in place of this one,
-/// which has nothing to commit as long as nothing comes.
+/// The interval at which to check that no other instance has taken over. A commit would
+/// notice that too, but an idle query has nothing to commit.
 const CHECKED: Duration = Duration::from_secs(3);
 
 /// How often progress is logged.
 const LOGGED: Duration = Duration::from_secs(60);
 
-/// Takes down where the topics end, every second, and logs how far the query has
-/// come; returns when records come and it does nothing with them, or another instance
-/// of it has begun.
+/// Updates the end offsets of the topics every second, and logs the query's progress.
+///
+/// Returns an error if new records come but the query processes none of them, if another
+/// instance has taken over, or if the output was deleted and created again.
 pub(super) async fn watch(
     state: &Arc<QueryState>,
     inputs: Vec<Arc<TableDefinition>>,
@@ -44,7 +45,7 @@ pub(super) async fn watch(
         Err(error) => return error.into(),
     };
     let [mut moved, mut logged, mut checked] = [Instant::now(); 3];
-    // What was done, and where topics ended, when the query last did something.
+    // Batches and commits so far, and the sum of the end offsets, at the last progress.
     let mut last = (0, 0);
     loop {
         let member = match checked.elapsed() >= CHECKED {
@@ -72,7 +73,7 @@ pub(super) async fn watch(
                 Err(error) if matches!(Error::find(&error), Some(Error::Fenced { .. })) => {
                     return error;
                 }
-                // Whoever reads the topic will fail of it, and says so.
+                // The scan of the topic fails for the same reason, and reports it.
                 Err(_) => {}
             }
         }
@@ -106,7 +107,7 @@ pub(super) async fn watch(
     }
 }
 
-/// What to fail of where another topic bears the name of the output by now.
+/// The error if the output was deleted and created again.
 async fn written_to_another(output: &Arc<Client>, member: Arc<QueryInstance>) -> Option<Error> {
     let asked = Arc::clone(output);
     let topic = blocking(move |cancel| asked.topic(cancel)).await.ok()?;

@@ -190,9 +190,9 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                         0 => {
                             running.signal("-TERM");
                             let (code, said) = running.end();
-                            // The signal may have ended the program before it handled signals, or
-                            // the broker may be away.
-                            let is_away = said.contains("did not answer to its last commit");
+                            // The signal may have ended the program before it handled signals, or the broker may be
+                            // away.
+                            let is_away = said.contains("did not answer its last commit");
                             assert!(matches!(code, Some(0) | None) || is_away, "{said}");
                         }
                         _ => running.kill(),

@@ -1,4 +1,4 @@
-//! `INSERT INTO .. SELECT .. FROM` a table that never ends.
+//! Rewrites `INSERT INTO .. SELECT .. FROM` an UNBOUNDED table.
 
 use std::sync::Arc;
 
@@ -16,7 +16,8 @@ use crate::sink::changes_table::KafkaChanges;
 use crate::sink::observer::StreamingQuery;
 use crate::table::KafkaTable;
 
-/// Makes an INSERT from a stream of changes carry the deletes through.
+/// Rewrites an INSERT from unbounded changes such that deletes in the source become deletes
+/// in the topic.
 pub(crate) fn rewrite(statement: DmlStatement) -> DataFusionResult<Transformed<LogicalPlan>> {
     let unchanged = |statement| Ok(Transformed::no(LogicalPlan::Dml(statement)));
     let provider = source_as_provider(&statement.target)?;
@@ -73,7 +74,7 @@ pub(crate) fn write(
     ))
 }
 
-/// The tables without an end that a plan reads.
+/// The UNBOUNDED tables that a plan reads.
 fn unbounded_sources(plan: &LogicalPlan) -> DataFusionResult<Vec<Arc<TableDefinition>>> {
     let mut found = Vec::new();
     plan.apply_with_subqueries(|node| {

@@ -1,4 +1,4 @@
-//! Queries that make rows of single records: each record is a change of the output.
+//! Runs continuous queries in which each record of the input is one change of the output.
 
 pub(crate) mod insert;
 pub(super) mod plan;

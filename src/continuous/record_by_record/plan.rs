@@ -1,4 +1,4 @@
-//! Queries that need no more than one record at a time.
+//! [`RecordByRecord`]: plans a query that needs only one record at a time.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::source::passed::Passed;
 use crate::table::write_query::aligned;
 use crate::table::{KafkaTable, needs_another_plan};
 
-/// The change that a row's number in [`CHANGE_COLUMN`] stands for.
+/// The changes that a row can be. The numbers below are their positions.
 pub(crate) const CHANGES: [Change; 4] = [
     Change::Upsert,
     Change::Retract,
@@ -31,10 +31,10 @@ const RETRACT: i32 = 1;
 const IGNORE: i32 = 2;
 const DEAD_LETTER: usize = 3;
 
-/// Whether the query still has a row of this record.
+/// The column that says whether the record is a row of the query's result.
 const IS_ROW: &str = "__record_is_row";
 
-/// What the sink is told of the record of a row.
+/// The columns about a row's record that the sink gets, with their names there.
 const SOURCE: [(Metadata, &str); 6] = [
     (Metadata::RecordPartition, stream::SOURCE_PARTITION),
     (Metadata::RecordOffset, stream::SOURCE_OFFSET),
@@ -44,9 +44,9 @@ const SOURCE: [(Metadata, &str); 6] = [
     (Metadata::RecordError, stream::SOURCE_ERROR),
 ];
 
-/// What a change needs to know of its record,
+/// The position of the record. Every change needs it, for the offsets to commit.
 const PLACE: [Metadata; 2] = [Metadata::RecordPartition, Metadata::RecordOffset];
-/// and where it may not fit.
+/// The contents of the record, which a dead letter needs.
 const DEAD: [Metadata; 4] = [
     Metadata::RecordKey,
     Metadata::RecordPayload,
@@ -54,33 +54,35 @@ const DEAD: [Metadata; 4] = [
     Metadata::RecordError,
 ];
 
-/// A query with a row for every record that it reads, also for those that are no
-/// row of its result: they take back what was one.
+/// A query with a row for every record that it reads.
+///
+/// A record that is not a row of the result has a row too, which retracts an earlier row of
+/// the same key.
 ///
 /// ```text
-/// record of the topic                          change of the output
-/// payload, the query has a row of it           upsert
-/// payload, but WHERE does not hold (any more)  tombstone, where the key is there
-/// tombstone                                    tombstone
+/// record of the topic                      change of the output
+/// payload that is a row of the result      upsert
+/// payload for which WHERE does not hold    tombstone, if the output holds the key
+/// tombstone                                tombstone
 /// ```
 pub(crate) struct RecordByRecord {
-    /// The columns of the output and, behind them, what each row changes and
-    /// where its record is.
+    /// The columns of the output, followed by the change and the position of the record.
     pub(crate) rows: LogicalPlan,
     /// The table that is read.
     pub(crate) source: Arc<TableDefinition>,
-    /// Most records may be no rows: only tombstones for keys that are there are
-    /// worth sending.
+    /// The query has a WHERE, so that many records may be no rows. The sink must then know
+    /// which keys the output holds, and send tombstones only for those.
     pub(crate) filters: bool,
 }
 
 impl RecordByRecord {
-    /// The query as changes of a topic with these columns; `None` where it needs
-    /// more than one record at a time, or gives rows another key than their
-    /// records have, so that a tombstone does not say which row is gone.
+    /// Plans a query as changes of the topic `target`.
     ///
-    /// `read` says how the one table of the query is read, and its scan says in `passed` how
-    /// far that is.
+    /// `None` if the query needs more than one record at a time, or if its `_key` is not the
+    /// record's key: a tombstone, which has only a key, then does not say which row to delete.
+    ///
+    /// `read` returns the definition that reads the query's one table. The scan reports its
+    /// progress in `passed`.
     pub(crate) fn of(
         query: &LogicalPlan,
         target: &TableDefinition,
@@ -123,7 +125,8 @@ impl RecordByRecord {
         let no_row = match (retracts, walk.sees_tombstones) {
             (false, _) => lit(IGNORE),
             (true, false) => lit(RETRACT),
-            // The query says what becomes of deletes, but not of what WHERE leaves out.
+            // A query that reads `_tombstone` handles deletes itself. Payloads that WHERE leaves
+            // out must still be retracted.
             (true, true) => when(tombstone, lit(IGNORE)).otherwise(lit(RETRACT))?,
         };
         let is_row = self::hidden(&rows, IS_ROW)?;
@@ -148,7 +151,7 @@ impl RecordByRecord {
 }
 
 impl RecordByRecord {
-    /// How the rows are written, in a continuous query or by themselves.
+    /// How the rows are written: for a continuous query, or for an INSERT statement.
     pub(crate) fn stream(&self, query: Option<Arc<dyn StreamingQuery>>) -> StreamWrite {
         let dead_letters = self.source.options.dead_letter_topic.clone();
         StreamWrite {
@@ -162,13 +165,13 @@ impl RecordByRecord {
     }
 }
 
-/// Whether a query of changes mentions which of them are deletes.
+/// Whether a query refers to `_tombstone` at all.
 pub(crate) fn mentions_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
     query.exists(|node| Ok(node.expressions().iter().any(names_tombstone)))
 }
 
-/// Whether it says itself what becomes of deletes: more than that it hands the
-/// column on, as `SELECT *` does.
+/// Whether a query handles deletes itself: it uses `_tombstone` for more than returning the
+/// column, as `SELECT *` does.
 fn reads_tombstones(query: &LogicalPlan) -> DataFusionResult<bool> {
     query.exists(|node| {
         let is_projection = matches!(node, LogicalPlan::Projection(_));
@@ -198,7 +201,7 @@ struct Walk<'a, F> {
     passed: Option<&'a Arc<Passed>>,
     sees_tombstones: bool,
     source: Option<Arc<TableDefinition>>,
-    /// The columns that hold the record's key.
+    /// The columns that are the record's key at this point of the plan.
     keys: Vec<Column>,
     filters: bool,
 }
@@ -271,14 +274,15 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
         let mut rows = rows.project(columns)?.build()?;
         self.source = Some(source);
         self.keys = vec![Column::new(Some(scan.table_name.clone()), KEY_COLUMN)];
-        // Where the statement was optimized before, as PREPARE does.
+        // A plan that PREPARE has optimized may have its filters inside of the scan.
         for predicate in &scan.filters {
             rows = self.filter(predicate, rows)?;
         }
         Ok(Some(rows))
     }
 
-    /// Rows for which it does not hold stay, and are none of the result.
+    /// Turns a filter into a column: rows for which it does not hold stay in the plan, marked as
+    /// no rows of the result.
     fn filter(&mut self, predicate: &Expr, input: LogicalPlan) -> DataFusionResult<LogicalPlan> {
         self.filters = true;
         let mut columns = all_columns(input.schema());
@@ -289,8 +293,8 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
         LogicalPlanBuilder::from(input).project(columns)?.build()
     }
 
-    /// What is computed is computed of NULLs where there is no row, as WHERE keeps
-    /// a division from its zeros.
+    /// Keeps expressions from being evaluated on records that WHERE leaves out, since WHERE may
+    /// protect a division from zeros. For such records the expressions get NULLs instead.
     fn project(
         &mut self,
         expressions: &[Expr],
@@ -331,7 +335,7 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
         LogicalPlanBuilder::from(input).project(columns)?.build()
     }
 
-    /// Whether an expression is the record's key, whatever it is called.
+    /// Whether an expression is the record's key, under any name.
     fn is_key(&self, expression: &Expr) -> bool {
         match expression {
             Expr::Column(column) => self.keys.contains(column),
@@ -342,8 +346,8 @@ impl<F: Fn(&TableDefinition) -> DataFusionResult<Option<TableDefinition>>> Walk<
     }
 }
 
-/// Subqueries would be looked at once and never again; windows, aggregates and
-/// UNNEST are no functions of a row.
+/// Whether an expression needs more than the row. Windows, aggregates and UNNEST do. So do
+/// subqueries: here they would be evaluated only once, and later changes would not be seen.
 fn needs_more_than_a_row(expression: &Expr) -> bool {
     let found = expression.exists(|expression| {
         Ok(needs_another_plan(expression)
@@ -359,7 +363,7 @@ fn all_columns(schema: &datafusion::common::DFSchema) -> Vec<Expr> {
     schema.columns().into_iter().map(col).collect()
 }
 
-/// A column of this crate's own, whatever qualifies it by now.
+/// A column that this crate has added to the plan, with any qualifier.
 fn hidden(plan: &LogicalPlan, name: &str) -> DataFusionResult<Expr> {
     let field = plan.schema().qualified_field_with_unqualified_name(name)?;
     Ok(Expr::Column(field.into()))

@@ -1,4 +1,4 @@
-//! The records of a topic in append mode, kept in memory.
+//! [`EventRows`]: the records of a topic in append mode, in memory.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,22 @@ use arrow::record_batch::RecordBatch;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 
-/// Every record of a topic, in the order in which they came.
+/// Every record of a topic, in the order in which they were read.
 pub(super) struct EventRows {
-    /// With two more columns behind those of the rows: Kafka partition and offset.
+    /// The columns of the rows, followed by the Kafka partition and the offset.
     batches: Vec<RecordBatch>,
-    /// How many columns the rows have.
+    /// The number of columns of a row.
     columns: usize,
     memory: MemoryReservation,
 }
 
-/// Rows of a batch that is put together,
+/// The rows of a batch that small batches are combined to.
 const ROWS: usize = 8192;
-/// and so many smaller ones are put up with.
+/// The number of small batches above which they are combined.
 const SMALL_BATCHES: usize = 64;
 
 impl EventRows {
-    /// No rows yet, with so many columns.
+    /// No rows yet. `columns` is the number of columns of a row.
     pub(super) fn new(columns: usize, memory: MemoryReservation) -> Self {
         EventRows {
             batches: Vec::new(),
@@ -33,15 +33,15 @@ impl EventRows {
         }
     }
 
-    /// The bytes that are reserved.
+    /// The reserved bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory.size()
     }
 
-    /// Takes records in: the columns of the rows, then the Kafka partition and the offset.
+    /// Adds records. Their columns are those of the rows, then the Kafka partition and the offset.
     ///
     /// # Errors
-    /// The memory pool has no room for them.
+    /// The memory pool has no room for the records.
     pub(super) fn apply(&mut self, records: RecordBatch) -> DataFusionResult<()> {
         self.batches.push(records);
         let small = |batch: &RecordBatch| batch.num_rows() < ROWS / 2;
@@ -66,7 +66,7 @@ impl EventRows {
         Ok(())
     }
 
-    /// Leaves out what retention has deleted: offsets below these low watermarks.
+    /// Drops the records that retention has deleted: those below these low watermarks.
     pub(super) fn forget_below(&mut self, low: &BTreeMap<i32, i64>) -> DataFusionResult<()> {
         let mut kept = Vec::with_capacity(self.batches.len());
         for batch in std::mem::take(&mut self.batches) {
@@ -74,7 +74,7 @@ impl EventRows {
             let partitions = place(0).and_then(|column| column.as_primitive_opt::<Int32Type>());
             let offsets = place(1).and_then(|column| column.as_primitive_opt::<Int64Type>());
             let (Some(partitions), Some(offsets)) = (partitions, offsets) else {
-                return datafusion::common::internal_err!("records without their places");
+                return datafusion::common::internal_err!("records without their positions");
             };
             let places = partitions.values().iter().zip(offsets.values());
             let is_held: BooleanArray = places

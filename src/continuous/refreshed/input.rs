@@ -1,4 +1,4 @@
-//! A topic whose rows a continuous query keeps in memory.
+//! [`Input`]: a topic whose rows a refreshed query keeps in memory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,27 +37,28 @@ pub(super) struct Input {
     memory: MemoryReservation,
     held: Mutex<KeptRows>,
     looked: Mutex<Option<Looked>>,
-    /// Where the query began to read the topic, which a start at its end is.
+    /// Where the query began to read the topic at its first start. For `kafka.start` = `latest`
+    /// or `group` this is the start of every later attempt.
     starts: Mutex<BTreeMap<i32, i64>>,
 }
 
 /// How a topic is read.
 enum Kind {
-    /// The latest row of every key.
+    /// The latest row of every key is kept.
     Latest {
-        /// All of them, for the first time.
+        /// Reads all rows, for the first refresh.
         snapshot: Box<TableDefinition>,
-        /// What has changed since.
+        /// Reads new records, for later refreshes.
         changes: Box<TableDefinition>,
     },
-    /// Every record.
+    /// Every record is kept.
     Events(Box<TableDefinition>),
-    /// As a whole each time, by the query itself: a table with an end, or of records that are
-    /// not committed yet.
+    /// Nothing is kept: the query itself reads the topic as a whole in each refresh. This is for
+    /// tables with `kafka.end`, and for uncommitted records, which may be aborted later.
     Again,
 }
 
-/// The topic when it was last looked at.
+/// What was found when the watermarks were last requested.
 #[derive(Clone)]
 struct Looked {
     client: Arc<Client>,
@@ -65,7 +66,7 @@ struct Looked {
     holds: BTreeMap<i32, OffsetRange>,
 }
 
-/// The rows up to some offsets.
+/// The rows in memory, and the offsets up to which they were read.
 struct KeptRows {
     rows: Rows,
     ends: Option<BTreeMap<i32, i64>>,
@@ -74,13 +75,13 @@ struct KeptRows {
 enum Rows {
     Latest(LatestRows),
     Events(EventRows),
-    /// They are in the topic.
+    /// The rows stay in the topic.
     None,
 }
 
 impl Input {
     /// # Errors
-    /// Those of [`with_record`](TableDefinition::with_record).
+    /// The errors of [`with_record`](TableDefinition::with_record).
     pub(super) fn new(declared: &Arc<TableDefinition>, memory: MemoryReservation) -> Result<Self> {
         let mut table = declared.as_ref().clone();
         (table.unbounded, table.is_change_log) = (false, false);
@@ -120,12 +121,12 @@ impl Input {
         Ok(input)
     }
 
-    /// Whether the query reads the topic by itself.
+    /// Whether the query itself reads the topic, in each refresh.
     pub(super) fn is_read_again(&self) -> bool {
         matches!(self.kind, Kind::Again)
     }
 
-    /// The query began to read the topic there, at its first start.
+    /// Sets where the query began to read the topic at its first start.
     pub(super) fn set_starts(&self, starts: BTreeMap<i32, i64>) {
         *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
     }
@@ -135,7 +136,7 @@ impl Input {
         &self.declared
     }
 
-    /// The bytes that its rows and their keys hold.
+    /// The reserved bytes of the rows and their keys.
     pub(super) fn memory(&self) -> usize {
         match &self.held().rows {
             Rows::Latest(rows) => rows.memory(),
@@ -144,7 +145,7 @@ impl Input {
         }
     }
 
-    /// Forgets everything.
+    /// Drops the rows and the client.
     pub(super) fn clear(&self) {
         self.forget_rows();
         *self.looked() = None;
@@ -161,10 +162,10 @@ impl Input {
         *self.held() = KeptRows { rows, ends: None };
     }
 
-    /// Where the topic ends. Waits for brokers.
+    /// The end offsets of the topic. Waits for brokers.
     ///
     /// # Errors
-    /// Another topic of the same name.
+    /// A topic that was deleted and created again, among others.
     pub(super) fn ends(&self, cancel: &Cancel) -> Result<BTreeMap<i32, i64>> {
         let known = self.looked().clone();
         let (client, id) = match known {
@@ -191,7 +192,7 @@ impl Input {
         Ok(ends)
     }
 
-    /// Reads the records up to these offsets that it does not have yet.
+    /// Reads new records up to these offsets into memory.
     pub(super) async fn update(
         &self,
         ends: &BTreeMap<i32, i64>,
@@ -218,7 +219,8 @@ impl Input {
             }
             Kind::Latest { snapshot, changes } => {
                 if before.iter().flatten().any(is_gone) {
-                    // Retention has passed records that were not read: the rest is the table.
+                    // Retention has deleted records that were not read, maybe tombstones. So
+                    // changes are not enough: the rows are read again as a whole.
                     self.forget_rows();
                     before = None;
                 }
@@ -229,7 +231,8 @@ impl Input {
             }
         };
         let mut table = table.as_ref().clone();
-        // A client for more than a few changes.
+        // The existing client has little memory for fetches. It suits a few changes, but the
+        // first read gets a client of its own.
         let connected = match (is_first, client.clone()) {
             (false, Some(client)) => PlanningClient::new(client),
             _ => PlanningClient::default(),
@@ -250,13 +253,13 @@ impl Input {
         Ok(())
     }
 
-    /// Where to read from, of all partitions: from `before` on, where there are rows
-    /// already; `None` where the table says.
+    /// The offsets to read from, for all partitions; `None` if `kafka.start` is to be resolved by
+    /// the scan.
     ///
-    /// A table that starts at its end, or where a group had come to, starts where that was
-    /// at the query's first start, however often it begins again; one that starts at a time,
-    /// at the first record of that time, which may not have come yet. Partitions that the
-    /// topic gets start at their beginning.
+    /// With rows in memory these are the offsets `before`. Without rows, `kafka.start` = `latest`
+    /// or `group` means the offsets of the query's first start, in every attempt. With a start
+    /// time, a partition is read from the first record of that time, which may not have come
+    /// yet. Partitions that are added later are read from their beginning.
     async fn begin(
         &self,
         before: Option<BTreeMap<i32, i64>>,
@@ -325,7 +328,7 @@ impl KeptRows {
     }
 }
 
-/// The rows that an input holds, as a table.
+/// The rows in memory as a table. It ignores filters and limits.
 pub(super) struct KeptTable(pub(super) Arc<Input>);
 
 impl fmt::Debug for KeptTable {
@@ -364,7 +367,8 @@ impl TableProvider for KeptTable {
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); count];
         for (number, batch) in batches.into_iter().enumerate() {
             if let Some(partition) = partitions.get_mut(number % count) {
-                // Tombstones were among the records, and are not among the rows.
+                // Records have nullable columns, because of tombstones. No row in memory is a
+                // tombstone, so the rows fit the declared schema.
                 let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
                 let schema = Arc::clone(&schema);
                 let columns = batch.columns().to_vec();

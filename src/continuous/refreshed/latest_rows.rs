@@ -1,4 +1,4 @@
-//! The rows of a topic in memory, brought up to date with its new records.
+//! [`LatestRows`]: the latest rows of a topic, in memory.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,14 +12,14 @@ use foldhash::fast::RandomState;
 
 /// The latest row of every key.
 ///
-/// A row that is replaced or deleted is only marked, so that a change costs as
-/// much as its own record. Batches that have few rows left are put together when
-/// there are many of them.
+/// A row that is replaced or deleted is only marked as such, so the cost of a change does not
+/// depend on the number of rows. Batches with few rows left are combined when there are many
+/// such batches.
 pub(super) struct LatestRows {
-    /// Of the rows; batches have two more columns behind it.
+    /// The columns of a row. Batches have two more: the Kafka partition and the raw key.
     schema: SchemaRef,
     batches: Vec<Kept>,
-    /// Where the row of a key is, by Kafka partition and raw key.
+    /// The batch and the index of the row of each key, by Kafka partition and raw key.
     places: BTreeMap<i32, HashMap<Box<[u8]>, Place, RandomState>>,
     key_bytes: usize,
     memory: MemoryReservation,
@@ -38,15 +38,15 @@ struct Place {
     row: u32,
 }
 
-/// Rows of a batch that is put together.
+/// The rows of a batch that small batches are combined to.
 const ROWS: usize = 8192;
 
-/// Batches with fewer rows left,
+/// A batch with fewer rows left is small.
 const FEW: usize = ROWS / 2;
-/// so many of which are put up with.
+/// The number of small batches above which they are combined.
 const SMALL_BATCHES: usize = 64;
 
-/// What an allocator takes for a key beside its bytes.
+/// An estimate of the allocator's overhead per key, in bytes.
 const ALLOCATION: usize = 16;
 
 impl LatestRows {
@@ -61,8 +61,8 @@ impl LatestRows {
         }
     }
 
-    /// Takes records in: the columns of the rows, then the Kafka partition, the raw
-    /// key, and, where tombstones are among them, whether it is one.
+    /// Applies records. Their columns are those of the rows, then the Kafka partition and the raw
+    /// key, and for records that may be tombstones a column that says so.
     pub(super) fn apply(&mut self, records: &RecordBatch) -> DataFusionResult<()> {
         let columns = self.schema.fields().len();
         let keys = records.columns().get(columns + 1);
@@ -167,12 +167,12 @@ impl LatestRows {
         Ok(())
     }
 
-    /// The bytes that are reserved.
+    /// The reserved bytes.
     pub(super) fn memory(&self) -> usize {
         self.memory.size()
     }
 
-    /// Reserves the memory that the rows and their keys hold by now.
+    /// Reserves the memory that the rows and their keys use now.
     fn reserve(&self) -> DataFusionResult<()> {
         let rows: usize = self
             .batches
@@ -209,7 +209,7 @@ impl Kept {
     }
 }
 
-/// Says where the rows of a batch are now.
+/// Updates the places of a batch's rows after the batch has moved.
 fn set_places(
     places: &mut BTreeMap<i32, HashMap<Box<[u8]>, Place, RandomState>>,
     rows: &RecordBatch,

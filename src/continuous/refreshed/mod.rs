@@ -1,4 +1,4 @@
-//! Queries that run again when their topics have new records.
+//! Runs continuous queries again as a whole when their topics have new records.
 
 mod events;
 mod input;
@@ -34,14 +34,14 @@ use crate::sink::producer::{Producer, Writer};
 use crate::table::KafkaTable;
 use crate::table::write_query::aligned;
 
-/// A query whose rows are compared with those that the output holds.
+/// A query whose result is compared with the rows that the output holds.
 pub(super) struct Refresh {
     state: Arc<QueryState>,
-    /// Has the columns of the output; its topics are in memory.
+    /// The query, with the columns of the output, over the rows in memory.
     query: LogicalPlan,
     inputs: Vec<Arc<Input>>,
-    /// Tables that are no topics are among those that are read: nothing says when they have
-    /// changed.
+    /// The query also reads tables that are not topics. Nothing reports their changes, so every
+    /// refresh runs the query.
     reads_others: bool,
     sink: Arc<TableDefinition>,
     interval: Duration,
@@ -49,7 +49,7 @@ pub(super) struct Refresh {
 
 impl Refresh {
     /// # Errors
-    /// Columns that the output does not have; options that mean nothing here.
+    /// A column that the output does not have, or an option that does not apply here.
     pub(super) fn of(
         state: &Arc<QueryState>,
         session: &SessionState,
@@ -86,7 +86,7 @@ impl Refresh {
             };
             if source.options.on_bad_record == OnBadRecord::DeadLetter {
                 return Err(invalid(format!(
-                    "`kafka.on_bad_record` = `dead_letter` of topic `{}` is for queries that take records one by one; use `skip`",
+                    "`kafka.on_bad_record` = `dead_letter` of topic `{}` works only for queries that run record by record; use `skip`",
                     source.topic
                 ))
                 .into());
@@ -108,7 +108,7 @@ impl Refresh {
             }
             if matches!(source.options.start, Bound::Latest | Bound::Group(_)) {
                 return Err(invalid(format!(
-                    "`kafka.start` = `{}` of topic `{}` would be another place after each restart; \
+                    "`kafka.start` = `{}` of topic `{}` would be another offset after each restart; \
                      give the table another start, or neither `kafka.end` nor `kafka.isolation`",
                     source.options.start, source.topic
                 ))
@@ -126,7 +126,7 @@ impl Refresh {
         })
     }
 
-    /// The topics whose new records are waited for.
+    /// The topics that the query reads.
     pub(super) fn sources(&self) -> impl Iterator<Item = &Arc<TableDefinition>> {
         self.inputs.iter().map(|input| input.declared())
     }
@@ -159,7 +159,7 @@ impl Refresh {
                 let is_new = read.as_ref() != Some(&ends)
                     || (written.upserts, written.tombstones) != (report.upserts, report.tombstones);
                 if is_new {
-                    // Not given up once it has begun.
+                    // Outside of the `select!`, so that a stop does not interrupt the commit.
                     output.commit(&ends).await?;
                     self.state.committed(&ends, &report);
                     committed_at = Instant::now();
@@ -192,7 +192,8 @@ impl Refresh {
 
     async fn open(&self, context: &Arc<TaskContext>) -> DataFusionResult<Output> {
         let member = self.state.new_member()?;
-        // What another instance has not committed is undone before it is read.
+        // The producer comes first. It aborts an open transaction of another instance before the
+        // output is read.
         let named = Writer::Query(Arc::clone(&member));
         let (topic, options) = (&self.sink.topic, &self.sink.options);
         let mut producer = Producer::new(topic, options, Shown::nowhere(), named).await?;
@@ -209,7 +210,8 @@ impl Refresh {
         Output::open(&self.sink, self.query.schema().inner(), producer, context).await
     }
 
-    /// Sends what has changed since `read`; `None` where nothing can have.
+    /// Sends the differences, and returns the offsets up to which the topics were read. `None` if
+    /// nothing can have changed since `read`.
     async fn refresh(
         &self,
         session: &SessionState,
@@ -241,7 +243,8 @@ impl Refresh {
         Ok(Some(ends))
     }
 
-    /// Where all topics end, as near to one instant as there is.
+    /// The end offsets of all topics. The requests run concurrently, so that the offsets are as
+    /// close to one instant as possible.
     async fn ends(&self) -> DataFusionResult<Positions> {
         let inputs = self.inputs.iter().map(|input| {
             let input = Arc::clone(input);
@@ -252,8 +255,10 @@ impl Refresh {
     }
 }
 
-/// What a scan reads, of the rows that are in memory. A query that was optimized before
-/// leaves its filters to the scan, which those rows know nothing of.
+/// Replaces a scan by a plan over the rows in memory.
+///
+/// A plan that PREPARE has optimized may have filters and a limit inside of the scan.
+/// [`KeptTable`] ignores those, so they become nodes of the plan again.
 fn rows_of(input: Arc<Input>, scan: &TableScan) -> DataFusionResult<LogicalPlan> {
     let rows = LogicalPlanBuilder::scan(
         scan.table_name.clone(),

@@ -1,4 +1,4 @@
-//! The topic that a refreshed query is compared with, and what differs is written to.
+//! [`Output`]: the topic that a refreshed query is compared with and written to.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -35,8 +35,8 @@ pub(super) struct Output {
     encoder: RecordEncoder,
     sender: RecordWriter,
     known: KeySet<Written>,
-    /// Changes that wait until all rows were looked at, where no transaction could
-    /// take them back.
+    /// Upserts that are sent only after all rows of the refresh have been compared. `None` with
+    /// transactions, which discard the records if a duplicate key fails the refresh.
     held: Option<PendingRecords>,
     hashers: [RandomState; 2],
     round: u64,
@@ -47,18 +47,19 @@ pub(super) struct Output {
 #[derive(Clone, Copy)]
 struct Written {
     payload: Digest,
-    /// Where its record was found: it is replaced and deleted there, however it was
-    /// placed.
+    /// The partition in which the record was found. The record is replaced and deleted there,
+    /// even if another partitioner chose that partition.
     partition: Option<i32>,
-    /// The last refresh that had a row of the key.
+    /// The number of the last refresh that had a row with this key.
     round: u64,
 }
 
-/// Stands for a payload; `None` for one that no row could have.
+/// A hash of a payload, which saves the memory for payloads. `None` for a payload that no row
+/// encodes to, so that it always differs.
 type Digest = Option<[u64; 2]>;
 
 impl Output {
-    /// Reads what the topic holds now.
+    /// Reads the rows that the topic holds now.
     pub(super) async fn open(
         table: &Arc<TableDefinition>,
         schema: &Schema,
@@ -86,8 +87,8 @@ impl Output {
         Ok(output)
     }
 
-    /// Takes in what the topic holds, in the way in which it would be written: what
-    /// is the same row then is the same bytes.
+    /// Reads the topic's rows and encodes them again. Equal rows then have equal bytes, even if
+    /// another program wrote the record in another form.
     async fn look(&mut self, context: &Arc<TaskContext>) -> DataFusionResult<()> {
         let mut reading = as_it_is(&self.table);
         reading.options.on_bad_record = OnBadRecord::DeadLetter;
@@ -108,7 +109,7 @@ impl Output {
             }
         }
         let plan = scan(&reading, columns).await?;
-        // The record behind a row is not what it is written from.
+        // The columns of the source record are not encoded. They are the last ones.
         let last = plan.schema().fields().len().saturating_sub(record.len());
         let schema = plan.schema().project(&(0..last).collect::<Vec<_>>())?;
         let encoder = RecordEncoder::try_new(&reading, &schema, &[Change::Upsert])?;
@@ -145,13 +146,13 @@ impl Output {
         Ok(())
     }
 
-    /// Before the rows of a refresh.
+    /// Begins a refresh.
     pub(super) fn begin(&mut self) {
         self.round += 1;
         self.row = 0;
     }
 
-    /// Sends the rows that the topic does not hold.
+    /// Compares rows with those that the topic holds, and sends or keeps those that differ.
     pub(super) async fn compare(&mut self, batch: &RecordBatch) -> DataFusionResult<()> {
         let columns = self.encoder.columns(batch, self.row)?;
         let rows = self.encoder.batch(&columns).map_err(arrow_error)?;
@@ -205,7 +206,7 @@ impl Output {
         self.known.reserve()
     }
 
-    /// Sends tombstones for the rows that are gone.
+    /// Sends the pending records, and tombstones for the keys that have no row any more.
     pub(super) async fn finish(&mut self) -> DataFusionResult<()> {
         let gone = self
             .known
@@ -231,17 +232,17 @@ impl Output {
         Ok(())
     }
 
-    /// Commits the refresh, and with it where its inputs were read to.
+    /// Commits the refresh and the offsets up to which its topics were read.
     pub(super) async fn commit(&mut self, read: &Positions) -> DataFusionResult<()> {
         self.sender.commit(self.row, read).await
     }
 
-    /// What was written since it was opened.
+    /// What was written since the output was opened.
     pub(super) fn report(&self) -> &WriteReport {
         &self.sender.report
     }
 
-    /// The bytes that its keys hold.
+    /// The reserved bytes of the keys.
     pub(super) fn memory(&self) -> usize {
         self.known.memory()
     }

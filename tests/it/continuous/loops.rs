@@ -32,7 +32,7 @@ async fn a_topic_is_not_written_from_its_own_end() {
         ] {
             let error = declared.error(&sql).await;
             assert!(error.contains(&feed), "{sql}: {error}");
-            assert!(error.contains("write another topic"), "{sql}: {error}");
+            assert!(error.contains("write to another topic"), "{sql}: {error}");
         }
         // A bounded read of the same topic is not a loop.
         declared

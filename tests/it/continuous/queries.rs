@@ -330,7 +330,11 @@ async fn what_cannot_be_a_continuous_query_is_refused() {
             "INSERT OVERWRITE out SELECT * FROM t",
             "INSERT INTO a topic",
         ),
-        ("q", "INSERT INTO t SELECT * FROM t", "write another topic"),
+        (
+            "q",
+            "INSERT INTO t SELECT * FROM t",
+            "write to another topic",
+        ),
         (
             "q",
             "INSERT INTO log SELECT _key, max(v) FROM t GROUP BY _key",
