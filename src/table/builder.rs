@@ -1,4 +1,4 @@
-//! [`KafkaTableBuilder`]: a table from options and columns.
+//! [`KafkaTableBuilder`]: makes a table from options and columns.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub struct KafkaTableBuilder {
     schema: Option<SchemaRef>,
     layers: Vec<Options>,
     options: Options,
-    /// Those that a LOCATION names, and who wrote it.
+    /// The servers that a LOCATION names, and the origin of the LOCATION.
     servers: Option<(String, Origin)>,
     extensions: Extensions,
     unbounded: bool,
@@ -39,25 +39,25 @@ impl KafkaTableBuilder {
         }
     }
 
-    /// Declares the columns. Without them they are inferred from a sample of
-    /// the topic's newest records.
+    /// Declares the columns. By default they are inferred from a sample of the topic's newest
+    /// records.
     ///
-    /// `_key` is added in front where it is missing.
+    /// A missing `_key` is added as the first column.
     pub fn with_schema(mut self, schema: impl Into<SchemaRef>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// Reads on without end: queries start at `kafka.start` and give out rows
-    /// as records are written, until they are dropped, their LIMIT is reached, or
-    /// the topic is deleted, which is an error. Partitions that the topic gets are
-    /// read too, from their beginning, within five seconds.
+    /// Makes the table unbounded. Queries start at `kafka.start` and return rows as records are
+    /// written. They end when they are dropped, when their LIMIT is reached, or with an error
+    /// when the topic is deleted. New partitions of the topic are noticed within five seconds and
+    /// read from their beginning.
     ///
-    /// Rows come in the order of their offsets in each partition, at the latest
-    /// `kafka.batch.ms` after they were fetched, or `kafka.batch.rows` at once. In
-    /// upsert mode they are changes, each with the whole row, and `_tombstone`
-    /// must be declared: it is true where the key was deleted. Writing is as
-    /// without.
+    /// Within a partition, rows come in the order of their offsets. A batch of rows is returned
+    /// when it has `kafka.batch.rows` rows, or `kafka.batch.ms` after its records were fetched at
+    /// the latest. In upsert mode the rows are changes, each with the whole row. `_tombstone`
+    /// must then be declared; it is true if the key was deleted. Writing works as for a bounded
+    /// table.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -105,22 +105,21 @@ impl KafkaTableBuilder {
         self
     }
 
-    /// Reads and writes keys in a format of your own. `kafka.key.format` does
-    /// not apply then; key look-ups read all keys.
+    /// Reads and writes keys in a format of your own. `kafka.key.format` then does not apply, and
+    /// key look-ups read all keys.
     pub fn with_key_codec(mut self, codec: Arc<dyn Codec>) -> Self {
         self.extensions.key_codec = Some(codec);
         self
     }
 
-    /// Reads and writes payloads in a format of your own. `kafka.value.format`
-    /// and `kafka.json.*` do not apply to them then, and the columns must be
-    /// declared.
+    /// Reads and writes payloads in a format of your own. `kafka.value.format` and `kafka.json.*`
+    /// then do not apply to payloads, and the columns must be declared.
     pub fn with_value_codec(mut self, codec: Arc<dyn Codec>) -> Self {
         self.extensions.value_codec = Some(codec);
         self
     }
 
-    /// Shows all records to a hook before they are sent.
+    /// Passes all records to a hook before they are sent.
     pub fn with_hook(mut self, hook: Arc<dyn WriteHook>) -> Self {
         self.extensions.hook = Some(hook);
         self
@@ -131,13 +130,13 @@ impl KafkaTableBuilder {
         self
     }
 
-    /// Options below those of the table, lowest precedence first.
+    /// Sets options with lower precedence than the table's own, lowest first.
     pub(crate) fn with_layers(mut self, layers: Vec<Options>) -> Self {
         self.layers = layers;
         self
     }
 
-    /// The servers that a LOCATION names.
+    /// Sets the servers that a LOCATION names.
     pub(crate) fn with_servers(mut self, servers: String, origin: Origin) -> Self {
         self.servers = Some((servers, origin));
         self
@@ -146,10 +145,9 @@ impl KafkaTableBuilder {
     /// Checks the options and the columns. Connects only to infer columns.
     ///
     /// # Errors
-    /// [`Error::UnknownOption`], [`Error::InvalidOption`] and
-    /// [`Error::ConflictingOptions`] for the options, [`Error::InvalidColumn`]
-    /// for the columns; with inference also [`Error::Connect`],
-    /// [`Error::TopicNotFound`] and [`Error::InferSchema`].
+    /// [`Error::UnknownOption`], [`Error::InvalidOption`] and [`Error::ConflictingOptions`] for
+    /// the options, and [`Error::InvalidColumn`] for the columns. If columns are inferred, also
+    /// [`Error::Connect`], [`Error::TopicNotFound`] and [`Error::InferSchema`].
     ///
     /// # Cancellation
     /// Dropping the future ends the inference within a second.
@@ -159,13 +157,13 @@ impl KafkaTableBuilder {
         KafkaTable::of(definition, unbounded)
     }
 
-    /// What writing, or reading, works from with these columns, without waiting.
+    /// The definition with these columns. Does not connect.
     pub(crate) fn define_with(self, schema: &Schema) -> Result<TableDefinition> {
         let options = self.table_options()?;
         TableDefinition::try_new(self.topic, options, schema, self.extensions)
     }
 
-    /// The parsed options, without any network.
+    /// The parsed options. Does not connect.
     pub(crate) fn table_options(&self) -> Result<TableOptions> {
         let mut own = self.options.clone();
         let mut also_in_location = None;
@@ -185,7 +183,7 @@ impl KafkaTableBuilder {
         Ok(options)
     }
 
-    /// What reading and writing work from; connects only to infer columns.
+    /// The definition for reading and writing. Connects only to infer columns.
     pub(crate) async fn define(self) -> Result<TableDefinition> {
         let options = self.table_options()?;
         let extensions = self.extensions;
@@ -208,7 +206,7 @@ impl KafkaTableBuilder {
     }
 }
 
-/// Whether these options may say which servers to use.
+/// Whether these options may name the servers.
 fn names_servers(options: &Options) -> bool {
     options.iter().any(|(key, _)| {
         key.ends_with("bootstrap.servers")

@@ -1,4 +1,4 @@
-//! A table's columns from a sample of its topic.
+//! Infers the columns of a table from a sample of its topic.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::json::{DecodeError, SchemaInference, ValueInference};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
 
-/// Samples the topic and declares what it shows.
+/// Samples a topic and makes a definition with the columns of the sample.
 pub(crate) async fn table(
     topic: String,
     options: TableOptions,
@@ -41,14 +41,14 @@ fn infer(
     if sample.records == 0 {
         return Err(no_columns("it has no records with a payload"));
     }
-    // Any key makes the topic one of upserts, in which `kafka.null_key` says what
-    // becomes of the records that have none.
+    // One record with a key is enough for upsert mode. `kafka.null_key` then says how records
+    // without a key are read.
     let keyless = options.mode.is_none() && !sample.keyed;
     if keyless {
         log::warn!("topic `{topic}` has records without a key: the table is in append mode");
         options.mode = Some(Mode::Append);
     }
-    // Nobody has said that numbers may be rounded.
+    // The type of a number is a guess here, so values that would be rounded are an error.
     options.decode.exact_doubles = true;
     let remedy = sample.remedy();
     let format = *options.value_format.get_or_insert_with(|| {
@@ -70,14 +70,14 @@ fn infer(
             let reason = format!("none of the sampled payloads is a JSON object{remedy}");
             return Err(no_columns(&reason));
         }
-        // A property of such a name never stands in for what the record itself says.
+        // A property whose name is that of a metadata column must not replace that column.
         let found = sample.payload.finish();
         let (hidden, found): (Vec<_>, Vec<_>) =
             found.iter().partition(|field| is_reserved(field.name()));
         for property in hidden {
             log::warn!(
-                "topic `{topic}`: the property `{}` is no column, since the column of this name is \
-                 the record's own; declare a column in another case to read the property",
+                "topic `{topic}`: the property `{}` is not a column, since its name is reserved for \
+                 the record itself; declare a column in another case to read the property",
                 property.name()
             );
         }
@@ -87,7 +87,8 @@ fn infer(
     Ok(TableDefinition { keyless, ..table })
 }
 
-/// Who may only write to a topic does not need its records, where the columns are declared.
+/// Adds a hint to the error of a missing READ right. With declared columns the right is not
+/// needed for writing.
 fn or_declared(mut error: Error) -> Error {
     if let Error::Denied {
         operation: "READ",
@@ -95,7 +96,7 @@ fn or_declared(mut error: Error) -> Error {
         ..
     } = &mut error
     {
-        *hint = "; it is needed to infer the columns: where you only write to the topic, declare \
+        *hint = "; it is needed to infer the columns: if you only write to the topic, declare \
                  them instead (`CREATE EXTERNAL TABLE`)"
             .to_owned();
     }
@@ -106,14 +107,14 @@ fn or_declared(mut error: Error) -> Error {
 #[derive(Default)]
 struct Sample {
     records: usize,
-    /// A record has a key, and be it a tombstone.
+    /// A record has a key. Tombstones count too.
     keyed: bool,
     objects: usize,
     texts: usize,
     null_keys: bool,
     key: ValueInference,
     payload: SchemaInference,
-    /// Why a payload is not JSON that would be with `kafka.json.lenient`.
+    /// Why a payload is not JSON, if `kafka.json.lenient` would accept it.
     nearly: Option<DecodeError>,
 }
 
@@ -137,7 +138,7 @@ impl Sample {
             && key_format == KeyFormat::Json
         {
             self.null_keys |= is_null(key);
-            // A key that is not JSON is reported when it is read.
+            // A key that is not JSON is not an error here. Reading reports it.
             drop(self.key.add(key));
         }
         match self.payload.add(payload) {
@@ -150,7 +151,7 @@ impl Sample {
         }
     }
 
-    /// What would make JSON of payloads that are not, as the end of a sentence.
+    /// The end of a message: the option that would let payloads pass as JSON, if there is one.
     fn remedy(&self) -> String {
         match &self.nearly {
             Some(error) => format!("; {error}: `kafka.json.lenient` = `true` reads that"),
@@ -169,12 +170,12 @@ impl Sample {
     }
 }
 
-/// Reads up to `kafka.infer.records` of the newest records, spread over the partitions.
+/// Reads up to `kafka.infer.records` of the newest records, distributed over the partitions.
 fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample> {
     let client = Arc::new(Client::new(topic, options)?);
     let partitions = client.partitions(cancel)?;
     let watermarks = client.watermarks(&partitions, cancel)?;
-    // What a column is does not depend on `kafka.start` and `kafka.end`.
+    // Columns do not depend on `kafka.start` and `kafka.end`, so the whole topic is sampled.
     let filled: Vec<_> = watermarks
         .into_iter()
         .filter(|(_, range)| !range.is_empty())
@@ -189,8 +190,8 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     Ok(sample)
 }
 
-/// Adds the newest records of a partition, further and further back while
-/// there are only tombstones and holes.
+/// Adds the newest records of a partition. Where these are only tombstones and gaps in the
+/// offsets, it goes further back, in steps that grow.
 fn newest(
     fetch: &mut PartitionFetch,
     range: OffsetRange,

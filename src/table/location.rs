@@ -1,4 +1,4 @@
-//! A LOCATION: `kafka://host:9092/topic`, or the topic alone.
+//! [`Location`]: parses a LOCATION, `kafka://host:9092/topic` or only the topic.
 
 use datafusion::common::config::ConfigOptions;
 
@@ -6,10 +6,10 @@ use crate::error::{Error, Result};
 use crate::options::{KafkaSessionOptions, Options, Origin};
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
-/// What a LOCATION that names a server starts with.
+/// The beginning of a LOCATION that names a server.
 pub(crate) const SCHEME: &str = "kafka://";
 
-/// Where a table lies.
+/// The servers and the topic of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Location {
     pub(crate) servers: Option<String>,
@@ -18,7 +18,7 @@ pub(crate) struct Location {
 
 impl Location {
     /// # Errors
-    /// [`Error::InvalidLocation`], without what may be a login.
+    /// [`Error::InvalidLocation`], from which anything that may be a login is removed.
     pub(crate) fn parse(location: &str) -> Result<Self> {
         let invalid = |reason: &str| Error::InvalidLocation {
             location: without_login(location),
@@ -34,7 +34,7 @@ impl Location {
         };
         if servers.is_some_and(|servers| servers.contains('@')) {
             return Err(invalid(
-                "holds a user; give `kafka.client.sasl.username` and `kafka.client.sasl.password` in OPTIONS",
+                "contains a user name; give `kafka.client.sasl.username` and `kafka.client.sasl.password` in OPTIONS",
             ));
         }
         if servers.is_some_and(|servers| servers.contains(',')) {
@@ -54,8 +54,8 @@ impl Location {
         })
     }
 
-    /// The topic with its own options over `defaults` over the session's. `origin` is
-    /// who wrote the location.
+    /// A builder for the table of this topic. Its own options override `defaults`, which override
+    /// those of the session. `origin` is that of the location.
     pub(crate) fn table(
         self,
         session: &ConfigOptions,
@@ -73,21 +73,21 @@ impl Location {
     }
 }
 
-/// Kafka's own rules for the names of topics.
+/// Why a name breaks Kafka's rules for topic names; `None` if it does not.
 pub(crate) fn bad_topic_name(topic: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     if topic.is_empty() {
         Some("names no topic; write `kafka://host:9092/topic`")
     } else if topic.len() > 249 || topic == "." || topic == ".." || !topic.chars().all(allowed) {
         Some(
-            "is no topic's name, which has at most 249 letters, digits, dots, underscores and hyphens",
+            "is not a topic name, which has at most 249 letters, digits, dots, underscores and hyphens",
         )
     } else {
         None
     }
 }
 
-/// The location without what may be a login: the text before an `@`, and a query.
+/// The location without anything that may be a login: the text before an `@`, and the query.
 fn without_login(location: &str) -> String {
     let (place, query) = match location.split_once('?') {
         Some((place, _)) => (place, "?***"),
@@ -124,9 +124,9 @@ mod tests {
             ("", "names no topic"),
             ("s3://bucket/file", "must start with `kafka://`"),
             ("kafka://a:1,b:2/t", "names several servers"),
-            ("kafka://h:1/a/b", "is no topic's name"),
+            ("kafka://h:1/a/b", "is not a topic name"),
             ("host:9092/t", "names a server; write `kafka://"),
-            ("two words", "is no topic's name"),
+            ("two words", "is not a topic name"),
         ] {
             let error = Location::parse(location).unwrap_err().to_string();
             assert!(error.contains(reason), "{location}: {error}");

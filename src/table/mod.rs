@@ -1,4 +1,4 @@
-//! [`KafkaTable`]: a topic as a DataFusion table, above what reads and what writes it.
+//! [`KafkaTable`]: a topic as a DataFusion table, on top of the source and the sink.
 //!
 //! ```text
 //! builder ── a table from options and columns;   infer ── columns from a sample
@@ -46,31 +46,30 @@ pub use builder::KafkaTableBuilder;
 /// A Kafka topic as a table.
 ///
 /// # Shape
-/// `_key` first, unless it is declared elsewhere, then the declared or
-/// inferred columns. In upsert mode (the default) the rows are the latest
-/// record of every key, without those whose latest record is a tombstone; in
-/// append mode they are all records. The order of rows is not defined.
+/// The column `_key` comes first, unless it is declared elsewhere, followed by the declared or
+/// inferred columns. In upsert mode (the default) the rows are the latest records of all keys,
+/// except keys whose latest record is a tombstone. In append mode the rows are all records. The
+/// order of rows is not defined.
 ///
-/// [Unbounded](KafkaTableBuilder::unbounded), it is all records in both modes,
-/// also those that are still to come.
+/// An [unbounded](KafkaTableBuilder::unbounded) table has all records in both modes, including
+/// those that are written later.
 ///
 /// # Reading
-/// One output partition per Kafka partition. The end offsets are taken when
-/// the first of them starts; what is written later is not read. Filters,
-/// projection and limit are applied inside the scan. See the
-/// [`options`](crate::options) for what can be set.
+/// A scan has one output partition per Kafka partition. The end offsets are determined when the
+/// first of these partitions starts; records that are written later are not read. Filters,
+/// projection and limit are applied inside the scan. See [`options`](crate::options) for the
+/// settings.
 ///
 /// # Writing
-/// `INSERT INTO` produces one record per row and returns when all of them are
-/// acknowledged. In append mode a row whose `_key` is NULL is a record without a
-/// key, in any partition; in upsert mode it is refused. `UPDATE`, `DELETE`, `MERGE`,
-/// `TRUNCATE` and `INSERT OVERWRITE` need a session that
-/// [`register_kafka`](crate::register_kafka) prepared, and upsert mode. Such a
-/// session also writes rows of one key in the order in which they are read; in
-/// another one DataFusion may deal them out to several threads first, unless
-/// `enable_round_robin_repartition`, `repartition_file_scans`,
-/// `repartition_joins` and `repartition_windows` of `datafusion.optimizer` are
-/// `false`.
+/// `INSERT INTO` produces one record per row and returns when all records are acknowledged. In
+/// append mode a row whose `_key` is NULL becomes a record without a key, in any partition; in
+/// upsert mode such a row is refused. `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE` and
+/// `INSERT OVERWRITE` need upsert mode, and a session that
+/// [`register_kafka`](crate::register_kafka) has prepared. Such a session also writes rows of
+/// the same key in the order in which they are read. In other sessions DataFusion may distribute
+/// these rows over several threads first, unless `enable_round_robin_repartition`,
+/// `repartition_file_scans`, `repartition_joins` and `repartition_windows` of
+/// `datafusion.optimizer` are `false`.
 ///
 /// # Example
 /// ```
@@ -105,21 +104,21 @@ pub struct KafkaTable {
     constraints: Option<Constraints>,
     defaults: HashMap<String, Expr>,
     definition: Option<String>,
-    /// A topic that does not exist has no rows, since it is about to be created.
+    /// A missing topic is read as one without rows, because the statement creates the topic.
     may_be_missing: bool,
-    /// Its columns were made for the query that is written.
+    /// The columns are those of the query that is written.
     of_query: bool,
-    /// Where scans say how far they have read.
+    /// Where scans report how far they have read.
     passed: Option<Arc<Passed>>,
 }
 
 impl KafkaTable {
-    /// A table for this topic.
+    /// A builder for a table of this topic.
     pub fn builder(topic: impl Into<String>) -> KafkaTableBuilder {
         KafkaTableBuilder::new(topic.into())
     }
 
-    /// A table that reads by one definition and writes by another.
+    /// A table that reads with one definition and writes with another.
     pub(crate) fn new(
         source: Option<Arc<TableDefinition>>,
         sink: Option<Arc<TableDefinition>>,
@@ -141,7 +140,7 @@ impl KafkaTable {
         }
     }
 
-    /// A table that reads, with or without an end, and writes by one definition.
+    /// A table that reads, bounded or unbounded, and writes with the same definition.
     pub(crate) fn of(definition: Arc<TableDefinition>, unbounded: bool) -> Result<Self> {
         let source = match unbounded {
             true => Arc::new(definition.without_end()?),
@@ -150,30 +149,30 @@ impl KafkaTable {
         Ok(KafkaTable::new(Some(source), Some(definition)))
     }
 
-    /// The same table, which has no rows where its topic does not exist.
+    /// The same table, except that it has no rows if its topic does not exist.
     pub(crate) fn allow_missing_topic(mut self) -> Self {
         self.may_be_missing = true;
         self
     }
 
-    /// The same table, whose columns are those of the query that is written.
+    /// The same table, marked as one whose columns are those of the query that is written.
     pub(crate) fn of_query(mut self) -> Self {
         self.of_query = true;
         self
     }
 
-    /// The same table, whose scans say there how far they have read.
+    /// The same table, whose scans report in `passed` how far they have read.
     pub(crate) fn with_passed(mut self, passed: Option<Arc<Passed>>) -> Self {
         self.passed = passed;
         self
     }
 
-    /// Whether the query that is written was planned before there were columns.
+    /// Whether the columns are those of the query that is written, which was planned first.
     pub(crate) fn has_columns_of_query(&self) -> bool {
         self.of_query
     }
 
-    /// What only `CREATE EXTERNAL TABLE` can say.
+    /// Adds what only `CREATE EXTERNAL TABLE` can declare.
     pub(crate) fn with_ddl(
         mut self,
         constraints: Constraints,
@@ -186,17 +185,17 @@ impl KafkaTable {
         self
     }
 
-    /// What the table is read by; a table of a sink pattern alone is not.
+    /// The definition for reading; `None` if only a sink pattern matches.
     pub(crate) fn source(&self) -> Option<&Arc<TableDefinition>> {
         self.source.as_ref()
     }
 
-    /// What the table is written by; a table of a source pattern alone is not.
+    /// The definition for writing; `None` if only a source pattern matches.
     pub(crate) fn sink(&self) -> Option<&Arc<TableDefinition>> {
         self.sink.as_ref()
     }
 
-    /// What a column is where an INSERT does not say.
+    /// The declared default of a column.
     pub(crate) fn default_of(&self, column: &str) -> Option<&Expr> {
         self.defaults.get(column)
     }
@@ -207,12 +206,12 @@ impl KafkaTable {
         table.map_or("", |table| &table.topic)
     }
 
-    /// Where the topic ends now, as a value of `kafka.end`: queries with it see
-    /// the topic as it is now, whatever is written later.
+    /// The current end offsets of the topic, as a value of `kafka.end`. Queries with that option
+    /// read the topic as it is now, without records that are written later.
     ///
-    /// Always [`Bound::Offsets`], with an offset for every Kafka partition: the
-    /// end that a query would read to, by `kafka.isolation`. A partition that
-    /// is added later is not named, and is read to its own end.
+    /// Always [`Bound::Offsets`], with an offset for every Kafka partition: the end up to which a
+    /// query would read, given `kafka.isolation`. A partition that is added later is not
+    /// included, and queries read that partition to its own end.
     ///
     /// # Errors
     /// [`Error::Connect`], [`Error::Login`] and [`Error::TopicNotFound`]. A
@@ -267,11 +266,12 @@ impl KafkaTable {
 }
 
 impl KafkaTable {
-    /// A provider is not told all of a statement's predicate: for `WHERE false`,
-    /// subqueries and LIMIT its list of filters is empty or too short.
+    /// The error of a statement that was not rewritten above the provider. A provider does not
+    /// get the whole predicate: for `WHERE false`, subqueries and LIMIT its list of filters is
+    /// empty or incomplete.
     fn needs_rewriting<T>(&self, verb: &str) -> DataFusionResult<T> {
         plan_err!(
-            "{verb} on topic `{}` needs a session that `datafusion_kafka::register_kafka` prepared, so that no more rows are changed than the statement asks for",
+            "{verb} on topic `{}` needs a session that `datafusion_kafka::register_kafka` prepared, so that only the rows of its predicate are changed",
             self.topic()
         )
     }
@@ -341,7 +341,7 @@ impl TableProvider for KafkaTable {
             && !table.schema.has(Metadata::RecordError)
         {
             return plan_err!(
-                "`kafka.on_bad_record` = `dead_letter` of topic `{}` is for INSERTs that never end and row by row; use `skip` or `null` for other queries",
+                "`kafka.on_bad_record` = `dead_letter` of topic `{}` works only for unbounded INSERTs that run record by record; use `skip` or `null` for other queries",
                 self.topic()
             );
         }
@@ -401,7 +401,8 @@ impl TableProvider for KafkaTable {
             );
         };
         match (insert_op, table.options.mode.unwrap_or_default()) {
-            // The latest record of a key replaces the others.
+            // In upsert mode REPLACE INTO is INSERT INTO, since the latest record of a key replaces
+            // the others.
             (InsertOp::Append, _) | (InsertOp::Replace, Mode::Upsert) => {}
             (InsertOp::Replace, Mode::Append) => {
                 return plan_err!(
@@ -451,16 +452,15 @@ impl TableProvider for KafkaTable {
     }
 }
 
-/// Whether a filter cannot be evaluated from a row alone: it holds a subquery,
-/// a function that is awaited, or one like `random()` that is another value each
-/// time.
+/// Whether a filter cannot be evaluated from a row alone: it contains a subquery, an async
+/// function, or a volatile function such as `random()`.
 fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
     Ok(filter.is_volatile()
         || filter
             .exists(|expression| Ok(needs_another_plan(expression) || is_awaited(expression)))?)
 }
 
-/// Whether an expression is a subquery, or a column of the query around one.
+/// Whether an expression is a subquery, or a column of an outer query.
 pub(crate) fn needs_another_plan(expression: &Expr) -> bool {
     matches!(
         expression,

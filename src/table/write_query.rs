@@ -1,4 +1,4 @@
-//! Statements that write a query's rows to a topic with the query's columns.
+//! Plans statements that write a query's rows to a topic.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::options::Mode;
 use crate::sql_type::sql_type;
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
-/// The query with the types that its rows will have: before it is analyzed, a
-/// UNION has those of its first query, and the others would be cut to them.
+/// The query with the types that its rows will have. Before the analysis a UNION has the types
+/// of its first query, and rows of the other queries would be cast to those.
 pub(crate) fn analyzed(
     query: LogicalPlan,
     analyzer: &Analyzer,
@@ -31,7 +31,7 @@ pub(crate) fn analyzed(
 
 /// A topic whose columns are those of a query.
 pub(crate) struct QueriedTopic {
-    /// How it is read, where it is: an INSERT OVERWRITE does.
+    /// How the topic is read, for an INSERT OVERWRITE.
     pub(crate) source: Option<KafkaTableBuilder>,
     pub(crate) sink: KafkaTableBuilder,
 }
@@ -42,8 +42,8 @@ impl From<KafkaTableBuilder> for QueriedTopic {
     }
 }
 
-/// Plans to write the rows of an analyzed query. `verb` is the statement, as its
-/// errors call it, and `target` what its plan calls the topic.
+/// Plans a statement that writes the rows of an analyzed query. `verb` is the statement's name
+/// in errors, and `target` is the topic's name in the plan.
 pub(crate) fn write_query(
     verb: &str,
     query: LogicalPlan,
@@ -52,7 +52,7 @@ pub(crate) fn write_query(
     operation: InsertOp,
 ) -> DataFusionResult<LogicalPlan> {
     let query = with_headers(verb, &target, query)?;
-    // That a literal is not NULL says nothing about the rows of other queries.
+    // A literal makes its column NOT NULL, which need not hold for the rows of later queries.
     let fields = query.schema().as_arrow().fields().iter();
     let fields = fields.map(|field| field.as_ref().clone().with_nullable(true));
     let mut fields: Vec<_> = fields.collect();
@@ -65,7 +65,7 @@ pub(crate) fn write_query(
     let key = fields.iter().position(|field| field.name() == KEY_COLUMN);
     let takes_null_keys = topic.sink.table_options()?.mode == Some(Mode::Append);
     match key.map(|place| (place, fields.get(place).map(Field::data_type))) {
-        // Its type is then that of the key's format.
+        // Without a type from the query, `_key` gets the type of the key's format.
         Some((place, Some(DataType::Null))) if takes_null_keys => drop(fields.remove(place)),
         Some((_, Some(DataType::Null))) => {
             return plan_err!(
@@ -87,7 +87,7 @@ pub(crate) fn write_query(
     let sink = define(topic.sink)?;
     if sink.schema.has(Metadata::Value) {
         return plan_err!(
-            "{verb} topic `{}`: `{VALUE_COLUMN}` is a whole payload, but `kafka.value.format` = `json` writes a property per column; set `kafka.value.format` = `string` or `bytes`, or name the column otherwise",
+            "{verb} topic `{}`: `{VALUE_COLUMN}` is a whole payload, but `kafka.value.format` = `json` writes a property per column; set `kafka.value.format` = `string` or `bytes`, or rename the column",
             target.table()
         );
     }
@@ -96,7 +96,7 @@ pub(crate) fn write_query(
     LogicalPlanBuilder::insert_into(query, target, source, operation)?.build()
 }
 
-/// The query with headers as records have them, where it gives them in another form.
+/// The query with its `_headers` cast to the type of record headers, if it has another type.
 fn with_headers(
     verb: &str,
     target: &TableReference,
@@ -113,7 +113,7 @@ fn with_headers(
     }
     if !is_like_headers(given) {
         return plan_err!(
-            "{verb} topic `{}`: `{name}` is {}; give headers as `MAP {{'name': 'value'}}`, or as `[{{key: 'name', value: 'value'}}]` where a name comes twice",
+            "{verb} topic `{}`: `{name}` is {}; give headers as `MAP {{'name': 'value'}}`, or as `[{{key: 'name', value: 'value'}}]` if a name occurs twice",
             target.table(),
             sql_type(given)
         );
@@ -132,8 +132,7 @@ fn with_headers(
     LogicalPlanBuilder::from(query).project(columns)?.build()
 }
 
-/// Whether it is a map or a list of names and values, of which the values are text or
-/// bytes.
+/// Whether a type is a map or a list of names and values, with text or bytes as values.
 fn is_like_headers(given: &DataType) -> bool {
     let entry = match given {
         DataType::Null => return true,
@@ -153,8 +152,8 @@ fn is_like_headers(given: &DataType) -> bool {
         && is_value(value.data_type())
 }
 
-/// The topic's columns from a query's, by name, as an INSERT takes them: a
-/// DataFrame need not have them all, nor their types.
+/// The topic's columns as expressions over a query's columns, matched by name and cast. The
+/// query need not have all columns.
 pub(crate) fn aligned(
     verb: &str,
     target: &TableDefinition,
@@ -189,8 +188,7 @@ pub(crate) fn aligned(
         .collect()
 }
 
-/// A column that is a parameter and nothing else, so that it has no type before
-/// the value is given.
+/// A column that is only a parameter, whose type is unknown until its value is given.
 fn untyped_parameter(query: &LogicalPlan) -> Option<&str> {
     let LogicalPlan::Projection(projection) = query else {
         return None;

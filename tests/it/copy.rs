@@ -271,8 +271,8 @@ async fn what_cannot_be_copied_is_refused_before_anything_is_sent() {
     }
     for (location, reason) in [
         ("", "names no topic"),
-        ("two words", "is no topic's name"),
-        ("dir/topic", "is no topic's name"),
+        ("two words", "is not a topic name"),
+        ("dir/topic", "is not a topic name"),
         ("kafka://host:9092", "names no topic"),
         ("kafka://a:1,b:2/t", "names several servers"),
         ("host:9092/t", "names a server"),
