@@ -1,4 +1,4 @@
-//! `CREATE EXTERNAL TABLE .. STORED AS KAFKA`.
+//! [`KafkaTableFactory`]: runs `CREATE EXTERNAL TABLE .. STORED AS KAFKA`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::table::location::Location;
 
 /// Makes Kafka tables for `CREATE EXTERNAL TABLE .. STORED AS KAFKA`.
 ///
-/// [`register_kafka`](crate::register_kafka) registers one; without it:
+/// [`register_kafka`](crate::register_kafka) registers a factory. Without it:
 /// ```
 /// # use datafusion::prelude::SessionContext;
 /// # let ctx = SessionContext::new();
@@ -32,7 +32,7 @@ pub struct KafkaTableFactory {
 }
 
 impl KafkaTableFactory {
-    /// A factory whose tables have these options unless their own say otherwise.
+    /// A factory whose tables have these options, unless their own options override them.
     pub fn new(options: Options) -> Self {
         KafkaTableFactory {
             options,
@@ -40,9 +40,9 @@ impl KafkaTableFactory {
         }
     }
 
-    /// Whether statements may refer to files and the environment, as
-    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql)
-    /// has it; not by default.
+    /// Whether statements may refer to files and the environment; see
+    /// [`KafkaConfig::allow_references_in_sql`](crate::KafkaConfig::allow_references_in_sql).
+    /// Default: `false`.
     pub fn allow_references_in_sql(mut self, allowed: bool) -> Self {
         self.allows_references = allowed;
         self
@@ -87,7 +87,7 @@ fn location(command: &CreateExternalTable) -> Result<Location> {
 
 fn refuse_other_clauses(command: &CreateExternalTable) -> Result<()> {
     let refused = if command.unbounded && !command.constraints.is_empty() {
-        "an UNBOUNDED table has a row for each change of a key, so that PRIMARY KEY is not true of it; leave it out"
+        "an UNBOUNDED table has a row for each change of a key, so its keys are not unique; leave PRIMARY KEY out"
     } else if !command.table_partition_cols.is_empty() {
         "PARTITIONED BY does not apply to Kafka topics; declare `_partition INT` to see a row's Kafka partition"
     } else if !command.order_exprs.is_empty() {
@@ -98,7 +98,8 @@ fn refuse_other_clauses(command: &CreateExternalTable) -> Result<()> {
     Err(Error::Unsupported(refused.to_owned()))
 }
 
-/// The only promise a user can make is that a key lives in one partition.
+/// Checks that the only constraint is PRIMARY KEY (_key), which promises that all records of a
+/// key are in one partition.
 fn check_constraints(command: &CreateExternalTable, definition: &TableDefinition) -> Result<()> {
     let fields = command.schema.fields();
     let is_key = |columns: &Vec<usize>| match columns.as_slice() {
@@ -130,7 +131,7 @@ fn constraints(
     datafusion::common::Constraints::new_unverified(promised.collect())
 }
 
-/// The statement that would make the table again, without secrets.
+/// The statement that would create the table again, without secrets.
 fn definition_text(
     command: &CreateExternalTable,
     definition: &TableDefinition,
@@ -170,7 +171,7 @@ fn definition_text(
     text
 }
 
-/// What a sample may have decided, where it is not the default.
+/// The options that inference may have set, as far as they differ from the defaults.
 fn found_in_sample(definition: &TableDefinition) -> Vec<(String, &'static str)> {
     let mut options = Vec::new();
     let mut found = |key: &str, value| options.push((key.to_owned(), value));

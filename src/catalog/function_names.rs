@@ -1,6 +1,6 @@
-//! The names of the table functions, which DataFusion looks up as tables too.
+//! The names of the table functions.
 
-/// All of them.
+/// All table functions.
 pub(crate) const NAMES: [&str; 5] = [
     "kafka_topics",
     "kafka_offsets",
@@ -9,14 +9,14 @@ pub(crate) const NAMES: [&str; 5] = [
     "kafka_changes",
 ];
 
-/// The function of that name, in any case.
+/// The function of this name, ignoring case.
 pub(crate) fn find(name: &str) -> Option<&'static str> {
     let mut names = NAMES.into_iter();
     names.find(|function| function.eq_ignore_ascii_case(name))
 }
 
-/// Whether a name is one of the functions': DataFusion looks the functions of a
-/// statement up as if they were tables too.
+/// Whether a name is that of a function. DataFusion looks up the functions of a statement as
+/// tables too.
 pub(crate) fn is_function(name: &str) -> bool {
     find(name).is_some()
 }

@@ -1,4 +1,4 @@
-//! [`KafkaTopics`]: every topic whose name matches a pattern is a table.
+//! [`KafkaTopics`]: makes every topic whose name matches a pattern a table.
 
 pub(crate) mod factory;
 pub(crate) mod function_names;
@@ -27,13 +27,13 @@ use crate::options::{Options, TableOptions, ValueFormat};
 use crate::table::write_query::QueriedTopic;
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
-/// Patterns of topics: a table whose name matches is the topic of that name.
+/// Patterns of topics: a table whose name matches a pattern is the topic of that name.
 ///
-/// A pattern is a regular expression, anchored only where it says so (`^`,
-/// `$`); `*` alone means every name. It chooses the settings of the table,
-/// never the topic. Source patterns make topics readable, sink patterns make
-/// them writable; a name may match one of each, with different settings. The
-/// names of [`register_kafka`](crate::register_kafka)'s functions are no topics.
+/// A pattern is a regular expression, which is anchored only by its own `^` and `$`; `*` alone
+/// matches every name. The pattern chooses the settings of the table, never the topic. Source
+/// patterns make topics readable and sink patterns make them writable. A name may match one of
+/// each, with different settings. The names of
+/// [`register_kafka`](crate::register_kafka)'s functions are not topics.
 ///
 /// ```
 /// # fn main() -> datafusion_kafka::error::Result<()> {
@@ -57,7 +57,7 @@ pub struct KafkaTopics {
 }
 
 impl KafkaTopics {
-    /// No pattern: no name is a topic.
+    /// No patterns: no name is a topic.
     pub fn new() -> Self {
         Self::default()
     }
@@ -90,7 +90,7 @@ struct Settings {
     extensions: Extensions,
 }
 
-/// What both kinds of patterns can be told.
+/// The settings that source and sink patterns share.
 macro_rules! settings {
     ($options:ident) => {
         impl $options {
@@ -132,35 +132,35 @@ impl SourceOptions {
 }
 
 impl SinkOptions {
-    /// No options; the columns are those of the query that [`sql`](crate::sql())
-    /// inserts, where that names a `_key`, else those that the topic is read with.
+    /// No options. The columns are those of the query that [`sql`](crate::sql()) inserts,
+    /// if the query has a `_key`. Otherwise they are the columns that the topic is read with.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Shows all records to a hook before they are sent.
+    /// Passes all records to a hook before they are sent.
     pub fn with_hook(mut self, hook: Arc<dyn WriteHook>) -> Self {
         self.0.extensions.hook = Some(hook);
         self
     }
 }
 
-/// A schema whose names are its tables and, beside them, the topics that match.
+/// A schema with its registered tables and with the topics that match a pattern.
 ///
-/// Columns that were inferred are kept until `SET kafka.x` changes an option
-/// or `DROP TABLE` of the topic's name forgets them.
+/// Inferred columns are cached until `SET kafka.x` changes an option, or until `DROP TABLE` of
+/// the topic's name.
 pub(crate) struct TopicSchemaProvider {
     tables: Arc<dyn SchemaProvider>,
     defaults: Options,
     sources: Vec<Pattern>,
     sinks: Vec<Pattern>,
-    /// What `SET kafka.x` says at the moment.
+    /// Returns the current `SET kafka.x` options.
     session: SessionOptions,
-    /// Under the options that were set in the session when they were made.
+    /// The tables made so far, each with the session's options at that time.
     known: Mutex<HashMap<String, (Options, Arc<KafkaTable>)>>,
 }
 
-/// Looks up the options that are set in the session.
+/// Looks up the options that are currently set in the session.
 pub(crate) type SessionOptions = Box<dyn Fn() -> Options + Send + Sync>;
 
 #[derive(Debug)]
@@ -172,7 +172,7 @@ struct Pattern {
 
 impl Pattern {
     fn compile(text: &str, settings: &Settings, defaults: &Options) -> Result<Self> {
-        // Wrong settings are reported where they are registered, not when used.
+        // Wrong settings are an error of the registration, not of the first query.
         TableOptions::parse(&[defaults, &settings.options])?;
         let expression = if text == "*" { "" } else { text };
         let regex = Regex::new(expression).map_err(|source| Error::InvalidPattern {
@@ -212,7 +212,7 @@ impl TopicSchemaProvider {
         })
     }
 
-    /// The tables of a schema without the topics that were added to it.
+    /// The registered tables of a schema, without the topics that this provider added.
     pub(crate) fn without_topics(tables: Arc<dyn SchemaProvider>) -> Arc<dyn SchemaProvider> {
         match tables.downcast_ref::<TopicSchemaProvider>() {
             Some(topics) => Arc::clone(&topics.tables),
@@ -220,8 +220,9 @@ impl TopicSchemaProvider {
         }
     }
 
-    /// The topic of this name, where no pattern declares its columns, and whether
-    /// it shows some, since a source pattern matches and it has records.
+    /// The topic of this name, and whether its columns can be inferred, which takes a source
+    /// pattern and records. `None` if a pattern declares the columns, if no sink pattern matches,
+    /// or if a table of this name is registered.
     pub(crate) async fn undeclared(&self, name: &str) -> Result<Option<(QueriedTopic, bool)>> {
         if self.tables.table_exist(name) {
             return Ok(None);
@@ -252,7 +253,7 @@ impl TopicSchemaProvider {
         Ok(Some((topic, shown.is_some())))
     }
 
-    /// The one source and the one sink pattern that the name matches.
+    /// The source pattern and the sink pattern that the name matches.
     fn matching(&self, name: &str) -> Result<(Option<&Pattern>, Option<&Pattern>)> {
         let one = |patterns: &'_ [Pattern], kind| -> Result<Option<usize>> {
             let mut matching = patterns
@@ -290,7 +291,7 @@ impl TopicSchemaProvider {
         }
     }
 
-    /// A table that is no topic of a pattern.
+    /// A registered table.
     pub(crate) async fn registered(
         &self,
         name: &str,
@@ -298,14 +299,14 @@ impl TopicSchemaProvider {
         self.tables.table(name).await
     }
 
-    /// The options that a topic of a source pattern is read with.
+    /// The options with which a topic is read; `None` if no source pattern matches.
     pub(crate) fn source_options(&self, name: &str) -> Result<Option<TableOptions>> {
         let (source, _) = self.matching(name)?;
         let builder = source.map(|source| self.builder(name, source, &(self.session)()));
         builder.map(|builder| builder.table_options()).transpose()
     }
 
-    /// The table that the patterns make of a name.
+    /// The table of a name that matches a pattern.
     pub(crate) async fn resolve(&self, name: &str) -> Result<Option<Arc<KafkaTable>>> {
         let session = (self.session)();
         if let Some((under, table)) = self.known().get(name)
@@ -345,8 +346,8 @@ impl TopicSchemaProvider {
     }
 }
 
-/// A sink that takes its columns from a source writes them in the form in which they are
-/// read, where its own options do not say otherwise.
+/// A sink that takes its columns from a source. It writes them in the form in which they are
+/// read, unless its own options say otherwise.
 fn like(source: &TableDefinition, sink: KafkaTableBuilder) -> Result<KafkaTableBuilder> {
     let own = sink.table_options()?;
     let mut like = sink;
@@ -379,8 +380,8 @@ impl SchemaProvider for TopicSchemaProvider {
         self.tables.owner_name()
     }
 
-    /// The registered tables and the topics that were used so far: finding all
-    /// topics would have to wait for the brokers, which this call must not.
+    /// The registered tables and the topics that were used so far. A list of all topics would
+    /// have to come from the brokers, and this call must not block.
     fn table_names(&self) -> Vec<String> {
         let mut names = self.tables.table_names();
         names.extend(self.known().keys().cloned());
@@ -406,14 +407,14 @@ impl SchemaProvider for TopicSchemaProvider {
             {
                 Err(Error::InferSchema {
                     topic: name.to_owned(),
-                    reason: "it has no records yet and its sink pattern declares none; use \
-                             `datafusion_kafka::sql`, which takes them from the query, or \
+                    reason: "it has no records yet and its sink pattern declares no columns; use \
+                             `datafusion_kafka::sql`, which takes the columns from the query, or \
                              `SinkOptions::with_schema`"
                         .to_owned(),
                 }
                 .into())
             }
-            // As for every other name that is no table.
+            // A topic that does not exist is like any other name that is not a table.
             Err(Error::TopicNotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -1,4 +1,4 @@
-//! Which names in a statement are not read.
+//! Finds the names in a statement that it does not read.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -7,13 +7,13 @@ use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{self, ObjectName, TableFactor, Visit as _, Visitor};
 
 tokio::task_local! {
-    /// The names that the statement being planned gives to what it makes, or calls as functions:
-    /// DataFusion looks them up as if they were read, and they must not be found by a pattern
-    /// then, nor brokers be waited for.
+    /// The names that the statement being planned creates, or calls as functions. DataFusion looks
+    /// them up as if they were tables to read. Patterns must not match them then, and the
+    /// look-up must not wait for brokers.
     pub(crate) static CREATED_OR_CALLED: HashSet<String>;
 }
 
-/// The names that a statement makes or calls, and reads nowhere.
+/// The names that a statement creates or calls, and does not read anywhere.
 pub(crate) fn created_or_called(statement: &Statement) -> HashSet<String> {
     let mut mentions = Mentions::default();
     match statement {
@@ -42,7 +42,7 @@ pub(crate) fn created_or_called(statement: &Statement) -> HashSet<String> {
         .collect()
 }
 
-/// How often a statement has each name.
+/// How often each name occurs in a statement.
 #[derive(Default)]
 struct Mentions(HashMap<String, Times>);
 
@@ -80,7 +80,7 @@ impl Visitor for Mentions {
     }
 }
 
-/// The name itself, without quotes and without its schema.
+/// The last part of a name, without its schema and without quotes.
 pub(crate) fn last_part(name: &ObjectName) -> Option<&str> {
     let ident = name.0.last()?.as_ident()?;
     Some(&ident.value)
