@@ -48,14 +48,14 @@ impl Begin {
     pub(super) async fn claim(
         self,
         state: &Arc<QueryState>,
-        member: &Arc<QueryInstance>,
+        instance: &Arc<QueryInstance>,
         producer: &mut Producer,
     ) -> DataFusionResult<Checkpoint> {
         let this = Arc::new(self);
         let mut claims = 0;
         loop {
-            let (begin, member, known) = (Arc::clone(&this), Arc::clone(member), state.begun());
-            let begun = blocking(move |cancel| begin.look(&member, &known, cancel)).await?;
+            let (begin, instance, known) = (Arc::clone(&this), Arc::clone(instance), state.begun());
+            let begun = blocking(move |cancel| begin.resolve(&instance, &known, cancel)).await?;
             claims += 1;
             match producer.commit(&begun.positions).await {
                 Err(Error::Fenced { .. }) if claims < CLAIMS => {}
@@ -69,15 +69,15 @@ impl Begin {
     }
 
     /// The offsets to begin at. `known` is the checkpoint of an earlier attempt.
-    fn look(
+    fn resolve(
         &self,
-        member: &QueryInstance,
+        instance: &QueryInstance,
         known: &Checkpoint,
         cancel: &Cancel,
     ) -> Result<Checkpoint> {
-        member.check_name(&self.output.topic, cancel)?;
+        instance.check_name(&self.output.topic, cancel)?;
         let output = Client::new(&self.output.topic, &self.output.options)?.topic(cancel)?;
-        member.set_output(output.id);
+        instance.set_output(output.id);
         let mut begun = Checkpoint::default();
         // Several tables may read the same topic, and the last one decides. Tables whose start
         // must be stored come last.
@@ -90,23 +90,24 @@ impl Begin {
                 positions: of_topic(&known.positions),
                 starts: of_topic(&known.starts),
             };
-            let (positions, starts) = self.look_at(input, &output, member, before, cancel)?;
+            let (positions, starts) =
+                self.resolve_topic(input, &output, instance, before, cancel)?;
             if !positions.is_empty() {
                 begun.positions.insert(input.topic.clone(), positions);
             }
             begun.starts.insert(input.topic.clone(), starts);
         }
-        begun.sources = member.sources();
+        begun.sources = instance.sources();
         Ok(begun)
     }
 
     /// The positions at which the query goes on in a topic, and those at which it began at its
     /// first start.
-    fn look_at(
+    fn resolve_topic(
         &self,
         input: &TableDefinition,
         output: &Topic,
-        member: &QueryInstance,
+        instance: &QueryInstance,
         before: Before,
         cancel: &Cancel,
     ) -> Result<(BTreeMap<i32, i64>, BTreeMap<i32, i64>)> {
@@ -120,7 +121,7 @@ impl Begin {
         let described = client.topic(cancel)?;
         let partitions = described.partitions();
         let held = client.watermarks(&partitions, cancel)?;
-        let mut committed = member.claim_offsets(topic, &partitions, cancel)?;
+        let mut committed = instance.claim_offsets(topic, &partitions, cancel)?;
         let id_before = known_id.or(committed.values().find_map(|offset| offset.mark.source));
         let is_another = described.is_another(id_before);
         if is_another {
@@ -131,7 +132,7 @@ impl Begin {
         }
         let kept = committed.iter();
         starts.extend(kept.filter_map(|(partition, kept)| Some((*partition, kept.mark.start?))));
-        if self.writes_again(&committed, output, member)? {
+        if self.writes_again(&committed, output, instance)? {
             for (partition, offset) in &mut committed {
                 let low = held.get(partition).map_or(0, |held| held.start);
                 offset.offset = offset.mark.start.map_or(low, |start| start.max(low));
@@ -156,7 +157,7 @@ impl Begin {
         let has_others = !positions.is_empty() || is_another;
         let start = match options.start {
             // The table names the query's own group.
-            Bound::Group(otherwise) if options.group_id.as_deref() == Some(member.query()) => {
+            Bound::Group(otherwise) if options.group_id.as_deref() == Some(instance.query()) => {
                 *otherwise
             }
             start => start,
@@ -172,7 +173,7 @@ impl Begin {
                 starts.insert(partition, begin.range.start);
             }
         }
-        member.set_source(topic, described.id, starts.clone());
+        instance.set_source(topic, described.id, starts.clone());
         Ok((positions, starts))
     }
 
@@ -182,7 +183,7 @@ impl Begin {
         &self,
         committed: &BTreeMap<i32, OwnOffset>,
         output: &Topic,
-        member: &QueryInstance,
+        instance: &QueryInstance,
     ) -> Result<bool> {
         let is_another = |offset: &OwnOffset| output.is_another(offset.mark.output);
         if self.compares || !committed.values().any(is_another) {
@@ -190,7 +191,7 @@ impl Begin {
         }
         match self.output.options.on_recreated_output {
             OnRecreatedOutput::Rewrite => Ok(true),
-            OnRecreatedOutput::Fail => Err(member.refused(format!(
+            OnRecreatedOutput::Fail => Err(instance.refused(format!(
                 "topic `{}` was deleted and created again since the query wrote it; set \
                  `kafka.on_recreated_output` = `rewrite` to write all of it again, or give the \
                  query another name to begin as a new one",

@@ -126,7 +126,7 @@ impl Runner {
     /// has taken over, or the brokers have ended a transaction that was open for too long. Only
     /// another instance then commits offsets of its own, so those are watched for a while.
     async fn cause(&self, error: DataFusionError) -> DataFusionError {
-        let Some(member) = self.state.member() else {
+        let Some(instance) = self.state.instance() else {
             return error;
         };
         if !matches!(Error::find(&error), Some(Error::Fenced { .. })) {
@@ -134,7 +134,7 @@ impl Runner {
         }
         let deadline = Instant::now() + CLAIMED;
         while Instant::now() < deadline {
-            let asked = Arc::clone(&member);
+            let asked = Arc::clone(&instance);
             let checked = blocking(move |cancel| asked.check_all(cancel)).await;
             if let Err(fenced) = checked
                 && matches!(Error::find(&fenced), Some(Error::Fenced { .. }))
@@ -186,10 +186,10 @@ impl Runner {
     ) -> DataFusionResult<()> {
         let sink = &self.sink;
         ensure_topic(&sink.topic, &sink.options).await?;
-        let member = self.state.new_member()?;
+        let instance = self.state.new_instance()?;
         // The producer comes before any reading. It fences another instance: an open
         // transaction is aborted, and that instance cannot commit any more.
-        let named = Writer::Query(Arc::clone(&member));
+        let named = Writer::Query(Arc::clone(&instance));
         let shown = Shown::nowhere();
         let mut producer = Producer::new(&sink.topic, &sink.options, shown, named).await?;
         let begin = Begin {
@@ -197,7 +197,7 @@ impl Runner {
             output: Arc::clone(sink),
             compares: false,
         };
-        begin.claim(&self.state, &member, &mut producer).await?;
+        begin.claim(&self.state, &instance, &mut producer).await?;
         self.state.set_producer(producer);
         let plan = self.session.create_physical_plan(plan).await?;
         let _reading = self.state.reads().by(&plan);

@@ -148,7 +148,7 @@ pub(crate) struct QueryState {
     /// Identifies this instance of the query. It stays the same after a restart.
     id: String,
     /// The instance of the current attempt.
-    member: Mutex<Option<Arc<QueryInstance>>>,
+    instance: Mutex<Option<Arc<QueryInstance>>>,
     producer: Mutex<Option<Producer>>,
     stop: watch::Sender<bool>,
     status: watch::Sender<QueryStatus>,
@@ -194,7 +194,7 @@ impl QueryState {
             name: name.to_owned(),
             options,
             id: random_id(),
-            member: Mutex::default(),
+            instance: Mutex::default(),
             producer: Mutex::default(),
             stop: watch::Sender::new(false),
             status: watch::Sender::new(QueryStatus::Starting),
@@ -223,20 +223,20 @@ impl QueryState {
     }
 
     /// Makes the instance of a new attempt.
-    pub(crate) fn new_member(&self) -> Result<Arc<QueryInstance>> {
-        let member = QueryInstance::new(&self.name, &self.id, &self.options, &self.measurements)?;
-        let member = Arc::new(member);
-        *self.current() = Some(Arc::clone(&member));
-        Ok(member)
+    pub(crate) fn new_instance(&self) -> Result<Arc<QueryInstance>> {
+        let instance = QueryInstance::new(&self.name, &self.id, &self.options, &self.measurements)?;
+        let instance = Arc::new(instance);
+        *self.current() = Some(Arc::clone(&instance));
+        Ok(instance)
     }
 
     /// The instance of the current attempt.
-    pub(crate) fn member(&self) -> Option<Arc<QueryInstance>> {
+    pub(crate) fn instance(&self) -> Option<Arc<QueryInstance>> {
         self.current().clone()
     }
 
     fn current(&self) -> MutexGuard<'_, Option<Arc<QueryInstance>>> {
-        self.member.lock().unwrap_or_else(PoisonError::into_inner)
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the producer that the current attempt writes with.

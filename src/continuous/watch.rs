@@ -48,21 +48,22 @@ pub(super) async fn watch(
     // Batches and commits so far, and the sum of the end offsets, at the last progress.
     let mut last = (0, 0);
     loop {
-        let member = match checked.elapsed() >= CHECKED {
-            true => state.member(),
+        let instance = match checked.elapsed() >= CHECKED {
+            true => state.instance(),
             false => None,
         };
-        if let Some(member) = member.clone() {
+        if let Some(instance) = instance.clone() {
             checked = Instant::now();
-            if let Some(error) = written_to_another(&written, member).await {
+            if let Some(error) = recreated_output(&written, instance).await {
                 return error.into();
             }
         }
         for client in &clients {
-            let (asked, member) = (Arc::clone(client), member.clone());
+            let (asked, instance) = (Arc::clone(client), instance.clone());
             let ends = blocking(move |cancel| {
                 let partitions = asked.partitions(cancel)?;
-                let checked = member.map(|m| m.check(asked.topic_name(), &partitions, cancel));
+                let checked = instance
+                    .map(|instance| instance.check(asked.topic_name(), &partitions, cancel));
                 match checked {
                     Some(Err(fenced @ Error::Fenced { .. })) => Err(fenced),
                     _ => asked.watermarks(&partitions, cancel),
@@ -108,10 +109,10 @@ pub(super) async fn watch(
 }
 
 /// The error if the output was deleted and created again.
-async fn written_to_another(output: &Arc<Client>, member: Arc<QueryInstance>) -> Option<Error> {
+async fn recreated_output(output: &Arc<Client>, instance: Arc<QueryInstance>) -> Option<Error> {
     let asked = Arc::clone(output);
     let topic = blocking(move |cancel| asked.topic(cancel)).await.ok()?;
-    topic.is_another(member.output()).then(|| Error::Request {
+    topic.is_another(instance.output()).then(|| Error::Request {
         act: "go on with the output",
         topic: output.topic_name().to_owned(),
         reason: "it was deleted and created again".to_owned(),

@@ -34,7 +34,7 @@ pub(crate) struct Acknowledgements {
     /// Whether librdkafka has reported that the transaction has failed.
     has_failed: AtomicBool,
     pub(super) changed: Notify,
-    heard: ErrorLog,
+    error_log: ErrorLog,
 }
 
 /// The metrics of a writing plan that its producer counts.
@@ -127,7 +127,7 @@ fn help(code: RDKafkaErrorCode) -> Option<&'static str> {
 }
 
 impl Acknowledgements {
-    pub(super) fn new(writes: Writes, shown: Shown, heard: ErrorLog) -> Self {
+    pub(super) fn new(writes: Writes, shown: Shown, error_log: ErrorLog) -> Self {
         Acknowledgements {
             writes,
             acknowledged: AtomicU64::new(0),
@@ -138,7 +138,7 @@ impl Acknowledgements {
             not_added: Mutex::default(),
             has_failed: AtomicBool::new(false),
             changed: Notify::new(),
-            heard,
+            error_log,
         }
     }
 
@@ -193,12 +193,12 @@ impl Acknowledgements {
 
     /// Until when a quota keeps the client from sending requests, if the brokers report that.
     pub(super) fn held_back_until(&self) -> Option<Instant> {
-        self.heard.held_back_until()
+        self.error_log.held_back_until()
     }
 
     /// The reason when no record was acknowledged for this time.
     pub(super) fn silence(&self, time: Duration) -> Reason {
-        let cause = self.heard.last();
+        let cause = self.error_log.last();
         let cause = cause.as_deref().unwrap_or("the brokers do not answer");
         Reason::Said(format!(
             "no record was acknowledged for {time:?} (`kafka.retry_timeout`): {cause}"
@@ -233,7 +233,7 @@ impl Acknowledgements {
             transactional_id: transactions.map(|(id, _)| id.pattern()),
             ..Needs::on(operation, topic)
         };
-        let denied = code.and_then(|code| needs.denied(code, self.heard.principal()));
+        let denied = code.and_then(|code| needs.denied(code, self.error_log.principal()));
         if let Some(denied) = denied {
             return Reason::Denied(denied);
         }
@@ -245,7 +245,7 @@ impl Acknowledgements {
         {
             return Reason::Said(format!("{text}; {}", limit.help()));
         }
-        Reason::Said(match (code, self.heard.last()) {
+        Reason::Said(match (code, self.error_log.last()) {
             // A time-out does not say why; the last error of a connection does.
             (
                 Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
@@ -260,15 +260,15 @@ impl ClientContext for Acknowledgements {
     fn stats(&self, statistics: statistics::Statistics) {
         self.shown
             .throttled
-            .add_duration(self.heard.told(&statistics));
+            .add_duration(self.error_log.told(&statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.heard.error(error, reason);
+        self.error_log.error(error, reason);
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.heard.log(level, facility, message);
+        self.error_log.log(level, facility, message);
         match facility {
             // librdkafka logs a line for each topic that is added to the transaction. The error
             // that follows names no topic, so the topic is taken from the log. Lines of topics
@@ -298,7 +298,7 @@ impl ProducerContext for Acknowledgements {
                     self.elsewhere.fetch_add(1, Ordering::Relaxed);
                 }
                 self.acknowledged.fetch_add(1, Ordering::Release);
-                self.heard.answered();
+                self.error_log.answered();
             }
             Err((error, message)) => self.refuse(row, error, message),
         }

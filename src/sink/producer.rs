@@ -35,7 +35,7 @@ pub(crate) struct Producer {
     topic: Arc<str>,
     limits: Limits,
     transactional: bool,
-    member: Option<Arc<QueryInstance>>,
+    instance: Option<Arc<QueryInstance>>,
     sent: u64,
     silence: Silence,
     queue_full: Duration,
@@ -90,11 +90,11 @@ impl Producer {
         writer: Writer,
     ) -> Result<Self> {
         let commits_often = !matches!(writer, Writer::Statement);
-        let member = match writer {
-            Writer::Query(member) => Some(member),
+        let instance = match writer {
+            Writer::Query(instance) => Some(instance),
             Writer::Statement | Writer::Stream => None,
         };
-        let mut config = config(options, member.is_some())?;
+        let mut config = config(options, instance.is_some())?;
         let silence = Silence::of(&mut config, options);
         let limits = Limits::of(options);
         let make = |transactions: Option<(TransactionalId, TimeLimit)>| {
@@ -106,13 +106,15 @@ impl Producer {
             let writes = Writes {
                 topic: topic.to_owned(),
                 transactions,
-                group: member.as_ref().map(|member| member.query().to_owned()),
+                group: instance
+                    .as_ref()
+                    .map(|instance| instance.query().to_owned()),
             };
-            let measure = member
+            let measure = instance
                 .as_ref()
-                .map(|member| member.measurements().of(ClientKind::Producer, topic));
-            let native: ThreadedProducer<_> = create(config, options.timeout, |heard| {
-                Acknowledgements::new(writes, shown.clone(), heard.measured_by(measure))
+                .map(|instance| instance.measurements().of(ClientKind::Producer, topic));
+            let native: ThreadedProducer<_> = create(config, options.timeout, |error_log| {
+                Acknowledgements::new(writes, shown.clone(), error_log.measured_by(measure))
             })?;
             let native = Arc::new(DropOnThread::new(native));
             request_producer_id_early(&native, topic);
@@ -121,8 +123,8 @@ impl Producer {
         let native = match options.delivery {
             Delivery::AtLeastOnce => make(None)?,
             Delivery::ExactlyOnce => {
-                let id = match &member {
-                    Some(member) => TransactionalId::of_query(member.query(), options),
+                let id = match &instance {
+                    Some(instance) => TransactionalId::of_query(instance.query(), options),
                     None => TransactionalId::of_statement(options),
                 };
                 let limit = match commits_often {
@@ -148,7 +150,7 @@ impl Producer {
             topic: topic.into(),
             limits,
             transactional: options.delivery == Delivery::ExactlyOnce,
-            member,
+            instance,
             sent: 0,
             silence,
             queue_full: Duration::ZERO,
@@ -254,22 +256,22 @@ impl Producer {
     /// instance of the query has taken over.
     pub(crate) async fn commit(&mut self, read: &Positions) -> Result<()> {
         self.acknowledged().await?;
-        let member = self.member.clone().filter(|_| !read.is_empty());
+        let instance = self.instance.clone().filter(|_| !read.is_empty());
         if self.transactional {
-            if member.is_some() {
+            if instance.is_some() {
                 self.begin().await?;
             }
-            let offsets = member.clone().map(|member| (member, read.clone()));
+            let offsets = instance.clone().map(|instance| (instance, read.clone()));
             if let Some(transaction) = self.transaction.take() {
                 let committed = transaction.commit(offsets).await;
                 committed.map_err(|error| self.map_fencing(error))?;
             }
-            if let Some(member) = member {
-                member.committed(read);
+            if let Some(instance) = instance {
+                instance.committed(read);
             }
-        } else if let Some(member) = member {
+        } else if let Some(instance) = instance {
             let read = read.clone();
-            let committed = client::blocking(move |cancel| member.commit(&read, cancel)).await;
+            let committed = client::blocking(move |cancel| instance.commit(&read, cancel)).await;
             committed.map_err(own_error)?;
         }
         Ok(())
@@ -315,8 +317,8 @@ impl Producer {
     /// Replaces the error of a fenced transaction of a continuous query by [`Error::Fenced`].
     fn map_fencing(&self, error: Error) -> Error {
         let fatal = self.native.client().fatal_error();
-        match (&self.member, fatal) {
-            (Some(member), Some((code, _))) if is_fenced(code) => member.fenced(),
+        match (&self.instance, fatal) {
+            (Some(instance), Some((code, _))) if is_fenced(code) => instance.fenced(),
             _ => error,
         }
     }
@@ -415,10 +417,10 @@ impl Producer {
     /// Waits until librdkafka has purged the queue after a failure, so that the refusal that
     /// is the cause is among those reported.
     async fn refused_soon(&self) {
-        let deadline = Instant::now() + CAUSE;
+        let deadline = Instant::now() + CAUSE_TIMEOUT;
         let more_comes = || {
-            let not_heard = self.transactional && !self.acknowledgements().has_failed();
-            not_heard || self.native.in_flight_count() > 0
+            let not_reported = self.transactional && !self.acknowledgements().has_failed();
+            not_reported || self.native.in_flight_count() > 0
         };
         while Instant::now() < deadline && more_comes() {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -428,10 +430,10 @@ impl Producer {
     fn failed(&self, row: u64, mut reason: Reason) -> Error {
         // After a fatal error every record is refused, but only the fatal error has the reason.
         if let Some((code, text)) = self.native.client().fatal_error() {
-            if let Some(member) = &self.member
+            if let Some(instance) = &self.instance
                 && is_fenced(code)
             {
-                return member.fenced();
+                return instance.fenced();
             }
             reason = self.acknowledgements().reason(None, Some(code), text);
         }
@@ -442,7 +444,7 @@ impl Producer {
             // The shorter error loses nothing here. No record was acknowledged, the transaction
             // takes the records back, or the continuous query counts its commits itself.
             Reason::Denied(denied)
-                if self.transactional || acknowledged == 0 || self.member.is_some() =>
+                if self.transactional || acknowledged == 0 || self.instance.is_some() =>
             {
                 denied
             }
@@ -472,15 +474,19 @@ fn config(options: &TableOptions, of_query: bool) -> Result<ClientConfig> {
         // Each commit waits for its records, so a long linger delays every commit.
         config.set(LINGER, "5");
     }
-    tell_of_itself(&mut config, options.retry_timeout, LONGEST_UNTOLD);
+    tell_of_itself(
+        &mut config,
+        options.retry_timeout,
+        LONGEST_STATISTICS_INTERVAL,
+    );
     Ok(config)
 }
 
 /// The longest interval between the statistics of a producer.
-const LONGEST_UNTOLD: Duration = Duration::from_secs(1);
+const LONGEST_STATISTICS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait for the cause of a refusal that is only a consequence.
-const CAUSE: Duration = Duration::from_secs(1);
+const CAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Lets a new producer get its producer id immediately.
 ///

@@ -20,7 +20,7 @@ use crate::sink::report::WriteReport;
 pub(crate) struct RecordWriter {
     table: Arc<TableDefinition>,
     /// Records that the hook has not seen yet.
-    hooked: Vec<OutgoingRecord>,
+    for_hook: Vec<OutgoingRecord>,
     metrics: SinkMetrics,
     pub(crate) report: WriteReport,
     /// Made for the first record, so that a transaction is not open longer than necessary.
@@ -30,13 +30,13 @@ pub(crate) struct RecordWriter {
 }
 
 /// The maximum number of records in one call of the hook.
-const HOOKED: usize = 8192;
+const HOOK_BATCH: usize = 8192;
 
 impl RecordWriter {
     pub(crate) fn new(table: &Arc<TableDefinition>, metrics: &ExecutionPlanMetricsSet) -> Self {
         RecordWriter {
             table: Arc::clone(table),
-            hooked: Vec::new(),
+            for_hook: Vec::new(),
             metrics: SinkMetrics::new(metrics, table.options.delivery),
             report: WriteReport::default(),
             producer: None,
@@ -68,8 +68,8 @@ impl RecordWriter {
             self.send(row, &record).await?;
             return Ok(record);
         }
-        self.hooked.push(record.into());
-        if self.hooked.len() >= HOOKED {
+        self.for_hook.push(record.into());
+        if self.for_hook.len() >= HOOK_BATCH {
             self.flush(row).await?;
         }
         Ok(EncodedRecord::default())
@@ -77,7 +77,7 @@ impl RecordWriter {
 
     /// Passes the waiting records to the hook, and sends the records that the hook returns.
     pub(crate) async fn flush(&mut self, row: u64) -> DataFusionResult<()> {
-        let records = std::mem::take(&mut self.hooked);
+        let records = std::mem::take(&mut self.for_hook);
         let Some(hook) = self.table.extensions.hook.clone() else {
             return Ok(());
         };

@@ -53,7 +53,7 @@ pub(crate) struct StreamWrite {
 pub(super) struct StreamWriter<'a> {
     stream: &'a StreamWrite,
     encoder: &'a RecordEncoder,
-    sender: &'a mut RecordWriter,
+    writer: &'a mut RecordWriter,
     table: &'a Arc<TableDefinition>,
     context: &'a Arc<TaskContext>,
     /// The keys that the output holds, kept only where rows may be retractions. A tombstone
@@ -73,20 +73,20 @@ pub(super) struct StreamWriter<'a> {
 
 /// The interval at which the scan's progress is committed when no row comes. Tombstones,
 /// skipped records and transaction markers move the scan forward without giving rows.
-const LOOK: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 impl<'a> StreamWriter<'a> {
     pub(super) fn new(
         stream: &'a StreamWrite,
         encoder: &'a RecordEncoder,
-        sender: &'a mut RecordWriter,
+        writer: &'a mut RecordWriter,
         table: &'a Arc<TableDefinition>,
         context: &'a Arc<TaskContext>,
     ) -> Self {
         StreamWriter {
             stream,
             encoder,
-            sender,
+            writer,
             table,
             context,
             known: None,
@@ -110,7 +110,7 @@ impl<'a> StreamWriter<'a> {
     ) -> DataFusionResult<()> {
         let producer = self.stream.query.as_ref().and_then(|q| q.take_producer());
         if let Some(producer) = producer {
-            self.sender.use_producer(producer);
+            self.writer.use_producer(producer);
         }
         check_commit_time(&self.table.options)?;
         if let Some((_, topic)) = &self.stream.dead_letters {
@@ -132,13 +132,17 @@ impl<'a> StreamWriter<'a> {
         let mut stopped = self.stream.query.as_ref().map(|query| query.stopped());
         // When to commit the rows that were written; `None` if all rows are committed.
         let mut due: Option<Instant> = None;
-        let look = options.commit_time.max(LOOK);
-        let mut next_look = self.stream.query.as_ref().map(|_| Instant::now() + look);
+        let interval = options.commit_time.max(PROGRESS_INTERVAL);
+        let mut next_progress = self
+            .stream
+            .query
+            .as_ref()
+            .map(|_| Instant::now() + interval);
         loop {
             let next = tokio::select! {
                 biased;
                 () = until_stopped(&mut stopped) => break,
-                () = until(due.or(next_look)) => None,
+                () = until(due.or(next_progress)) => None,
                 batch = data.next() => match batch {
                     Some(batch) => Some(batch?),
                     None => break,
@@ -153,7 +157,7 @@ impl<'a> StreamWriter<'a> {
                 None => {
                     self.commit(due.is_some()).await?;
                     due = None;
-                    next_look = next_look.map(|_| Instant::now() + look);
+                    next_progress = next_progress.map(|_| Instant::now() + interval);
                 }
             }
         }
@@ -177,7 +181,7 @@ impl<'a> StreamWriter<'a> {
         if !is_new && !is_old {
             return Ok(());
         }
-        let committed = self.sender.commit(self.row, &self.read).await;
+        let committed = self.writer.commit(self.row, &self.read).await;
         committed.map_err(|error| self.refused(error))?;
         self.places.clear();
         if let (Some(query), Some(topic)) = (&self.stream.query, &self.stream.source)
@@ -188,7 +192,7 @@ impl<'a> StreamWriter<'a> {
         self.committed_at = Instant::now();
         self.committed.clone_from(&self.read);
         match &self.stream.query {
-            Some(query) if is_new => query.committed(&self.read, &self.sender.report),
+            Some(query) if is_new => query.committed(&self.read, &self.writer.report),
             Some(query) => query.renewed(),
             None => {}
         }
@@ -208,7 +212,7 @@ impl<'a> StreamWriter<'a> {
                 && (columns.behind.change(index) == *change || refused.is_some())
             {
                 let letter = self.dead_letter(batch, index, refused);
-                self.sender
+                self.writer
                     .send_elsewhere(topic, row, &letter.record())
                     .await?;
                 continue;
@@ -229,12 +233,12 @@ impl<'a> StreamWriter<'a> {
                     known.insert(&record.key, ());
                 }
             }
-            record = self.sender.write(row, record).await?;
+            record = self.writer.write(row, record).await?;
             if is_alone {
-                self.sender.settle().await?;
+                self.writer.settle().await?;
             }
         }
-        self.sender.flush(self.row).await?;
+        self.writer.flush(self.row).await?;
         if let Some(known) = &self.known {
             known.reserve()?;
         }

@@ -87,9 +87,9 @@ impl Transaction {
             timeout: wait,
             retry_timeout,
         } = self.limits;
-        if let Some((member, read)) = read {
-            let offsets = member.offsets(&read)?;
-            let group = member.metadata(&self.topic)?;
+        if let Some((instance, read)) = read {
+            let offsets = instance.offsets(&read)?;
+            let group = instance.metadata(&self.topic)?;
             // An error does not say which of several topics it is for. The first one stands for
             // all, since reading them needs the same right.
             let source = read.keys().next().map(|topic| ("READ", topic.as_str()));

@@ -46,12 +46,12 @@ impl EventRows {
         self.batches.push(records);
         let small = |batch: &RecordBatch| batch.num_rows() < ROWS / 2;
         if self.batches.iter().filter(|batch| small(batch)).count() > SMALL_BATCHES {
-            self.put_together()?;
+            self.combine()?;
         }
         self.reserve()
     }
 
-    fn put_together(&mut self) -> DataFusionResult<()> {
+    fn combine(&mut self) -> DataFusionResult<()> {
         let Some(schema) = self.batches.first().map(RecordBatch::schema) else {
             return Ok(());
         };

@@ -35,8 +35,8 @@ pub(super) struct Input {
     declared: Arc<TableDefinition>,
     kind: Kind,
     memory: MemoryReservation,
-    held: Mutex<KeptRows>,
-    looked: Mutex<Option<Looked>>,
+    kept: Mutex<KeptRows>,
+    last_seen: Mutex<Option<LastSeen>>,
     /// Where the query began to read the topic at its first start. For `kafka.start` = `latest`
     /// or `group` this is the start of every later attempt.
     starts: Mutex<BTreeMap<i32, i64>>,
@@ -60,10 +60,10 @@ enum Kind {
 
 /// What was found when the watermarks were last requested.
 #[derive(Clone)]
-struct Looked {
+struct LastSeen {
     client: Arc<Client>,
     id: Option<TopicId>,
-    holds: BTreeMap<i32, OffsetRange>,
+    watermarks: BTreeMap<i32, OffsetRange>,
 }
 
 /// The rows in memory, and the offsets up to which they were read.
@@ -113,8 +113,8 @@ impl Input {
             declared: Arc::clone(declared),
             kind,
             memory,
-            held: Mutex::new(KeptRows { rows, ends }),
-            looked: Mutex::default(),
+            kept: Mutex::new(KeptRows { rows, ends }),
+            last_seen: Mutex::default(),
             starts: Mutex::default(),
         };
         input.forget_rows();
@@ -138,7 +138,7 @@ impl Input {
 
     /// The reserved bytes of the rows and their keys.
     pub(super) fn memory(&self) -> usize {
-        match &self.held().rows {
+        match &self.kept().rows {
             Rows::Latest(rows) => rows.memory(),
             Rows::Events(rows) => rows.memory(),
             Rows::None => 0,
@@ -148,7 +148,7 @@ impl Input {
     /// Drops the rows and the client.
     pub(super) fn clear(&self) {
         self.forget_rows();
-        *self.looked() = None;
+        *self.last_seen() = None;
     }
 
     fn forget_rows(&self) {
@@ -159,7 +159,7 @@ impl Input {
             Kind::Events(_) => Rows::Events(EventRows::new(schema.fields().len(), memory)),
             Kind::Again => Rows::None,
         };
-        *self.held() = KeptRows { rows, ends: None };
+        *self.kept() = KeptRows { rows, ends: None };
     }
 
     /// The end offsets of the topic. Waits for brokers.
@@ -167,7 +167,7 @@ impl Input {
     /// # Errors
     /// A topic that was deleted and created again, among others.
     pub(super) fn ends(&self, cancel: &Cancel) -> Result<BTreeMap<i32, i64>> {
-        let known = self.looked().clone();
+        let known = self.last_seen().clone();
         let (client, id) = match known {
             Some(known) => (known.client, known.id),
             None => {
@@ -185,10 +185,17 @@ impl Input {
                 reason: FetchFailure::Recreated,
             });
         }
-        let holds = client.watermarks(&topic.partitions(), cancel)?;
-        let ends = holds.iter().map(|(p, range)| (*p, range.end)).collect();
+        let watermarks = client.watermarks(&topic.partitions(), cancel)?;
+        let ends = watermarks
+            .iter()
+            .map(|(p, range)| (*p, range.end))
+            .collect();
         let id = id.or(topic.id);
-        *self.looked() = Some(Looked { client, id, holds });
+        *self.last_seen() = Some(LastSeen {
+            client,
+            id,
+            watermarks,
+        });
         Ok(ends)
     }
 
@@ -199,22 +206,30 @@ impl Input {
         context: &Arc<TaskContext>,
         state: &QueryState,
     ) -> DataFusionResult<()> {
-        let (client, holds) = match &*self.looked() {
+        let (client, watermarks) = match &*self.last_seen() {
             None => (None, BTreeMap::new()),
-            Some(looked) => (Some(Arc::clone(&looked.client)), looked.holds.clone()),
+            Some(last_seen) => (
+                Some(Arc::clone(&last_seen.client)),
+                last_seen.watermarks.clone(),
+            ),
         };
-        let mut before = self.held().ends.clone();
+        let mut before = self.kept().ends.clone();
         if before.as_ref() == Some(ends) {
             return Ok(());
         }
         let is_gone = |(partition, end): (&i32, &i64)| {
-            holds.get(partition).is_some_and(|held| held.start > *end)
+            watermarks
+                .get(partition)
+                .is_some_and(|range| range.start > *end)
         };
         let (table, is_first) = match &self.kind {
             Kind::Again => return Ok(()),
             Kind::Events(records) => {
-                let low = holds.iter().map(|(p, held)| (*p, held.start)).collect();
-                self.held().forget_below(&low)?;
+                let low = watermarks
+                    .iter()
+                    .map(|(p, range)| (*p, range.start))
+                    .collect();
+                self.kept().forget_below(&low)?;
                 (records, before.is_none())
             }
             Kind::Latest { snapshot, changes } => {
@@ -237,19 +252,19 @@ impl Input {
             (false, Some(client)) => PlanningClient::new(client),
             _ => PlanningClient::default(),
         };
-        if let Some(begin) = self.begin(before, ends, &holds, client).await? {
+        if let Some(begin) = self.begin(before, ends, &watermarks, client).await? {
             table.options.start = Bound::Offsets(begin);
         }
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan_with(&Arc::new(table), columns, holds, connected)?;
+        let plan = scan_held(&Arc::new(table), columns, watermarks, connected)?;
         let _reading = state.reads().by(&plan);
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
-            self.held().apply(batch?)?;
+            self.kept().apply(batch?)?;
             state.batch();
         }
-        self.held().ends = Some(ends.clone());
+        self.kept().ends = Some(ends.clone());
         Ok(())
     }
 
@@ -264,7 +279,7 @@ impl Input {
         &self,
         before: Option<BTreeMap<i32, i64>>,
         ends: &BTreeMap<i32, i64>,
-        holds: &BTreeMap<i32, OffsetRange>,
+        watermarks: &BTreeMap<i32, OffsetRange>,
         client: Option<Arc<Client>>,
     ) -> DataFusionResult<Option<BTreeMap<i32, i64>>> {
         let before = match (&self.declared.options.start, before) {
@@ -275,7 +290,7 @@ impl Input {
             }
             (_, None) => return Ok(None),
         };
-        let low = |partition| holds.get(partition).map_or(0, |held| held.start);
+        let low = |partition| watermarks.get(partition).map_or(0, |range| range.start);
         let mut begin: BTreeMap<i32, i64> = ends
             .keys()
             .map(|p| (*p, before.get(p).map_or(low(p), |read| low(p).max(*read))))
@@ -294,12 +309,14 @@ impl Input {
         Ok(Some(begin))
     }
 
-    fn held(&self) -> MutexGuard<'_, KeptRows> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, KeptRows> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn looked(&self) -> MutexGuard<'_, Option<Looked>> {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn last_seen(&self) -> MutexGuard<'_, Option<LastSeen>> {
+        self.last_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -361,7 +378,7 @@ impl TableProvider for KeptTable {
             Some(projection) => projection.clone(),
             None => (0..schema.fields().len()).collect(),
         };
-        let batches = self.0.held().batches(&columns)?;
+        let batches = self.0.kept().batches(&columns)?;
         let schema = Arc::new(schema.project(&columns)?);
         let count = state.config().target_partitions().max(1);
         let mut partitions: Vec<Vec<RecordBatch>> = vec![Vec::new(); count];

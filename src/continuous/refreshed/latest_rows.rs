@@ -18,14 +18,14 @@ use foldhash::fast::RandomState;
 pub(super) struct LatestRows {
     /// The columns of a row. Batches have two more: the Kafka partition and the raw key.
     schema: SchemaRef,
-    batches: Vec<Kept>,
+    batches: Vec<KeptBatch>,
     /// The batch and the index of the row of each key, by Kafka partition and raw key.
     places: BTreeMap<i32, HashMap<Box<[u8]>, Place, RandomState>>,
     key_bytes: usize,
     memory: MemoryReservation,
 }
 
-struct Kept {
+struct KeptBatch {
     rows: RecordBatch,
     is_live: Vec<bool>,
     live: usize,
@@ -109,7 +109,7 @@ impl LatestRows {
                         *live = false;
                     }
                 }
-                Some(old) => self.kill(old),
+                Some(old) => self.mark_replaced(old),
                 None => {}
             }
         }
@@ -119,7 +119,7 @@ impl LatestRows {
         self.reserve()
     }
 
-    fn kill(&mut self, place: Place) {
+    fn mark_replaced(&mut self, place: Place) {
         if let Some(kept) = self.batches.get_mut(place.batch as usize)
             && let Some(live) = kept.is_live.get_mut(place.row as usize)
             && *live
@@ -130,7 +130,7 @@ impl LatestRows {
     }
 
     fn push(&mut self, rows: RecordBatch, is_live: Vec<bool>) {
-        self.batches.push(Kept {
+        self.batches.push(KeptBatch {
             live: is_live.iter().filter(|live| **live).count(),
             bytes: rows.get_array_memory_size(),
             rows,
@@ -139,14 +139,14 @@ impl LatestRows {
     }
 
     fn merge_small_ones(&mut self) -> DataFusionResult<()> {
-        let is_small = |kept: &Kept| kept.live < FEW;
+        let is_small = |kept: &KeptBatch| kept.live < FEW;
         if self.batches.iter().filter(|kept| is_small(kept)).count() <= SMALL_BATCHES {
             return Ok(());
         }
         let (small, large) = std::mem::take(&mut self.batches)
             .into_iter()
             .partition(is_small);
-        let small: Vec<Kept> = small;
+        let small: Vec<KeptBatch> = small;
         self.batches = large;
         for (number, kept) in self.batches.iter().enumerate() {
             set_places(&mut self.places, &kept.rows, &kept.is_live, number);
@@ -198,7 +198,7 @@ impl LatestRows {
     }
 }
 
-impl Kept {
+impl KeptBatch {
     fn live_rows(&self, rows: &RecordBatch) -> DataFusionResult<RecordBatch> {
         if self.live == self.is_live.len() {
             return Ok(rows.clone());

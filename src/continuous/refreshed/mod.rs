@@ -191,10 +191,10 @@ impl Refresh {
     }
 
     async fn open(&self, context: &Arc<TaskContext>) -> DataFusionResult<Output> {
-        let member = self.state.new_member()?;
+        let instance = self.state.new_instance()?;
         // The producer comes first. It aborts an open transaction of another instance before the
         // output is read.
-        let named = Writer::Query(Arc::clone(&member));
+        let named = Writer::Query(Arc::clone(&instance));
         let (topic, options) = (&self.sink.topic, &self.sink.options);
         let mut producer = Producer::new(topic, options, Shown::nowhere(), named).await?;
         let begin = Begin {
@@ -202,7 +202,7 @@ impl Refresh {
             output: Arc::clone(&self.sink),
             compares: true,
         };
-        let begun = begin.claim(&self.state, &member, &mut producer).await?;
+        let begun = begin.claim(&self.state, &instance, &mut producer).await?;
         for input in &self.inputs {
             let starts = begun.starts.get(&input.declared().topic);
             input.set_starts(starts.cloned().unwrap_or_default());

@@ -33,11 +33,11 @@ use crate::sink::report::WriteReport;
 pub(super) struct Output {
     table: Arc<TableDefinition>,
     encoder: RecordEncoder,
-    sender: RecordWriter,
+    writer: RecordWriter,
     known: KeySet<Written>,
     /// Upserts that are sent only after all rows of the refresh have been compared. `None` with
     /// transactions, which discard the records if a duplicate key fails the refresh.
-    held: Option<PendingRecords>,
+    pending: Option<PendingRecords>,
     hashers: [RandomState; 2],
     round: u64,
     row: u64,
@@ -66,30 +66,30 @@ impl Output {
         producer: Producer,
         context: &Arc<TaskContext>,
     ) -> DataFusionResult<Self> {
-        let mut sender = RecordWriter::new(table, &ExecutionPlanMetricsSet::new());
-        sender.use_producer(producer);
+        let mut writer = RecordWriter::new(table, &ExecutionPlanMetricsSet::new());
+        writer.use_producer(producer);
         let transactional = table.options.delivery == Delivery::ExactlyOnce;
-        let held = (!transactional).then(|| {
+        let pending = (!transactional).then(|| {
             let consumer = MemoryConsumer::new(format!("KafkaSink[{}]", table.topic));
             PendingRecords::new(consumer.register(context.memory_pool()))
         });
         let mut output = Output {
             table: Arc::clone(table),
             encoder: RecordEncoder::try_new(table, schema, &[Change::Upsert])?,
-            sender,
+            writer,
             known: KeySet::new(&table.topic, context),
-            held,
+            pending,
             hashers: [RandomState::default(), RandomState::default()],
             round: 0,
             row: 0,
         };
-        output.look(context).await?;
+        output.read_rows(context).await?;
         Ok(output)
     }
 
     /// Reads the topic's rows and encodes them again. Equal rows then have equal bytes, even if
     /// another program wrote the record in another form.
-    async fn look(&mut self, context: &Arc<TaskContext>) -> DataFusionResult<()> {
+    async fn read_rows(&mut self, context: &Arc<TaskContext>) -> DataFusionResult<()> {
         let mut reading = as_it_is(&self.table);
         reading.options.on_bad_record = OnBadRecord::DeadLetter;
         reading.schema = reading.schema.nullable();
@@ -186,22 +186,22 @@ impl Output {
                     };
                     record.partition = record.partition.or(partition);
                     if is_same {
-                        self.sender.report.unchanged += 1;
+                        self.writer.report.unchanged += 1;
                         continue;
                     }
                 }
                 None => self.known.insert(&record.key, written),
             }
-            record = match &mut self.held {
-                Some(held) => {
-                    held.push(row, record);
+            record = match &mut self.pending {
+                Some(pending) => {
+                    pending.push(row, record);
                     EncodedRecord::default()
                 }
-                None => self.sender.write(row, record).await?,
+                None => self.writer.write(row, record).await?,
             };
         }
-        if let Some(held) = &self.held {
-            held.reserve_with(0)?;
+        if let Some(pending) = &self.pending {
+            pending.reserve_with(0)?;
         }
         self.known.reserve()
     }
@@ -215,9 +215,9 @@ impl Output {
         let gone: Vec<(Box<[u8]>, Option<i32>)> = gone
             .map(|(key, written)| (key.into(), written.partition))
             .collect();
-        if let Some(held) = &mut self.held {
-            for (row, record) in held.take() {
-                self.sender.write(row, record).await?;
+        if let Some(pending) = &mut self.pending {
+            for (row, record) in pending.take() {
+                self.writer.write(row, record).await?;
             }
         }
         let mut record = EncodedRecord::default();
@@ -227,19 +227,19 @@ impl Output {
             record.key.extend_from_slice(&key);
             record.tombstone = true;
             record.partition = partition;
-            record = self.sender.write(self.row, record).await?;
+            record = self.writer.write(self.row, record).await?;
         }
         Ok(())
     }
 
     /// Commits the refresh and the offsets up to which its topics were read.
     pub(super) async fn commit(&mut self, read: &Positions) -> DataFusionResult<()> {
-        self.sender.commit(self.row, read).await
+        self.writer.commit(self.row, read).await
     }
 
     /// What was written since the output was opened.
     pub(super) fn report(&self) -> &WriteReport {
-        &self.sender.report
+        &self.writer.report
     }
 
     /// The reserved bytes of the keys.
