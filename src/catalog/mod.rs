@@ -1,4 +1,9 @@
-//! [`KafkaTopics`]: makes every topic whose name matches a pattern a table.
+//! Finds topics as tables of a session, by patterns ([`KafkaTopics`]) or as declared tables.
+//!
+//! ```text
+//! mod ── patterns, and the schema that looks names up;   factory ── CREATE EXTERNAL TABLE
+//! names ── names that a statement does not read;   function_names ── names that are functions
+//! ```
 
 pub(crate) mod factory;
 pub(crate) mod function_names;

@@ -67,7 +67,8 @@ pub struct QueryProgress {
     pub unchanged: u64,
     /// The bytes of the sent keys and payloads, before compression.
     pub bytes_written: u64,
-    /// Records that did not fit and went to `kafka.dead_letter.topic`.
+    /// Records that went to `kafka.dead_letter.topic`, because they did not fit their table or the
+    /// brokers refused them.
     pub dead_letters: u64,
     /// The number of commits of records or of new offsets. Commits that only repeat the offsets
     /// of an idle query, so that brokers keep them, do not count.

@@ -102,7 +102,7 @@ impl KafkaSink {
     /// Columns that are missing in the input are NULL.
     ///
     /// # Errors
-    /// A column that the table does not have, or no `_key` where every record needs one.
+    /// A column that the table does not have, or a missing `_key` if every record needs one.
     pub(crate) fn align(
         &self,
         input: Arc<dyn ExecutionPlan>,

@@ -20,7 +20,7 @@ pub(crate) trait StreamingQuery: fmt::Debug + Send + Sync {
     /// The committed offsets, by topic.
     fn positions(&self) -> Positions;
 
-    /// Becomes true when the query is told to stop.
+    /// Becomes `true` when the query is to stop.
     fn stopped(&self) -> watch::Receiver<bool>;
 
     /// How far the query's scan has read.

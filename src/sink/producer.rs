@@ -41,7 +41,7 @@ pub(crate) struct Producer {
     queue_full: Duration,
 }
 
-/// Whose records a producer sends.
+/// What a producer sends records for.
 pub(crate) enum Writer {
     /// A statement that ends: all of its records are one transaction.
     Statement,
@@ -373,7 +373,7 @@ impl Producer {
         self.failed(row, reason)
     }
 
-    /// The error of a record that librdkafka did not put in its queue.
+    /// The error of a record that librdkafka did not accept in its queue.
     async fn not_taken(&self, row: u64, error: &KafkaError) -> Error {
         let (reason, is_cause) = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => (

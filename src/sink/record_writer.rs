@@ -190,7 +190,7 @@ pub(crate) fn arrow_error(error: arrow::error::ArrowError) -> DataFusionError {
 struct SinkMetrics {
     records_produced: Count,
     shown: Shown,
-    /// Only where records are written in transactions.
+    /// Only with transactions.
     records_committed: Option<Count>,
     tombstones: Count,
     bytes_produced: Count,

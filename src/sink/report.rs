@@ -46,7 +46,8 @@ pub struct WriteReport {
     pub tombstones: u64,
     /// Rows for which nothing was sent, because the topic already held them.
     pub unchanged: u64,
-    /// Records that did not fit and went to `kafka.dead_letter.topic`.
+    /// Records that went to `kafka.dead_letter.topic`, because they did not fit their table or the
+    /// brokers refused them.
     pub dead_letters: u64,
     /// The bytes of the sent keys and payloads, before compression.
     pub bytes: u64,

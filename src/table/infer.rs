@@ -103,7 +103,7 @@ fn or_declared(mut error: Error) -> Error {
     error
 }
 
-/// What the sampled records have shown so far.
+/// What is known from the records that were sampled so far.
 #[derive(Default)]
 struct Sample {
     records: usize,
