@@ -271,7 +271,7 @@ impl KafkaTable {
     /// empty or incomplete.
     fn needs_rewriting<T>(&self, verb: &str) -> DataFusionResult<T> {
         plan_err!(
-            "{verb} on topic `{}` needs a session that `datafusion_kafka::register_kafka` prepared, so that only the rows of its predicate are changed",
+            "{verb} on topic `{}` needs a session that `datafusion_kafka::register_kafka` prepared, so that only the rows that the statement asks for are changed",
             self.topic()
         )
     }
