@@ -248,7 +248,7 @@ impl Input {
         let mut table = table.as_ref().clone();
         // The existing client has little memory for fetches. It suits a few changes, but the
         // first read gets a client of its own.
-        let connected = match (is_first, client.clone()) {
+        let planning_client = match (is_first, client.clone()) {
             (false, Some(client)) => PlanningClient::new(client),
             _ => PlanningClient::default(),
         };
@@ -257,7 +257,7 @@ impl Input {
         }
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan_held(&Arc::new(table), columns, watermarks, connected)?;
+        let plan = scan_with(&Arc::new(table), columns, watermarks, planning_client)?;
         let _reading = state.reads().by(&plan);
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {
