@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 
 use datafusion::error::DataFusionError;
-use datafusion_kafka::Error;
+use datafusion_kafka::{Error, ErrorKind};
 
 use crate::hint::hint;
 use crate::session::Session;
@@ -22,7 +22,11 @@ pub(crate) async fn report(error: &DataFusionError, session: Option<&Session>) {
 pub(crate) fn message(error: &DataFusionError) -> String {
     let message = match (Error::find(error), error.find_root()) {
         (Some(kafka), _) => match StdError::source(kafka) {
-            Some(cause) if !kafka.to_string().contains(&cause.to_string()) => {
+            // What the codec says is in the message already, in the words of SQL.
+            Some(cause)
+                if kafka.kind() != ErrorKind::Data
+                    && !kafka.to_string().contains(&cause.to_string()) =>
+            {
                 format!("{kafka}: {cause}")
             }
             _ => kafka.to_string(),

@@ -1,10 +1,10 @@
 //! Records that the output topic rejects, and rights that are revoked.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryStatus};
 
-use super::{feed_and_out, log, running, start, until, written};
+use super::{DEADLINE, feed_and_out, log, running, start, until, written};
 use crate::broker::{self, Rec, Right, USER_PASSWORD, topic_name};
 use crate::declared::{Declared, in_time};
 
@@ -142,16 +142,17 @@ async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
     let declared = feed_and_out(broker, [&feed, &out], COLUMNS, "exactly_once", &letters).await;
     let query = start(&declared, &topic_name("query"), COPY).await;
     let records: Vec<Rec> = (0..400).map(|n| text(&format!("k{n}"), 100)).collect();
-    let mut ended = None;
-    for _ in 0..50 {
+    // Until many records are in one batch, which the broker rejects.
+    let deadline = Instant::now() + DEADLINE;
+    while query.progress().restarts == 0 && Instant::now() < deadline {
         broker.produce(&feed, &records);
-        if let QueryStatus::Failed(error) = query.status() {
-            ended = Some(error);
-            break;
-        }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let error = ended.expect("an end").to_string();
+    // The query then sends each of them alone, to learn which of them is too large.
+    let Ok(ended) = tokio::time::timeout(3 * DEADLINE, query.wait()).await else {
+        panic!("no end: {:?} {:?}", query.status(), query.progress());
+    };
+    let error = ended.unwrap_err().to_string();
     assert!(error.contains("kafka.producer.batch.size"), "{error}");
     assert_eq!(log(broker, &dead), Vec::<String>::new());
     // The way on that the error names.
