@@ -110,7 +110,7 @@ pub use client::threads::wait_for_clients;
 pub use client::{ClientKind, RoundTrips};
 pub use continuous::query::{ContinuousOptions, ContinuousQuery};
 pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};
-pub use definition::metadata::{KEY_COLUMN, VALUE_COLUMN};
+pub use definition::metadata_columns::{KEY_COLUMN, VALUE_COLUMN};
 pub use embedded::EmbeddedKafka;
 pub use error::kind::ErrorKind;
 pub use error::{Error, Result};

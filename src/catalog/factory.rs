@@ -7,7 +7,7 @@ use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
 use datafusion::logical_expr::CreateExternalTable;
 
-use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result};
 use crate::options::{Mode, Options, Origin, ValueFormat};

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::options::{Bound, OnRecreatedOutput};
 use crate::sink::instance::{OwnOffset, Positions, QueryInstance};
 use crate::sink::producer::Producer;
-use crate::source::offsets::{Snapshot, going_on, uncommitted};
+use crate::source::snapshot::{Snapshot, going_on, uncommitted};
 
 /// The topics of a query, and how its committed offsets are used.
 pub(super) struct Begin {

@@ -2,15 +2,15 @@
 //! brokers.
 //!
 //! ```text
-//! schema ── the columns, checked against the options;   metadata ── columns of the record itself
+//! schema ── the columns, checked against the options;   metadata_columns ── those of the record itself
 //! column_options ── `kafka.column.<name>.<option>`;   modes ── the same table read in another mode
 //! ```
 
 pub(crate) mod column_options;
-pub(crate) mod kinds;
-pub(crate) mod metadata;
+pub(crate) mod metadata_columns;
 mod modes;
 pub(crate) mod schema;
+pub(crate) mod type_groups;
 
 use arrow::datatypes::Schema;
 

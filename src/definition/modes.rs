@@ -1,7 +1,7 @@
 //! Reads a table in another mode: record by record, or unbounded.
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::KafkaSchema;
 use crate::error::{Error, Result};
 use crate::options::{Bound, CheckKeys, Mode};

@@ -6,8 +6,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_json_codec::with_unit;
 
 use crate::definition::column_options;
-use crate::definition::kinds::{is_binary, is_text};
-use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
+use crate::definition::metadata_columns::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
+use crate::definition::type_groups::{is_binary, is_text};
 use crate::error::{Error, Result, unsupported_message};
 use crate::extensions::Extensions;
 use crate::json::check_type;

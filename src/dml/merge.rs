@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use crate::definition::metadata::{KEY_COLUMN, Metadata};
+use crate::definition::metadata_columns::{KEY_COLUMN, Metadata};
 use crate::dml::target::{Target, record_columns, row_number, unqualified};
 use crate::dml::update::assigned;
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};

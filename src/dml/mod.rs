@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! statement ──rewritten──► SELECT over the topic ──► rows that say what they change ──► sink
+//! delete, update, merge, overwrite ── a statement each;   target ── the topic that is changed
 //! ```
 //!
 //! A table provider gets too little information to change rows safely: for `WHERE false`, for
@@ -14,6 +15,7 @@
 //! All scans end at the offsets that the topic had when the statement began, so a statement
 //! never reads its own records.
 
+mod delete;
 mod merge;
 mod overwrite;
 pub(crate) mod target;
@@ -52,8 +54,8 @@ pub(crate) fn rewrite(
     };
     let input = &statement.input;
     let plan = match &statement.op {
-        WriteOp::Delete => update::delete(&target, input),
-        WriteOp::Truncate => update::truncate(&target),
+        WriteOp::Delete => delete::delete(&target, input),
+        WriteOp::Truncate => delete::truncate(&target),
         WriteOp::Update => update::update(&target, input),
         WriteOp::MergeInto(merge) => merge::merge(&target, input, merge),
         _ => overwrite::overwrite(&target, input),

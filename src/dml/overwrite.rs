@@ -5,7 +5,7 @@ use datafusion::logical_expr::{
     Expr, JoinType, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, cast, lit, when,
 };
 
-use crate::definition::metadata::{KEY_COLUMN, Metadata};
+use crate::definition::metadata_columns::{KEY_COLUMN, Metadata};
 use crate::definition::schema::ColumnRole as Kind;
 use crate::dml::target::{Target, record_columns, row_number};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};

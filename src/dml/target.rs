@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::options::{Bound, Delivery, Isolation, Mode, OnBadRecord};
 use crate::sink::change::{CHANGE_COLUMN, Change, ROW_COLUMN};

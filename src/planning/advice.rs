@@ -12,8 +12,8 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::catalog::names::last_part;
 use crate::definition::TableDefinition;
-use crate::definition::kinds::is_text;
 use crate::definition::schema::is_reserved;
+use crate::definition::type_groups::is_text;
 use crate::error::Error;
 
 const NO_FUNCTION: &str = "No function matches the given name and argument types '";

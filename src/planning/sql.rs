@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{self, Insert, TableObject};
 
 use crate::catalog::TopicSchemaProvider;
 use crate::catalog::names::{CREATED_OR_CALLED, created_or_called, last_part};
-use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::functions::lookup;
 use crate::planning::advice::{advise, is_about_columns};
 use crate::planning::values::{self, OwnTypes};

@@ -5,7 +5,7 @@ use arrow::datatypes::Fields;
 use arrow::error::ArrowError;
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result, unsupported_message};
 use crate::json::{ObjectPatch, PatchWriter, UnsupportedType};

@@ -19,14 +19,14 @@ use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::options::{Delivery, KafkaSessionOptions};
-use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
 use crate::sink::create::ensure_topic;
-use crate::sink::encode::RecordEncoder;
+use crate::sink::encode_row::EncodedRecord;
 use crate::sink::list_casts::plain_items;
 use crate::sink::pending::{ChangedKeys, PendingRecords};
+use crate::sink::record_encoder::RecordEncoder;
 use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::report::WriteReport;
 use crate::sink::stream::{StreamWrite, StreamWriter};

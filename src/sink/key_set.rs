@@ -13,7 +13,7 @@ use futures::StreamExt;
 
 use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::source::exec::KafkaScanExec;
 use crate::source::planning_client::{PlanningClient, watermarks};

@@ -1,9 +1,10 @@
 //! Writes rows to a topic as keyed records.
 //!
 //! ```text
-//! RecordBatch ── encode ──► batch: key, payload or tombstone ──► hook ──► producer ── acknowledgements ──► report, row count
-//!                                                                            └ transaction
-//! exec ── the plan node;   change ── what a row does;   pending ── keys that may change once;   create ── topics
+//! RecordBatch ── record_encoder ──► encode_row: key, payload or tombstone ──► hook ──► producer ── acknowledgements ──► report
+//!                                                                                         └ transaction
+//! exec ── the plan node;   change ── what a row does;   batch_columns ── what the columns are for
+//! pending ── keys that may change once;   create ── topics
 //! ```
 //!
 //! librdkafka sends on its own threads while the next rows are encoded. Rows of one key keep
@@ -11,12 +12,11 @@
 //! statement such that this stream has the order in which the rows were read.
 
 pub(crate) mod acknowledgements;
-pub(crate) mod batch;
+mod batch_columns;
 pub(crate) mod change;
 pub(crate) mod changes_table;
-mod columns;
 pub(crate) mod create;
-pub(crate) mod encode;
+pub(crate) mod encode_row;
 pub(crate) mod exec;
 pub(crate) mod instance;
 pub(crate) mod key_set;
@@ -25,6 +25,7 @@ pub(crate) mod mark;
 pub(crate) mod observer;
 pub(crate) mod pending;
 pub(crate) mod producer;
+pub(crate) mod record_encoder;
 pub(crate) mod record_writer;
 pub(crate) mod refused;
 pub(crate) mod report;

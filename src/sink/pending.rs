@@ -4,7 +4,7 @@ use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 
 use crate::error::{Error, Result};
-use crate::sink::batch::EncodedRecord;
+use crate::sink::encode_row::EncodedRecord;
 use crate::source::deduplicate::SeenKeys;
 
 /// The keys that the rows of a statement change.

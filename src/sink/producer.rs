@@ -15,7 +15,7 @@ use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, tell_of_
 use crate::error::{Error, Result, own_error};
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
-use crate::sink::batch::EncodedRecord;
+use crate::sink::encode_row::EncodedRecord;
 use crate::sink::instance::{Positions, QueryInstance};
 use crate::sink::report::WrittenOffsets;
 use crate::sink::silence::Silence;

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::extensions::hook::OutgoingRecord;
 use crate::options::Delivery;
 use crate::sink::acknowledgements::Shown;
-use crate::sink::batch::EncodedRecord;
+use crate::sink::encode_row::EncodedRecord;
 use crate::sink::instance::Positions;
 use crate::sink::producer::{Producer, Sendable, Writer};
 use crate::sink::report::WriteReport;

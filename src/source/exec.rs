@@ -34,10 +34,10 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, stream};
 
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::options::{Bound, Mode};
 use crate::source::metrics::ScanMetrics;
-use crate::source::predicate::Candidates;
+use crate::source::pruning::Candidates;
 use crate::source::reading::{Reading, ScanTask};
 use crate::source::scan::ScanSpec;
 use crate::source::shared::PlanState;

@@ -1,9 +1,9 @@
 //! Reads the records of a topic into record batches.
 //!
 //! ```text
-//! offsets   ── the offset range of each partition ──┐
-//! predicate ── the records that a filter can match ─┤
-//! fetch     ── records, chunk by chunk ─────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
+//! snapshot ── the offset range of each partition ───┐
+//! pruning  ── the records that a filter can match ──┤
+//! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
 //! planning_client ── the client of both planning and reading
 //! ```
@@ -15,19 +15,19 @@
 
 pub(crate) mod chunk_sizes;
 mod codec;
-mod columns;
+mod column_builders;
 pub(crate) mod deduplicate;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod keys;
 pub(crate) mod metrics;
-pub(crate) mod offsets;
 mod once;
 pub(crate) mod passed;
 pub(crate) mod planning_client;
-pub(crate) mod predicate;
+pub(crate) mod pruning;
 mod reading;
 pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod shared;
+pub(crate) mod snapshot;
 pub(crate) mod topic_guard;

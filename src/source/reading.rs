@@ -16,10 +16,10 @@ use crate::error::own_error;
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::fetch::{Follow, OnPartitions, PartitionFetch};
 use crate::source::metrics::ScanMetrics;
-use crate::source::offsets::Extent;
 use crate::source::passed::{Passed, Reach};
 use crate::source::scan::{Output, Scan};
 use crate::source::shared::SharedScan;
+use crate::source::snapshot::Extent;
 use crate::source::topic_guard::TopicGuard;
 
 /// The state of one stream: waiting to be polled, then reading on a thread.

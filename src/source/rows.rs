@@ -11,11 +11,11 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use rdkafka_extra::Record;
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
 use crate::options::OnBadRecord;
-use crate::source::columns::{KeyBuilder, MetadataBuilder, PayloadDecoder};
+use crate::source::column_builders::{KeyBuilder, MetadataBuilder, PayloadDecoder};
 
 /// The result of adding a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

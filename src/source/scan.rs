@@ -22,11 +22,11 @@ use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, RECORD_OVERHEAD};
 use crate::source::keys::{FoundKeys, KeyPartitions, WantedKeys};
 use crate::source::metrics::ScanMetrics;
-use crate::source::offsets::Extent;
 use crate::source::passed::Passed;
 use crate::source::planning_client::PlanningClient;
-use crate::source::predicate::{Candidates, Pruner};
+use crate::source::pruning::{Candidates, Pruner};
 use crate::source::rows::Rows;
+use crate::source::snapshot::Extent;
 use batches::Batches;
 
 /// What a scan reads and returns. All partitions share one spec.

@@ -17,9 +17,9 @@ use crate::client::{Cancel, Client, OffsetRange, Topic};
 use crate::error::{Error, Result};
 use crate::options::CheckKeys;
 use crate::source::keys::{FoundKeys, KeyPartitions};
-use crate::source::offsets::Snapshot;
 use crate::source::once::Once;
 use crate::source::scan::ScanSpec;
+use crate::source::snapshot::Snapshot;
 use crate::source::topic_guard::Checked;
 
 /// The executions of a plan's scans of one topic. Most plans are executed once.

@@ -11,7 +11,7 @@ use crate::extensions::Extensions;
 use crate::extensions::codec::Codec;
 use crate::extensions::hook::WriteHook;
 use crate::options::{Options, Origin, TableOptions};
-use crate::table::infer;
+use crate::table::infer_from_sample;
 
 /// Makes a [`KafkaTable`]; see [`KafkaTable::builder`].
 #[derive(Debug, Clone)]
@@ -196,7 +196,7 @@ impl KafkaTableBuilder {
                 })
             }
             None => {
-                let definition = infer::table(self.topic, options, extensions).await?;
+                let definition = infer_from_sample::table(self.topic, options, extensions).await?;
                 Ok(TableDefinition {
                     is_inferred: true,
                     ..definition

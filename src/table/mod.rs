@@ -1,12 +1,12 @@
 //! [`KafkaTable`]: a topic as a DataFusion table, on top of the source and the sink.
 //!
 //! ```text
-//! builder ── a table from options and columns;   infer ── columns from a sample
+//! builder ── a table from options and columns;   infer_from_sample ── columns of a topic
 //! location ── `kafka://host/topic`;   write_query ── a query's rows for a topic with its columns
 //! ```
 
 mod builder;
-pub(crate) mod infer;
+pub(crate) mod infer_from_sample;
 pub(crate) mod location;
 pub(crate) mod write_query;
 
@@ -31,7 +31,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::client::{Client, blocking};
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::error::{Error, Result, own_error};
 use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::exec::KafkaSink;

@@ -13,8 +13,8 @@ use datafusion::optimizer::Analyzer;
 use datafusion::scalar::ScalarValue;
 
 use crate::definition::TableDefinition;
-use crate::definition::kinds::is_binary;
-use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
+use crate::definition::metadata_columns::{KEY_COLUMN, Metadata, RECORD_PREFIX, VALUE_COLUMN};
+use crate::definition::type_groups::is_binary;
 use crate::options::Mode;
 use crate::sql_type::sql_type;
 use crate::table::{KafkaTable, KafkaTableBuilder};

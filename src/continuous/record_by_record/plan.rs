@@ -8,8 +8,8 @@ use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan, col, lit, when};
 
 use crate::definition::TableDefinition;
-use crate::definition::kinds::is_text;
-use crate::definition::metadata::{KEY_COLUMN, Metadata, RECORD_PREFIX};
+use crate::definition::metadata_columns::{KEY_COLUMN, Metadata, RECORD_PREFIX};
+use crate::definition::type_groups::is_text;
 use crate::dml::target::unqualified;
 use crate::options::{Mode, OnBadRecord};
 use crate::sink::change::{CHANGE_COLUMN, Change};

@@ -23,7 +23,7 @@ use crate::continuous::refreshed::events::EventRows;
 use crate::continuous::refreshed::latest_rows::LatestRows;
 use crate::continuous::state::QueryState;
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::error::{Error, FetchFailure, Result};
 use crate::options::{Bound, Isolation, Mode};
 use crate::sink::key_set::scan_with;

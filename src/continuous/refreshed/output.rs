@@ -15,17 +15,17 @@ use foldhash::quality::RandomState;
 use futures::StreamExt;
 
 use crate::definition::TableDefinition;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::Error;
 use crate::options::{Delivery, OnBadRecord};
-use crate::sink::batch::EncodedRecord;
 use crate::sink::change::Change;
-use crate::sink::encode::RecordEncoder;
+use crate::sink::encode_row::EncodedRecord;
 use crate::sink::instance::Positions;
 use crate::sink::key_set::{KeySet, as_it_is, scan};
 use crate::sink::pending::PendingRecords;
 use crate::sink::producer::Producer;
+use crate::sink::record_encoder::RecordEncoder;
 use crate::sink::record_writer::{RecordWriter, arrow_error};
 use crate::sink::report::WriteReport;
 

@@ -135,7 +135,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         Field::new("_partition", DataType::Int32, true),
         Field::new(
             "_timestamp",
-            crate::definition::metadata::Metadata::Timestamp.data_type(),
+            crate::definition::metadata_columns::Metadata::Timestamp.data_type(),
             true,
         ),
     ]);

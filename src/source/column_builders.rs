@@ -15,8 +15,8 @@ use arrow::error::ArrowError;
 use rdkafka_extra::Record;
 
 use crate::definition::TableDefinition;
-use crate::definition::kinds::is_text;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
+use crate::definition::type_groups::is_text;
 use crate::error::{Error, Result, decode_message, unsupported_message};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
 use crate::options::{KeyFormat, ValueFormat};

@@ -23,9 +23,9 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
 use crate::definition::TableDefinition;
-use crate::definition::kinds::is_text;
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
+use crate::definition::type_groups::is_text;
 use crate::options::{KeyFormat, Mode};
 use crate::source::keys::WantedKeys;
 

@@ -1,4 +1,5 @@
-//! [`RecordEncoder`]: turns rows into keys with payloads or tombstones.
+//! [`RecordEncoder`]: the encoders of a statement, which make a batch of rows ready for
+//! [`encode_row`](crate::sink::encode_row).
 //!
 //! An INSERT makes a new record from every row. The other statements start from the source
 //! record of a row and keep what they do not change: the raw key and the partition, and for
@@ -20,9 +21,11 @@ use crate::error::{Error, Result};
 use crate::extensions::codec::{self, Codec, CodecError};
 use crate::json::{RowEncoder, ValueEncoder};
 use crate::options::{KeyFormat, ValueFormat};
-use crate::sink::batch::{BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowChange, RowUpdate};
+use crate::sink::batch_columns::{BatchColumns, value};
 use crate::sink::change::{Change, UpdateEncoder, unsupported};
-use crate::sink::columns::{BatchColumns, value};
+use crate::sink::encode_row::{
+    BatchEncoder, KeyWriter, NullKeys, PayloadWriter, RowChange, RowUpdate,
+};
 
 /// How the rows of a statement are encoded. Made once per statement.
 pub(crate) struct RecordEncoder {

@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{Int32Type, TimestampMillisecondType, UInt64Type};
 
-use crate::definition::metadata::Metadata;
+use crate::definition::metadata_columns::Metadata;
 use crate::sink::change::{CHANGE_COLUMN, ROW_COLUMN};
 
 /// The columns of a batch in the types that the encoders read.

@@ -3,7 +3,7 @@
 use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
-use crate::definition::kinds::is_binary;
+use crate::definition::type_groups::is_binary;
 use crate::sql_type::sql_type;
 
 /// The name of the column that holds the record's key.

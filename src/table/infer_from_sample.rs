@@ -8,7 +8,7 @@ use rdkafka_extra::Record;
 
 use crate::client::{Cancel, Client, OffsetRange, blocking};
 use crate::definition::TableDefinition;
-use crate::definition::metadata::KEY_COLUMN;
+use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::schema::is_reserved;
 use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;

@@ -1,4 +1,4 @@
-//! [`BatchEncoder`]: encodes the rows of one batch, one record at a time.
+//! [`BatchEncoder`]: encodes the rows of one batch as records and tombstones, one at a time.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Int32Array, ListArray,
@@ -8,8 +8,8 @@ use arrow::array::{
 use crate::error::{Error, Result, decode_message};
 use crate::extensions::hook::OutgoingRecord;
 use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
+use crate::sink::batch_columns::{BatchColumns, value};
 use crate::sink::change::UpdateEncoder;
-use crate::sink::columns::{BatchColumns, value};
 
 /// Encodes the rows of one batch.
 pub(crate) struct BatchEncoder<'a> {
