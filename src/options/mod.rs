@@ -2,7 +2,7 @@
 //! what they come to.
 //!
 //! The library's own options are `kafka.<name>`, all of them listed by
-//! [`options`]. librdkafka's properties are given under their own names:
+//! [`all`]. librdkafka's properties are given under their own names:
 //! `kafka.client.<property>` for every client of the table,
 //! `kafka.consumer.<property>` for reading only and `kafka.producer.<property>`
 //! for writing only. `kafka.properties.file` names a file with properties in

@@ -2,7 +2,8 @@
 //!
 //! A filter narrows reading in three dimensions: offsets, timestamps and keys. The answer is
 //! always a superset, because every decoded row is filtered again. An expression that is not
-//! understood here costs time but never correctness.
+//! understood here costs time but never correctness. A scan applies it, and applies it again
+//! when a dynamic filter says more (`Scan::narrow`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
