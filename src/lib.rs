@@ -70,10 +70,10 @@
 //!
 //! Errors of this crate are [`Error`]s inside DataFusion's; [`Error::find`]
 //! gets them out, with topic, partition and offset as fields. Servers that do
-//! not answer are an error after `kafka.timeout`; a broker that goes away in
-//! mid-work is waited for up to `kafka.retry_timeout`. A topic that is deleted
-//! or made anew while it is read, and records that retention takes away before
-//! they are read, are errors too: rows of two topics are never mixed, where the
+//! not answer are an error after `kafka.timeout`; a broker that goes away during
+//! the work is waited for up to `kafka.retry_timeout`. A topic that is deleted or
+//! created again while it is read, and records that retention takes away before
+//! they are read, are errors too. Rows of two topics are never mixed where the
 //! brokers give topics ids (Kafka 2.8 and later). Dropping a query ends its
 //! threads and connections.
 //!

@@ -439,7 +439,7 @@ pub(super) fn check_servers(servers: &Property) -> Result<()> {
     }) {
         None => Ok(()),
         Some(server) => Err(servers.invalid(format!(
-            "the port of `{server}` is none; expected a number from 1 to 65535, as in \
+            "the port of `{server}` is not valid; expected a number from 1 to 65535, as in \
              `host1:9092`"
         ))),
     }
