@@ -1,13 +1,12 @@
 //! The names of the table functions.
 
-/// All table functions.
-pub(crate) const NAMES: [&str; 5] = [
-    "kafka_topics",
-    "kafka_offsets",
-    "kafka_log",
-    "kafka_snapshot",
-    "kafka_changes",
-];
+pub(crate) const TOPICS: &str = "kafka_topics";
+pub(crate) const OFFSETS: &str = "kafka_offsets";
+pub(crate) const LOG: &str = "kafka_log";
+pub(crate) const SNAPSHOT: &str = "kafka_snapshot";
+pub(crate) const CHANGES: &str = "kafka_changes";
+
+const NAMES: [&str; 5] = [TOPICS, OFFSETS, LOG, SNAPSHOT, CHANGES];
 
 /// The function of this name, ignoring case.
 pub(crate) fn find(name: &str) -> Option<&'static str> {

@@ -84,8 +84,11 @@ impl Error {
     }
 
     /// Whether the same work may succeed later although nobody changes anything: brokers that
-    /// were away come back. A statement that wrote before it failed may write those records
-    /// again, unless it was a transaction.
+    /// were away come back.
+    ///
+    /// To repeat a statement may write its records twice. Without a transaction, those that were
+    /// acknowledged before it failed are in the topic. After [`Error::CommitUnknown`], all of
+    /// them may be.
     pub fn is_retriable(&self) -> bool {
         match self {
             Error::Fetch { reason, .. } => *reason != FetchFailure::Recreated,

@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
 };
 
-use crate::catalog::function_names::{NAMES, find};
+use crate::catalog::function_names::{CHANGES, LOG, OFFSETS, SNAPSHOT, TOPICS, find};
 use crate::options::Options;
 use offsets::Offsets;
 use records::{ChangesFunction, LogFunction, SnapshotFunction};
@@ -36,18 +36,17 @@ use topics::Topics;
 
 /// Adds the functions to a session. `defaults` are the options of topics that are not tables of
 /// the session. `SET` overrides them.
-pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusionResult<()> {
-    let functions: [Arc<dyn TableFunctionImpl>; 5] = [
-        Arc::new(Topics(defaults.clone())),
-        Arc::new(Offsets(defaults.clone())),
-        Arc::new(LogFunction(defaults.clone())),
-        Arc::new(SnapshotFunction(defaults.clone())),
-        Arc::new(ChangesFunction(defaults.clone())),
+pub(crate) fn register(state: &mut SessionState, defaults: &Options) {
+    let functions: [(&str, Arc<dyn TableFunctionImpl>); 5] = [
+        (TOPICS, Arc::new(Topics(defaults.clone()))),
+        (OFFSETS, Arc::new(Offsets(defaults.clone()))),
+        (LOG, Arc::new(LogFunction(defaults.clone()))),
+        (SNAPSHOT, Arc::new(SnapshotFunction(defaults.clone()))),
+        (CHANGES, Arc::new(ChangesFunction(defaults.clone()))),
     ];
-    for (name, function) in NAMES.into_iter().zip(functions) {
+    for (name, function) in functions {
         state.register_udtf(name, function);
     }
-    Ok(())
 }
 
 /// Lets statements call the functions in any case.
