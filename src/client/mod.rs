@@ -29,7 +29,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
-use rdkafka_extra::{TopicHandle, TopicId, rebootstrap};
+use rdkafka_extra::{MessageQueue, TopicHandle, TopicId, rebootstrap};
 
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::create::config_within;
@@ -345,6 +345,14 @@ impl Client {
     /// The handle to read the topic's partitions with.
     pub(crate) fn handle(&self) -> Arc<TopicHandle<ErrorLog>> {
         Arc::clone(&self.topic)
+    }
+
+    /// A queue for the records of the topic's partitions.
+    pub(crate) fn queue(&self) -> Result<Arc<MessageQueue<ErrorLog>>> {
+        let queue = MessageQueue::new(self.handle());
+        queue.map(Arc::new).map_err(|code| Error::CreateClient {
+            reason: code.to_string(),
+        })
     }
 
     /// Serves librdkafka's logs and errors. The last error is kept for messages.

@@ -15,7 +15,7 @@ use crate::functions::arguments::Arguments;
 use crate::functions::listing::{Ask, Listing};
 use crate::functions::lookup;
 use crate::options::{Options, TableOptions};
-use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress, POLL, PartitionFetch};
 
 /// The function `kafka_offsets`.
 #[derive(Debug)]
@@ -92,8 +92,7 @@ impl Partitions {
                 continue;
             }
             let client = Arc::clone(client);
-            let mut fetch =
-                PartitionFetch::new(client, &self.topic, partition, self.options.timeout);
+            let mut fetch = PartitionFetch::alone(client, partition, self.options.timeout)?;
             // All partitions are fetched at the same time, so that the waits for brokers overlap.
             fetch.seek(range.end - 1)?;
             tails.push((partition, range, fetch));
@@ -109,7 +108,7 @@ impl Partitions {
 /// after it, so ranges further back are read until a record is found. `fetch` is at the last
 /// offset.
 fn newest_timestamp(
-    fetch: &mut impl Fetch,
+    fetch: &mut PartitionFetch,
     range: OffsetRange,
     cancel: &Cancel,
 ) -> Result<Option<i64>> {
@@ -122,6 +121,7 @@ fn newest_timestamp(
         let mut newest = None;
         let mut progress = FetchProgress::More;
         while progress == FetchProgress::More {
+            fetch.wait(POLL)?;
             progress = fetch.fetch(current.end, &mut chunk)?;
             if let Some(last) = chunk.len().checked_sub(1) {
                 newest = chunk.get(last).map(|record| record.timestamp());

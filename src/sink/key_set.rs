@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::AsArray;
+use datafusion::common::utils::get_available_parallelism;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -144,6 +145,7 @@ pub(crate) fn scan_with(
         primary_key: false,
         watermarks,
         planning_client,
+        target_partitions: get_available_parallelism(),
         passed: None,
     };
     Ok(Arc::new(KafkaScanExec::try_new(spec)?))

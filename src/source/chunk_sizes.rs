@@ -1,4 +1,4 @@
-//! The sizes of the chunks in which a partition is read.
+//! How the memory of a scan is divided among the partitions that are read at the same time.
 
 /// How a partition is cut into chunks.
 #[derive(Debug, Clone, Copy)]
@@ -10,8 +10,8 @@ pub(crate) struct ChunkSizes {
 }
 
 impl ChunkSizes {
-    /// The total size of the chunks of all partitions. It bounds the memory of records that wait
-    /// to be consumed.
+    /// The total size of the chunks of all partitions that are read at the same time. It bounds
+    /// the memory of records that wait to be consumed.
     const ALL_BYTES: usize = 48 * 1024 * 1024;
     /// Larger chunks are not read any faster.
     const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -19,19 +19,54 @@ impl ChunkSizes {
     /// chunk, and those are discarded.
     pub(crate) const LEAST_BYTES: usize = 2 * 1024 * 1024;
 
-    /// Sizes for a scan that reads `partitions` partitions.
-    pub(crate) fn of(partitions: usize) -> Self {
+    /// Sizes for a scan that reads `partitions` partitions at the same time.
+    fn of(partitions: usize) -> Self {
         let share = Self::ALL_BYTES / partitions.max(1);
         ChunkSizes {
             first: 256,
             bytes: share.clamp(Self::LEAST_BYTES, Self::MOST_BYTES),
         }
     }
+}
 
-    /// The memory that a client may use for one partition. A quarter of it may be queued: half of
-    /// the next chunk.
-    pub(crate) fn client_bytes(self) -> usize {
-        2 * self.bytes
+/// The part of a scan's memory that a group of partitions has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// How many partitions of more than one chunk are read at the same time. Of smaller ones, as
+    /// many are read as have room in these chunks.
+    pub(crate) at_once: usize,
+    pub(crate) chunks: ChunkSizes,
+    /// The most bytes that one partition may hold. The pool serves requests in the order in which
+    /// they arrive, so each partition must leave memory to the others.
+    pub(crate) partition_bytes: usize,
+    /// The memory of the client that reads the group. A quarter of it may be queued.
+    pub(crate) client_bytes: usize,
+}
+
+impl Budget {
+    /// How many partitions a scan reads at the same time if it has fewer groups than that. While
+    /// one is decoded, the others are fetched.
+    const AT_ONCE: usize = 8;
+    /// The memory for which another partition is read at the same time.
+    const FOR_ANOTHER: usize = 64 * 1024 * 1024;
+    /// What a client may use.
+    pub(crate) const CLIENT_BYTES: usize = 24 * 1024 * 1024;
+
+    /// The part of one of `groups` groups, the largest of which has `partitions` partitions.
+    /// `pool` is the limit of the memory pool.
+    pub(crate) fn of(groups: usize, partitions: usize, pool: Option<usize>) -> Self {
+        let groups = groups.max(1);
+        let share = pool.map(|bytes| (bytes / 2 / groups).max(1));
+        let affordable = share.map_or(usize::MAX, |bytes| bytes / Self::FOR_ANOTHER);
+        let at_once = (Self::AT_ONCE / groups).min(partitions).min(affordable);
+        let at_once = at_once.max(1);
+        let client_bytes = Self::CLIENT_BYTES.min(Self::CLIENT_BYTES * Self::AT_ONCE / groups);
+        Budget {
+            at_once,
+            chunks: ChunkSizes::of(groups * at_once),
+            partition_bytes: share.map_or(usize::MAX, |bytes| (bytes / at_once).max(1)),
+            client_bytes: client_bytes.min(share.unwrap_or(usize::MAX)),
+        }
     }
 }
 
@@ -39,5 +74,35 @@ impl ChunkSizes {
 impl Default for ChunkSizes {
     fn default() -> Self {
         Self::of(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_at_once_is_bounded_whatever_the_topic_has() {
+        let at_once = |groups, partitions| Budget::of(groups, partitions, None).at_once;
+        assert_eq!(at_once(2, 2), 2);
+        assert_eq!(at_once(2, 500), 4);
+        assert_eq!(at_once(64, 20), 1);
+        assert_eq!(at_once(1, 1), 1);
+        let whole = |groups, partitions| {
+            let budget = Budget::of(groups, partitions, None);
+            groups * budget.at_once * budget.chunks.bytes
+        };
+        assert_eq!(whole(2, 500), ChunkSizes::ALL_BYTES);
+        assert_eq!(whole(1, 3), ChunkSizes::ALL_BYTES);
+    }
+
+    #[test]
+    fn with_little_memory_partitions_are_read_one_after_the_other() {
+        let budget = |pool| Budget::of(2, 4, Some(pool));
+        assert_eq!(budget(32 << 20).at_once, 1);
+        assert_eq!(budget(32 << 20).partition_bytes, 8 << 20);
+        assert_eq!(budget(32 << 20).client_bytes, 8 << 20);
+        assert_eq!(budget(8 << 30).at_once, 4);
+        assert_eq!(budget(0).partition_bytes, 1);
     }
 }

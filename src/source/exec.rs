@@ -36,19 +36,23 @@ use futures::{StreamExt, stream};
 
 use crate::definition::metadata_columns::Metadata;
 use crate::options::{Bound, Mode};
+use crate::source::groups::divide;
 use crate::source::metrics::ScanMetrics;
 use crate::source::pruning::Candidates;
 use crate::source::reading::{Reading, ScanTask};
 use crate::source::scan::ScanSpec;
 use crate::source::shared::PlanState;
 
-/// Reads a topic: one output partition per Kafka partition.
+/// Reads a topic. An output partition reads a group of Kafka partitions.
+///
+/// There are at most `datafusion.execution.target_partitions` groups, and no more than Kafka
+/// partitions to be read. The groups have about the same number of records.
 ///
 /// Nothing is read before a stream is polled. The end offsets are looked up once per
 /// [`TaskContext`] that the plan is executed with, when the first stream starts. All partitions
 /// therefore share one snapshot. In a session that [`register_kafka`](crate::register_kafka)
-/// prepared, all scans of the same topic in a plan share that snapshot too. Each stream reads on
-/// a thread of its own; dropping the stream stops the thread.
+/// prepared, all scans of the same topic in a plan share that snapshot too. Each stream reads its
+/// group on a thread of its own; dropping the stream stops the thread.
 ///
 /// To see later records of a topic, plan the query again, as every execution of a `DataFrame`
 /// does. Joins, `ORDER BY .. LIMIT` and similar operators keep what they learned at run time in
@@ -57,8 +61,8 @@ use crate::source::shared::PlanState;
 /// DataFusion's `reset_plan_states` has reset the filters.
 pub struct KafkaScanExec {
     spec: ScanSpec,
-    /// The partitions that are read.
-    kafka_partitions: Arc<[i32]>,
+    /// The partitions that are read, by output partition.
+    groups: Arc<[Vec<i32>]>,
     /// The records of each partition that the filter could match at planning time.
     planned: BTreeMap<i32, Candidates>,
     schema: SchemaRef,
@@ -74,16 +78,18 @@ impl KafkaScanExec {
         let topic_partitions = spec.watermarks.keys().copied();
         let planned = topic_partitions.clone().map(|p| (p, spec.candidates(p)));
         let planned: BTreeMap<i32, Candidates> = planned.filter(|(_, c)| !c.is_empty()).collect();
-        let mut kafka_partitions: Vec<i32> = planned.keys().copied().collect();
-        if kafka_partitions.is_empty() {
+        let records = |partition: &i32| offsets_of(&spec, &planned, *partition) as u64;
+        let weighed: Vec<_> = planned.keys().map(|p| (*p, records(p))).collect();
+        let mut groups = divide(&weighed, spec.target_partitions);
+        if groups.is_empty() {
             // A plan has at least one partition. Nothing is read from this partition.
-            kafka_partitions.extend(topic_partitions.take(1));
+            groups.push(topic_partitions.take(1).collect());
         }
         let returned = spec.columns.get(..spec.returned).unwrap_or_default();
         let schema = Arc::new(spec.table.schema.arrow().project(returned)?);
         let properties = PlanProperties::new(
-            in_offset_order(&spec, &schema),
-            Partitioning::UnknownPartitioning(kafka_partitions.len()),
+            in_offset_order(&spec, &groups, &schema),
+            Partitioning::UnknownPartitioning(groups.len()),
             EmissionType::Incremental,
             match spec.table.unbounded {
                 false => Boundedness::Bounded,
@@ -94,7 +100,7 @@ impl KafkaScanExec {
         );
         Ok(KafkaScanExec {
             spec,
-            kafka_partitions: kafka_partitions.into(),
+            groups: groups.into(),
             planned,
             schema,
             properties: Arc::new(properties),
@@ -173,7 +179,7 @@ impl KafkaScanExec {
     pub(crate) fn sharing(&self, runs: &Arc<PlanState>, scan: usize) -> Self {
         KafkaScanExec {
             spec: self.spec.clone(),
-            kafka_partitions: Arc::clone(&self.kafka_partitions),
+            groups: Arc::clone(&self.groups),
             planned: self.planned.clone(),
             schema: Arc::clone(&self.schema),
             properties: Arc::clone(&self.properties),
@@ -216,19 +222,17 @@ impl KafkaScanExec {
     /// when nothing lets reading end earlier. Offsets without a record count too. `None` for an
     /// unbounded table.
     pub fn records_at_most(&self) -> Option<u64> {
-        let partitions = self.kafka_partitions.iter();
-        let records = partitions.map(|p| self.offsets_of(*p) as u64).sum();
+        let records = self.read().map(|p| self.offsets_of(p) as u64).sum();
         (!self.spec.table.unbounded).then_some(records)
     }
 
+    /// The partitions that are read.
+    fn read(&self) -> impl Iterator<Item = i32> {
+        self.groups.iter().flatten().copied()
+    }
+
     fn offsets_of(&self, partition: i32) -> usize {
-        let held = self.spec.watermarks.get(&partition);
-        let Some((held, candidates)) = held.zip(self.planned.get(&partition)) else {
-            return 0;
-        };
-        let last = candidates.offsets.max.saturating_add(1).min(held.end);
-        let first = candidates.offsets.min.max(held.start);
-        usize::try_from(last.saturating_sub(first)).unwrap_or(0)
+        offsets_of(&self.spec, &self.planned, partition)
     }
 
     fn rows_at_most(&self, partition: i32) -> usize {
@@ -258,10 +262,15 @@ impl KafkaScanExec {
             .map(|field| field.name().as_str())
             .collect();
         write!(f, "topic={}{separator}mode={mode}", self.topic())?;
-        let read = self.kafka_partitions.len();
+        let read = self.read().count();
         write!(f, "{separator}partitions={read}")?;
         if read < self.spec.watermarks.len() {
             write!(f, " of {}", self.spec.watermarks.len())?;
+        }
+        match self.groups.len() {
+            1 if read > 1 => write!(f, " in 1 group")?,
+            groups if groups < read => write!(f, " in {groups} groups")?,
+            _ => {}
         }
         write!(f, "{separator}start={}", options.start)?;
         match self.spec.table.unbounded {
@@ -272,9 +281,9 @@ impl KafkaScanExec {
         if let Some(filter) = &self.spec.filter {
             write!(f, "{separator}filter={filter}")?;
         }
-        let candidates = self.kafka_partitions.iter();
-        let candidates = candidates
-            .map(|partition| self.spec.candidates(*partition))
+        let candidates = self
+            .read()
+            .map(|partition| self.spec.candidates(partition))
             .fold(Candidates::NONE, Candidates::or);
         let pruned = candidates.describe(options.mode.unwrap_or_default());
         if !pruned.is_empty() {
@@ -287,13 +296,30 @@ impl KafkaScanExec {
     }
 }
 
-/// Declares the sort order of append mode, which reads each partition in offset order.
-fn in_offset_order(spec: &ScanSpec, schema: &SchemaRef) -> EquivalenceProperties {
+/// The number of offsets of a partition that the filter could match at planning time.
+fn offsets_of(spec: &ScanSpec, planned: &BTreeMap<i32, Candidates>, partition: i32) -> usize {
+    let held = spec.watermarks.get(&partition);
+    let Some((held, candidates)) = held.zip(planned.get(&partition)) else {
+        return 0;
+    };
+    let last = candidates.offsets.max.saturating_add(1).min(held.end);
+    let first = candidates.offsets.min.max(held.start);
+    usize::try_from(last.saturating_sub(first)).unwrap_or(0)
+}
+
+/// Declares the sort order of append mode, which reads each partition in offset order. The records
+/// of several partitions in one stream have no order.
+fn in_offset_order(
+    spec: &ScanSpec,
+    groups: &[Vec<i32>],
+    schema: &SchemaRef,
+) -> EquivalenceProperties {
+    let is_ordered = !spec.table.unbounded && groups.iter().all(|group| group.len() <= 1);
     let place = schema.index_of(Metadata::Offset.name());
     match (spec.table.options.mode.unwrap_or_default(), place) {
         // An unbounded scan adds the records of new partitions to an existing stream, which
         // breaks the order.
-        (Mode::Append, Ok(place)) if !spec.table.unbounded => {
+        (Mode::Append, Ok(place)) if is_ordered => {
             let offset = Arc::new(ColumnExpr::new(Metadata::Offset.name(), place));
             // The same as ASC in SQL; the column has no NULLs.
             let options = SortOptions::new(false, false);
@@ -383,17 +409,16 @@ impl ExecutionPlan for KafkaScanExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> DataFusionResult<SendableRecordBatchStream> {
-        let Some(&kafka_partition) = self.kafka_partitions.get(partition) else {
+        let partitions = self.groups.len();
+        if partition >= partitions {
             return internal_err!("KafkaScanExec has no partition {partition}");
-        };
-        let partitions = self.kafka_partitions.len();
+        }
         let task = ScanTask {
             run: self
                 .runs
                 .join(self.scan, partition, partitions, &self.spec, &context)?,
-            kafka_partition,
-            kafka_partitions: Arc::clone(&self.kafka_partitions),
-            readers: Arc::default(),
+            groups: Arc::clone(&self.groups),
+            group: partition,
             schema: Arc::clone(&self.schema),
             metrics: ScanMetrics::new(&self.metrics, partition),
             context,
@@ -430,14 +455,12 @@ impl ExecutionPlan for KafkaScanExec {
             return Ok(Arc::new(Statistics::new_unknown(&self.schema)));
         }
         let read = match args.partition() {
-            None => &*self.kafka_partitions,
-            Some(partition) => self
-                .kafka_partitions
-                .get(partition..=partition)
-                .unwrap_or(&[]),
+            None => &*self.groups,
+            Some(partition) => self.groups.get(partition..=partition).unwrap_or(&[]),
         };
         let rows: usize = read
             .iter()
+            .flatten()
             .map(|partition| self.rows_at_most(*partition))
             .sum();
         let mut statistics = Statistics::new_unknown(&self.schema);

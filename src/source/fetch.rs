@@ -1,11 +1,12 @@
 //! Fetching the records of one partition from a broker.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::RDKafkaErrorCode;
-use rdkafka_extra::{Message, Messages, PartitionReader, Record, TopicId};
+use rdkafka_extra::{Message, MessageQueue, Messages, PartitionReader, Record, Run, TopicId};
 
 use crate::client::{Cancel, Client, ErrorLog, is_transient};
 use crate::error::{Error, FetchFailure, Result};
@@ -43,28 +44,22 @@ pub(crate) trait Fetch {
     /// `None` where no record is that new.
     fn offset_for_timestamp(&mut self, millis: i64) -> Result<Option<i64>>;
 
-    /// Appends records with offsets below `end` to the chunk.
-    ///
-    /// Returns after a short while even when no record came, so that the caller can check for
-    /// cancellation. `end` need not be the offset of a record: markers, aborted records and
-    /// compacted records leave gaps.
+    /// Appends the records that have arrived, and whose offsets are below `end`, to the chunk.
+    /// Does not wait for more. `end` need not be the offset of a record: markers, aborted records
+    /// and compacted records leave gaps.
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<FetchProgress>;
 
     /// The next offset to read: the one after the last record. Once the end of the partition was
     /// reached, also after any trailing offsets that are not records.
     fn position(&self) -> i64;
-
-    /// Waits for a short while without reading, and returns the current number of partitions of
-    /// the topic, which is at least `partitions`.
-    fn wait_for_more(&mut self, partitions: i32) -> Result<i32>;
 }
 
 /// The longest wait for a record before cancellation is checked.
-const POLL: Duration = Duration::from_millis(100);
+pub(crate) const POLL: Duration = Duration::from_millis(100);
 
-/// The most records that one call may return where memory allows it. librdkafka's queue bounds
-/// the size of their keys and payloads.
-const MAX_RECORDS: usize = 16 * 1024;
+/// The most records that are taken at once where memory allows it. librdkafka's queue bounds the
+/// size of their keys and payloads.
+pub(crate) const MAX_RECORDS: usize = 16 * 1024;
 
 /// About how many bytes librdkafka uses for a record besides its key, payload and headers.
 pub(crate) const RECORD_OVERHEAD: usize = 320;
@@ -73,78 +68,73 @@ pub(crate) const RECORD_OVERHEAD: usize = 320;
 /// librdkafka itself would continue for half a minute.
 const SILENCE_CHECK: Duration = Duration::from_secs(2);
 
-/// How often the brokers are asked about the topic of an unbounded scan.
-const UNBOUNDED_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// Settings of a scan that does not stop at the end of a partition.
-#[derive(Clone)]
-pub(crate) struct Follow {
-    /// The longest wait for a record, where that is shorter than the default.
-    pub(crate) poll: Duration,
-    /// Called with the topic's number of partitions.
-    pub(crate) on_partitions: OnPartitions,
-}
-
-/// Starts to read those partitions, of the given number, that no stream reads yet.
-pub(crate) type OnPartitions = Arc<dyn Fn(i32) -> Result<()> + Send + Sync>;
-
-/// A partition of a real topic.
+/// A partition of a real topic. The caller polls the queue, and delivers what comes out of it.
 pub(crate) struct PartitionFetch {
     client: Arc<Client>,
+    queue: Arc<MessageQueue<ErrorLog>>,
     /// Set by the first seek.
     reader: Option<PartitionReader<ErrorLog>>,
+    /// The messages that have arrived.
+    arrived: Messages<ErrorLog>,
     topic: String,
     /// The id of the topic to read. A recreated topic of the same name has another id.
     topic_id: Option<TopicId>,
     partition: i32,
     retry_timeout: Duration,
     cancel: Arc<Cancel>,
-    unbounded: Option<Follow>,
-    /// The most records that one call may bring.
-    max_records: usize,
-    topic_checked: Instant,
-    /// The number of partitions at that time; 0 before the first check.
-    partitions: i32,
+    /// Whether silence is not a failure as long as brokers answer.
+    unbounded: bool,
     position: i64,
     /// The client's next offset when it was last looked up.
     next: Option<i64>,
+    /// How long no record came, and nobody has looked for the reason.
+    silent: Duration,
     /// How long no record came. Only time spent in waiting counts.
     waited: Duration,
     looked_up: Duration,
+    last_look: LastLook,
 }
 
+/// When the brokers were last asked whether the topic still exists. The partitions of a group
+/// share it: one answer holds for all of them.
+pub(crate) type LastLook = Rc<Cell<Option<Instant>>>;
+
 impl PartitionFetch {
+    /// A partition whose messages come into `queue`.
     pub(crate) fn new(
         client: Arc<Client>,
-        topic: &str,
+        queue: Arc<MessageQueue<ErrorLog>>,
         partition: i32,
         retry_timeout: Duration,
     ) -> Self {
         PartitionFetch {
+            arrived: Messages::new(client.handle()),
+            topic: client.topic_name().to_owned(),
             client,
+            queue,
             reader: None,
-            topic: topic.to_owned(),
             topic_id: None,
             partition,
             retry_timeout,
             cancel: Arc::new(Cancel::never()),
-            unbounded: None,
-            max_records: MAX_RECORDS,
-            topic_checked: Instant::now(),
-            partitions: 0,
+            unbounded: false,
             position: 0,
             next: None,
+            silent: Duration::ZERO,
             waited: Duration::ZERO,
             looked_up: Duration::ZERO,
+            last_look: LastLook::default(),
         }
     }
 
-    /// Limits one call to records that fit into `bytes` bytes of memory.
-    pub(crate) fn within(self, bytes: usize) -> Self {
-        PartitionFetch {
-            max_records: (bytes / RECORD_OVERHEAD).clamp(1, MAX_RECORDS),
-            ..self
-        }
+    /// A partition with a queue of its own, to be read by [`wait`](Self::wait).
+    pub(crate) fn alone(
+        client: Arc<Client>,
+        partition: i32,
+        retry_timeout: Duration,
+    ) -> Result<Self> {
+        let queue = client.queue()?;
+        Ok(PartitionFetch::new(client, queue, partition, retry_timeout))
     }
 
     /// Abandons requests when they are cancelled.
@@ -153,46 +143,59 @@ impl PartitionFetch {
     }
 
     /// Fails when the topic was recreated under the same name.
-    pub(crate) fn of(self, topic_id: Option<TopicId>) -> Self {
-        PartitionFetch { topic_id, ..self }
+    pub(crate) fn of(self, topic_id: Option<TopicId>, last_look: &LastLook) -> Self {
+        PartitionFetch {
+            topic_id,
+            last_look: Rc::clone(last_look),
+            ..self
+        }
     }
 
     /// Does not treat silence as a failure as long as brokers answer.
-    pub(crate) fn unbounded(self, unbounded: Option<Follow>) -> Self {
+    pub(crate) fn unbounded(self, unbounded: bool) -> Self {
         PartitionFetch { unbounded, ..self }
     }
 
-    /// Checks from time to time that the topic still has the same id, and looks up its number of
-    /// partitions.
-    fn check_topic(&mut self, unbounded: &Follow) -> Result<()> {
-        if self.topic_checked.elapsed() < UNBOUNDED_CHECK_INTERVAL.min(self.retry_timeout / 4) {
-            return Ok(());
-        }
-        self.client.serve_events();
-        let found = self.client.count_partitions(self.topic_id);
-        self.topic_checked = Instant::now();
-        match found {
-            Err(reason) => Err(self.error(reason)),
-            Ok(Some(partitions)) => {
-                self.partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
-                (unbounded.on_partitions)(self.partitions)?;
-                self.progress();
-                Ok(())
-            }
-            Ok(None) => Ok(()),
-        }
+    /// Waits up to `time` for records, where the partition has a queue of its own.
+    pub(crate) fn wait(&mut self, time: Duration) -> Result<()> {
+        let asked = Instant::now();
+        let polled = self.queue.poll(time, MAX_RECORDS, &mut self.arrived);
+        polled.map_err(|code| self.error(FetchFailure::Other(code.to_string())))?;
+        self.has_waited(asked.elapsed())
     }
 
-    fn progress(&mut self) {
+    /// Takes messages that have come out of the queue.
+    pub(crate) fn deliver(&mut self, messages: Run<'_, '_, ErrorLog>) {
+        self.arrived.append(messages);
+    }
+
+    /// Confirms that something was heard of the partition.
+    pub(crate) fn progress(&mut self) {
+        self.silent = Duration::ZERO;
         self.waited = Duration::ZERO;
         self.looked_up = Duration::ZERO;
+    }
+
+    /// Notes time for which the caller has waited for the queue. Records that arrived in that
+    /// time end the silence when they are taken.
+    ///
+    /// # Errors
+    /// The silence is a failure.
+    pub(crate) fn has_waited(&mut self, time: Duration) -> Result<()> {
+        self.silent += time;
+        // Most waits are far shorter.
+        match self.silent >= POLL / 2 {
+            true => self.check_silence(),
+            false => Ok(()),
+        }
     }
 
     /// Decides whether silence is a failure. A topic that was deleted or recreated is an error
     /// immediately. Brokers that do not answer are an error after `kafka.retry_timeout`. A broker
     /// is not silent when it sends records that are not delivered, such as those of aborted
     /// transactions, or when it throttles the client because of a quota.
-    fn on_silence(&mut self, waited: Duration) -> Result<()> {
+    fn check_silence(&mut self) -> Result<()> {
+        let waited = std::mem::take(&mut self.silent);
         self.client.serve_events();
         let next = self.client.next_offset(self.partition);
         if next != self.next {
@@ -203,10 +206,14 @@ impl PartitionFetch {
         if held_back_until.is_none_or(|until| until < Instant::now()) {
             self.waited += waited;
         }
-        if self.unbounded.is_none() && self.waited - self.looked_up >= SILENCE_CHECK {
+        if !self.unbounded && self.waited - self.looked_up >= SILENCE_CHECK {
             self.looked_up = self.waited;
-            if let Some(reason) = self.client.topic_lost(self.topic_id) {
-                return Err(self.error(reason));
+            let last = self.last_look.get();
+            if last.is_none_or(|last| last.elapsed() >= SILENCE_CHECK) {
+                if let Some(reason) = self.client.topic_lost(self.topic_id) {
+                    return Err(self.error(reason));
+                }
+                self.last_look.set(Some(Instant::now()));
             }
         }
         if self.waited <= self.retry_timeout {
@@ -220,7 +227,7 @@ impl PartitionFetch {
         ))))
     }
 
-    fn error(&self, reason: FetchFailure) -> Error {
+    pub(crate) fn error(&self, reason: FetchFailure) -> Error {
         Error::Fetch {
             topic: self.topic.clone(),
             partition: self.partition,
@@ -267,13 +274,12 @@ impl Fetch for PartitionFetch {
 
     fn seek(&mut self, start: i64) -> Result<()> {
         self.position = start;
+        self.arrived.truncate(0);
         self.progress();
         match &self.reader {
             Some(reader) => reader.seek(start),
-            None => {
-                let reader = PartitionReader::start(self.client.handle(), self.partition, start);
-                reader.map(|reader| self.reader = Some(reader))
-            }
+            None => PartitionReader::start_in(&self.queue, self.partition, start)
+                .map(|reader| self.reader = Some(reader)),
         }
         .map_err(|code| self.error(FetchFailure::Other(code.to_string())))
     }
@@ -287,16 +293,7 @@ impl Fetch for PartitionFetch {
 
     fn fetch(&mut self, end: i64, chunk: &mut Self::Chunk) -> Result<FetchProgress> {
         let before = chunk.len();
-        let unbounded = self.unbounded.clone();
-        if let Some(unbounded) = &unbounded {
-            self.check_topic(unbounded)?;
-        }
-        let poll = unbounded.map_or(POLL, |unbounded| unbounded.poll.min(POLL));
-        let asked = Instant::now();
-        if let Some(reader) = &self.reader {
-            let polled = reader.poll(poll, self.max_records, chunk);
-            polled.map_err(|code| self.error(FetchFailure::Other(code.to_string())))?;
-        }
+        chunk.take_all(&mut self.arrived);
         let mut index = before;
         while let Some(message) = chunk.get(index) {
             match message.error() {
@@ -316,30 +313,18 @@ impl Fetch for PartitionFetch {
                 }
             }
         }
-        if self.position >= end {
-            self.progress();
-            return Ok(FetchProgress::End);
-        }
         // Only records count as progress: a broker that is away reports that again and again.
-        match index > before {
-            true => self.progress(),
-            false => self.on_silence(asked.elapsed())?,
+        if self.position >= end || index > before {
+            self.progress();
         }
-        Ok(FetchProgress::More)
+        Ok(match self.position >= end {
+            true => FetchProgress::End,
+            false => FetchProgress::More,
+        })
     }
 
     fn position(&self) -> i64 {
         self.position
-    }
-
-    fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
-        self.reader = None;
-        if let Some(unbounded) = self.unbounded.clone() {
-            self.check_topic(&unbounded)?;
-        }
-        thread::sleep(POLL);
-        self.on_silence(POLL)?;
-        Ok(partitions.max(self.partitions))
     }
 }
 

@@ -9,7 +9,7 @@ use datafusion::physical_plan::metrics::{
     Count, CustomMetricValue, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, Time,
 };
 
-/// The counters and times of one partition's scan.
+/// The counters and times of one output partition's scan.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanMetrics {
     pub(crate) records_fetched: Count,
@@ -20,7 +20,7 @@ pub(crate) struct ScanMetrics {
     pub(crate) keys_skipped: Count,
     pub(crate) bad_records: Count,
     pub(crate) null_keys: Count,
-    /// How often the partition was read: more than once where memory is scarce.
+    /// How often a partition was read, at most: more than once where memory is scarce.
     pub(crate) passes: Arc<Most>,
     /// Waiting for records.
     pub(crate) fetch_time: Time,
@@ -57,13 +57,13 @@ impl ScanMetrics {
     }
 }
 
-/// A counter that is aggregated over partitions by its maximum.
+/// The largest of several values.
 #[derive(Debug, Default)]
 pub(crate) struct Most(AtomicUsize);
 
 impl Most {
-    pub(crate) fn add(&self, more: usize) {
-        self.0.fetch_add(more, Ordering::Relaxed);
+    pub(crate) fn at_least(&self, value: usize) {
+        self.0.fetch_max(value, Ordering::Relaxed);
     }
 }
 

@@ -5,13 +5,16 @@
 //! pruning  ── the records that a filter can match ──┤
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
+//! groups          ── the partitions of each thread, which group_reader reads
 //! planning_client ── the client of both planning and reading
 //! ```
 //!
 //! In upsert mode a partition is read from its end towards its start. The first record seen of a
 //! key is then its latest record, so only records that become rows are decoded, and rows are
-//! returned while reading continues. Each partition has a thread of its own, because librdkafka's
-//! calls block.
+//! returned while reading continues.
+//!
+//! An output partition reads a group of partitions on a thread of its own, because librdkafka's
+//! calls block. All partitions of the group that are being read come into one queue.
 
 pub(crate) mod chunk_sizes;
 mod codec;
@@ -19,6 +22,8 @@ mod column_builders;
 pub(crate) mod deduplicate;
 pub(crate) mod exec;
 pub(crate) mod fetch;
+mod group_reader;
+mod groups;
 pub(crate) mod keys;
 pub(crate) mod metrics;
 mod once;

@@ -8,7 +8,7 @@ use datafusion::common::Result as DataFusionResult;
 
 use crate::client::{Client, OffsetRange, blocking};
 use crate::definition::TableDefinition;
-use crate::source::chunk_sizes::ChunkSizes;
+use crate::source::chunk_sizes::Budget;
 
 /// A connected client, until a scan takes it.
 ///
@@ -36,17 +36,13 @@ impl fmt::Debug for PlanningClient {
     }
 }
 
-/// The number of partitions that the client's memory is sized for. A topic with more partitions
-/// has less memory for each, and needs another client.
-const USUAL_PARTITIONS: usize = 4;
-
 /// The current watermarks of a topic's partitions, and the client that looked them up.
 pub(crate) async fn watermarks(
     table: &Arc<TableDefinition>,
 ) -> DataFusionResult<(BTreeMap<i32, OffsetRange>, PlanningClient)> {
     let table = Arc::clone(table);
     blocking(move |cancel| {
-        let memory = ChunkSizes::of(USUAL_PARTITIONS).client_bytes();
+        let memory = Budget::CLIENT_BYTES;
         let client = Client::with_memory(&table.topic, &table.options, memory)?;
         let watermarks = client.watermarks(&client.partitions(cancel)?, cancel)?;
         Ok((watermarks, PlanningClient::new(Arc::new(client))))

@@ -1,7 +1,8 @@
 //! Reads a topic on threads of its own, and hands the batches to streams.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -11,15 +12,14 @@ use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use tokio::sync::mpsc;
 
-use crate::client::{Cancel, OffsetRange, threads};
-use crate::error::own_error;
-use crate::source::chunk_sizes::ChunkSizes;
-use crate::source::fetch::{Follow, OnPartitions, PartitionFetch};
+use crate::client::{Cancel, threads};
+use crate::source::chunk_sizes::Budget;
+use crate::source::fetch::LastLook;
+use crate::source::group_reader::{GroupReader, Source};
 use crate::source::metrics::ScanMetrics;
 use crate::source::passed::{Passed, Reach};
-use crate::source::scan::{Output, Scan};
+use crate::source::scan::{Output, ScanGroup};
 use crate::source::shared::SharedScan;
-use crate::source::snapshot::Extent;
 use crate::source::topic_guard::TopicGuard;
 
 /// The state of one stream: waiting to be polled, then reading on a thread.
@@ -56,149 +56,107 @@ impl Reading {
 }
 
 /// Everything that a reading thread needs.
-#[derive(Clone)]
 pub(crate) struct ScanTask {
     pub(crate) run: Arc<SharedScan>,
-    pub(crate) kafka_partition: i32,
-    /// All partitions that are read.
-    pub(crate) kafka_partitions: Arc<[i32]>,
-    /// The number of threads that send rows to the stream.
-    pub(crate) readers: Arc<AtomicUsize>,
+    /// The Kafka partitions that each output partition reads.
+    pub(crate) groups: Arc<[Vec<i32>]>,
+    /// The group that is read.
+    pub(crate) group: usize,
     pub(crate) schema: SchemaRef,
     pub(crate) metrics: ScanMetrics,
     pub(crate) context: Arc<TaskContext>,
 }
 
 impl ScanTask {
-    /// The most bytes that a partition may hold. The pool serves requests in the order in which
-    /// they arrive, so each partition must leave memory to the others.
-    fn memory_share(&self) -> usize {
-        match self.context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => (bytes / 2 / self.kafka_partitions.len().max(1)).max(1),
-            _ => usize::MAX,
-        }
-    }
-
     fn spawn(self: Box<Self>) -> DataFusionResult<mpsc::Receiver<NextBatch>> {
         // One batch is in the channel while the next is decoded.
         let (sender, receiver) = mpsc::channel(2);
-        self.on_thread(sender)?;
+        let name = format!("kafka-scan-{}-{}", self.run.spec.table.topic, self.group);
+        threads::spawn(name, move || {
+            let result = self.read(sender.clone());
+            // The receiver may be gone; the result is then not needed.
+            let _ = sender.blocking_send(result.map(|()| None));
+        })
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
         Ok(receiver)
     }
 
-    fn on_thread(self: Box<Self>, sender: mpsc::Sender<NextBatch>) -> DataFusionResult<()> {
-        self.readers.fetch_add(1, Ordering::Relaxed);
-        let topic = &self.run.spec.table.topic;
-        let name = format!("kafka-scan-{topic}-{}", self.kafka_partition);
-        threads::spawn(name, move || {
-            let result = self.read(sender.clone());
-            let is_last = self.readers.fetch_sub(1, Ordering::Relaxed) == 1;
-            if is_last || result.is_err() {
-                // The receiver may be gone; the result is then not needed.
-                let _ = sender.blocking_send(result.map(|()| None));
-            }
-        })
-        .map_err(|error| DataFusionError::External(Box::new(error)))
-    }
-
-    /// Reads partitions that were added to the topic into the same stream.
-    fn on_partitions(&self, sender: &mpsc::Sender<NextBatch>) -> OnPartitions {
-        let (task, sender) = (self.clone(), sender.clone());
-        Arc::new(move |partitions| {
-            let read = task.run.read.fetch_max(partitions, Ordering::Relaxed);
-            for kafka_partition in read..partitions {
-                let task = Box::new(ScanTask {
-                    kafka_partition,
-                    ..task.clone()
-                });
-                task.on_thread(sender.clone()).map_err(own_error)?;
-            }
-            Ok(())
-        })
+    fn budget(&self) -> Budget {
+        let largest = self.groups.iter().map(Vec::len).max().unwrap_or(1);
+        let pool = match self.context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => Some(bytes),
+            _ => None,
+        };
+        Budget::of(self.groups.len(), largest, pool)
     }
 
     fn read(&self, sender: mpsc::Sender<NextBatch>) -> DataFusionResult<()> {
         let spec = &self.run.spec;
         let table = &spec.table;
+        let partitions = self.groups.get(self.group).map_or(&[][..], Vec::as_slice);
         let cancel = Arc::new(Cancel::when({
             let sender = sender.clone();
             move || sender.is_closed()
         }));
-        let memory_share = self.memory_share();
-        let chunk_sizes = ChunkSizes::of(self.kafka_partitions.len());
-        let client_memory = memory_share.min(chunk_sizes.client_bytes());
-        let (client, topic_id, snapshot) = self.run.open(
-            self.kafka_partition,
-            &self.kafka_partitions,
-            client_memory,
-            &cancel,
-        )?;
-        let mut extent = match snapshot.extent(self.kafka_partition) {
-            Some(extent) => extent,
-            None => {
-                let held = client.watermarks(&[self.kafka_partition], &cancel)?;
-                let held = held.get(&self.kafka_partition).copied();
-                let held = held.unwrap_or(OffsetRange { start: 0, end: 0 });
-                Extent::added(held, &table.options.start)
-            }
-        };
-        let session_rows = self.context.session_config().batch_size();
-        let mut batch_size = session_rows;
-        if table.unbounded {
-            extent = extent.unbounded();
-            batch_size = table.options.batch_rows.unwrap_or(session_rows);
+        let budget = self.budget();
+        let (client, topic_id, snapshot) =
+            self.run
+                .open(self.group, &self.groups, budget.client_bytes, &cancel)?;
+        if spec.limit == Some(0) {
+            return Ok(());
         }
+        let session_rows = self.context.session_config().batch_size();
+        let batch_rows = table.options.batch_rows.filter(|_| table.unbounded);
+        let extents = partitions
+            .iter()
+            .filter_map(|p| Some((*p, snapshot.extent(*p)?)));
+        let last = extents
+            .filter(|(_, extent)| !extent.range.is_empty())
+            .last();
         let topic_guard = TopicGuard {
             checked: &self.run.checked,
             client: &client,
             topic: &table.topic,
             id: topic_id,
             limit: spec.limit,
-            partition: self.kafka_partition,
-            end: extent.range.end,
+            last: last.map_or((0, 0), |(partition, extent)| (partition, extent.range.end)),
             cancel: Arc::clone(&cancel),
         };
-        let consumer = format!("KafkaScan[{}/{}]", table.topic, self.kafka_partition);
+        let consumer = format!("KafkaScan[{}/{}]", table.topic, self.group);
         let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
-        let scan = Scan {
+        let group = ScanGroup {
             spec,
-            partition: self.kafka_partition,
-            batch_size,
-            chunk_sizes,
+            batch_size: batch_rows.unwrap_or(session_rows).max(1),
             metrics: &self.metrics,
-            memory: &memory,
-            memory_share,
-            found_keys: self.run.found_keys(),
+            memory_share: budget.partition_bytes,
             key_partitions: self.run.key_partitions(&self.context),
-            fetch: PartitionFetch::new(
-                Arc::clone(&client),
-                &table.topic,
-                self.kafka_partition,
-                table.options.retry_timeout,
-            )
-            .of(topic_id)
-            .within(memory_share / 4)
-            .cancelled_by(cancel)
-            .unbounded(table.unbounded.then(|| Follow {
-                poll: table.options.batch_time,
-                on_partitions: self.on_partitions(&sender),
-            })),
-            output: ChannelOutput {
-                topic_guard: &topic_guard,
-                passed: spec.passed.as_deref(),
-                sender,
-                schema: Arc::clone(&self.schema),
-            },
+            left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
+            record_bytes: Cell::new(None),
         };
-        let result = scan.run(extent);
+        let source = Source {
+            queue: client.queue()?,
+            client: Arc::clone(&client),
+            topic_id,
+            cancel,
+            last_look: LastLook::default(),
+        };
+        let first = partitions.first().copied().unwrap_or(0);
+        let mut output = ChannelOutput {
+            topic_guard: &topic_guard,
+            passed: spec.passed.as_deref(),
+            sender,
+            schema: Arc::clone(&self.schema),
+        };
+        let reader = GroupReader::new(&self.run, &group, budget, &memory, source, first);
+        let result = reader.run(partitions, &snapshot, &mut output);
         let bad_records = self.metrics.bad_records.value();
         self.run
             .bad_records
             .fetch_add(bad_records, Ordering::Relaxed);
         result?;
-        match extent.range.is_empty() {
-            true => Ok(()),
-            false => Ok(topic_guard.check()?),
+        match last {
+            None => Ok(()),
+            Some(_) => Ok(topic_guard.check()?),
         }
     }
 }
@@ -226,9 +184,9 @@ impl Output for ChannelOutput<'_> {
         !self.sender.is_closed()
     }
 
-    fn passed(&mut self, start: i64, rows: i64, read: i64) {
+    fn passed(&mut self, partition: i32, start: i64, rows: i64, read: i64) {
         if let Some(passed) = self.passed {
-            passed.note(self.topic_guard.partition, Reach { start, rows, read });
+            passed.note(partition, Reach { start, rows, read });
         }
     }
 }

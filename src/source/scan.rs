@@ -1,9 +1,14 @@
-//! Reads one partition: newest first in upsert mode, forward in append mode.
+//! Reads partitions: newest first in upsert mode, forward in append mode.
+//!
+//! One thread reads all partitions of a group. While the records of one partition are on their
+//! way, those of another one that have arrived are deduplicated and decoded. The scan of a
+//! partition therefore never waits: [`Scan::step`] processes what has arrived and returns.
 
 mod batches;
 mod forward;
 mod newest_first;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,7 +24,7 @@ use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::options::{Mode, Partitioner};
 use crate::source::chunk_sizes::ChunkSizes;
-use crate::source::fetch::{Chunk, Fetch, FetchProgress, RECORD_OVERHEAD};
+use crate::source::fetch::{Chunk, Fetch, RECORD_OVERHEAD};
 use crate::source::keys::{FoundKeys, KeyPartitions, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::passed::Passed;
@@ -28,6 +33,8 @@ use crate::source::pruning::{Candidates, Pruner};
 use crate::source::rows::Rows;
 use crate::source::snapshot::Extent;
 use batches::Batches;
+use forward::Forward;
+use newest_first::NewestFirst;
 
 /// What a scan reads and returns. All partitions share one spec.
 #[derive(Debug, Clone)]
@@ -40,7 +47,7 @@ pub(crate) struct ScanSpec {
     pub(crate) returned: usize,
     /// A filter over `columns`. Only rows for which the filter is true are returned.
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The most rows to return per partition.
+    /// The most rows to return per output partition.
     pub(crate) limit: Option<usize>,
     /// Whether the user has declared that a key is in one partition only.
     pub(crate) primary_key: bool,
@@ -48,6 +55,8 @@ pub(crate) struct ScanSpec {
     pub(crate) watermarks: BTreeMap<i32, OffsetRange>,
     /// The client that looked up `held`.
     pub(crate) planning_client: PlanningClient,
+    /// The most output partitions.
+    pub(crate) target_partitions: usize,
     /// Receives the read positions of an unbounded scan.
     pub(crate) passed: Option<Arc<Passed>>,
 }
@@ -83,7 +92,7 @@ impl ScanSpec {
 
     /// Whether the filter excludes all of the `count` existing partitions, but may match records
     /// of a partition that is added later.
-    fn awaits_partitions(&self, count: i32) -> bool {
+    pub(crate) fn awaits_partitions(&self, count: i32) -> bool {
         self.table.unbounded
             && (0..count).all(|partition| self.candidates(partition).is_empty())
             && !self.filtered(None).is_empty()
@@ -116,62 +125,144 @@ pub(crate) trait Output {
     fn send(&mut self, batch: RecordBatch) -> DataFusionResult<bool>;
     /// Whether rows are still wanted.
     fn is_wanted(&self) -> bool;
-    /// Reports that all rows of the records that were read were sent. Reading began at `start`,
-    /// the last row was before `rows`, and no record from `rows` to `read` is a row.
-    fn passed(&mut self, _start: i64, _rows: i64, _read: i64) {}
+    /// Reports that all rows of the records that were read from a partition were sent. Reading
+    /// began at `start`, the last row was before `rows`, and no record from `rows` to `read` is a
+    /// row.
+    fn passed(&mut self, _partition: i32, _start: i64, _rows: i64, _read: i64) {}
+}
+
+/// What the partitions of a group share while they are read.
+pub(crate) struct ScanGroup<'a> {
+    pub(crate) spec: &'a ScanSpec,
+    pub(crate) batch_size: usize,
+    pub(crate) metrics: &'a ScanMetrics,
+    /// The most bytes that one partition may hold, so that no partition starves the others.
+    pub(crate) memory_share: usize,
+    /// The partition of every key, where `kafka.check_keys` asks for the check.
+    pub(crate) key_partitions: Option<&'a KeyPartitions>,
+    /// The number of rows that are still to be returned, by all partitions together.
+    pub(crate) left: Cell<usize>,
+    /// The memory that a record takes, as far as records were read.
+    pub(crate) record_bytes: Cell<Option<usize>>,
+}
+
+/// Whether the scan of a partition goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// More records have to arrive.
+    Waits,
+    /// The partition was read to its end.
+    Ended,
+    /// No more rows are wanted, of any partition.
+    Stopped,
 }
 
 /// One partition's scan.
-pub(crate) struct Scan<'a, F, O> {
-    pub(crate) spec: &'a ScanSpec,
-    pub(crate) partition: i32,
-    pub(crate) batch_size: usize,
-    pub(crate) chunk_sizes: ChunkSizes,
-    pub(crate) metrics: &'a ScanMetrics,
-    pub(crate) memory: &'a MemoryReservation,
-    /// The most bytes that this partition may hold, so that no partition starves the others.
-    pub(crate) memory_share: usize,
-    /// The wanted keys that were found. All partitions share one set where a key is in one
-    /// partition only.
-    pub(crate) found_keys: Arc<FoundKeys>,
-    /// The partition of every key, where `kafka.check_keys` asks for the check.
-    pub(crate) key_partitions: Option<&'a KeyPartitions>,
-    pub(crate) fetch: F,
-    pub(crate) output: O,
+pub(crate) struct Scan<'a, F: Fetch> {
+    partition: Partition<'a, F>,
+    walk: Walk<F::Chunk>,
 }
 
-impl<F: Fetch, O: Output> Scan<'_, F, O> {
-    /// Reads the range until its end, until the limit, or until no more rows are wanted.
-    pub(crate) fn run(mut self, extent: Extent) -> DataFusionResult<()> {
-        if extent.range.is_empty() || self.spec.limit == Some(0) {
-            return Ok(());
-        }
+enum Walk<C> {
+    NewestFirst(NewestFirst<C>),
+    Forward(Forward<C>),
+}
+
+impl<'a, F: Fetch> Scan<'a, F> {
+    pub(crate) fn try_new(
+        group: &'a ScanGroup<'a>,
+        partition: i32,
+        extent: Extent,
+        mut chunk_sizes: ChunkSizes,
+        found_keys: Arc<FoundKeys>,
+        memory: MemoryReservation,
+        fetch: F,
+    ) -> DataFusionResult<Self> {
+        let spec = group.spec;
         // Two thirds of the size of a small chunk (see `small_chunk`), since records vary in
         // size.
-        let bytes = self.chunk_sizes.bytes.min(self.memory_share / 6);
-        self.chunk_sizes.bytes = bytes.max(1);
-        let rows = Rows::try_new(&self.spec.table, self.partition, &self.spec.columns)?;
-        let mut rows = Batches::new(
-            rows,
-            self.spec,
-            self.batch_size,
-            self.chunk_sizes.bytes,
-            self.metrics,
-        );
-        let mut bounds = Bounds::new(self.spec, extent);
-        match self.spec.table.options.mode.unwrap_or_default() {
-            Mode::Upsert => self.newest_first(&mut bounds, &mut rows),
-            Mode::Append => self.forward(&mut bounds, &mut rows),
+        let bytes = chunk_sizes.bytes.min(group.memory_share / 6);
+        chunk_sizes.bytes = bytes.max(1);
+        let rows = Rows::try_new(&spec.table, partition, &spec.columns)?;
+        let chunk = fetch.chunk();
+        let begin = extent.range.start;
+        Ok(Scan {
+            partition: Partition {
+                rows: Batches::new(rows, group, chunk_sizes.bytes),
+                bounds: Bounds::new(spec, extent),
+                group,
+                id: partition,
+                chunk_sizes,
+                found_keys,
+                memory,
+                fetch,
+            },
+            walk: match spec.table.options.mode.unwrap_or_default() {
+                Mode::Upsert => Walk::NewestFirst(NewestFirst::new(chunk)),
+                Mode::Append => Walk::Forward(Forward::new(chunk, begin)),
+            },
+        })
+    }
+
+    /// Where the records come from.
+    pub(crate) fn fetch(&mut self) -> &mut F {
+        &mut self.partition.fetch
+    }
+
+    /// Processes the records that have arrived. `is_idle` says that none has arrived for a while,
+    /// of any partition: rows that were collected are then sent.
+    pub(crate) fn step(
+        &mut self,
+        is_idle: bool,
+        output: &mut impl Output,
+    ) -> DataFusionResult<Step> {
+        match &mut self.walk {
+            Walk::NewestFirst(walk) => walk.step(&mut self.partition, output),
+            Walk::Forward(walk) => walk.step(&mut self.partition, is_idle, output),
         }
     }
 
+    /// The bytes of records that wait until their chunk is complete.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        match &self.walk {
+            Walk::NewestFirst(walk) => walk.waiting_bytes(),
+            Walk::Forward(_) => 0,
+        }
+    }
+
+    /// Whether no record was processed yet, so that the scan can begin again later.
+    pub(crate) fn is_new(&self) -> bool {
+        match &self.walk {
+            Walk::NewestFirst(walk) => walk.is_new(),
+            Walk::Forward(_) => false,
+        }
+    }
+}
+
+/// A partition that is read, for the walk over its records.
+struct Partition<'a, F> {
+    group: &'a ScanGroup<'a>,
+    id: i32,
+    chunk_sizes: ChunkSizes,
+    /// The wanted keys that were found. All partitions share one set where a key is in one
+    /// partition only.
+    found_keys: Arc<FoundKeys>,
+    memory: MemoryReservation,
+    fetch: F,
+    bounds: Bounds,
+    rows: Batches<'a>,
+}
+
+impl<F: Fetch> Partition<'_, F> {
     /// Narrows the bounds to what the filter currently allows; `false` when nothing is left to
     /// read.
-    fn narrow(&mut self, bounds: &mut Bounds) -> DataFusionResult<bool> {
+    fn narrow(&mut self) -> DataFusionResult<bool> {
+        let bounds = &mut self.bounds;
         if !bounds.is_due() {
             return Ok(!bounds.range.is_empty());
         }
-        let candidates = self.spec.candidates(self.partition);
+        let spec = self.group.spec;
+        let candidates = spec.candidates(self.id);
         if candidates.is_empty() {
             bounds.range.end = bounds.range.start;
             return Ok(false);
@@ -185,41 +276,16 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             range.start = range.start.max(found.unwrap_or(known_end));
         }
         // In upsert mode a newer record hides the older one, whatever its offset.
-        if self.spec.table.options.mode == Some(Mode::Append) {
+        if spec.table.options.mode == Some(Mode::Append) {
             range.end = range.end.min(candidates.offsets.max.saturating_add(1));
         }
         bounds.keys = candidates.keys;
         Ok(!bounds.range.is_empty())
     }
 
-    /// Reads all records of a range and returns the memory that they hold; `None` when no more
-    /// rows are wanted. Stops early when the records take too many bytes.
-    fn read(
-        &mut self,
-        range: OffsetRange,
-        chunk: &mut F::Chunk,
-    ) -> DataFusionResult<Option<ChunkWeight>> {
-        let _timer = self.metrics.fetch_time.timer();
-        let mut weight = ChunkWeight::default();
-        let mut counted = 0;
-        loop {
-            let progress = self.fetch.fetch(range.end, chunk)?;
-            if !self.output.is_wanted() {
-                return Ok(None);
-            }
-            let more = self.count(chunk, counted);
-            weight.bytes += more.bytes;
-            weight.keys += more.keys;
-            counted = chunk.len();
-            let several = range.end - range.start > 1;
-            if progress == FetchProgress::End || (several && self.is_too_large(weight.bytes)) {
-                return Ok(Some(weight));
-            }
-        }
-    }
-
     /// Counts the records from index `from` on, and returns the memory that they hold.
     fn count(&self, chunk: &F::Chunk, from: usize) -> ChunkWeight {
+        let metrics = self.group.metrics;
         let (mut bytes, mut keys) = (0, 0);
         for record in (from..chunk.len()).filter_map(|index| chunk.get(index)) {
             bytes += record.size();
@@ -232,19 +298,20 @@ impl<F: Fetch, O: Output> Scan<'_, F, O> {
             .filter_map(|index| chunk.get(index))
             .map(|record| record.headers_size())
             .sum();
-        self.metrics.records_fetched.add(records);
-        self.metrics.bytes_fetched.add(bytes);
-        ChunkWeight {
-            bytes: bytes + headers / samples * records + records * RECORD_OVERHEAD,
-            keys,
+        metrics.records_fetched.add(records);
+        metrics.bytes_fetched.add(bytes);
+        let bytes = bytes + headers / samples * records + records * RECORD_OVERHEAD;
+        if let Some(record_bytes) = bytes.checked_div(records) {
+            self.group.record_bytes.set(Some(record_bytes));
         }
+        ChunkWeight { bytes, keys }
     }
 
     /// Reserves memory for records that cannot be cut any smaller, and fails where the pool has
     /// no room.
     fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
         self.memory.try_resize(bytes).map_err(|error| {
-            let (topic, partition) = (&self.spec.table.topic, self.partition);
+            let (topic, partition) = (&self.group.spec.table.topic, self.id);
             log::debug!("topic `{topic}` partition {partition}: {error}");
             resources_datafusion_err!(
                 "topic `{topic}` partition {partition}: the memory pool has no room for {bytes} \

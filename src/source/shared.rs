@@ -6,7 +6,8 @@
 //! of the topic.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicI32, AtomicUsize};
+use std::ops::Range;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use datafusion::execution::TaskContext;
@@ -189,12 +190,18 @@ impl SharedScan {
             .then(|| self.key_partitions.get_or_init(new))
     }
 
-    /// Returns the client to read a partition with, the topic's id and the offsets to read. The
-    /// first stream that asks looks them up. `read` are all partitions that the scan reads.
+    /// The partitions that a topic of `count` partitions has, and that no stream reads yet. The
+    /// caller reads them.
+    pub(super) fn claim_partitions(&self, count: i32) -> Range<i32> {
+        self.read.fetch_max(count, Ordering::Relaxed)..count
+    }
+
+    /// Returns the client to read a group of partitions with, the topic's id and the offsets to
+    /// read. The first stream that asks looks them up. `groups` are all that the scan reads.
     pub(super) fn open(
         &self,
-        partition: i32,
-        read: &[i32],
+        group: usize,
+        groups: &[Vec<i32>],
         memory: usize,
         cancel: &Cancel,
     ) -> Result<(Arc<Client>, Option<TopicId>, Snapshot)> {
@@ -230,8 +237,9 @@ impl SharedScan {
         let snapshot = self.snapshot.get(|| {
             Snapshot::resolve(&client, &table.topic, &table.options, &watermarks, cancel)
         })?;
-        let many = snapshot.offsets(read) >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
-        let client = match many && !table.unbounded && topic.is_in_second_half(partition, read) {
+        let offsets: i64 = groups.iter().map(|group| snapshot.offsets(group)).sum();
+        let many = offsets >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
+        let client = match many && !table.unbounded && group % 2 == 1 {
             false => client,
             true => self
                 .second_client

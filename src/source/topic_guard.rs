@@ -28,9 +28,8 @@ pub(crate) struct TopicGuard<'a> {
     pub(crate) id: Option<TopicId>,
     /// The number of rows, of all streams together, that the query needs.
     pub(crate) limit: Option<usize>,
-    pub(crate) partition: i32,
-    /// Where reading ends.
-    pub(crate) end: i64,
+    /// A partition that is read, and the offset at which it ends, for errors.
+    pub(crate) last: (i32, i64),
     pub(crate) cancel: Arc<Cancel>,
 }
 
@@ -67,8 +66,8 @@ impl TopicGuard<'_> {
         match self.client.topic(&self.cancel) {
             Ok(topic) if topic.is_another(self.id) => Err(Error::Fetch {
                 topic: self.topic.to_owned(),
-                partition: self.partition,
-                offset: self.end,
+                partition: self.last.0,
+                offset: self.last.1,
                 reason: FetchFailure::Recreated,
             }),
             Ok(_) | Err(Error::TopicNotFound { .. }) => {

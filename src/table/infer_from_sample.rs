@@ -14,7 +14,7 @@ use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::json::{DecodeError, SchemaInference, ValueInference};
 use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
-use crate::source::fetch::{Chunk, Fetch, FetchProgress, PartitionFetch};
+use crate::source::fetch::{Chunk, Fetch, FetchProgress, POLL, PartitionFetch};
 
 /// Samples a topic and makes a definition with the columns of the sample.
 pub(crate) async fn table(
@@ -184,7 +184,7 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     let mut sample = Sample::new(options);
     for (partition, range) in filled {
         let client = Arc::clone(&client);
-        let mut fetch = PartitionFetch::new(client, topic, partition, options.timeout);
+        let mut fetch = PartitionFetch::alone(client, partition, options.timeout)?;
         newest(&mut fetch, range, share, options, &mut sample, cancel)?;
     }
     Ok(sample)
@@ -206,7 +206,9 @@ fn newest(
     while end > range.start && !cancel.is_cancelled() {
         let start = end.saturating_sub(span).max(range.start);
         fetch.seek(start)?;
-        while fetch.fetch(end, &mut chunk)? == FetchProgress::More && !cancel.is_cancelled() {}
+        while fetch.fetch(end, &mut chunk)? == FetchProgress::More && !cancel.is_cancelled() {
+            fetch.wait(POLL)?;
+        }
         let before = sample.records;
         for index in 0..chunk.len() {
             if let Some(record) = chunk.get(index) {

@@ -383,6 +383,7 @@ impl TableProvider for KafkaTable {
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
             watermarks,
             planning_client,
+            target_partitions: state.config().target_partitions(),
             passed: self.passed.clone(),
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec)?))

@@ -1,8 +1,10 @@
 //! Batches of messages, in librdkafka's own memory.
 
 use std::ffi::CStr;
+use std::iter::Peekable;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::vec::Drain;
 
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -12,7 +14,7 @@ use crate::ffi::{bytes, check, text};
 use crate::record::{Record, VisitHeader};
 use crate::topic::TopicHandle;
 
-/// A list of messages that [`PartitionReader::poll`] fills.
+/// A list of messages that [`PartitionReader::poll`] and [`MessageQueue::poll`] fill.
 ///
 /// A message costs one pointer here: keys and payloads stay where librdkafka has put them,
 /// and count for its limits, until the message is removed or the list dropped. Use one list
@@ -21,6 +23,7 @@ use crate::topic::TopicHandle;
 /// It keeps its topic and client alive.
 ///
 /// [`PartitionReader::poll`]: crate::PartitionReader::poll
+/// [`MessageQueue::poll`]: crate::MessageQueue::poll
 pub struct Messages<C: ConsumerContext> {
     // Fields drop in this order: messages must be destroyed while their client is alive.
     messages: Vec<OwnedMessage>,
@@ -65,6 +68,41 @@ impl<C: ConsumerContext> Messages<C> {
         self.messages.truncate(length);
     }
 
+    /// Moves all messages out of this list: `take` gets them in runs of one partition each, in
+    /// order. Messages that it does not [`append`](Self::append) to another list are destroyed.
+    pub fn distribute(&mut self, mut take: impl FnMut(i32, Run<'_, '_, C>)) {
+        let topic = &self.topic;
+        let mut messages = self.messages.drain(..).peekable();
+        while let Some(partition) = messages.peek().map(OwnedMessage::partition) {
+            let messages = &mut messages;
+            take(
+                partition,
+                Run {
+                    partition,
+                    messages,
+                    topic,
+                },
+            );
+        }
+    }
+
+    /// Appends messages of another list. Those of another client are destroyed instead.
+    pub fn append(&mut self, run: Run<'_, '_, C>) {
+        if self.belongs_to(run.topic) {
+            let mut run = run;
+            self.messages.extend(std::iter::from_fn(|| run.next()));
+        }
+    }
+
+    /// Moves all messages of another list to the end of this one. Those of another client are
+    /// destroyed instead.
+    pub fn take_all(&mut self, from: &mut Self) {
+        match self.belongs_to(&from.topic) {
+            true => self.messages.append(&mut from.messages),
+            false => from.messages.clear(),
+        }
+    }
+
     pub(crate) fn belongs_to(&self, topic: &Arc<TopicHandle<C>>) -> bool {
         Arc::ptr_eq(&self.topic, topic)
     }
@@ -102,9 +140,36 @@ impl<C: ConsumerContext> Messages<C> {
     }
 }
 
+/// Successive messages of one partition, on their way from one list to another.
+pub struct Run<'a, 'list, C: ConsumerContext> {
+    partition: i32,
+    messages: &'a mut Peekable<Drain<'list, OwnedMessage>>,
+    topic: &'a Arc<TopicHandle<C>>,
+}
+
+impl<C: ConsumerContext> Run<'_, '_, C> {
+    fn next(&mut self) -> Option<OwnedMessage> {
+        let is_of_run = |message: &OwnedMessage| message.partition() == self.partition;
+        self.messages.next_if(is_of_run)
+    }
+}
+
+impl<C: ConsumerContext> Drop for Run<'_, '_, C> {
+    fn drop(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
 /// A message that is given back to librdkafka when dropped.
 #[repr(transparent)]
 struct OwnedMessage(NonNull<sys::rd_kafka_message_t>);
+
+impl OwnedMessage {
+    fn partition(&self) -> i32 {
+        // SAFETY: the message is alive until it is dropped.
+        unsafe { self.0.as_ref() }.partition
+    }
+}
 
 // SAFETY: any thread may read and destroy a message, and nothing else points to it. It is not
 // `Sync`: headers are parsed when they are first asked for.
@@ -123,6 +188,11 @@ impl Drop for OwnedMessage {
 pub struct Message<'a>(&'a sys::rd_kafka_message_t);
 
 impl Message<'_> {
+    /// The partition that the message comes from.
+    pub fn partition(&self) -> i32 {
+        self.0.partition
+    }
+
     /// `None` for a record, otherwise the event.
     ///
     /// [`RDKafkaErrorCode::PartitionEOF`] is the end of the partition (with

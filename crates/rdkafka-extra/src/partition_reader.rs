@@ -11,6 +11,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
 use crate::ffi::{check, millis};
+use crate::message_queue::MessageQueue;
 use crate::messages::Messages;
 use crate::topic::{Claim, TopicHandle};
 
@@ -57,6 +58,8 @@ use crate::topic::{Claim, TopicHandle};
 /// ```
 pub struct PartitionReader<C: ConsumerContext> {
     claim: Claim<C>,
+    /// Where messages come, unless the partition has a queue of its own.
+    queue: Option<Arc<MessageQueue<C>>>,
 }
 
 impl<C: ConsumerContext> PartitionReader<C> {
@@ -78,11 +81,33 @@ impl<C: ConsumerContext> PartitionReader<C> {
         // SAFETY: the topic is alive. librdkafka checks partition and offset.
         let started =
             unsafe { sys::rd_kafka_consume_start(claim.topic().as_ptr(), partition, offset) };
-        if started != 0 {
-            // SAFETY: reads librdkafka's thread-local error code.
-            return Err(unsafe { sys::rd_kafka_last_error() }.into());
-        }
-        Ok(PartitionReader { claim })
+        started_or_refused(started)?;
+        Ok(PartitionReader { claim, queue: None })
+    }
+
+    /// As [`start`](Self::start), for a partition whose messages come into a queue that it shares
+    /// with others. [`poll`](Self::poll) then takes messages of any of these partitions.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_in(
+        queue: &Arc<MessageQueue<C>>,
+        partition: i32,
+        offset: i64,
+    ) -> Result<Self, RDKafkaErrorCode> {
+        let topic = Arc::clone(queue.topic());
+        let claim = Claim::new(topic, partition).ok_or(RDKafkaErrorCode::Conflict)?;
+        // SAFETY: topic and queue are alive, and of one client. librdkafka checks partition and
+        // offset, and keeps the queue as long as it needs it.
+        let started = unsafe {
+            let topic = claim.topic().as_ptr();
+            sys::rd_kafka_consume_start_queue(topic, partition, offset, queue.as_ptr())
+        };
+        started_or_refused(started)?;
+        Ok(PartitionReader {
+            claim,
+            queue: Some(Arc::clone(queue)),
+        })
     }
 
     /// Continues at `offset`. What was fetched and not taken is thrown away. Does not block.
@@ -108,6 +133,9 @@ impl<C: ConsumerContext> PartitionReader<C> {
         max: usize,
         messages: &mut Messages<C>,
     ) -> Result<(), RDKafkaErrorCode> {
+        if let Some(queue) = &self.queue {
+            return queue.poll(timeout, max, messages);
+        }
         if !messages.belongs_to(self.claim.topic()) {
             return Err(RDKafkaErrorCode::InvalidArgument);
         }
@@ -145,5 +173,14 @@ impl<C: ConsumerContext> Drop for PartitionReader<C> {
         // SAFETY: the topic is alive and this partition was started. The claim is given up
         // only after this.
         unsafe { sys::rd_kafka_consume_stop(self.topic(), self.claim.partition()) };
+    }
+}
+
+/// The result of `rd_kafka_consume_start` and its like, called on this thread.
+fn started_or_refused(started: i32) -> Result<(), RDKafkaErrorCode> {
+    match started {
+        0 => Ok(()),
+        // SAFETY: reads librdkafka's thread-local error code.
+        _ => Err(unsafe { sys::rd_kafka_last_error() }.into()),
     }
 }

@@ -5,38 +5,25 @@ use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::filter::batch_filter;
 use rdkafka_extra::Record;
 
-use super::{Output, ScanSpec};
-use crate::source::metrics::ScanMetrics;
+use super::{Output, ScanGroup};
 use crate::source::rows::{Outcome, Rows};
 
 pub(super) struct Batches<'a> {
     rows: Rows,
-    left: usize,
-    batch_size: usize,
+    group: &'a ScanGroup<'a>,
     /// The size that the records of a batch may reach, not counting the last record.
     batch_bytes: usize,
     /// The offset of the last record that is a row.
     last: Option<i64>,
-    spec: &'a ScanSpec,
-    metrics: &'a ScanMetrics,
 }
 
 impl<'a> Batches<'a> {
-    pub(super) fn new(
-        rows: Rows,
-        spec: &'a ScanSpec,
-        batch_size: usize,
-        batch_bytes: usize,
-        metrics: &'a ScanMetrics,
-    ) -> Self {
+    pub(super) fn new(rows: Rows, group: &'a ScanGroup<'a>, batch_bytes: usize) -> Self {
         Batches {
             rows,
-            left: spec.limit.unwrap_or(usize::MAX),
-            batch_size: batch_size.max(1),
+            group,
             batch_bytes,
             last: None,
-            spec,
-            metrics,
         }
     }
 
@@ -46,7 +33,7 @@ impl<'a> Batches<'a> {
         records: impl IntoIterator<Item = R>,
         output: &mut impl Output,
     ) -> DataFusionResult<bool> {
-        let mut timer = self.metrics.decode_time.timer();
+        let mut timer = self.group.metrics.decode_time.timer();
         for record in records {
             self.append(&record)?;
             if self.is_full() {
@@ -64,7 +51,7 @@ impl<'a> Batches<'a> {
     pub(super) fn append(&mut self, record: &impl Record) -> DataFusionResult<Outcome> {
         let outcome = self.rows.append(record)?;
         if outcome != Outcome::Row {
-            self.metrics.bad_records.add(1);
+            self.group.metrics.bad_records.add(1);
         }
         if outcome != Outcome::Skipped {
             self.last = Some(record.offset());
@@ -88,11 +75,11 @@ impl<'a> Batches<'a> {
     pub(super) fn is_full(&self) -> bool {
         let rows = self.rows.len();
         // A filter may remove any number of these rows.
-        rows >= self.batch_size
-            || (self.spec.filter.is_none() && rows >= self.left)
+        rows >= self.group.batch_size
+            || (self.group.spec.filter.is_none() && rows >= self.group.left.get())
             || self.rows.bytes() >= self.batch_bytes
             // Records that are left out do not become rows, but take memory until the next batch.
-            || self.rows.built() / 2 >= self.batch_size
+            || self.rows.built() / 2 >= self.group.batch_size
     }
 
     /// Sends the collected rows; `false` when no more rows are wanted.
@@ -106,7 +93,7 @@ impl<'a> Batches<'a> {
         {
             return Ok(false);
         }
-        Ok(self.left > 0 && output.is_wanted())
+        Ok(self.group.left.get() > 0 && output.is_wanted())
     }
 
     /// Whether no row waits to be sent.
@@ -120,21 +107,22 @@ impl<'a> Batches<'a> {
     }
 
     fn take(&mut self) -> DataFusionResult<RecordBatch> {
-        let _timer = self.metrics.decode_time.timer();
+        let _timer = self.group.metrics.decode_time.timer();
         let mut batch = self
             .rows
             .finish()
             .map_err(|error| DataFusionError::ArrowError(Box::new(error), None))?;
-        if let Some(filter) = &self.spec.filter {
+        if let Some(filter) = &self.group.spec.filter {
             batch = batch_filter(&batch, filter)?;
         }
-        if batch.num_columns() > self.spec.returned {
-            batch = batch.project(&(0..self.spec.returned).collect::<Vec<_>>())?;
+        if batch.num_columns() > self.group.spec.returned {
+            batch = batch.project(&(0..self.group.spec.returned).collect::<Vec<_>>())?;
         }
-        if batch.num_rows() > self.left {
-            batch = batch.slice(0, self.left);
+        let left = self.group.left.get();
+        if batch.num_rows() > left {
+            batch = batch.slice(0, left);
         }
-        self.left -= batch.num_rows();
+        self.group.left.set(left - batch.num_rows());
         Ok(batch)
     }
 }

@@ -5,119 +5,134 @@ use std::time::Instant;
 use datafusion::error::Result as DataFusionResult;
 use rdkafka_extra::Record;
 
-use super::batches::Batches;
-use super::{Bounds, Output, Scan};
+use super::{Output, Partition, Step};
 use crate::client::OffsetRange;
 use crate::error::Error;
 use crate::source::fetch::{Chunk, Fetch, FetchProgress};
 
-impl<F: Fetch, O: Output> Scan<'_, F, O> {
-    pub(super) fn forward(
+/// A walk over a partition in offset order.
+pub(super) struct Forward<C> {
+    chunk: C,
+    /// The offset at which reading began.
+    begin: i64,
+    /// The next offset to be read. `None` before the first step.
+    next: Option<i64>,
+    /// Since when rows have waited for a full batch, in an unbounded stream.
+    waiting: Option<Instant>,
+}
+
+impl<C: Chunk> Forward<C> {
+    pub(super) fn new(chunk: C, begin: i64) -> Self {
+        Forward {
+            chunk,
+            begin,
+            next: None,
+            waiting: None,
+        }
+    }
+
+    pub(super) fn step<F: Fetch<Chunk = C>>(
         &mut self,
-        bounds: &mut Bounds,
-        rows: &mut Batches<'_>,
-    ) -> DataFusionResult<()> {
-        let mut chunk = self.fetch.chunk();
-        self.metrics.passes.add(1);
-        let mut start = None;
-        let begin = bounds.range.start;
-        // Since when rows have waited for a full batch, in an unbounded stream.
-        let mut waiting: Option<Instant> = None;
-        loop {
-            if !self.narrow(bounds)? {
-                rows.flush(&mut self.output)?;
-                return self.await_partitions();
-            }
-            let OffsetRange { start: first, end } = bounds.range;
-            if start.is_none_or(|start| start < first) {
-                start = Some(first);
-                self.fetch.seek(first)?;
-            }
-            let progress = {
-                let _timer = self.metrics.fetch_time.timer();
-                self.fetch.fetch(end, &mut chunk)?
+        partition: &mut Partition<'_, F>,
+        is_idle: bool,
+        output: &mut impl Output,
+    ) -> DataFusionResult<Step> {
+        if !partition.narrow()? {
+            return match partition.rows.flush(output)? {
+                true => Ok(Step::Ended),
+                false => Ok(Step::Stopped),
             };
-            let weight = self.count(&chunk, 0);
-            self.reserve(weight.bytes)?;
-            let mut taken = Vec::with_capacity(chunk.len());
-            for index in 0..chunk.len() {
-                if let Some(record) = chunk.get(index)
-                    && self.takes(&record, bounds)?
-                {
-                    taken.push(index);
-                }
+        }
+        let OffsetRange { start: first, end } = partition.bounds.range;
+        if self.next.is_none_or(|next| next < first) {
+            if self.next.is_none() {
+                partition.group.metrics.passes.at_least(1);
             }
-            if let Some(last) = chunk.len().checked_sub(1).and_then(|last| chunk.get(last)) {
-                // Records that were read are never read again.
-                start = start.max(Some(last.offset() + 1));
-                bounds.range.start = bounds.range.start.max(last.offset() + 1);
-            }
-            let records = taken.iter().filter_map(|index| chunk.get(*index));
-            if !rows.extend(records, &mut self.output)? {
-                return Ok(());
-            }
-            let is_due = match self.spec.table.unbounded {
-                // No record came for a while, so the collected rows are sent.
-                false => chunk.len() == 0,
-                true if rows.is_empty() => {
-                    waiting = None;
-                    false
-                }
-                true => {
-                    let since = waiting.get_or_insert_with(Instant::now);
-                    since.elapsed() >= self.spec.table.options.batch_time
-                }
-            };
-            chunk.clear();
-            if is_due || progress == FetchProgress::End {
-                waiting = None;
-                if !rows.flush(&mut self.output)? {
-                    return Ok(());
-                }
-            }
-            if rows.is_empty() && !bounds.awaits_start() {
-                let sent = rows.last().map_or(begin, |last| last + 1);
-                self.output.passed(begin, sent, self.fetch.position());
-            }
-            if progress == FetchProgress::End || !self.output.is_wanted() {
-                return Ok(());
+            self.next = Some(first);
+            partition.fetch.seek(first)?;
+        }
+        let progress = partition.fetch.fetch(end, &mut self.chunk)?;
+        let chunk = &self.chunk;
+        let weight = partition.count(chunk, 0);
+        partition.reserve(weight.bytes)?;
+        let mut taken = Vec::with_capacity(chunk.len());
+        for index in 0..chunk.len() {
+            if let Some(record) = chunk.get(index)
+                && partition.takes(&record)?
+            {
+                taken.push(index);
             }
         }
-    }
-
-    /// Waits for a new partition that the filter may match, where the filter excludes all
-    /// existing partitions. The stream that finds such a partition reads it.
-    fn await_partitions(&mut self) -> DataFusionResult<()> {
-        let mut partitions = i32::try_from(self.spec.watermarks.len()).unwrap_or(i32::MAX);
-        while self.spec.awaits_partitions(partitions) && self.output.is_wanted() {
-            partitions = self.fetch.wait_for_more(partitions)?;
+        if let Some(last) = chunk.len().checked_sub(1).and_then(|last| chunk.get(last)) {
+            // Records that were read are never read again.
+            let after = last.offset() + 1;
+            self.next = self.next.max(Some(after));
+            partition.bounds.range.start = partition.bounds.range.start.max(after);
         }
-        Ok(())
+        let records = taken.iter().filter_map(|index| chunk.get(*index));
+        if !partition.rows.extend(records, output)? {
+            return Ok(Step::Stopped);
+        }
+        self.chunk.clear();
+        let table = &partition.group.spec.table;
+        let is_due = match table.unbounded {
+            false => is_idle,
+            true if partition.rows.is_empty() => {
+                self.waiting = None;
+                false
+            }
+            true => {
+                let since = self.waiting.get_or_insert_with(Instant::now);
+                since.elapsed() >= table.options.batch_time
+            }
+        };
+        if is_due || progress == FetchProgress::End {
+            self.waiting = None;
+            if !partition.rows.flush(output)? {
+                return Ok(Step::Stopped);
+            }
+        }
+        if partition.rows.is_empty() {
+            partition.memory.free();
+        }
+        if partition.rows.is_empty() && !partition.bounds.awaits_start() {
+            let sent = partition.rows.last().map_or(self.begin, |last| last + 1);
+            let read = partition.fetch.position();
+            output.passed(partition.id, self.begin, sent, read);
+        }
+        Ok(match progress {
+            _ if !output.is_wanted() => Step::Stopped,
+            FetchProgress::End => Step::Ended,
+            FetchProgress::More => Step::Waits,
+        })
     }
+}
 
-    fn takes(&self, record: &impl Record, bounds: &mut Bounds) -> DataFusionResult<bool> {
-        if !bounds.has_begun(record) {
+impl<F: Fetch> Partition<'_, F> {
+    fn takes(&mut self, record: &impl Record) -> DataFusionResult<bool> {
+        let spec = self.group.spec;
+        if !self.bounds.has_begun(record) {
             return Ok(false);
         }
-        if record.key().is_none() && self.spec.table.is_change_log {
+        if record.key().is_none() && spec.table.is_change_log {
             self.null_key(record, true)?;
             return Ok(false);
         }
-        if record.key().is_some() && self.spec.table.keyless {
+        if record.key().is_some() && spec.table.keyless {
             return Err(Error::UnexpectedKey {
-                topic: self.spec.table.topic.clone(),
-                partition: self.partition,
+                topic: spec.table.topic.clone(),
+                partition: self.id,
                 offset: record.offset(),
             }
             .into());
         }
-        if !bounds.wants(record.key()) {
-            self.metrics.keys_skipped.add(1);
+        if !self.bounds.wants(record.key()) {
+            self.group.metrics.keys_skipped.add(1);
             return Ok(false);
         }
         if record.payload().is_none() {
-            self.metrics.tombstones.add(1);
-            return Ok(self.spec.table.schema.has_tombstones());
+            self.group.metrics.tombstones.add(1);
+            return Ok(spec.table.schema.has_tombstones());
         }
         Ok(true)
     }

@@ -123,7 +123,16 @@ fn records_that_are_left_out_do_not_pile_up() {
     Arc::make_mut(&mut spec.table).options.on_bad_record = crate::options::OnBadRecord::Skip;
     let metrics = ScanMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
     let made = Rows::try_new(&spec.table, 0, &spec.columns).unwrap();
-    let mut rows = Batches::new(made, &spec, 100, usize::MAX, &metrics);
+    let group = ScanGroup {
+        spec: &spec,
+        batch_size: 100,
+        metrics: &metrics,
+        memory_share: usize::MAX,
+        key_partitions: None,
+        left: Cell::new(usize::MAX),
+        record_bytes: Cell::new(None),
+    };
+    let mut rows = Batches::new(made, &group, usize::MAX);
     let batches = std::cell::RefCell::default();
     let mut output = Collected {
         batches: Some(&batches),

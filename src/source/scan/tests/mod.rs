@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::Result;
 use crate::options::{Options, TableOptions};
+use crate::source::fetch::FetchProgress;
 
 /// A record of a partition held in memory.
 #[derive(Debug, Clone)]
@@ -102,9 +103,6 @@ impl Fetch for LogFetch<'_> {
     fn position(&self) -> i64 {
         self.position
     }
-    fn wait_for_more(&mut self, partitions: i32) -> Result<i32> {
-        Ok(partitions + 1)
-    }
 }
 
 #[derive(Default)]
@@ -150,6 +148,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         primary_key: false,
         watermarks: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
         planning_client: PlanningClient::default(),
+        target_partitions: 1,
         passed: None,
     }
 }
@@ -186,27 +185,30 @@ fn run_within(
     let batches = std::cell::RefCell::default();
     let fetched = std::cell::Cell::default();
     let metrics = ScanMetrics::new(&set, 0);
-    let scan = Scan {
+    let group = ScanGroup {
         spec,
-        partition: 0,
         batch_size: batch,
-        chunk_sizes: sizes,
         metrics: &metrics,
-        memory: &memory,
         memory_share,
-        found_keys: Arc::default(),
         key_partitions: None,
-        fetch: LogFetch {
-            log,
-            position: 0,
-            at_once: 7,
-            fetched: &fetched,
-        },
-        output: Collected {
-            batches: Some(&batches),
-        },
+        left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
+        record_bytes: Cell::new(None),
     };
-    scan.run(Extent::of(range)).unwrap();
+    let fetch = LogFetch {
+        log,
+        position: 0,
+        at_once: 7,
+        fetched: &fetched,
+    };
+    let mut output = Collected {
+        batches: Some(&batches),
+    };
+    if spec.limit != Some(0) && !range.is_empty() {
+        let extent = Extent::of(range);
+        let scan = Scan::try_new(&group, 0, extent, sizes, Arc::default(), memory, fetch);
+        let mut scan = scan.unwrap();
+        while scan.step(false, &mut output).unwrap() == Step::Waits {}
+    }
     Run {
         batches: batches.into_inner(),
         fetched: fetched.get(),
