@@ -12,7 +12,7 @@ use super::table::Isolation;
 use crate::error::{Error, Result};
 
 /// A property as it was given.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Property {
     /// The option that gave it, or its place in a file.
     pub(super) key: String,
@@ -87,7 +87,7 @@ fn missing_feature(reason: &str) -> Option<&'static str> {
 /// The servers and the properties of a table's clients, merged and checked.
 ///
 /// [`Debug`](fmt::Debug) hides what may be secret.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct ClientOptions {
     servers: Option<Property>,
     /// Whether the servers come from a properties file, which LOCATION overrides.

@@ -266,6 +266,16 @@ pub(crate) struct TableOptions {
     pub(crate) client: super::ClientOptions,
 }
 
+impl TableOptions {
+    /// Whether the clients that read are the same for both tables.
+    pub(crate) fn same_client(&self, other: &Self) -> bool {
+        self.client == other.client
+            && self.isolation == other.isolation
+            && self.timeout == other.timeout
+            && self.retry_timeout == other.retry_timeout
+    }
+}
+
 impl Default for TableOptions {
     fn default() -> Self {
         TableOptions {

@@ -5,7 +5,7 @@
 //! sql ── a statement with tables that are looked up asynchronously;   advice ── helpful errors
 //! values, literals, zoned ── types that DataFusion would choose differently
 //! copy, data_frame ── a query's rows written to a topic
-//! insert_order, share_snapshot, unbounded ── rules for physical plans
+//! insert_order, look_up_once, unbounded ── rules for physical plans
 //! ```
 
 pub(crate) mod advice;
@@ -13,7 +13,7 @@ pub(crate) mod copy;
 pub(crate) mod data_frame;
 pub(crate) mod insert_order;
 pub(crate) mod literals;
-pub(crate) mod share_snapshot;
+pub(crate) mod look_up_once;
 pub(crate) mod sql;
 pub(crate) mod unbounded;
 pub(crate) mod values;

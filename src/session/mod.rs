@@ -16,7 +16,7 @@ use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::planning::copy::{KafkaFormat, RedactCopyPlanner, RewriteCopy};
 use crate::planning::insert_order::OrderedInsertPlanner;
-use crate::planning::share_snapshot::ShareSnapshot;
+use crate::planning::look_up_once::LookUpOncePlanner;
 use crate::planning::unbounded::RejectBlockingOperators;
 use crate::planning::values::OwnTypes;
 use crate::planning::zoned::Zoned;
@@ -264,6 +264,7 @@ fn add_rules(
     ];
     rules.extend(state.analyzer().rules.iter().cloned());
     let planner = OrderedInsertPlanner(Arc::clone(state.query_planner()));
+    let planner = LookUpOncePlanner(Arc::new(planner));
     let planner = RedactCopyPlanner(Arc::new(planner));
     let mut builder = SessionStateBuilder::new_from_existing(state.clone());
     let types = Zoned::new(has_zone, builder.type_planner().take());
@@ -272,7 +273,6 @@ fn add_rules(
         .with_physical_optimizer_rules(RejectBlockingOperators::before_check(
             state.physical_optimizers().to_vec(),
         ))
-        .with_physical_optimizer_rule(Arc::new(ShareSnapshot))
         .with_analyzer_rules(rules)
         .with_query_planner(Arc::new(planner))
         .build();

@@ -1,6 +1,6 @@
 //! [`KeySet`]: the keys that a topic holds, in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
@@ -12,12 +12,11 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
-use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::source::exec::KafkaScanExec;
-use crate::source::planning_client::{PlanningClient, watermarks};
+use crate::source::look_ups::{LookUps, PlannedTopic};
 use crate::source::scan::ScanSpec;
 
 /// The keys that a topic holds, each with a value, kept up to date while the topic is written.
@@ -125,16 +124,15 @@ pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    let (watermarks, client) = watermarks(table).await?;
-    scan_with(table, columns, watermarks, client)
+    let topic = LookUps::default().topic(table).await?;
+    scan_with(table, columns, topic)
 }
 
-/// The same as [`scan`], with watermarks that are already known.
+/// The same as [`scan`], of a topic that has been looked up.
 pub(crate) fn scan_with(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
-    watermarks: BTreeMap<i32, OffsetRange>,
-    planning_client: PlanningClient,
+    topic: PlannedTopic,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
     let spec = ScanSpec {
         table: Arc::clone(table),
@@ -143,8 +141,9 @@ pub(crate) fn scan_with(
         filter: None,
         limit: None,
         primary_key: false,
-        watermarks,
-        planning_client,
+        watermarks: topic.watermarks,
+        planning_client: topic.client,
+        ends: topic.ends,
         target_partitions: get_available_parallelism(),
         passed: None,
     };

@@ -41,24 +41,29 @@ use crate::source::metrics::ScanMetrics;
 use crate::source::pruning::Candidates;
 use crate::source::reading::{Reading, ScanTask};
 use crate::source::scan::ScanSpec;
-use crate::source::shared::PlanState;
+use crate::source::shared::Runs;
 
 /// Reads a topic. An output partition reads a group of Kafka partitions.
 ///
 /// There are at most `datafusion.execution.target_partitions` groups, and no more than Kafka
 /// partitions to be read. The groups have about the same number of records.
 ///
-/// Nothing is read before a stream is polled. The end offsets are looked up once per
-/// [`TaskContext`] that the plan is executed with, when the first stream starts. All partitions
-/// therefore share one snapshot. In a session that [`register_kafka`](crate::register_kafka)
-/// prepared, all scans of the same topic in a plan share that snapshot too. Each stream reads its
-/// group on a thread of its own; dropping the stream stops the thread.
+/// Nothing is read before a stream is polled. Each stream reads its group on a thread of its own;
+/// dropping the stream stops the thread.
 ///
-/// To see later records of a topic, plan the query again, as every execution of a `DataFrame`
-/// does. Joins, `ORDER BY .. LIMIT` and similar operators keep what they learned at run time in
-/// their plan, so a second execution of the plan could return rows of the first execution.
-/// Executing a scan with such dynamic filters a second time is therefore an error, unless
-/// DataFusion's `reset_plan_states` has reset the filters.
+/// # Ends
+/// The end offsets are looked up once, when the first stream is polled. From then on they are fixed: all partitions share one snapshot
+/// of the topic, and a plan that is executed again returns the same rows. To see later records,
+/// plan the query again, as every execution of a `DataFrame` does.
+///
+/// In a session that [`register_kafka`](crate::register_kafka) prepared, all scans of a topic in
+/// one plan are fixed at the same instant.
+///
+/// # Running again
+/// Joins, `ORDER BY .. LIMIT` and similar operators keep what they learned at run time in their
+/// plan, so a second execution of the plan could leave out rows. Executing a scan with such
+/// dynamic filters a second time is therefore an error, unless DataFusion's `reset_plan_states`
+/// has reset the filters.
 pub struct KafkaScanExec {
     spec: ScanSpec,
     /// The partitions that are read, by output partition.
@@ -68,9 +73,7 @@ pub struct KafkaScanExec {
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    runs: Arc<PlanState>,
-    /// The number of this scan among the scans that share `runs`.
-    scan: usize,
+    runs: Arc<Runs>,
 }
 
 impl KafkaScanExec {
@@ -106,7 +109,6 @@ impl KafkaScanExec {
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
             runs: Arc::default(),
-            scan: 0,
         })
     }
 
@@ -119,8 +121,10 @@ impl KafkaScanExec {
     /// query with this value sees the same records.
     ///
     /// Always [`Bound::Offsets`], with an offset for every Kafka partition, including the
-    /// partitions that the query's filter excludes. The offsets are looked up when the first
-    /// stream of the plan is polled. Before that, and after a failed look-up, this is `None`.
+    /// partitions that the query's filter excludes. `None` until the offsets are fixed: when the
+    /// first stream of the scan is polled. A failed look-up
+    /// leaves `None`. An unbounded scan has no end; the offsets are those at which the topic ended
+    /// when the scan's start was fixed.
     ///
     /// # Example
     /// ```
@@ -151,7 +155,7 @@ impl KafkaScanExec {
     /// # Ok(()) }
     /// ```
     pub fn end_offsets(&self) -> Option<Bound> {
-        self.runs.snapshot(self.scan).map(|snapshot| snapshot.end())
+        self.spec.ends.fixed().map(|fixed| fixed.snapshot.end())
     }
 
     /// All scans of Kafka topics in a plan.
@@ -163,43 +167,11 @@ impl KafkaScanExec {
             .collect()
     }
 
-    /// Whether the two scans can share a snapshot: the same topic on the same brokers, with the
-    /// same isolation and `kafka.wait_for`.
-    pub(crate) fn same_topic(&self, other: &KafkaScanExec) -> bool {
-        let (one, other) = (&self.spec.table, &other.spec.table);
-        let (client, other_client) = (&one.options.client, &other.options.client);
-        one.topic == other.topic
-            && one.options.isolation == other.options.isolation
-            && one.options.wait_for == other.options.wait_for
-            && client.bootstrap_servers().ok() == other_client.bootstrap_servers().ok()
-    }
-
-    /// The same scan, as scan number `scan` of several in one plan that share one snapshot of the
-    /// topic.
-    pub(crate) fn sharing(&self, runs: &Arc<PlanState>, scan: usize) -> Self {
-        KafkaScanExec {
-            spec: self.spec.clone(),
-            groups: Arc::clone(&self.groups),
-            planned: self.planned.clone(),
-            schema: Arc::clone(&self.schema),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-            runs: Arc::clone(runs),
-            scan,
-        }
-    }
-
     /// A scan of another spec that keeps its place in the plan.
     fn with_spec(&self, spec: ScanSpec) -> DataFusionResult<Self> {
         let mut scan = Self::try_new(spec)?;
         scan.runs = Arc::clone(&self.runs);
-        scan.scan = self.scan;
         Ok(scan)
-    }
-
-    /// The state that [`sharing`](Self::sharing) takes.
-    pub(crate) fn runs(&self) -> &Arc<PlanState> {
-        &self.runs
     }
 
     /// Whether a dynamic filter keeps every row that its join would match. Two kinds of types
@@ -416,7 +388,7 @@ impl ExecutionPlan for KafkaScanExec {
         let task = ScanTask {
             run: self
                 .runs
-                .join(self.scan, partition, partitions, &self.spec, &context)?,
+                .join(partition, partitions, &self.spec, &context)?,
             groups: Arc::clone(&self.groups),
             group: partition,
             schema: Arc::clone(&self.schema),

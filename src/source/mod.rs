@@ -5,8 +5,8 @@
 //! pruning  ── the records that a filter can match ──┤
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
-//! groups          ── the partitions of each thread, which group_reader reads
-//! planning_client ── the client of both planning and reading
+//! groups   ── the partitions of each thread, which group_reader reads
+//! look_ups ── what planning asks the brokers;   planning_client ── the client of planning and reading
 //! ```
 //!
 //! In upsert mode a partition is read from its end towards its start. The first record seen of a
@@ -20,11 +20,13 @@ pub(crate) mod chunk_sizes;
 mod codec;
 mod column_builders;
 pub(crate) mod deduplicate;
+pub(crate) mod ends;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 mod group_reader;
 mod groups;
 pub(crate) mod keys;
+pub(crate) mod look_ups;
 pub(crate) mod metrics;
 mod once;
 pub(crate) mod passed;

@@ -7,10 +7,10 @@ use crate::error::Result;
 /// A value that is made once. The first thread that asks makes the value while the others wait. A
 /// failure is returned only to the thread that tried: that thread may only have been cancelled,
 /// so the next one tries again.
-pub(super) struct Once<T>(Mutex<Option<T>>);
+pub(crate) struct Once<T>(Mutex<Option<T>>);
 
 impl<T: Clone> Once<T> {
-    pub(super) fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn get(&self, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let value = match made.take() {
             Some(value) => value,
@@ -20,7 +20,7 @@ impl<T: Clone> Once<T> {
     }
 
     /// Returns the value if it is there, without waiting for the thread that makes it.
-    pub(super) fn made(&self) -> Option<T> {
+    pub(crate) fn made(&self) -> Option<T> {
         self.0.try_lock().ok()?.clone()
     }
 }

@@ -24,6 +24,7 @@ use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
 use crate::options::{Mode, Partitioner};
 use crate::source::chunk_sizes::ChunkSizes;
+use crate::source::ends::Ends;
 use crate::source::fetch::{Chunk, Fetch, RECORD_OVERHEAD};
 use crate::source::keys::{FoundKeys, KeyPartitions, WantedKeys};
 use crate::source::metrics::ScanMetrics;
@@ -53,8 +54,10 @@ pub(crate) struct ScanSpec {
     pub(crate) primary_key: bool,
     /// The topic's partitions, and their watermarks when the query was planned.
     pub(crate) watermarks: BTreeMap<i32, OffsetRange>,
-    /// The client that looked up `held`.
+    /// The client that looked up `watermarks`.
     pub(crate) planning_client: PlanningClient,
+    /// The offsets that are read, once they are fixed.
+    pub(crate) ends: Ends,
     /// The most output partitions.
     pub(crate) target_partitions: usize,
     /// Receives the read positions of an unbounded scan.

@@ -1,6 +1,7 @@
 //! The offsets of each partition that a query reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::client::{Cancel, Client, Group, OffsetRange};
 use crate::error::{Error, Result};
@@ -9,7 +10,7 @@ use crate::options::{Bound, OnLostOffsets, TableOptions};
 /// The offsets that a query reads, looked up once: a snapshot of the topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshot {
-    partitions: BTreeMap<i32, Extent>,
+    partitions: Arc<BTreeMap<i32, Extent>>,
 }
 
 /// The part of a partition that a query reads.
@@ -96,7 +97,9 @@ impl Snapshot {
                 (extent.range.start, extent.starts_at) = (offset, None);
             }
         }
-        Ok(Snapshot { partitions })
+        Ok(Snapshot {
+            partitions: Arc::new(partitions),
+        })
     }
 
     /// The extent of a partition; `None` for a partition that was added after the snapshot was

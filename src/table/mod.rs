@@ -37,8 +37,8 @@ use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
 use crate::source::exec::KafkaScanExec;
+use crate::source::look_ups::LookUps;
 use crate::source::passed::Passed;
-use crate::source::planning_client::watermarks;
 use crate::source::scan::ScanSpec;
 
 pub use builder::KafkaTableBuilder;
@@ -55,10 +55,10 @@ pub use builder::KafkaTableBuilder;
 /// those that are written later.
 ///
 /// # Reading
-/// A scan has one output partition per Kafka partition. The end offsets are determined when the
-/// first of these partitions starts; records that are written later are not read. Filters,
-/// projection and limit are applied inside the scan. See [`options`](crate::options) for the
-/// settings.
+/// A scan has one output partition per Kafka partition. The end offsets are fixed when the first
+/// of these partitions starts; records that are
+/// written later are not read. Filters, projection and limit are applied inside the scan. See
+/// [`options`](crate::options) for the settings.
 ///
 /// # Writing
 /// `INSERT INTO` produces one record per row and returns when all records are acknowledged. In
@@ -363,7 +363,11 @@ impl TableProvider for KafkaTable {
                 Some(state.create_physical_expr(filter, &schema)?)
             }
         };
-        let (watermarks, planning_client) = match watermarks(table).await {
+        let look_ups = state
+            .config()
+            .get_extension::<LookUps>()
+            .unwrap_or_default();
+        let topic = match look_ups.topic(table).await {
             Err(error)
                 if self.may_be_missing
                     && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>
@@ -381,8 +385,9 @@ impl TableProvider for KafkaTable {
             filter,
             limit,
             primary_key: self.constraints.iter().flat_map(|c| c.iter()).count() > 0,
-            watermarks,
-            planning_client,
+            watermarks: topic.watermarks,
+            planning_client: topic.client,
+            ends: topic.ends,
             target_partitions: state.config().target_partitions(),
             passed: self.passed.clone(),
         };

@@ -28,6 +28,8 @@ use crate::error::{Error, FetchFailure, Result};
 use crate::options::{Bound, Isolation, Mode};
 use crate::sink::key_set::scan_with;
 use crate::source::chunk_sizes::ChunkSizes;
+use crate::source::ends::Ends;
+use crate::source::look_ups::PlannedTopic;
 use crate::source::planning_client::PlanningClient;
 
 /// A topic that a query reads.
@@ -257,7 +259,12 @@ impl Input {
         }
         table.options.end = Bound::Offsets(ends.clone());
         let columns = (0..table.schema.arrow().fields().len()).collect();
-        let plan = scan_with(&Arc::new(table), columns, watermarks, planning_client)?;
+        let topic = PlannedTopic {
+            watermarks,
+            client: planning_client,
+            ends: Ends::default(),
+        };
+        let plan = scan_with(&Arc::new(table), columns, topic)?;
         let _reading = state.reads().by(&plan);
         let mut records = execute_stream(plan, Arc::clone(context))?;
         while let Some(batch) = records.next().await {

@@ -148,6 +148,7 @@ fn spec(mode: &str, columns: Vec<usize>, limit: Option<usize>) -> ScanSpec {
         primary_key: false,
         watermarks: BTreeMap::from([(0, OffsetRange { start: 0, end: 0 })]),
         planning_client: PlanningClient::default(),
+        ends: Ends::default(),
         target_partitions: 1,
         passed: None,
     }
