@@ -47,6 +47,7 @@
 //! | a topic to look into | [`register_kafka`], then [its functions](register_kafka#functions) |
 //! | a format of your own | [`Codec`] |
 //! | something to do with records before they are sent | [`WriteHook`] |
+//! | a plan that is to return the same rows later | [`fix_ends`] |
 //! | no broker | [`EmbeddedKafka`] |
 //!
 //! What was written is in the [`WriteReport`] of a plan that ran.
@@ -122,6 +123,7 @@ pub use planning::sql::sql;
 pub use session::{KafkaConfig, register_kafka};
 pub use sink::report::{WriteReport, WrittenOffsets};
 pub use source::exec::KafkaScanExec;
+pub use source::fix_ends::fix_ends;
 pub use table::{KafkaTable, KafkaTableBuilder};
 
 /// The README's examples, compiled.
@@ -133,6 +135,11 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/src/continuous.md")]
 struct ContinuousPage;
+
+/// The examples of the guide's page on Rust programs, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/src/rust.md")]
+struct RustPage;
 
 /// The examples of the guide's page on codecs and hooks, compiled.
 #[cfg(doctest)]

@@ -16,7 +16,8 @@ use crate::options::TableOptions;
 use crate::source::once::Once;
 use crate::source::snapshot::Snapshot;
 
-/// The offsets that a scan reads, once they are fixed: when its first stream starts.
+/// The offsets that a scan reads, once they are fixed: when its first stream starts, or by
+/// [`fix_ends`](crate::fix_ends).
 ///
 /// Clones share the offsets. Fixed offsets stay, so a plan that runs again returns the same rows.
 #[derive(Clone, Default)]
@@ -73,6 +74,11 @@ impl Ends {
         self.fixed.made()
     }
 
+    /// The topic at the instant of the scan, if it was looked up.
+    pub(crate) fn state(&self) -> Option<TopicState> {
+        self.state.made()
+    }
+
     /// The offsets, which are looked up unless they are fixed. `planned` are the partitions that
     /// the query was planned for.
     pub(crate) fn get(
@@ -87,6 +93,20 @@ impl Ends {
             let state = self.state.get(now)?;
             resolve(state, client, table, planned, cancel)
         })
+    }
+
+    /// The same, where the look-up of the topic is shared with the scans of `others` too.
+    pub(crate) fn get_at(
+        &self,
+        others: &SharedTopicState,
+        client: &Client,
+        table: &TableDefinition,
+        planned: &BTreeMap<i32, OffsetRange>,
+        cancel: &Cancel,
+    ) -> Result<FixedEnds> {
+        let now = || TopicState::now(client, &table.options, cancel);
+        self.state.get(|| others.get(now))?;
+        self.get(client, table, planned, cancel)
     }
 }
 

@@ -52,12 +52,13 @@ use crate::source::shared::Runs;
 /// dropping the stream stops the thread.
 ///
 /// # Ends
-/// The end offsets are looked up once, when the first stream is polled. From then on they are fixed: all partitions share one snapshot
+/// The end offsets are looked up once, when the first stream is polled, or earlier by
+/// [`fix_ends`](crate::fix_ends). From then on they are fixed: all partitions share one snapshot
 /// of the topic, and a plan that is executed again returns the same rows. To see later records,
 /// plan the query again, as every execution of a `DataFrame` does.
 ///
 /// In a session that [`register_kafka`](crate::register_kafka) prepared, all scans of a topic in
-/// one plan are fixed at the same instant.
+/// one plan are fixed at the same instant. In other sessions `fix_ends` does that.
 ///
 /// # Running again
 /// Joins, `ORDER BY .. LIMIT` and similar operators keep what they learned at run time in their
@@ -122,7 +123,7 @@ impl KafkaScanExec {
     ///
     /// Always [`Bound::Offsets`], with an offset for every Kafka partition, including the
     /// partitions that the query's filter excludes. `None` until the offsets are fixed: when the
-    /// first stream of the scan is polled. A failed look-up
+    /// first stream of the scan is polled, or by [`fix_ends`](crate::fix_ends). A failed look-up
     /// leaves `None`. An unbounded scan has no end; the offsets are those at which the topic ended
     /// when the scan's start was fixed.
     ///
@@ -165,6 +166,10 @@ impl KafkaScanExec {
             .into_iter()
             .chain(below)
             .collect()
+    }
+
+    pub(crate) fn spec(&self) -> &ScanSpec {
+        &self.spec
     }
 
     /// A scan of another spec that keeps its place in the plan.

@@ -6,6 +6,7 @@
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
 //! groups   ── the partitions of each thread, which group_reader reads
+//! ends     ── the snapshot of a scan, once fixed;   fix_ends ── fixes it before the plan runs
 //! look_ups ── what planning asks the brokers;   planning_client ── the client of planning and reading
 //! ```
 //!
@@ -23,6 +24,7 @@ pub(crate) mod deduplicate;
 pub(crate) mod ends;
 pub(crate) mod exec;
 pub(crate) mod fetch;
+pub(crate) mod fix_ends;
 mod group_reader;
 mod groups;
 pub(crate) mod keys;

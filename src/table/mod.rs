@@ -56,7 +56,7 @@ pub use builder::KafkaTableBuilder;
 ///
 /// # Reading
 /// A scan has one output partition per Kafka partition. The end offsets are fixed when the first
-/// of these partitions starts; records that are
+/// of these partitions starts, or earlier by [`fix_ends`](crate::fix_ends); records that are
 /// written later are not read. Filters, projection and limit are applied inside the scan. See
 /// [`options`](crate::options) for the settings.
 ///

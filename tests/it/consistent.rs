@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use datafusion::physical_plan::collect;
-use datafusion_kafka::KafkaScanExec;
+use datafusion::physical_plan::{collect, common};
+use datafusion::prelude::SessionContext;
+use datafusion_kafka::{KafkaScanExec, fix_ends};
 use futures::{StreamExt as _, stream};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
@@ -136,6 +137,84 @@ async fn a_plan_that_ran_gives_the_offsets_that_it_read_to() {
         let again = busy.declared.rows(&again).await;
         assert_eq!(again, [cells(&answer).concat().join("|")], "{end}");
     }
+}
+
+/// FFI starts each partition with a context of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_with_contexts_of_their_own_are_of_one_instant() {
+    let Some(broker) = broker::required("partitions_with_contexts_of_their_own") else {
+        return;
+    };
+    let busy = Busy::new(broker).await;
+    let ctx = &busy.declared.ctx;
+    let columns = "_key VARCHAR, v BIGINT";
+    for turn in 0..10 {
+        let frame = datafusion_kafka::sql(ctx, "SELECT v FROM log").await;
+        let plan = frame.unwrap().create_physical_plan().await.unwrap();
+        let partitions = plan.properties().output_partitioning().partition_count();
+        let mut read = Vec::new();
+        for partition in (0..partitions).rev() {
+            let stream = plan.execute(partition, ctx.task_ctx()).unwrap();
+            read.extend(common::collect(stream).await.unwrap());
+            // More is written before the next partition starts.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let end = KafkaScanExec::all_in(&plan)[0].end_offsets().unwrap();
+        let options = [APPEND, ("kafka.end", &end.to_string())];
+        let topic = KafkaScanExec::all_in(&plan)[0].topic();
+        let name = format!("log{turn}");
+        busy.declared
+            .add(&name, topic, columns, &options)
+            .await
+            .unwrap();
+        let values: Vec<i64> = cells(&read)
+            .iter()
+            .map(|row| row[0].parse().unwrap())
+            .collect();
+        let sum: i64 = values.iter().sum();
+        let again = format!("SELECT count(v), sum(v) FROM {name}");
+        let expected = [format!("{}|{sum}", values.len())];
+        assert_eq!(busy.declared.rows(&again).await, expected, "{end}");
+    }
+}
+
+/// A session that nobody prepared plans each reference to a topic by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn fixing_a_plan_makes_its_scans_agree_in_any_session() {
+    let Some(broker) = broker::required("fixing_a_plan_makes_its_scans_agree") else {
+        return;
+    };
+    let busy = Busy::new(broker).await;
+    let plain = SessionContext::new();
+    for name in ["t", "log"] {
+        let table = busy.declared.ctx.table_provider(name).await.unwrap();
+        plain.register_table(name, table).unwrap();
+    }
+    let sql = "SELECT count(l.v), sum(l.v), (SELECT max(v) FROM log), \
+                      count(r.v), sum(r.v), (SELECT max(v) FROM t) \
+               FROM t AS l FULL JOIN t AS r ON l._key = r._key";
+    let mut apart = false;
+    for turn in 0..RUNS {
+        let frame = plain.sql(sql).await.unwrap();
+        let mut plan = frame.create_physical_plan().await.unwrap();
+        let ends = |plan: &_| -> BTreeSet<String> {
+            let scans = KafkaScanExec::all_in(plan);
+            assert_eq!(scans.len(), 4);
+            let ends = scans.iter().map(|scan| scan.end_offsets().unwrap());
+            ends.map(|end| end.to_string()).collect()
+        };
+        // Every tenth plan shows that somebody writes.
+        let is_fixed = turn % 10 != 9;
+        if is_fixed {
+            plan = fix_ends(plan).await.unwrap();
+            assert_eq!(ends(&plan).len(), 1, "{turn}");
+        }
+        let rows = cells(&collect(Arc::clone(&plan), plain.task_ctx()).await.unwrap()).concat();
+        let (left, right) = rows.split_at(rows.len() / 2);
+        assert!(!is_fixed || left == right, "{turn}: {rows:?}");
+        apart |= ends(&plan).len() > 1;
+    }
+    assert!(apart, "nobody wrote");
 }
 
 macro_rules! agrees {

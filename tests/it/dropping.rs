@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use datafusion_kafka::wait_for_clients;
+use datafusion_kafka::{KafkaScanExec, wait_for_clients};
 use futures::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::runtime::{Builder, Runtime};
@@ -310,6 +310,41 @@ fn a_query_that_waits_for_servers_can_be_dropped() {
             before.is_restored("planning").await;
         });
     });
+}
+
+/// The scans share one client and one look-up while they are planned.
+#[test]
+fn planning_connects_once_to_a_topic_however_often_a_statement_reads_it() {
+    let test = "planning_connects_once_to_a_topic_however_often_a_statement_reads_it";
+    alone(test, |broker| {
+        let topic = broker.new_topic("planned", 2, &[]);
+        several_threads().block_on(async {
+            let table = declared(broker, &topic, &[]).await;
+            table.rows("CREATE VIEW w AS SELECT v FROM t").await;
+            let before = Held::now();
+            let plan = async |sql: &str| {
+                let frame = table.ctx.sql(sql).await.unwrap();
+                let plan = in_time(sql, frame.create_physical_plan()).await.unwrap();
+                (plan, clients())
+            };
+            let (one, clients_of_one) = plan(ALL).await;
+            drop(one);
+            before.is_restored("one scan").await;
+            let (several, clients_of_several) = plan(
+                "SELECT a.v, (SELECT max(v) FROM w) FROM t AS a JOIN t AS b ON a.v = b.v
+                 WHERE a.v IN (SELECT v FROM t UNION ALL SELECT v + 1 FROM t)",
+            )
+            .await;
+            assert_eq!(KafkaScanExec::all_in(&several).len(), 5);
+            assert_eq!((clients_of_one, clients_of_several), (1, 1));
+        });
+    });
+}
+
+/// The number of librdkafka's clients, each of which has one main thread.
+fn clients() -> usize {
+    let names = thread_names();
+    names.split(' ').filter(|name| *name == "rdk:main").count()
 }
 
 /// Waits for the clients, so that no Kafka thread uses OpenSSL while the process exits.

@@ -3,6 +3,7 @@
 
 mod bad_records;
 mod bounds;
+mod ends;
 mod failures;
 mod formats;
 mod lenient;

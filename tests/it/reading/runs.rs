@@ -8,8 +8,9 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::{collect, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan as _, collect, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_kafka::KafkaScanExec;
 use futures::StreamExt;
 
 use super::{COLUMNS, number};
@@ -98,6 +99,56 @@ async fn a_plan_that_keeps_what_its_run_found_out_does_not_run_again_unless_it_i
         let reset = reset_plan_states(plan).unwrap();
         assert_eq!(run(reset).await.unwrap(), before, "{sql}");
     }
+}
+
+/// A nested loop join starts its input a second time when the memory pool is exhausted. What the
+/// filters of joins below learned still applies then.
+#[tokio::test]
+async fn an_input_that_is_started_again_for_lack_of_memory_is_read_again() {
+    let Some(broker) = broker::required("an_input_that_is_started_again") else {
+        return;
+    };
+    let topic = broker.new_topic("restarted", 2, &[]);
+    let padding = "x".repeat(1_000);
+    let records: Vec<Rec> = (0..10_000)
+        .map(|n| {
+            let payload = format!(r#"{{"v":{n},"padding":"{padding}"}}"#);
+            Rec::new(format!("k{n}"), payload)
+        })
+        .collect();
+    broker.produce(&topic, &records);
+    let table = Declared::new(
+        broker,
+        &topic,
+        "_key VARCHAR, v BIGINT, padding VARCHAR",
+        &[],
+    )
+    .await;
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_limit(6_000_000, 1.0)
+        .build_arc()
+        .unwrap();
+    let mut config = SessionConfig::new();
+    config.options_mut().optimizer.join_reordering = false;
+    let ctx = SessionContext::new_with_config_rt(config, runtime);
+    let provider = table.ctx.table_provider("t").await.unwrap();
+    ctx.register_table("t", provider).unwrap();
+    let wanted = "CREATE TABLE w AS SELECT concat('k', value) AS k FROM generate_series(0, 9998)";
+    ctx.sql(wanted).await.unwrap();
+    let sql = "SELECT count(l.padding), sum(l.v) \
+               FROM (SELECT t.v, t.padding FROM w JOIN t ON w.k = t._key) AS l \
+               JOIN (VALUES (0), (9997)) AS r (n) ON l.v > r.n";
+    let frame = ctx.sql(sql).await.unwrap();
+    let plan = frame.create_physical_plan().await.unwrap();
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    assert!(shown.contains("NestedLoopJoinExec"), "{shown}");
+    assert!(shown.contains("DynamicFilter"), "{shown}");
+    let answer = in_time(sql, collect(Arc::clone(&plan), ctx.task_ctx())).await;
+    let expected = [["9999", "49994999"]];
+    assert_eq!(cells(&answer.unwrap()), expected, "{shown}");
+    let metrics = KafkaScanExec::all_in(&plan)[0].metrics().unwrap();
+    let fetched = metrics.sum_by_name("records_fetched").unwrap().as_usize();
+    assert!(fetched > 10_000, "{fetched}: nothing was read again");
 }
 
 fn scan_of(
