@@ -29,17 +29,20 @@ const ALL: &str = "SELECT * FROM t";
 /// The environment variable that is set in the processes that tests start.
 const CHILD: &str = "DATAFUSION_KAFKA_DROPPING";
 
-/// Runs the work in a process of its own: this program, with only this test.
 fn alone(test: &str, work: impl FnOnce(&'static Broker)) {
-    let test = format!("dropping::{test}");
-    let Some(broker) = broker::required(&test) else {
+    in_own_process(&format!("dropping::{test}"), work);
+}
+
+/// Runs the work in a process of its own: this program, with only this test.
+pub(crate) fn in_own_process(test: &str, work: impl FnOnce(&'static Broker)) {
+    let Some(broker) = broker::required(test) else {
         return;
     };
     if std::env::var_os(CHILD).is_some() {
         return work(broker);
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &test, "--nocapture"])
+        .args(["--exact", test, "--nocapture"])
         .env("KAFKA_BOOTSTRAP_SERVERS", &broker.servers)
         .env(CHILD, "1")
         .output()

@@ -35,6 +35,8 @@ mod functions;
 mod inference;
 mod log_shapes;
 mod logins;
+#[cfg(target_os = "linux")]
+mod many_partitions;
 mod patterns;
 mod pushdown;
 mod random;

@@ -94,6 +94,15 @@ async fn explain_says_what_is_read() {
     };
     let topic = broker.new_topic("explained", 3, &[]);
     let table = Declared::new(broker, &topic, COLUMNS, &[APPEND]).await;
+    for (most, read) in [(1, "3 in 1 group"), (2, "3 in 2 groups")] {
+        let set = format!("SET datafusion.execution.target_partitions = {most}");
+        table.rows(&set).await;
+        let plan = table.rows("EXPLAIN FORMAT INDENT SELECT * FROM t").await;
+        let expected = format!("mode=append, partitions={read}, start");
+        assert!(plan.join("").contains(&expected), "{plan:?}");
+    }
+    let set = "SET datafusion.execution.target_partitions = 3";
+    table.rows(set).await;
     let plan = table
         .rows("EXPLAIN FORMAT INDENT SELECT _key FROM t WHERE v > 1 LIMIT 3")
         .await
@@ -110,6 +119,7 @@ async fn explain_says_what_is_read() {
         ("kafka.end", "timestamp:1000"),
     ];
     let table = Declared::new(broker, &topic, COLUMNS, &bounds).await;
+    table.rows(set).await;
     let tree = table.rows("EXPLAIN FORMAT TREE SELECT * FROM t").await;
     assert!(tree.join("").contains("KafkaScanExec"), "{tree:?}");
     let plan = table.rows("EXPLAIN FORMAT INDENT SELECT * FROM t").await;

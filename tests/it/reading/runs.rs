@@ -32,6 +32,10 @@ async fn a_plan_can_run_again_and_its_partitions_in_any_order() {
     };
     broker.produce(&topic, &records(1));
     let table = Declared::new(broker, &topic, COLUMNS, &[]).await;
+    // As many output partitions as the topic has partitions.
+    table
+        .rows("SET datafusion.execution.target_partitions = 3")
+        .await;
     let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
     let plan = frame.clone().create_physical_plan().await.unwrap();
     let run = |context| {

@@ -2,6 +2,7 @@
 
 mod deduplicate;
 mod filters;
+mod groups;
 mod memory;
 
 use std::collections::BTreeMap;
