@@ -33,7 +33,8 @@ fn many(broker: &Broker) -> String {
         (0..KEYS).map(record)
     };
     let records: Vec<Rec> = version(0).chain(version(1)).collect();
-    broker.produce(&topic, &records);
+    // Records of a partition keep their order even where brokers are slow.
+    broker.produce_with(&topic, &records, &[("enable.idempotence", "true")]);
     topic
 }
 
