@@ -28,13 +28,17 @@ pub(super) fn config_within(options: &TableOptions, bytes: usize) -> Result<Clie
     if !options.client.consumer_gives(QUEUED_KBYTES) && queued < DEFAULT_QUEUED_KBYTES {
         config.set(QUEUED_KBYTES, queued.to_string());
     }
-    tell_of_itself(&mut config, options.retry_timeout, LONGEST_INTERVAL);
+    set_statistics_interval(&mut config, options.retry_timeout, LONGEST_INTERVAL);
     Ok(config)
 }
 
 /// Makes a client report statistics often enough to explain within `time` why no records come. An
 /// interval that an option sets is kept.
-pub(crate) fn tell_of_itself(config: &mut ClientConfig, time: Duration, longest: Duration) {
+pub(crate) fn set_statistics_interval(
+    config: &mut ClientConfig,
+    time: Duration,
+    longest: Duration,
+) {
     if config.get(STATISTICS_INTERVAL).is_none() {
         let interval = (time / 4).clamp(SHORTEST_INTERVAL.min(longest), longest);
         config.set(STATISTICS_INTERVAL, interval.as_millis().to_string());

@@ -47,7 +47,7 @@ impl ErrorLog {
 
     /// Records statistics, and returns how long brokers have throttled requests since the last
     /// statistics.
-    pub(crate) fn told(&self, statistics: &statistics::Statistics) -> Duration {
+    pub(crate) fn record_statistics(&self, statistics: &statistics::Statistics) -> Duration {
         log::trace!(target: "librdkafka", "{statistics:?}");
         if let Some(measure) = &self.measure {
             measure.take(statistics);
@@ -134,7 +134,7 @@ impl ErrorLog {
 
 impl ClientContext for ErrorLog {
     fn stats(&self, statistics: statistics::Statistics) {
-        self.told(&statistics);
+        self.record_statistics(&statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

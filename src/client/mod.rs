@@ -33,7 +33,7 @@ use rdkafka_extra::{MessageQueue, TopicHandle, TopicId, rebootstrap};
 
 pub(crate) use self::blocking::{Cancel, blocking};
 use self::create::config_within;
-pub(crate) use self::create::{create, tell_of_itself};
+pub(crate) use self::create::{create, set_statistics_interval};
 pub(crate) use self::denied::{Needs, Pattern};
 pub(crate) use self::drop_on_thread::DropOnThread;
 pub(crate) use self::error_log::ErrorLog;

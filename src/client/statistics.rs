@@ -21,8 +21,8 @@ struct Figures {
 impl Statistics {
     /// Records statistics, and returns how long brokers have throttled requests since the last
     /// statistics.
-    pub(super) fn take(&self, told: &statistics::Statistics) -> Duration {
-        let throttled = told.brokers.values().filter_map(|b| b.throttle.as_ref());
+    pub(super) fn take(&self, report: &statistics::Statistics) -> Duration {
+        let throttled = report.brokers.values().filter_map(|b| b.throttle.as_ref());
         let (sum, longest) = throttled.fold((0, 0), |(sum, longest), window| {
             (sum + window.sum, longest.max(window.max))
         });
@@ -31,14 +31,14 @@ impl Statistics {
             let until = Instant::now() + millis(longest);
             figures.held_back_until = figures.held_back_until.max(Some(until));
         }
-        for (topic, told) in &told.topics {
-            let partitions = told.partitions.values();
+        for (name, topic) in &report.topics {
+            let partitions = topic.partitions.values();
             let fetched = partitions.filter(|partition| partition.next_offset >= 0);
             let next: Vec<_> = fetched.map(|p| (p.partition, p.next_offset)).collect();
             if !next.is_empty() {
                 figures
                     .next
-                    .insert(topic.clone(), next.into_iter().collect());
+                    .insert(name.clone(), next.into_iter().collect());
             }
         }
         millis(sum)
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    fn told(throttled: &[(i64, i64)], next: &[i64]) -> statistics::Statistics {
+    fn report(throttled: &[(i64, i64)], next: &[i64]) -> statistics::Statistics {
         let throttle = |&(sum, max)| Broker {
             throttle: Some(Window {
                 sum,
@@ -82,12 +82,12 @@ mod tests {
         let brokers = throttled.iter().map(throttle).enumerate();
         let partition = |(partition, &next_offset): (usize, &i64)| {
             let partition = i32::try_from(partition).unwrap();
-            let told = Partition {
+            let report = Partition {
                 partition,
                 next_offset,
                 ..Partition::default()
             };
-            (partition, told)
+            (partition, report)
         };
         let topic = Topic {
             partitions: next.iter().enumerate().map(partition).collect(),
@@ -103,22 +103,22 @@ mod tests {
     #[test]
     fn requests_that_are_held_back_count_together_and_the_longest_is_waited_for() {
         let statistics = Statistics::default();
-        assert_eq!(statistics.take(&told(&[(0, 0)], &[])), Duration::ZERO);
+        assert_eq!(statistics.take(&report(&[(0, 0)], &[])), Duration::ZERO);
         assert_eq!(statistics.held_back_until(), None);
         let before = Instant::now();
-        let held_back = statistics.take(&told(&[(700, 400), (90_000, 60_000)], &[]));
+        let held_back = statistics.take(&report(&[(700, 400), (90_000, 60_000)], &[]));
         assert_eq!(held_back, Duration::from_millis(90_700));
         let until = statistics.held_back_until().unwrap();
         assert!(until >= before + Duration::from_secs(60));
         // A shorter throttle does not replace a longer one.
-        statistics.take(&told(&[(1, 1)], &[]));
+        statistics.take(&report(&[(1, 1)], &[]));
         assert_eq!(statistics.held_back_until(), Some(until));
     }
 
     #[test]
     fn partitions_that_are_fetched_have_a_next_offset() {
         let statistics = Statistics::default();
-        statistics.take(&told(&[], &[5, -1001]));
+        statistics.take(&report(&[], &[5, -1001]));
         assert_eq!(statistics.next_offset("t", 0), Some(5));
         assert_eq!(statistics.next_offset("t", 1), None);
         assert_eq!(statistics.next_offset("other", 0), None);

@@ -260,7 +260,7 @@ impl ClientContext for Acknowledgements {
     fn stats(&self, statistics: statistics::Statistics) {
         self.shown
             .throttled
-            .add_duration(self.error_log.told(&statistics));
+            .add_duration(self.error_log.record_statistics(&statistics));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

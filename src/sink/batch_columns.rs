@@ -24,7 +24,7 @@ pub(crate) struct BatchColumns {
     pub(super) tombstone: Option<BooleanArray>,
     pub(super) error: Option<ArrayRef>,
     pub(super) value: Option<ArrayRef>,
-    pub(super) behind: SourceRecords,
+    pub(super) source_records: SourceRecords,
     /// The payload columns that each update sets.
     pub(super) set: Vec<Vec<ArrayRef>>,
     /// The payloads that a codec has encoded.
@@ -34,7 +34,7 @@ pub(crate) struct BatchColumns {
 impl BatchColumns {
     /// The row, from 0, of the statement's query or source that a row was made from.
     pub(super) fn given_row(&self, index: usize) -> Option<u64> {
-        self.behind.given_row(index)
+        self.source_records.given_row(index)
     }
 
     pub(super) fn set(&mut self, metadata: Metadata, array: &ArrayRef) {

@@ -156,8 +156,8 @@ impl BatchEncoder<'_> {
     /// written, [`Error::EncodeRow`] for a value that JSON cannot hold.
     pub(crate) fn encode(&self, index: usize, row: u64, record: &mut EncodedRecord) -> Result<()> {
         record.clear();
-        let behind = &self.columns.behind;
-        let change = self.changes.get(behind.change(index));
+        let source_records = &self.columns.source_records;
+        let change = self.changes.get(source_records.change(index));
         match change {
             None => return Err(self.invalid(row, "its change is not one of the statement's")),
             Some(RowChange::Upsert) => self.upsert(index, row, record)?,
@@ -173,7 +173,7 @@ impl BatchEncoder<'_> {
                 return Ok(());
             }
         }
-        match (behind.key(index), change) {
+        match (source_records.key(index), change) {
             // The new record has the raw key and the partition of the source record, so that it
             // replaces that record even if another program wrote the key with a different
             // spelling or partitioner.
@@ -181,7 +181,7 @@ impl BatchEncoder<'_> {
                 record.key.clear();
                 record.key.extend_from_slice(key);
                 record.keyless = false;
-                record.partition = behind.partition(index);
+                record.partition = source_records.partition(index);
             }
             (None, Some(RowChange::Upsert)) => {}
             (None, Some(RowChange::Keep | RowChange::Retract)) => self.key(index, row, record)?,
@@ -271,8 +271,8 @@ impl BatchEncoder<'_> {
         row: u64,
         record: &mut EncodedRecord,
     ) -> Result<()> {
-        let behind = &self.columns.behind;
-        let Some(payload) = behind.payload(index) else {
+        let source_records = &self.columns.source_records;
+        let Some(payload) = source_records.payload(index) else {
             return Err(self.invalid(row, "its source record has no payload"));
         };
         self.check_not_null(&change.not_null, index, row)?;
@@ -281,7 +281,7 @@ impl BatchEncoder<'_> {
         }
         let lists = match change.update.sets_headers {
             true => self.columns.headers.as_ref(),
-            false => behind.headers(),
+            false => source_records.headers(),
         };
         self.headers(lists, index, row, record)?;
         match (&change.patch, change.value) {

@@ -11,7 +11,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
 use rdkafka_extra::rebootstrap;
 
-use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, tell_of_itself};
+use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, set_statistics_interval};
 use crate::error::{Error, Result, own_error};
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
@@ -474,7 +474,7 @@ fn config(options: &TableOptions, of_query: bool) -> Result<ClientConfig> {
         // Each commit waits for its records, so a long linger delays every commit.
         config.set(LINGER, "5");
     }
-    tell_of_itself(
+    set_statistics_interval(
         &mut config,
         options.retry_timeout,
         LONGEST_STATISTICS_INTERVAL,

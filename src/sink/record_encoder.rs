@@ -144,7 +144,7 @@ impl RecordEncoder {
         // The names come from the plan, since batches may carry other names.
         let mut given = HashMap::new();
         for (name, array) in self.input.iter().zip(batch.columns()) {
-            if !columns.behind.set(name, array) {
+            if !columns.source_records.set(name, array) {
                 given.insert(name.as_str(), array);
             }
         }
@@ -200,21 +200,22 @@ impl RecordEncoder {
         if columns.payload.len() < self.payload_fields.len() {
             return Ok(None);
         }
-        let needs_payload = |index: &usize| match self.changes.get(columns.behind.change(*index)) {
-            Some(Change::Upsert) => {
-                let tombstones = columns.tombstone.as_ref();
-                value(tombstones, *index, BooleanArray::value) != Some(true)
-            }
-            Some(Change::Update(_)) => true,
-            Some(
-                Change::Delete
-                | Change::Keep
-                | Change::Retract
-                | Change::Ignore
-                | Change::DeadLetter,
-            )
-            | None => false,
-        };
+        let needs_payload =
+            |index: &usize| match self.changes.get(columns.source_records.change(*index)) {
+                Some(Change::Upsert) => {
+                    let tombstones = columns.tombstone.as_ref();
+                    value(tombstones, *index, BooleanArray::value) != Some(true)
+                }
+                Some(Change::Update(_)) => true,
+                Some(
+                    Change::Delete
+                    | Change::Keep
+                    | Change::Retract
+                    | Change::Ignore
+                    | Change::DeadLetter,
+                )
+                | None => false,
+            };
         let wanted = (0..batch.num_rows()).filter(needs_payload);
         let fields = &self.payload_fields;
         self.scattered(codec, &columns.payload, fields, wanted, first_row)

@@ -209,7 +209,7 @@ impl<'a> StreamWriter<'a> {
             self.row += 1;
             let (refused, is_alone) = self.refusal(row);
             if let Some((change, topic)) = &self.stream.dead_letters
-                && (columns.behind.change(index) == *change || refused.is_some())
+                && (columns.source_records.change(index) == *change || refused.is_some())
             {
                 let letter = self.dead_letter(batch, index, refused);
                 self.writer
