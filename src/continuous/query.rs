@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::options::{Bound, KafkaSessionOptions};
 use crate::planning::insert_order::keep_order;
 use crate::planning::sql;
+use crate::sink::observer::StreamingQuery as _;
 use crate::sink::time_limit::check_commit_time;
 use crate::table::KafkaTable;
 

@@ -18,6 +18,7 @@ use crate::definition::TableDefinition;
 use crate::error::{Error, own_error};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
+use crate::sink::observer::StreamingQuery as _;
 use crate::sink::producer::{Producer, Writer};
 use crate::sink::time_limit::taken_away;
 

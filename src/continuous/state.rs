@@ -213,16 +213,6 @@ impl QueryState {
         &self.name
     }
 
-    /// How far the scan of a record-by-record query has read its topic.
-    pub(crate) fn passed(&self) -> &Arc<Passed> {
-        &self.passed
-    }
-
-    /// The records that the output refuses, if they become dead letters.
-    pub(crate) fn refused(&self) -> &Refused {
-        &self.refused
-    }
-
     /// Makes the instance of a new attempt.
     pub(crate) fn new_instance(&self) -> Result<Arc<QueryInstance>> {
         let instance = QueryInstance::new(&self.name, &self.id, &self.options, &self.measurements)?;
@@ -262,10 +252,6 @@ impl QueryState {
         self.stop.send_replace(true);
     }
 
-    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
-        self.stop.subscribe()
-    }
-
     pub(crate) fn set_status(&self, status: QueryStatus) {
         self.status.send_replace(status);
     }
@@ -288,25 +274,6 @@ impl QueryState {
         counts.before.bytes += now.bytes;
     }
 
-    /// Records a commit. `report` covers the current attempt.
-    pub(crate) fn committed(&self, read: &Positions, report: &WriteReport) {
-        let mut counts = self.counts();
-        for (topic, positions) in read {
-            let all = counts.begun.positions.entry(topic.clone()).or_default();
-            all.extend(positions);
-        }
-        counts.now = report.clone();
-        counts.commits += 1;
-        counts.last_commit = Some(SystemTime::now());
-        drop(counts);
-        self.set_status(QueryStatus::Running);
-    }
-
-    /// Records that unchanged offsets were committed again.
-    pub(crate) fn renewed(&self) {
-        self.counts().last_commit = Some(SystemTime::now());
-    }
-
     /// What librdkafka measures in the query's clients.
     pub(crate) fn measurements(&self) -> &Arc<Measurements> {
         &self.measurements
@@ -315,16 +282,6 @@ impl QueryState {
     /// Counts what the scans read.
     pub(crate) fn reads(&self) -> &Reads {
         &self.reads
-    }
-
-    /// Records the bytes of the rows and keys that are in memory.
-    pub(crate) fn keeps(&self, bytes: usize) {
-        self.kept_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Records that a batch of rows was processed.
-    pub(crate) fn batch(&self) {
-        self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn batches(&self) -> u64 {
@@ -412,7 +369,7 @@ impl StreamingQuery for QueryState {
     }
 
     fn stopped(&self) -> watch::Receiver<bool> {
-        self.stopped()
+        self.stop.subscribe()
     }
 
     fn passed(&self) -> &Arc<Passed> {
@@ -420,7 +377,7 @@ impl StreamingQuery for QueryState {
     }
 
     fn refused(&self) -> &Refused {
-        self.refused()
+        &self.refused
     }
 
     fn running(&self) {
@@ -428,19 +385,28 @@ impl StreamingQuery for QueryState {
     }
 
     fn batch(&self) {
-        self.batch();
+        self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn keeps(&self, bytes: usize) {
-        self.keeps(bytes);
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn committed(&self, read: &Positions, report: &WriteReport) {
-        self.committed(read, report);
+        let mut counts = self.counts();
+        for (topic, positions) in read {
+            let all = counts.begun.positions.entry(topic.clone()).or_default();
+            all.extend(positions);
+        }
+        counts.now = report.clone();
+        counts.commits += 1;
+        counts.last_commit = Some(SystemTime::now());
+        drop(counts);
+        self.set_status(QueryStatus::Running);
     }
 
     fn renewed(&self) {
-        self.renewed();
+        self.counts().last_commit = Some(SystemTime::now());
     }
 }
 

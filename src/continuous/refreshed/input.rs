@@ -27,6 +27,7 @@ use crate::definition::metadata_columns::Metadata;
 use crate::error::{Error, FetchFailure, Result};
 use crate::options::{Bound, Isolation, Mode};
 use crate::sink::key_set::scan_with;
+use crate::sink::observer::StreamingQuery as _;
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::ends::Ends;
 use crate::source::look_ups::PlannedTopic;

@@ -30,6 +30,7 @@ use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::acknowledgements::Shown;
 use crate::sink::create::ensure_topic;
 use crate::sink::instance::{Positions, RENEWED};
+use crate::sink::observer::StreamingQuery as _;
 use crate::sink::producer::{Producer, Writer};
 use crate::table::KafkaTable;
 use crate::table::write_query::aligned;
