@@ -4,7 +4,7 @@ use std::fmt;
 
 use rdkafka::mocking::MockCluster;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 
 /// A small Kafka broker that runs in this process and listens on a loopback port.
 ///
@@ -55,6 +55,7 @@ impl EmbeddedKafka {
             .create_topic(topic, partitions, 1)
             .map_err(|error| Error::CreateTopic {
                 topic: topic.to_owned(),
+                code: error.rdkafka_error_code().and_then(ErrorCode::of),
                 reason: error.to_string(),
             })
     }

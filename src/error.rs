@@ -4,6 +4,8 @@
 //! or option key as fields, so that a program can react to them and a person
 //! can read them. No message holds a payload or the value of a secret.
 
+mod code;
+mod conversion;
 mod json_hints;
 pub mod kind;
 mod messages;
@@ -14,7 +16,10 @@ use std::time::Duration;
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use rdkafka::error::RDKafkaErrorCode;
 
+pub use self::code::ErrorCode;
+pub(crate) use self::conversion::own_error;
 use self::json_hints::encode_message;
 pub(crate) use self::json_hints::{decode_message, unsupported_message};
 use self::messages::{denied, duplicate_key, key_hint, payload_hint, sample_hint};
@@ -114,6 +119,8 @@ pub enum Error {
         /// Who is denied it, such as `User:alice`. `None` where the client does not
         /// know: with certificates, tokens and Kerberos.
         principal: Option<String>,
+        /// The code of the broker's answer.
+        code: ErrorCode,
         /// Empty, or how to do without the right, as the end of the sentence.
         hint: String,
     },
@@ -134,6 +141,8 @@ pub enum Error {
     ListTopics {
         /// The bootstrap servers.
         servers: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said.
         reason: String,
     },
@@ -143,6 +152,8 @@ pub enum Error {
     CreateTopic {
         /// The topic.
         topic: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What the broker said.
         reason: String,
     },
@@ -154,6 +165,8 @@ pub enum Error {
         act: &'static str,
         /// The topic.
         topic: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said.
         reason: String,
     },
@@ -339,6 +352,8 @@ pub enum Error {
         topic: String,
         /// The number of its row in the statement, from 0.
         row: u64,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said of the first refused record.
         reason: String,
         /// How many records of the statement the brokers had acknowledged.
@@ -353,6 +368,8 @@ pub enum Error {
     BeginTransaction {
         /// The topic.
         topic: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said.
         reason: String,
     },
@@ -365,6 +382,8 @@ pub enum Error {
     TransactionFailed {
         /// The topic.
         topic: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said.
         reason: String,
         /// The number of the row in the statement, from 0, whose record is itself the reason,
@@ -380,6 +399,8 @@ pub enum Error {
     CommitUnknown {
         /// The topic.
         topic: String,
+        /// The code of the broker's answer, where a broker has refused it.
+        code: Option<ErrorCode>,
         /// What librdkafka or the broker said.
         reason: String,
     },
@@ -541,59 +562,26 @@ pub enum FetchFailure {
     /// The topic was deleted, and another one has its name.
     #[error("the topic was recreated while it was read; run the query again")]
     Recreated,
-    /// What librdkafka or the broker said.
+    /// A broker has refused it.
+    #[error("{reason}")]
+    #[non_exhaustive]
+    Refused {
+        /// The code of the broker's answer.
+        code: ErrorCode,
+        /// What librdkafka says about it.
+        reason: String,
+    },
+    /// What librdkafka said.
     #[error("{0}")]
     Other(String),
 }
 
-impl Error {
-    /// The [`Error`] inside a DataFusion error, through any context that was
-    /// put around it.
-    pub fn find(error: &DataFusionError) -> Option<&Error> {
-        let mut current: Option<&(dyn std::error::Error + 'static)> = Some(error);
-        while let Some(error) = current {
-            if let Some(found) = error.downcast_ref::<Error>() {
-                return Some(found);
-            }
-            current = match error.downcast_ref::<DataFusionError>() {
-                Some(DataFusionError::External(inner)) => Some(inner.as_ref()),
-                Some(DataFusionError::Shared(inner)) => Some(inner.as_ref()),
-                Some(DataFusionError::Context(_, inner)) => Some(inner.as_ref()),
-                Some(DataFusionError::Diagnostic(_, inner)) => Some(inner.as_ref()),
-                _ => error.source(),
-            };
+impl FetchFailure {
+    /// A failure with this code of librdkafka and this reason.
+    pub(crate) fn of(code: RDKafkaErrorCode, reason: String) -> Self {
+        match ErrorCode::of(code) {
+            Some(code) => FetchFailure::Refused { code, reason },
+            None => FetchFailure::Other(reason),
         }
-        None
-    }
-}
-
-impl Error {
-    /// The number of the row whose record the brokers will not take, where that is what
-    /// failed.
-    pub(crate) fn refused_row(&self) -> Option<u64> {
-        match self {
-            Error::Produce {
-                row, refused: true, ..
-            } => Some(*row),
-            Error::TransactionFailed { refused_row, .. } => *refused_row,
-            _ => None,
-        }
-    }
-}
-
-impl From<Error> for DataFusionError {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::DataFusion(error) => DataFusionError::Shared(error),
-            error => DataFusionError::External(Box::new(error)),
-        }
-    }
-}
-
-/// The [`Error`] that DataFusion has wrapped, or the error of DataFusion as one of this crate.
-pub(crate) fn own_error(error: DataFusionError) -> Error {
-    match Error::find(&error) {
-        Some(own) => own.clone(),
-        None => Error::DataFusion(Arc::new(error)),
     }
 }

@@ -114,7 +114,7 @@ pub use continuous::state::{InputProgress, QueryProgress, QueryStatus};
 pub use definition::metadata_columns::{KEY_COLUMN, VALUE_COLUMN};
 pub use embedded::EmbeddedKafka;
 pub use error::kind::ErrorKind;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorCode, Result};
 pub use extensions::codec::{Codec, CodecError};
 pub use extensions::hook::{OutgoingRecord, WriteHook};
 pub use options::Options;

@@ -2,7 +2,7 @@
 
 use rdkafka::error::RDKafkaErrorCode;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 
 /// The resources for which a request needs a right.
 #[derive(Debug, Clone, Copy)]
@@ -66,6 +66,7 @@ impl<'a> Needs<'a> {
             name: name.to_owned(),
             prefixed,
             principal,
+            code: ErrorCode::of(code)?,
             hint: String::new(),
         })
     }

@@ -24,7 +24,7 @@ impl RequestFailure {
         timeout: Duration,
         heard: &ErrorLog,
         needs: Option<Needs<'_>>,
-        refused: impl FnOnce(String) -> Error,
+        refused: impl FnOnce(RDKafkaErrorCode) -> Error,
     ) -> Error {
         let servers = servers.to_owned();
         match self {
@@ -36,7 +36,7 @@ impl RequestFailure {
             RequestFailure::Login(reason) => Error::Login { servers, reason },
             RequestFailure::Refused(code) => needs
                 .and_then(|needs| needs.denied(code, heard.principal()))
-                .unwrap_or_else(|| refused(code.to_string())),
+                .unwrap_or_else(|| refused(code)),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::drop_on_thread::DropOnThread;
 use super::error_log::ErrorLog;
 use super::failure::RequestFailure;
 use super::retry::{ATTEMPT_TIMEOUT, retry};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::options::{Isolation, TableOptions};
 
 /// A consumer group by its name, with the positions it has committed.
@@ -95,14 +95,14 @@ impl Group {
         found.map_err(|failure| match failure {
             RequestFailure::Timeout(_) if self.answers(topic) => {
                 let reason = format!("none came for {:?}; {UNDECIDED}", self.timeout);
-                self.error("read the committed offsets", topic, &reason)
+                self.error("read the committed offsets", topic, None, &reason)
             }
             failure => failure.into_error(
                 &self.servers,
                 self.timeout,
                 self.consumer.context(),
                 Some(self.needs("DESCRIBE", topic)),
-                |reason| self.error("read the committed offsets", topic, &reason),
+                |code| self.refused("read the committed offsets", topic, code),
             ),
         })
     }
@@ -154,7 +154,7 @@ impl Group {
                 self.timeout,
                 self.consumer.context(),
                 Some(self.needs("DESCRIBE", topic)),
-                |reason| self.error("inspect the consumer group", topic, &reason),
+                |code| self.refused("inspect the consumer group", topic, code),
             )
         })
     }
@@ -189,7 +189,7 @@ impl Group {
                     }
                     _ => said,
                 };
-                self.error("commit the offsets", topic, &reason)
+                self.error("commit the offsets", topic, code, &reason)
             })
         })
     }
@@ -197,13 +197,24 @@ impl Group {
     /// The metadata that a transaction needs to commit offsets of the group.
     pub(crate) fn metadata(&self, topic: &str) -> Result<ConsumerGroupMetadata> {
         let metadata = self.consumer.group_metadata();
-        metadata.ok_or_else(|| self.error("use the consumer group", topic, "it is unknown"))
+        metadata.ok_or_else(|| self.error("use the consumer group", topic, None, "it is unknown"))
     }
 
-    fn error(&self, act: &'static str, topic: &str, reason: &str) -> Error {
+    fn refused(&self, act: &'static str, topic: &str, code: RDKafkaErrorCode) -> Error {
+        self.error(act, topic, Some(code), &code.to_string())
+    }
+
+    fn error(
+        &self,
+        act: &'static str,
+        topic: &str,
+        code: Option<RDKafkaErrorCode>,
+        reason: &str,
+    ) -> Error {
         Error::Request {
             act,
             topic: topic.to_owned(),
+            code: code.and_then(ErrorCode::of),
             reason: format!("group `{}`: {reason}", self.name),
         }
     }

@@ -8,7 +8,7 @@ use super::blocking::Cancel;
 use super::create::consumer;
 use super::drop_on_thread::DropOnThread;
 use super::retry::retry;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::options::TableOptions;
 
 /// A topic in the list of all topics.
@@ -46,10 +46,11 @@ pub(crate) fn topics(
     });
     listed.map_err(|failure| {
         let heard = consumer.context();
-        failure.into_error(servers, options.timeout, heard, None, |reason| {
+        failure.into_error(servers, options.timeout, heard, None, |code| {
             Error::ListTopics {
                 servers: servers.to_owned(),
-                reason,
+                code: ErrorCode::of(code),
+                reason: code.to_string(),
             }
         })
     })

@@ -47,7 +47,7 @@ pub(crate) use self::offset_range::OffsetRange;
 pub(crate) use self::retry::WARN_AFTER;
 use self::retry::{ATTEMPT_TIMEOUT, retry, serve_waiting};
 pub(crate) use self::topic::Topic;
-use crate::error::{Error, FetchFailure, Result};
+use crate::error::{Error, ErrorCode, FetchFailure, Result};
 use crate::options::{NewTopic, TableOptions};
 
 /// A client that reads: metadata, offsets, records.
@@ -89,6 +89,7 @@ impl Client {
         let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
             act: "use the name",
             topic: topic.to_owned(),
+            code: None,
             reason: "librdkafka rejects it".to_owned(),
         })?;
         Ok(Client {
@@ -210,7 +211,7 @@ impl Client {
                 created => Ok(created.err()),
             }
         });
-        let reason = match refused {
+        let refused = match refused {
             Err(failure) => return Err(self.error("request the creation", failure)),
             Ok(None) => return Ok(()),
             Ok(Some(refused)) if refused.code == RDKafkaErrorCode::TopicAlreadyExists => {
@@ -218,12 +219,13 @@ impl Client {
             }
             Ok(Some(refused)) => match self.denied("CREATE", refused.code) {
                 Some(denied) => return Err(denied),
-                None => refused.to_string(),
+                None => refused,
             },
         };
         Err(Error::CreateTopic {
             topic: self.name.clone(),
-            reason,
+            code: ErrorCode::of(refused.code),
+            reason: refused.to_string(),
         })
     }
 
@@ -274,6 +276,7 @@ impl Client {
             return Err(Error::Request {
                 act: "wait for the offsets",
                 topic: self.name.clone(),
+                code: None,
                 reason: format!("it has no partition {missing} (`kafka.wait_for`)"),
             });
         }
@@ -427,11 +430,12 @@ impl Client {
     fn error(&self, act: &'static str, failure: RequestFailure) -> Error {
         let heard = self.consumer().context();
         let needs = Some(Needs::on("DESCRIBE", &self.name));
-        failure.into_error(&self.servers, self.timeout, heard, needs, |reason| {
+        failure.into_error(&self.servers, self.timeout, heard, needs, |code| {
             Error::Request {
                 act,
                 topic: self.name.clone(),
-                reason,
+                code: ErrorCode::of(code),
+                reason: code.to_string(),
             }
         })
     }

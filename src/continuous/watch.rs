@@ -115,6 +115,7 @@ async fn recreated_output(output: &Arc<Client>, instance: Arc<QueryInstance>) ->
     topic.is_another(instance.output()).then(|| Error::Request {
         act: "go on with the output",
         topic: output.topic_name().to_owned(),
+        code: None,
         reason: "it was deleted and created again".to_owned(),
     })
 }

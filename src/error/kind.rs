@@ -1,6 +1,6 @@
 //! What errors have in common, for programs that act on them.
 
-use crate::error::{Error, FetchFailure};
+use crate::error::{Error, ErrorCode, FetchFailure};
 
 /// What an [`Error`] is about: what a program can tell apart without knowing every variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,6 +83,33 @@ impl Error {
         }
     }
 
+    /// The code with which a broker has refused the request, where that is what failed.
+    ///
+    /// `None` where no broker has answered with a code: time-outs, connections that do not come
+    /// about, refused logins, and everything that was wrong before a broker was asked.
+    pub fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Error::Denied { code, .. }
+            | Error::Fetch {
+                reason: FetchFailure::Refused { code, .. },
+                ..
+            } => Some(*code),
+            Error::TopicNotFound { .. }
+            | Error::Fetch {
+                reason: FetchFailure::Deleted,
+                ..
+            } => Some(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+            Error::ListTopics { code, .. }
+            | Error::CreateTopic { code, .. }
+            | Error::Request { code, .. }
+            | Error::Produce { code, .. }
+            | Error::BeginTransaction { code, .. }
+            | Error::TransactionFailed { code, .. }
+            | Error::CommitUnknown { code, .. } => *code,
+            _ => None,
+        }
+    }
+
     /// Whether the same work may succeed later although nobody changes anything: brokers that
     /// were away come back.
     ///
@@ -101,6 +128,18 @@ impl Error {
             | Error::CommitUnknown { .. }
             | Error::Stalled { .. } => true,
             _ => false,
+        }
+    }
+
+    /// The number of the row whose record the brokers will not take, where that is what
+    /// failed.
+    pub(crate) fn refused_row(&self) -> Option<u64> {
+        match self {
+            Error::Produce {
+                row, refused: true, ..
+            } => Some(*row),
+            Error::TransactionFailed { refused_row, .. } => *refused_row,
+            _ => None,
         }
     }
 }

@@ -15,7 +15,7 @@ use rdkafka::{ClientContext, statistics};
 use tokio::sync::Notify;
 
 use crate::client::{ErrorLog, Needs};
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::sink::report::WrittenOffsets;
 use crate::sink::time_limit::TimeLimit;
 use crate::sink::transactional_id::TransactionalId;
@@ -82,17 +82,32 @@ pub(super) enum Reason {
     /// A right is missing.
     Denied(Error),
     /// The record itself is the reason, so sending it again cannot help.
-    Record(String),
-    /// Any other reason, as text.
-    Said(String),
+    Record(Cause),
+    /// Any other reason.
+    Other(Cause),
+}
+
+/// A reason as text, with the code of the broker's answer where a broker has refused it.
+#[derive(Debug, Clone)]
+pub(super) struct Cause {
+    pub(super) code: Option<ErrorCode>,
+    pub(super) text: String,
 }
 
 impl Reason {
-    /// The error for a missing right, or else the given error with the reason as text.
-    pub(super) fn into_error(self, error: impl FnOnce(String) -> Error) -> Error {
+    /// The error for a missing right, or else the given error with the cause.
+    pub(super) fn into_error(self, error: impl FnOnce(Cause) -> Error) -> Error {
         match self {
             Reason::Denied(denied) => denied,
-            Reason::Record(said) | Reason::Said(said) => error(said),
+            Reason::Record(cause) | Reason::Other(cause) => error(cause),
+        }
+    }
+
+    /// The code of the broker's answer, where a broker has refused it.
+    pub(super) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Reason::Denied(denied) => denied.code(),
+            Reason::Record(cause) | Reason::Other(cause) => cause.code,
         }
     }
 }
@@ -101,7 +116,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Denied(denied) => denied.fmt(f),
-            Reason::Record(said) | Reason::Said(said) => f.write_str(said),
+            Reason::Record(cause) | Reason::Other(cause) => f.write_str(&cause.text),
         }
     }
 }
@@ -200,9 +215,12 @@ impl Acknowledgements {
     pub(super) fn silence(&self, time: Duration) -> Reason {
         let cause = self.error_log.last();
         let cause = cause.as_deref().unwrap_or("the brokers do not answer");
-        Reason::Said(format!(
-            "no record was acknowledged for {time:?} (`kafka.retry_timeout`): {cause}"
-        ))
+        Reason::Other(Cause {
+            code: None,
+            text: format!(
+                "no record was acknowledged for {time:?} (`kafka.retry_timeout`): {cause}"
+            ),
+        })
     }
 
     /// Why a request was refused: a missing right, or the error's text with its cause or with
@@ -237,22 +255,26 @@ impl Acknowledgements {
         if let Some(denied) = denied {
             return Reason::Denied(denied);
         }
+        let cause = |text| Cause {
+            code: code.and_then(ErrorCode::of),
+            text,
+        };
         if let Some(help) = code.and_then(help) {
-            return Reason::Record(format!("{text}; {help}"));
+            return Reason::Record(cause(format!("{text}; {help}")));
         }
         if let Some((_, limit)) = transactions
             && code.is_some_and(is_fenced)
         {
-            return Reason::Said(format!("{text}; {}", limit.help()));
+            return Reason::Other(cause(format!("{text}; {}", limit.help())));
         }
-        Reason::Said(match (code, self.error_log.last()) {
+        Reason::Other(cause(match (code, self.error_log.last()) {
             // A time-out does not say why; the last error of a connection does.
             (
                 Some(RDKafkaErrorCode::MessageTimedOut | RDKafkaErrorCode::OperationTimedOut),
-                Some(cause),
-            ) => format!("{text}: {cause}"),
+                Some(last),
+            ) => format!("{text}: {last}"),
             _ => text,
-        })
+        }))
     }
 }
 

@@ -267,6 +267,7 @@ impl QueryInstance {
         Error::Request {
             act: "commit the offsets",
             topic: topic.to_owned(),
+            code: None,
             reason: format!("continuous query `{}`: {reason}", self.query),
         }
     }

@@ -12,9 +12,11 @@ use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer
 use rdkafka_extra::rebootstrap;
 
 use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, set_statistics_interval};
-use crate::error::{Error, Result, own_error};
+use crate::error::{Error, ErrorCode, Result, own_error};
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
-use crate::sink::acknowledgements::{Acknowledgements, Reason, Refusal, Shown, Writes, is_fenced};
+use crate::sink::acknowledgements::{
+    Acknowledgements, Cause, Reason, Refusal, Shown, Writes, is_fenced,
+};
 use crate::sink::encode_row::EncodedRecord;
 use crate::sink::instance::{Positions, QueryInstance};
 use crate::sink::report::WrittenOffsets;
@@ -208,9 +210,10 @@ impl Producer {
                     message = returned;
                     full_since.get_or_insert_with(Instant::now);
                     if nothing_queued {
-                        let reason = "the record is larger than \
-                                      `kafka.producer.queue.buffering.max.kbytes`";
-                        return Err(self.failed(row, Reason::Record(reason.to_owned())));
+                        let text = "the record is larger than \
+                                    `kafka.producer.queue.buffering.max.kbytes`";
+                        let (code, text) = (None, text.to_owned());
+                        return Err(self.failed(row, Reason::Record(Cause { code, text })));
                     }
                     self.wait_for_queue_space().await;
                 }
@@ -352,9 +355,10 @@ impl Producer {
     async fn given_up(&self, reason: Reason) -> Error {
         if self.transactional {
             let topic = self.topic.to_string();
-            let failed = |reason| Error::TransactionFailed {
+            let failed = |cause: Cause| Error::TransactionFailed {
                 topic,
-                reason,
+                code: cause.code,
+                reason: cause.text,
                 refused_row: None,
             };
             return self.map_fencing(reason.into_error(failed));
@@ -376,10 +380,11 @@ impl Producer {
     /// The error of a record that librdkafka did not accept in its queue.
     async fn not_taken(&self, row: u64, error: &KafkaError) -> Error {
         let (reason, is_cause) = match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::MessageSizeTooLarge) => (
-                Reason::Record(format!("{error}; raise `kafka.client.message.max.bytes`")),
-                true,
-            ),
+            Some(code @ RDKafkaErrorCode::MessageSizeTooLarge) => {
+                let text = format!("{error}; raise `kafka.client.message.max.bytes`");
+                let code = ErrorCode::of(code);
+                (Reason::Record(Cause { code, text }), true)
+            }
             // The transaction has failed already. The cause is the refusal of an earlier record.
             Some(RDKafkaErrorCode::State) => (self.acknowledgements().explain(error, None), false),
             _ => (self.acknowledgements().explain(error, None), true),
@@ -439,6 +444,7 @@ impl Producer {
         }
         let topic = self.topic.to_string();
         let acknowledged = self.acknowledgements().rows();
+        let code = reason.code();
         let refused = matches!(reason, Reason::Record(_));
         match reason {
             // The shorter error loses nothing here. No record was acknowledged, the transaction
@@ -450,12 +456,14 @@ impl Producer {
             }
             reason if self.transactional => Error::TransactionFailed {
                 topic,
+                code,
                 reason: format!("row {row}: {reason}"),
                 refused_row: refused.then_some(row),
             },
             reason => Error::Produce {
                 topic,
                 row,
+                code,
                 reason: reason.to_string(),
                 acknowledged,
                 refused,

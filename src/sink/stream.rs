@@ -315,6 +315,7 @@ impl<'a> StreamWriter<'a> {
             true => Error::Request {
                 act: "write a record",
                 topic: self.table.topic.clone(),
+                code: Error::find(&error).and_then(Error::code),
                 reason: format!("the brokers refuse it, and it may become a dead letter: {reason}"),
             }
             .into(),

@@ -138,6 +138,7 @@ pub(crate) fn taken_away(topic: &str, options: &TableOptions) -> Result<Error> {
     let limit = TimeLimit::of_stream(&options.client.producer_config()?);
     Ok(Error::TransactionFailed {
         topic: topic.to_owned(),
+        code: None,
         reason: limit.help(),
         refused_row: None,
     })

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use crate::client::{DropOnThread, WARN_AFTER, threads};
 use crate::error::{Error, Result, own_error};
 use crate::options::TableOptions;
-use crate::sink::acknowledgements::{Acknowledgements, Operation, Reason};
+use crate::sink::acknowledgements::{Acknowledgements, Cause, Operation, Reason};
 use crate::sink::instance::{Positions, QueryInstance};
 
 pub(super) type Native = Arc<DropOnThread<ThreadedProducer<Acknowledgements>>>;
@@ -112,6 +112,7 @@ impl Transaction {
             self.native = None;
             return Err(Error::CommitUnknown {
                 topic: self.topic.clone(),
+                code: reason.code(),
                 reason: reason.to_string(),
             });
         }
@@ -132,18 +133,20 @@ impl Transaction {
     }
 
     fn failed(&self, reason: Reason) -> Error {
-        reason.into_error(|reason| Error::TransactionFailed {
+        reason.into_error(|cause| Error::TransactionFailed {
             refused_row: None,
             topic: self.topic.clone(),
-            reason,
+            code: cause.code,
+            reason: cause.text,
         })
     }
 }
 
 fn not_begun(topic: &str, reason: Reason) -> Error {
-    reason.into_error(|reason| Error::BeginTransaction {
+    reason.into_error(|cause| Error::BeginTransaction {
         topic: topic.to_owned(),
-        reason,
+        code: cause.code,
+        reason: cause.text,
     })
 }
 
@@ -224,7 +227,7 @@ impl TransactionFailure {
     }
 
     fn explain(&self, native: &Native, on: Option<Operation<'_>>) -> Reason {
-        Reason::Said(match self {
+        let text = match self {
             TransactionFailure::Refused(error) => {
                 return native.client().context().explain(error, on);
             }
@@ -234,7 +237,8 @@ impl TransactionFailure {
             TransactionFailure::NoThread(error) => {
                 format!("cannot start a thread to ask the brokers: {error}")
             }
-        })
+        };
+        Reason::Other(Cause { code: None, text })
     }
 }
 

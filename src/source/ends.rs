@@ -129,6 +129,7 @@ fn resolve(
         return Err(Error::Request {
             act: "read the partitions",
             topic: table.topic.clone(),
+            code: None,
             reason: "they have changed since the query was planned; plan it again".to_owned(),
         });
     }

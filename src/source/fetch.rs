@@ -247,11 +247,12 @@ impl PartitionFetch {
             RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => {
                 let reason = self.client.topic_lost(self.topic_id);
                 Err(self.error(reason.unwrap_or_else(|| {
-                    FetchFailure::Other(format!(
+                    let reason = format!(
                         "the broker no longer holds this offset, since retention or compaction \
                          passed it or the topic was recreated while it was read; run the query \
                          again ({text})"
-                    ))
+                    );
+                    FetchFailure::of(RDKafkaErrorCode::OffsetOutOfRange, reason)
                 })))
             }
             RDKafkaErrorCode::UnknownTopicOrPartition
@@ -260,7 +261,7 @@ impl PartitionFetch {
             code => Err(self
                 .client
                 .denied("READ", code)
-                .unwrap_or_else(|| self.error(FetchFailure::Other(text)))),
+                .unwrap_or_else(|| self.error(FetchFailure::of(code, text)))),
         }
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn going_on(
         return Err(Error::Request {
             act: "continue from the committed offsets",
             topic: topic.to_owned(),
+            code: None,
             reason: format!(
                 "group `{}` has committed offset {committed} of partition {partition}, which ends \
                  at {}: the topic was recreated or has lost records; use another name to start \

@@ -79,6 +79,15 @@ impl User {
     #[track_caller]
     fn is_denied(&self, error: &Error, right: &Right) {
         assert_eq!(self.missing(error).as_ref(), Some(right), "{error}");
+        let code = error.code().map(|code| code.name());
+        let code = code.unwrap_or_else(|| panic!("no code: {error}"));
+        let codes: &[_] = match right.resource.as_str() {
+            // Brokers name the cluster where no topic's WRITE gives a producer id.
+            "topic" => &["TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"],
+            "group" => &["GROUP_AUTHORIZATION_FAILED"],
+            _ => &["TRANSACTIONAL_ID_AUTHORIZATION_FAILED"],
+        };
+        assert!(codes.contains(&code), "{code}: {error}");
         let (operation, name) = (&right.operation, &right.name);
         let flag = right.resource.replace(' ', "-");
         let on = if right.prefixed {
