@@ -2,6 +2,7 @@
 # once, with fixed versions, beside the target directory.
 
 tools="${CARGO_TARGET_DIR%/*}/tools"
+cargo_tools=(cargo-machete@0.9.2 cargo-deny@0.20.2)
 export PATH="$tools/bin:$PATH"
 
 have() {
@@ -34,16 +35,32 @@ install_missing() {
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 }
 
-# cargo_tool NAME VERSION: whether the tool is there, in this version.
-cargo_tool() {
-    local start=$SECONDS
-    # Without optimization, which takes longer than the tool saves.
-    if ! env -u CARGO_TARGET_DIR timeout 900 \
-        cargo install --locked --quiet --debug --root "$tools" "$1@$2"; then
-        left_out+=("$1 $2 (cargo install --locked $1@$2)")
-        return 1
-    fi
-    echo "-- $1 $2: $((SECONDS - start)) s to install"
+# cargo_install TOOL@VERSION...: without optimization, which takes longer than the tool saves.
+cargo_install() {
+    exec env -u CARGO_TARGET_DIR timeout 1800 \
+        cargo install --locked --quiet --debug --root "$tools" "$@"
+}
+
+# Begins to install cargo's tools with what the tests, which mostly wait for brokers, leave of the
+# processor.
+begin_to_install() {
+    is_wanted "dependencies" || return 0
+    (renice -n 19 "$BASHPID" && cargo_install "${cargo_tools[@]}") >/dev/null 2>&1 &
+    installing=$!
+}
+
+# Whether a tool of cargo is there, once its installation has ended.
+has_cargo_tool() {
+    local tool
+    [[ -z ${installing:-} ]] || wait "$installing" || true
+    installing=""
+    for tool in "${cargo_tools[@]}"; do
+        [[ ${tool%@*} == "$1" ]] || continue
+        # Returns at once where the version is installed.
+        (cargo_install "$tool") && return 0
+        left_out+=("$1 (cargo install --locked $tool)")
+    done
+    return 1
 }
 
 # Sets `rust` to the arguments of cargo that choose the oldest supported Rust, and `msrv` to its
