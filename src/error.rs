@@ -22,6 +22,7 @@ pub use self::code::ErrorCode;
 pub(crate) use self::conversion::own_error;
 use self::json_hints::encode_message;
 pub(crate) use self::json_hints::{decode_message, unsupported_message};
+pub(crate) use self::messages::no_room;
 use self::messages::{denied, duplicate_key, key_hint, payload_hint, sample_hint};
 use crate::json::{DecodeError, EncodeError};
 

@@ -1,7 +1,20 @@
 //! Messages that depend on the data of an error.
 
+use std::fmt::Display;
+
+use datafusion::common::resources_datafusion_err;
+use datafusion::error::DataFusionError;
+
 use super::json_hints::{hint, may_mean_a_delete};
 use crate::json::{DecodeError, DecodeErrorKind};
+
+/// The error where the memory pool has no room for something, which says what to raise.
+pub(crate) fn no_room(place: impl Display, what: impl Display) -> DataFusionError {
+    resources_datafusion_err!(
+        "{place}: the memory pool has no room for {what}; raise its limit \
+         (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
+    )
+}
 
 pub(super) fn sample_hint(topics: &[String]) -> String {
     let topics: Vec<String> = topics.iter().map(|topic| format!("`{topic}`")).collect();

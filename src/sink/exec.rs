@@ -259,7 +259,7 @@ impl DataSink for KafkaSink {
         // records are never visible. Without a transaction no record may be sent before the
         // keys of all rows have been checked.
         let keeps_pending = self.unique_keys && options.delivery == Delivery::AtLeastOnce;
-        let mut pending = PendingRecords::new(memory);
+        let mut pending = PendingRecords::new(&table.topic, memory);
         let mut record = EncodedRecord::default();
         let mut row = 0;
         while let Some(batch) = data.next().await {

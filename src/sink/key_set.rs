@@ -14,6 +14,7 @@ use futures::StreamExt;
 
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
+use crate::error::no_room;
 use crate::options::{Bound, CheckKeys, Mode, NullKey, OnBadRecord};
 use crate::source::exec::KafkaScanExec;
 use crate::source::look_ups::{LookUps, PlannedTopic};
@@ -23,6 +24,7 @@ use crate::source::scan::ScanSpec;
 pub(crate) struct KeySet<V> {
     keys: HashMap<Box<[u8]>, V, RandomState>,
     key_bytes: usize,
+    topic: String,
     memory: MemoryReservation,
 }
 
@@ -36,6 +38,7 @@ impl<V> KeySet<V> {
         KeySet {
             keys: HashMap::default(),
             key_bytes: 0,
+            topic: topic.to_owned(),
             memory: consumer.register(context.memory_pool()),
         }
     }
@@ -73,12 +76,22 @@ impl<V> KeySet<V> {
     }
 
     /// Reserves the memory that the keys use now.
+    ///
+    /// # Errors
+    /// The memory pool has no room.
     pub(crate) fn reserve(&self) -> DataFusionResult<()> {
         // A hash map fills at most 7/8 of its buckets and has one control byte for each.
         let entry = size_of::<(Box<[u8]>, V)>() + 1;
         let table = self.keys.capacity() * 8 / 7 * entry;
         self.memory
             .try_resize(table + self.key_bytes + self.keys.len() * ALLOCATION)
+            .map_err(|error| {
+                log::debug!("topic `{}`: {error}", self.topic);
+                no_room(
+                    format_args!("topic `{}`", self.topic),
+                    format_args!("the {} keys that the topic holds", self.keys.len()),
+                )
+            })
     }
 }
 

@@ -3,7 +3,7 @@
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, no_room};
 use crate::sink::encode_row::EncodedRecord;
 use crate::source::deduplicate::SeenKeys;
 
@@ -58,14 +58,16 @@ impl ChangedKeys {
 /// Only writes without a transaction need this. A transaction that meets a duplicate key is
 /// aborted; without one, the records before the duplicate would already be in the topic.
 pub(crate) struct PendingRecords {
+    topic: String,
     records: Vec<(u64, EncodedRecord)>,
     bytes: usize,
     memory: MemoryReservation,
 }
 
 impl PendingRecords {
-    pub(crate) fn new(memory: MemoryReservation) -> Self {
+    pub(crate) fn new(topic: &str, memory: MemoryReservation) -> Self {
         PendingRecords {
+            topic: topic.to_owned(),
             records: Vec::new(),
             bytes: 0,
             memory,
@@ -78,6 +80,9 @@ impl PendingRecords {
     }
 
     /// Reserves the memory that the records and the keys use now.
+    ///
+    /// # Errors
+    /// The memory pool has no room.
     pub(crate) fn reserve(&self, keys: &ChangedKeys) -> DataFusionResult<()> {
         self.reserve_with(keys.allocated_bytes())
     }
@@ -85,7 +90,22 @@ impl PendingRecords {
     /// Reserves the memory that the records use now, plus `bytes`.
     pub(crate) fn reserve_with(&self, bytes: usize) -> DataFusionResult<()> {
         let list = self.records.capacity() * size_of::<(u64, EncodedRecord)>();
-        self.memory.try_resize(self.bytes + list + bytes)
+        self.memory
+            .try_resize(self.bytes + list + bytes)
+            .map_err(|error| {
+                log::debug!("topic `{}`: {error}", self.topic);
+                let place = format_args!("topic `{}`", self.topic);
+                match self.records.len() {
+                    0 => no_room(place, "the keys that the statement changes"),
+                    records => no_room(
+                        place,
+                        format_args!(
+                            "{records} records, which wait until the keys of all rows are checked \
+                             (`kafka.delivery` = `exactly_once` keeps only the keys)"
+                        ),
+                    ),
+                }
+            })
     }
 
     pub(crate) fn take(&mut self) -> Vec<(u64, EncodedRecord)> {

@@ -59,6 +59,12 @@ impl SeenKeys {
         self.find(self.hash(key), key)
     }
 
+    /// The hash of a key that was not added; `None` for a key that was.
+    pub(crate) fn hash_of_new(&self, key: &[u8]) -> Option<u32> {
+        let hash = self.hash(key);
+        (!self.find(hash, key)).then_some(hash)
+    }
+
     /// Whether the key belongs to this share of the key space.
     pub(crate) fn is_in(&self, share: Share, key: &[u8]) -> bool {
         share.is_whole() || share.holds(self.hash(key))
@@ -182,6 +188,11 @@ impl Share {
 
     fn is_whole(self) -> bool {
         self.bits == 0
+    }
+
+    /// How many upper bits the hashes of all keys of this share have in common.
+    pub(crate) fn equal_bits(self) -> u32 {
+        self.bits
     }
 
     fn holds(self, hash: u32) -> bool {

@@ -1,12 +1,8 @@
-//! The keys that a query asks for, and the partitions that keys are in.
+//! The keys that a query asks for.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use datafusion::error::Result as DataFusionResult;
-use datafusion::execution::memory_pool::MemoryReservation;
-
-use crate::error::Error;
 use crate::options::KeyFormat;
 
 /// The record keys for which a filter can be true.
@@ -86,52 +82,5 @@ impl FoundKeys {
     pub(crate) fn contains_all(&self, wanted: &BTreeSet<Vec<u8>>) -> bool {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.len() >= wanted.len() && wanted.iter().all(|key| found.contains(key))
-    }
-}
-
-/// The partition of every key of a topic, to detect keys that are in two partitions.
-pub(crate) struct KeyPartitions {
-    places: Mutex<HashMap<Vec<u8>, (i32, i64)>>,
-    memory: MemoryReservation,
-}
-
-impl KeyPartitions {
-    pub(crate) fn new(memory: MemoryReservation) -> Self {
-        KeyPartitions {
-            places: Mutex::default(),
-            memory,
-        }
-    }
-
-    /// Records the position of the latest record of a key in a partition.
-    ///
-    /// # Errors
-    /// [`Error::KeyInTwoPartitions`]
-    pub(crate) fn check(
-        &self,
-        topic: &str,
-        key: &[u8],
-        partition: i32,
-        offset: i64,
-    ) -> DataFusionResult<()> {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(&(other_partition, other_offset)) = places.get(key) else {
-            // Counts a map entry twice, since a growing map also holds its old table.
-            let entry = size_of::<(Vec<u8>, (i32, i64))>() * 2;
-            self.memory.try_grow(key.len() + entry)?;
-            places.insert(key.to_vec(), (partition, offset));
-            return Ok(());
-        };
-        if other_partition == partition {
-            return Ok(());
-        }
-        Err(Error::KeyInTwoPartitions {
-            topic: topic.to_owned(),
-            partition,
-            offset,
-            other_partition,
-            other_offset,
-        }
-        .into())
     }
 }

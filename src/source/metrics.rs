@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::physical_plan::metrics::{
-    Count, CustomMetricValue, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, Time,
+    Count, CustomMetricValue, ExecutionPlanMetricsSet, MetricBuilder, MetricValue, SpillMetrics,
+    Time,
 };
 
 /// The counters and times of one output partition's scan.
@@ -20,8 +21,11 @@ pub(crate) struct ScanMetrics {
     pub(crate) keys_skipped: Count,
     pub(crate) bad_records: Count,
     pub(crate) null_keys: Count,
-    /// How often a partition was read, at most: more than once where memory is scarce.
+    /// How often a partition was read, at most: more than once where memory is scarce and there
+    /// is no disk.
     pub(crate) passes: Arc<Most>,
+    /// Records on disk, whose keys memory has no room for.
+    pub(crate) spill: SpillMetrics,
     /// Waiting for records.
     pub(crate) fetch_time: Time,
     /// Finding the latest record of each key.
@@ -50,6 +54,7 @@ impl ScanMetrics {
             bad_records: counter("bad_records"),
             null_keys: counter("null_keys"),
             passes,
+            spill: SpillMetrics::new(metrics, partition),
             fetch_time: time("fetch_time"),
             deduplicate_time: time("deduplicate_time"),
             decode_time: time("decode_time"),

@@ -4,6 +4,7 @@
 //! snapshot ── the offset range of each partition ───┐
 //! pruning  ── the records that a filter can match ──┤
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
+//! spill           ── the records of keys that memory has no room for, on disk
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
 //! groups   ── the partitions of each thread, which group_reader reads
 //! ends     ── the snapshot of a scan, once fixed;   fix_ends ── fixes it before the plan runs
@@ -27,6 +28,7 @@ pub(crate) mod fetch;
 pub(crate) mod fix_ends;
 mod group_reader;
 mod groups;
+pub(crate) mod key_partitions;
 pub(crate) mod keys;
 pub(crate) mod look_ups;
 pub(crate) mod metrics;
@@ -39,4 +41,5 @@ pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod shared;
 pub(crate) mod snapshot;
+pub(crate) mod spill;
 pub(crate) mod topic_guard;

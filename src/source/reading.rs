@@ -20,6 +20,7 @@ use crate::source::metrics::ScanMetrics;
 use crate::source::passed::{Passed, Reach};
 use crate::source::scan::{Output, ScanGroup};
 use crate::source::shared::SharedScan;
+use crate::source::spill::Disk;
 use crate::source::topic_guard::TopicGuard;
 
 /// The state of one stream: waiting to be polled, then reading on a thread.
@@ -124,12 +125,18 @@ impl ScanTask {
         };
         let consumer = format!("KafkaScan[{}/{}]", table.topic, self.group);
         let memory = MemoryConsumer::new(consumer).register(self.context.memory_pool());
+        let disk = Disk::of(&self.context, &self.metrics.spill, &table.topic)?;
         let group = ScanGroup {
             spec,
             batch_size: batch_rows.unwrap_or(session_rows).max(1),
             metrics: &self.metrics,
             memory_share: budget.partition_bytes,
-            key_partitions: self.run.key_partitions(&self.context),
+            key_partitions: self.run.key_partitions(
+                self.groups.len(),
+                disk.as_ref(),
+                &self.context,
+            ),
+            disk,
             left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
             record_bytes: Cell::new(None),
         };
@@ -154,6 +161,9 @@ impl ScanTask {
             .bad_records
             .fetch_add(bad_records, Ordering::Relaxed);
         result?;
+        if let Some(key_partitions) = group.key_partitions {
+            key_partitions.group_ended(|| output.is_wanted())?;
+        }
         match last {
             None => Ok(()),
             Some(_) => Ok(topic_guard.check()?),

@@ -29,6 +29,14 @@ pub(crate) enum Outcome {
     Skipped,
 }
 
+/// The parts of a record that its row is built from, besides offset and key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordParts {
+    pub(crate) payload: bool,
+    pub(crate) timestamp: bool,
+    pub(crate) headers: bool,
+}
+
 /// Builds batches of the wanted columns from records of one Kafka partition.
 pub(crate) struct Rows {
     table: Arc<TableDefinition>,
@@ -144,6 +152,28 @@ impl Rows {
             len: 0,
             bytes: 0,
         })
+    }
+
+    /// The parts of a record that these columns need.
+    pub(crate) fn record_parts(&self) -> RecordParts {
+        let any = |is_part: fn(&ColumnBuilder) -> bool| self.columns.iter().any(is_part);
+        RecordParts {
+            payload: any(|column| {
+                matches!(
+                    column,
+                    ColumnBuilder::Payload
+                        | ColumnBuilder::Raw(_)
+                        | ColumnBuilder::Metadata(MetadataBuilder::Payload(_), _)
+                )
+            }),
+            timestamp: any(|column| {
+                matches!(
+                    column,
+                    ColumnBuilder::Metadata(MetadataBuilder::Timestamp(_), _)
+                )
+            }),
+            headers: self.has_headers,
+        }
     }
 
     /// The number of rows in the next batch.

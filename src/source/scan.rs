@@ -6,14 +6,15 @@
 
 mod batches;
 mod forward;
+mod latest;
 mod newest_first;
+mod spilled;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::resources_datafusion_err;
 use datafusion::error::Result as DataFusionResult;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_expr::PhysicalExpr;
@@ -22,17 +23,20 @@ use rdkafka_extra::{Record, crc32_partition, murmur2_partition};
 
 use crate::client::OffsetRange;
 use crate::definition::TableDefinition;
+use crate::error::no_room;
 use crate::options::{Mode, Partitioner};
 use crate::source::chunk_sizes::ChunkSizes;
 use crate::source::ends::Ends;
 use crate::source::fetch::{Chunk, Fetch, RECORD_OVERHEAD};
-use crate::source::keys::{FoundKeys, KeyPartitions, WantedKeys};
+use crate::source::key_partitions::KeyPartitions;
+use crate::source::keys::{FoundKeys, WantedKeys};
 use crate::source::metrics::ScanMetrics;
 use crate::source::passed::Passed;
 use crate::source::planning_client::PlanningClient;
 use crate::source::pruning::{Candidates, Pruner};
 use crate::source::rows::Rows;
 use crate::source::snapshot::Extent;
+use crate::source::spill::Disk;
 use batches::Batches;
 use forward::Forward;
 use newest_first::NewestFirst;
@@ -143,6 +147,9 @@ pub(crate) struct ScanGroup<'a> {
     pub(crate) memory_share: usize,
     /// The partition of every key, where `kafka.check_keys` asks for the check.
     pub(crate) key_partitions: Option<&'a KeyPartitions>,
+    /// Takes the records of keys that memory has no room for. Without a disk, a partition is read
+    /// in several passes.
+    pub(crate) disk: Option<Disk>,
     /// The number of rows that are still to be returned, by all partitions together.
     pub(crate) left: Cell<usize>,
     /// The memory that a record takes, as far as records were read.
@@ -198,6 +205,7 @@ impl<'a, F: Fetch> Scan<'a, F> {
                 chunk_sizes,
                 found_keys,
                 memory,
+                disk: group.disk.as_ref().map(|disk| disk.of_partition(partition)),
                 fetch,
             },
             walk: match spec.table.options.mode.unwrap_or_default() {
@@ -251,6 +259,7 @@ struct Partition<'a, F> {
     /// partition only.
     found_keys: Arc<FoundKeys>,
     memory: MemoryReservation,
+    disk: Option<Disk>,
     fetch: F,
     bounds: Bounds,
     rows: Batches<'a>,
@@ -286,6 +295,12 @@ impl<F: Fetch> Partition<'_, F> {
         Ok(!bounds.range.is_empty())
     }
 
+    /// Whether all keys that the query asks for were found.
+    fn has_found_all(&self) -> bool {
+        let wanted = self.bounds.keys.as_ref().and_then(WantedKeys::all);
+        wanted.is_some_and(|keys| self.found_keys.contains_all(keys))
+    }
+
     /// Counts the records from index `from` on, and returns the memory that they hold.
     fn count(&self, chunk: &F::Chunk, from: usize) -> ChunkWeight {
         let metrics = self.group.metrics;
@@ -310,16 +325,24 @@ impl<F: Fetch> Partition<'_, F> {
         ChunkWeight { bytes, keys }
     }
 
+    /// Reserves memory if the pool has room, and if the partition's share has room for `spared`
+    /// bytes more.
+    fn fits(&self, bytes: usize, spared: usize) -> bool {
+        bytes.saturating_add(spared) <= self.group.memory_share
+            && self.memory.try_resize(bytes).is_ok()
+    }
+
     /// Reserves memory for records that cannot be cut any smaller, and fails where the pool has
     /// no room.
     fn reserve(&self, bytes: usize) -> DataFusionResult<()> {
         self.memory.try_resize(bytes).map_err(|error| {
             let (topic, partition) = (&self.group.spec.table.topic, self.id);
             log::debug!("topic `{topic}` partition {partition}: {error}");
-            resources_datafusion_err!(
-                "topic `{topic}` partition {partition}: the memory pool has no room for {bytes} \
-                 bytes of records and keys, which cannot be read in smaller parts; raise its \
-                 limit (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
+            no_room(
+                format_args!("topic `{topic}` partition {partition}"),
+                format_args!(
+                    "{bytes} bytes of records and keys, which cannot be read in smaller parts"
+                ),
             )
         })
     }

@@ -13,11 +13,13 @@ use crate::client::{Cancel, Client};
 use crate::error::{Error, Result};
 use crate::options::CheckKeys;
 use crate::source::ends::FixedEnds;
-use crate::source::keys::{FoundKeys, KeyPartitions};
+use crate::source::key_partitions::KeyPartitions;
+use crate::source::keys::FoundKeys;
 use crate::source::once::Once;
 use crate::source::planning_client::new_client;
 use crate::source::scan::ScanSpec;
 use crate::source::snapshot::Snapshot;
+use crate::source::spill::Disk;
 use crate::source::topic_guard::Checked;
 
 /// The runs of one scan. Most scans run once. A scan runs again where its rows are needed again,
@@ -126,10 +128,17 @@ impl SharedScan {
         self.spec.table.options.check_keys == CheckKeys::Fail
     }
 
-    pub(super) fn key_partitions(&self, context: &TaskContext) -> Option<&KeyPartitions> {
+    /// The partition of every key of `groups` groups, where `kafka.check_keys` asks for it.
+    pub(super) fn key_partitions(
+        &self,
+        groups: usize,
+        disk: Option<&Disk>,
+        context: &TaskContext,
+    ) -> Option<&KeyPartitions> {
         let new = || {
-            let consumer = format!("KafkaCheckKeys[{}]", self.spec.table.topic);
-            KeyPartitions::new(MemoryConsumer::new(consumer).register(context.memory_pool()))
+            let (topic, pool) = (&self.spec.table.topic, context.memory_pool());
+            let memory = MemoryConsumer::new(format!("KafkaCheckKeys[{topic}]")).register(pool);
+            KeyPartitions::new(topic, groups, memory, pool.as_ref(), disk.cloned())
         };
         self.checks_keys()
             .then(|| self.key_partitions.get_or_init(new))

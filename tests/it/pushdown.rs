@@ -7,6 +7,7 @@ use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DataFusionResult;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
@@ -239,7 +240,7 @@ async fn a_filter_above_a_limit_stays_above_it() {
 }
 
 #[tokio::test]
-async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes() {
+async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes_without_a_disk() {
     let Some(broker) = broker::required("a_topic_with_more_keys_than_memory") else {
         return;
     };
@@ -253,7 +254,8 @@ async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes() {
     broker.produce(&topic, &records);
     let mut answers = Vec::new();
     for limit in [None, Some(3_000_000)] {
-        let mut runtime = RuntimeEnvBuilder::new();
+        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+        let mut runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk);
         if let Some(limit) = limit {
             runtime = runtime.with_memory_limit(limit, 1.0);
         }

@@ -71,7 +71,7 @@ impl Output {
         let transactional = table.options.delivery == Delivery::ExactlyOnce;
         let pending = (!transactional).then(|| {
             let consumer = MemoryConsumer::new(format!("KafkaSink[{}]", table.topic));
-            PendingRecords::new(consumer.register(context.memory_pool()))
+            PendingRecords::new(&table.topic, consumer.register(context.memory_pool()))
         });
         let mut output = Output {
             table: Arc::clone(table),

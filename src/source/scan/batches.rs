@@ -6,7 +6,7 @@ use datafusion::physical_plan::filter::batch_filter;
 use rdkafka_extra::Record;
 
 use super::{Output, ScanGroup};
-use crate::source::rows::{Outcome, Rows};
+use crate::source::rows::{Outcome, RecordParts, Rows};
 
 pub(super) struct Batches<'a> {
     rows: Rows,
@@ -57,6 +57,11 @@ impl<'a> Batches<'a> {
             self.last = Some(record.offset());
         }
         Ok(outcome)
+    }
+
+    /// The parts of a record that the rows are built from.
+    pub(super) fn record_parts(&self) -> RecordParts {
+        self.rows.record_parts()
     }
 
     /// The offset of the last record that is a row.

@@ -3,24 +3,26 @@
 //! The first record seen of a key is then its latest record. Older records of the same key are
 //! dropped without being decoded.
 //!
-//! One pass over the partition is enough while the set of seen keys fits into memory. When the
-//! set grows too large, the pass keeps half of the keys, by hash, and goes on with that half. The
-//! other half is left to a later pass, which starts again from the end: it must know which of its
-//! keys it has seen, but it returns rows only for offsets that the earlier pass had not reached
+//! When the set of seen keys has no more room in memory, no key is added to it any more. The walk
+//! goes on: records of keys in the set are superseded, and all others go to disk. At the end of
+//! the walk they are read from there (see `spilled`).
+//!
+//! Without a disk, the pass keeps half of the keys, by hash, and goes on with that half. The other
+//! half is left to a later pass, which starts again from the end: it must know which of its keys
+//! it has seen, but it returns rows only for offsets that the earlier pass had not reached
 //! (`Pass::sent_from`).
-
-use std::ops::Range;
 
 use datafusion::error::Result as DataFusionResult;
 use rdkafka_extra::Record;
 
+use super::latest::{Latest, Pass};
 use super::{ChunkWeight, Output, Partition, Step};
 use crate::client::OffsetRange;
 use crate::error::Error;
-use crate::options::{NullKey, OnBadRecord};
-use crate::source::deduplicate::{SeenKeys, Share};
+use crate::options::NullKey;
+use crate::source::deduplicate::Share;
 use crate::source::fetch::{Chunk, Fetch, FetchProgress};
-use crate::source::rows::Outcome;
+use crate::source::spill::Disk;
 
 /// The size of a small chunk where the memory limit is unknown.
 const SMALL_CHUNK: usize = 1024 * 1024;
@@ -29,22 +31,14 @@ const SMALL_CHUNK: usize = 1024 * 1024;
 /// processor's cache still holds what deduplication has touched.
 const BLOCK: usize = 512;
 
-/// A pass over the partition for a share of its keys.
-#[derive(Debug, Clone, Copy)]
-struct Pass {
-    share: Share,
-    /// Rows of these keys from this offset on were already sent by an earlier pass.
-    sent_from: i64,
-}
-
 /// A walk over a partition from its end to its beginning.
 pub(super) struct NewestFirst<C> {
     /// The passes that have not begun.
     passes: Vec<Pass>,
     /// The current pass, and the chunk that it reads.
     current: Option<(Pass, OffsetRange)>,
-    /// The keys that the current pass has seen.
-    seen: SeenKeys,
+    /// The keys of the current pass.
+    latest: Latest,
     chunk: C,
     /// The memory that the records of the chunk take which have arrived.
     weight: ChunkWeight,
@@ -64,7 +58,7 @@ impl<C: Chunk> NewestFirst<C> {
                 sent_from: i64::MAX,
             }],
             current: None,
-            seen: SeenKeys::new(),
+            latest: Latest::default(),
             chunk,
             weight: ChunkWeight::default(),
             counted: 0,
@@ -94,7 +88,7 @@ impl<C: Chunk> NewestFirst<C> {
                     Some(pass) => {
                         self.begun += 1;
                         partition.group.metrics.passes.at_least(self.begun);
-                        self.seen.clear();
+                        self.latest.clear();
                         if !partition.narrow()? {
                             continue;
                         }
@@ -152,28 +146,38 @@ impl<C: Chunk> NewestFirst<C> {
     ) -> DataFusionResult<bool> {
         let several = current.end - current.start > 1;
         let records = self.chunk.len();
-        let needed = |seen: &SeenKeys| {
-            let added = weight.keys + seen.growth(records, weight.keys);
-            seen.allocated_bytes() + weight.bytes + added
+        let needed = |latest: &Latest| {
+            latest.allocated_bytes() + weight.bytes + latest.growth(records, weight.keys)
         };
-        let mut fits = partition.fits(needed(&self.seen));
+        let buffers = partition.spill_memory();
+        // The set of keys leaves room for the buffers, and for any chunk that is not cut.
+        let spared = match buffers > 0 && self.latest.spill.is_none() {
+            true => buffers + partition.small_chunk().saturating_sub(weight.bytes),
+            false => buffers,
+        };
+        let mut fits = partition.fits(needed(&self.latest), spared);
         let is_small = weight.bytes <= partition.small_chunk() || !several;
-        // Another pass helps only where the keys take most of the memory. The rows of both
-        // halves were sent down to the end of this chunk, so the later pass sends rows only
-        // below it.
+        // Fewer keys help only where the keys take most of the memory. The rows of both halves
+        // were sent down to the end of this chunk, so the later pass sends rows only below it.
         while !fits
             && is_small
-            && self.seen.len() > 1
-            && self.seen.allocated_bytes() >= weight.bytes
+            && self.latest.spill.is_none()
+            && self.latest.seen.len() > 1
+            && self.latest.seen.allocated_bytes() >= weight.bytes
             && let Some([kept, other]) = pass.share.split()
         {
-            self.seen.retain(kept);
+            self.latest.spill = partition.start_spill(pass.share.equal_bits())?;
+            if self.latest.spill.is_some() {
+                fits = partition.fits(needed(&self.latest), buffers);
+                break;
+            }
+            self.latest.seen.retain(kept);
             pass.share = kept;
             self.passes.push(Pass {
                 share: other,
                 sent_from: pass.sent_from.min(current.end),
             });
-            fits = partition.fits(needed(&self.seen));
+            fits = partition.fits(needed(&self.latest), buffers);
         }
         if !fits && several {
             let less = partition.chunk_sizes.bytes.min(weight.bytes / 4);
@@ -192,7 +196,7 @@ impl<C: Chunk> NewestFirst<C> {
         if !fits {
             // A single record cannot be cut. The pool may still have room for it outside of
             // this partition's share.
-            partition.reserve(needed(&self.seen))?;
+            partition.reserve(needed(&self.latest))?;
         }
         self.has_sent = true;
         if !partition.narrow()? {
@@ -210,93 +214,23 @@ impl<C: Chunk> NewestFirst<C> {
         let mut block = self.chunk.len()..self.chunk.len();
         while block.start > 0 {
             block = block.start.saturating_sub(BLOCK)..block.start;
-            if !self.take_newest(partition, block.clone(), pass, output)? {
+            let latest = &mut self.latest;
+            if !latest.take(partition, &self.chunk, block.clone(), pass, output)? {
                 return Ok(false);
             }
         }
         self.chunk.clear();
-        partition.memory.try_resize(self.seen.allocated_bytes())?;
+        partition.memory.try_resize(self.latest.allocated_bytes())?;
         if !partition.rows.flush(output)? {
             return Ok(false);
         }
-        let wanted = partition.bounds.keys.as_ref().and_then(|keys| keys.all());
-        let has_all = wanted.is_some_and(|keys| partition.found_keys.contains_all(keys));
+        let has_all = partition.has_found_all();
+        if next.is_empty() && !has_all && !self.latest.take_spilled(partition, pass, output)? {
+            return Ok(false);
+        }
         let pass_ends = next.is_empty() || has_all;
         self.current = (!pass_ends).then_some((pass, next));
         Ok(true)
-    }
-
-    /// Walks through a block from its end, and decodes the records that are the latest of their
-    /// keys; `false` when no more rows are wanted.
-    fn take_newest<F: Fetch<Chunk = C>>(
-        &mut self,
-        partition: &mut Partition<'_, F>,
-        block: Range<usize>,
-        pass: Pass,
-        output: &mut impl Output,
-    ) -> DataFusionResult<bool> {
-        let timer = partition.group.metrics.deduplicate_time.timer();
-        let mut newest = Vec::with_capacity(block.len());
-        let (mut tombstones, mut superseded, mut skipped) = (0, 0, 0);
-        let skips_bad = partition.group.spec.table.options.on_bad_record == OnBadRecord::Skip;
-        for index in block.rev() {
-            let Some(record) = self.chunk.get(index) else {
-                continue;
-            };
-            let is_first_time = record.offset() < pass.sent_from;
-            let Some(key) = record.key() else {
-                partition.null_key(&record, is_first_time)?;
-                continue;
-            };
-            if !partition.bounds.wants(Some(key)) {
-                skipped += usize::from(is_first_time);
-                continue;
-            }
-            if !self.seen.is_in(pass.share, key) {
-                continue;
-            }
-            if record.payload().is_some() && skips_bad {
-                // A skipped record does not hide older records of its key. A record must
-                // therefore be decoded before its key counts as seen.
-                if self.seen.contains(key) {
-                    superseded += usize::from(is_first_time);
-                } else {
-                    let outcome = match is_first_time {
-                        true => partition.rows.append(&record)?,
-                        false => partition.rows.judge(&record)?,
-                    };
-                    if outcome != Outcome::Skipped {
-                        self.seen.insert(key);
-                        partition.mark_found(&record, key)?;
-                    }
-                    if partition.rows.is_full() && !partition.rows.flush(output)? {
-                        return Ok(false);
-                    }
-                }
-                continue;
-            }
-            let is_latest = self.seen.insert(key);
-            if is_latest {
-                partition.mark_found(&record, key)?;
-            }
-            match (is_latest, record.payload().is_some()) {
-                _ if !is_first_time => {}
-                (true, true) => newest.push(index),
-                (true, false) => tombstones += 1,
-                (false, _) => superseded += 1,
-            }
-        }
-        let metrics = partition.group.metrics;
-        metrics.tombstones.add(tombstones);
-        metrics.superseded.add(superseded);
-        metrics.keys_skipped.add(skipped);
-        drop(timer);
-        // In memory order, which is forward.
-        let records = newest
-            .iter()
-            .rev()
-            .filter_map(|index| self.chunk.get(*index));
-        partition.rows.extend(records, output)
     }
 }
 
@@ -311,9 +245,12 @@ impl<F: Fetch> Partition<'_, F> {
         }
     }
 
-    /// Reserves memory if the pool has room and the partition's share allows it.
-    fn fits(&self, bytes: usize) -> bool {
-        bytes <= self.group.memory_share && self.memory.try_resize(bytes).is_ok()
+    /// The memory for the buffers of records on their way to disk.
+    pub(super) fn spill_memory(&self) -> usize {
+        match self.disk {
+            Some(_) => Disk::memory(self.group.memory_share),
+            None => 0,
+        }
     }
 
     /// The number of offsets in the next chunk, so that the chunk has about the target size. A
@@ -343,20 +280,6 @@ impl<F: Fetch> Partition<'_, F> {
             self.group.metrics.null_keys.add(1);
         }
         Ok(())
-    }
-
-    /// Notes that the latest record of a key was found.
-    fn mark_found(&self, record: &impl Record, key: &[u8]) -> DataFusionResult<()> {
-        if self.bounds.keys.is_some() {
-            self.found_keys.add(key);
-        }
-        match self.group.key_partitions {
-            None => Ok(()),
-            Some(key_partitions) => {
-                let topic = &self.group.spec.table.topic;
-                key_partitions.check(topic, key, self.id, record.offset())
-            }
-        }
     }
 }
 

@@ -11,6 +11,7 @@ mod metadata;
 mod queries;
 mod raw_payload;
 mod runs;
+mod spilling;
 
 use crate::broker::{Broker, Rec};
 

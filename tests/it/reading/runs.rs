@@ -155,7 +155,7 @@ async fn an_input_that_is_started_again_for_lack_of_memory_is_read_again() {
     assert!(fetched > 10_000, "{fetched}: nothing was read again");
 }
 
-fn scan_of(
+pub(super) fn scan_of(
     plan: &Arc<dyn datafusion::physical_plan::ExecutionPlan>,
 ) -> Arc<dyn datafusion::physical_plan::ExecutionPlan> {
     match plan.children().first() {

@@ -46,7 +46,7 @@ fn filters() -> impl Strategy<Value = String> {
     })
 }
 
-fn physical(spec: &ScanSpec, sql: &str) -> Arc<dyn PhysicalExpr> {
+pub(super) fn physical(spec: &ScanSpec, sql: &str) -> Arc<dyn PhysicalExpr> {
     let ctx = SessionContext::new();
     let schema = spec.table.schema.arrow().project(&spec.columns).unwrap();
     let schema = DFSchema::try_from(schema).unwrap();
@@ -61,7 +61,7 @@ fn physical(spec: &ScanSpec, sql: &str) -> Arc<dyn PhysicalExpr> {
     ctx.create_physical_expr(filter, &schema).unwrap()
 }
 
-fn all_rows(batches: &[RecordBatch]) -> Vec<String> {
+pub(super) fn all_rows(batches: &[RecordBatch]) -> Vec<String> {
     let mut rows: Vec<String> = batches
         .iter()
         .flat_map(|batch| (0..batch.num_rows()).map(|row| format!("{:?}", batch.slice(row, 1))))

@@ -4,12 +4,14 @@ mod deduplicate;
 mod filters;
 mod groups;
 mod memory;
+mod spilled;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use datafusion::execution::TaskContext;
 use datafusion::execution::memory_pool::{MemoryConsumer, UnboundedMemoryPool};
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use proptest::prelude::*;
@@ -180,6 +182,19 @@ fn run_within(
     batch: usize,
     memory_share: usize,
 ) -> Run {
+    try_run(spec, log, range, sizes, batch, memory_share, None).unwrap()
+}
+
+/// Runs a scan with a pool of this many bytes, and a disk.
+fn try_run(
+    spec: &ScanSpec,
+    log: &[Logged],
+    range: OffsetRange,
+    sizes: ChunkSizes,
+    batch: usize,
+    memory_share: usize,
+    disk: Option<&TaskContext>,
+) -> DataFusionResult<Run> {
     let set = ExecutionPlanMetricsSet::new();
     let pool: Arc<dyn datafusion::execution::memory_pool::MemoryPool> =
         Arc::new(UnboundedMemoryPool::default());
@@ -193,6 +208,7 @@ fn run_within(
         metrics: &metrics,
         memory_share,
         key_partitions: None,
+        disk: disk.and_then(|context| Disk::of(context, &metrics.spill, "t").unwrap()),
         left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
         record_bytes: Cell::new(None),
     };
@@ -209,13 +225,13 @@ fn run_within(
         let extent = Extent::of(range);
         let scan = Scan::try_new(&group, 0, extent, sizes, Arc::default(), memory, fetch);
         let mut scan = scan.unwrap();
-        while scan.step(false, &mut output).unwrap() == Step::Waits {}
+        while scan.step(false, &mut output)? == Step::Waits {}
     }
-    Run {
+    Ok(Run {
         batches: batches.into_inner(),
         fetched: fetched.get(),
         metrics,
-    }
+    })
 }
 
 /// The result of reading the whole range forward, key by key.
