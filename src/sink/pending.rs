@@ -113,3 +113,35 @@ impl PendingRecords {
         std::mem::take(&mut self.records)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+
+    use super::*;
+
+    #[test]
+    fn records_and_keys_that_have_no_room_are_errors_that_say_what_to_raise() {
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(1_000));
+        let memory = MemoryConsumer::new("test").register(&pool);
+        let mut pending = PendingRecords::new("t", memory);
+        let record = EncodedRecord {
+            key: vec![b'k'; 5_000],
+            ..EncodedRecord::default()
+        };
+        let mut keys = ChangedKeys::default();
+        keys.add("t", None, &record).unwrap();
+        let raise = "raise its limit (`datafusion.runtime.memory_limit`, `--memory-limit`";
+        let error = pending.reserve(&keys).unwrap_err().to_string();
+        let expected = "topic `t`: the memory pool has no room for the keys that the statement";
+        assert!(error.contains(expected) && error.contains(raise), "{error}");
+        pending.push(0, record);
+        let error = pending.reserve(&ChangedKeys::default()).unwrap_err();
+        let error = error.to_string();
+        let expected = "1 records, which wait until the keys of all rows are checked \
+                        (`kafka.delivery` = `exactly_once` keeps only the keys)";
+        assert!(error.contains(expected) && error.contains(raise), "{error}");
+    }
+}

@@ -34,11 +34,6 @@ const BLOCK: usize = 256 * 1024;
 const LENGTH: usize = size_of::<u32>();
 
 impl SeenKeys {
-    /// An empty set.
-    pub(crate) fn new() -> Self {
-        Self::default()
-    }
-
     /// Adds the key; `true` the first time.
     pub(crate) fn insert(&mut self, key: &[u8]) -> bool {
         self.insert_hashed(self.hash(key), key)
@@ -218,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_key_is_new_once() {
-        let mut seen = SeenKeys::new();
+        let mut seen = SeenKeys::default();
         assert!(seen.insert(b"a"));
         assert!(!seen.insert(b"a"));
         assert!(seen.insert(b""));
@@ -229,7 +224,7 @@ mod tests {
 
     #[test]
     fn many_keys_stay_apart_and_long_ones_fit() {
-        let mut seen = SeenKeys::new();
+        let mut seen = SeenKeys::default();
         let long = vec![b'x'; 3 * BLOCK];
         assert!(seen.insert(&long));
         for i in 0..200_000u32 {
@@ -245,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_share_and_its_other_half_hold_every_key_once() {
-        let mut all = SeenKeys::new();
+        let mut all = SeenKeys::default();
         let keys: Vec<String> = (0..10_000).map(|i| format!("key-{i}")).collect();
         for key in &keys {
             all.insert(key.as_bytes());
@@ -266,7 +261,7 @@ mod tests {
 
     #[test]
     fn growth_is_foretold() {
-        let mut seen = SeenKeys::new();
+        let mut seen = SeenKeys::default();
         for round in 0..200u32 {
             let most = seen.allocated_bytes() + seen.growth(500, 2000) + 2000;
             for key in 0..500u32 {

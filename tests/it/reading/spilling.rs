@@ -198,3 +198,32 @@ async fn a_limit_of_temporary_files_is_named_and_without_them_the_topic_is_read_
         assert_eq!(count(disk).await.unwrap(), [["50000"]]);
     }
 }
+
+#[tokio::test]
+async fn keys_are_compared_on_disk_where_memory_has_no_room() {
+    let Some(broker) = broker::required("keys_are_compared_on_disk") else {
+        return;
+    };
+    let topic = topic(broker);
+    let check = ("kafka.check_keys", "fail");
+    let table = Declared::new(broker, &topic, COLUMNS, &[check]).await;
+    let count = || async {
+        let ctx = within(&table, LITTLE, DiskManagerBuilder::default()).await;
+        let sql = "SELECT count(v) FROM t";
+        let result = in_time(sql, async { ctx.sql(sql).await?.collect().await }).await;
+        has_no_files(&ctx).await;
+        result.map(|batches| cells(&batches))
+    };
+    assert_eq!(count().await.unwrap(), [["50000"]]);
+    // The key has its other record among the oldest ones of partition 0.
+    let twice = Rec::new("key-10000", "{\"v\":1}").partition(1);
+    broker.produce(&topic, &[twice]);
+    let error = count().await.unwrap_err().to_string();
+    for part in [
+        "the key of this record is also in partition",
+        "partition 0",
+        "partition 1",
+    ] {
+        assert!(error.contains(part), "{error}");
+    }
+}

@@ -129,6 +129,7 @@ fn records_that_are_left_out_do_not_pile_up() {
         metrics: &metrics,
         memory_share: usize::MAX,
         key_partitions: None,
+        disk: None,
         left: Cell::new(usize::MAX),
         record_bytes: Cell::new(None),
     };
