@@ -13,6 +13,7 @@ fn run_groups(
     turns: &[usize],
     sizes: ChunkSizes,
     memory_share: usize,
+    disk: Option<&TaskContext>,
 ) -> Vec<RecordBatch> {
     let batches = RefCell::default();
     let fetched = Cell::default();
@@ -27,6 +28,7 @@ fn run_groups(
             metrics: &metrics,
             memory_share,
             key_partitions: None,
+            disk: disk.and_then(|context| Disk::of(context, &metrics.spill, "t").unwrap()),
             left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
             record_bytes: Cell::new(None),
         };
@@ -72,13 +74,6 @@ fn run_groups(
     batches.into_inner()
 }
 
-fn whole(log: &[Logged]) -> OffsetRange {
-    OffsetRange {
-        start: 0,
-        end: log.last().map_or(0, |record| record.offset + 1),
-    }
-}
-
 /// The rows with their partitions, in the order of the columns `_key`, `v`, `_partition`.
 fn rows_by_partition(batches: &[RecordBatch]) -> Vec<(i32, String, i64)> {
     let mut found = Vec::new();
@@ -103,12 +98,17 @@ proptest! {
         turns in prop::collection::vec(0usize..1000, 1..50),
         sizes in sizes(),
         memory in prop::sample::select(vec![usize::MAX, 2_000]),
+        has_disk in any::<bool>(),
         limit in prop::option::of(1usize..40),
     ) {
         let spec = spec("upsert", vec![0, 1, 3], limit);
         let weighed: Vec<_> = (0..).zip(&logs).map(|(p, log)| (p, log.len() as u64)).collect();
         let groups = divide(&weighed, most);
-        let batches = run_groups(&spec, &logs, &groups, &turns, sizes, memory);
+        let batches = {
+            let context = TaskContext::default();
+            let disk = has_disk.then_some(&context);
+            run_groups(&spec, &logs, &groups, &turns, sizes, memory, disk)
+        };
         let found = rows_by_partition(&batches);
         let mut expected: Vec<(i32, String, i64)> = Vec::new();
         for (partition, log) in (0..).zip(&logs) {
@@ -143,7 +143,7 @@ proptest! {
         let spec = spec("append", vec![0, 1, 3], None);
         let group: Vec<i32> = (0..).take(logs.len()).collect();
         let sizes = ChunkSizes::default();
-        let batches = run_groups(&spec, &logs, &[group], &turns, sizes, usize::MAX);
+        let batches = run_groups(&spec, &logs, &[group], &turns, sizes, usize::MAX, None);
         let found = rows_by_partition(&batches);
         for (partition, log) in (0..).zip(&logs) {
             let of_partition = found.iter().filter(|row| row.0 == partition);

@@ -234,6 +234,11 @@ fn try_run(
     })
 }
 
+fn whole(log: &[Logged]) -> OffsetRange {
+    let end = log.last().map_or(0, |record| record.offset + 1);
+    OffsetRange { start: 0, end }
+}
+
 /// The result of reading the whole range forward, key by key.
 fn model(log: &[Logged], range: OffsetRange) -> BTreeMap<String, i64> {
     let mut rows = BTreeMap::new();

@@ -145,11 +145,6 @@ proptest! {
     }
 }
 
-fn whole(log: &[Logged]) -> OffsetRange {
-    let end = log.last().map_or(0, |record| record.offset + 1);
-    OffsetRange { start: 0, end }
-}
-
 #[test]
 fn keys_that_memory_has_no_room_for_are_read_once_and_go_to_disk() {
     let log = numbered(100_000);
