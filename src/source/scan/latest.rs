@@ -36,6 +36,11 @@ impl Latest {
         self.spill = None;
     }
 
+    /// Whether keys are still added to the set, which has some already.
+    pub(super) fn is_open(&self) -> bool {
+        self.spill.is_none() && self.seen.len() > 1
+    }
+
     /// The bytes of memory that the keys take.
     pub(super) fn allocated_bytes(&self) -> usize {
         self.seen.allocated_bytes()

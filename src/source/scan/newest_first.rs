@@ -157,20 +157,23 @@ impl<C: Chunk> NewestFirst<C> {
         };
         let mut fits = partition.fits(needed(&self.latest), spared);
         let is_small = weight.bytes <= partition.small_chunk() || !several;
-        // Fewer keys help only where the keys take most of the memory. The rows of both halves
-        // were sent down to the end of this chunk, so the later pass sends rows only below it.
-        while !fits
-            && is_small
-            && self.latest.spill.is_none()
-            && self.latest.seen.len() > 1
-            && self.latest.seen.allocated_bytes() >= weight.bytes
-            && let Some([kept, other]) = pass.share.split()
-        {
+        // Fewer keys help only where the keys take most of the memory.
+        let growth = self.latest.growth(records, weight.keys);
+        let keys_weigh_more = self.latest.allocated_bytes() + growth >= weight.bytes;
+        if !fits && is_small && keys_weigh_more && self.latest.is_open() {
             self.latest.spill = partition.start_spill(pass.share.equal_bits())?;
             if self.latest.spill.is_some() {
                 fits = partition.fits(needed(&self.latest), buffers);
-                break;
             }
+        }
+        // The rows of both halves were sent down to the end of this chunk, so the later pass sends
+        // rows only below it.
+        while !fits
+            && is_small
+            && self.latest.is_open()
+            && self.latest.allocated_bytes() >= weight.bytes
+            && let Some([kept, other]) = pass.share.split()
+        {
             self.latest.seen.retain(kept);
             pass.share = kept;
             self.passes.push(Pass {
