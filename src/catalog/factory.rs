@@ -7,6 +7,7 @@ use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::{Constraint, Result as DataFusionResult};
 use datafusion::logical_expr::CreateExternalTable;
 
+use crate::client::KeptClients;
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result};
@@ -65,7 +66,8 @@ impl TableProviderFactory for KafkaTableFactory {
         if !command.schema.fields().is_empty() {
             builder = builder.with_schema(Arc::clone(command.schema.inner()));
         }
-        let definition = Arc::new(builder.define().await?);
+        let kept = KeptClients::of(state.config());
+        let definition = Arc::new(builder.with_kept_clients(kept).define().await?);
         check_constraints(command, &definition)?;
         let constraints = constraints(command, &definition);
         let text = definition_text(command, &definition, &options);

@@ -23,6 +23,7 @@ use regex::Regex;
 
 use crate::catalog::function_names::is_function;
 use crate::catalog::names::CREATED_OR_CALLED;
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::extensions::Extensions;
@@ -161,6 +162,8 @@ pub(crate) struct TopicSchemaProvider {
     sinks: Vec<Pattern>,
     /// Returns the current `SET kafka.x` options.
     session: SessionOptions,
+    /// The clients of the session.
+    kept: KeptClients,
     /// The tables made so far, each with the session's options at that time.
     known: Mutex<HashMap<String, (Options, Arc<KafkaTable>)>>,
 }
@@ -200,6 +203,7 @@ impl TopicSchemaProvider {
         topics: &KafkaTopics,
         defaults: Options,
         session: SessionOptions,
+        kept: KeptClients,
     ) -> Result<Self> {
         let sources = topics.sources.iter();
         let sinks = topics.sinks.iter();
@@ -213,6 +217,7 @@ impl TopicSchemaProvider {
             tables,
             defaults,
             session,
+            kept,
             known: Mutex::default(),
         })
     }
@@ -289,7 +294,9 @@ impl TopicSchemaProvider {
             self.defaults.clone(),
             pattern.settings.options.clone(),
         ]);
-        let builder = builder.with_extensions(pattern.settings.extensions.clone());
+        let builder = builder
+            .with_extensions(pattern.settings.extensions.clone())
+            .with_kept_clients(self.kept.clone());
         match &pattern.settings.schema {
             Some(schema) => builder.with_schema(Arc::clone(schema)),
             None => builder,

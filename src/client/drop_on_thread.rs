@@ -13,6 +13,11 @@ impl<T: Send + 'static> DropOnThread<T> {
         threads::client_was_made();
         DropOnThread(Some(client))
     }
+
+    /// Takes the client out of a value that is being dropped.
+    pub(crate) fn take(&mut self) -> Self {
+        DropOnThread(self.0.take())
+    }
 }
 
 impl<T: Send + 'static> Deref for DropOnThread<T> {
@@ -28,7 +33,9 @@ impl<T: Send + 'static> Deref for DropOnThread<T> {
 
 impl<T: Send + 'static> Drop for DropOnThread<T> {
     fn drop(&mut self) {
-        let client = self.0.take();
+        let Some(client) = self.0.take() else {
+            return;
+        };
         let spawned = threads::spawn("kafka-client-drop".to_owned(), move || drop(client));
         if let Err(error) = spawned {
             log::warn!("a Kafka client was destroyed in place: {error}");

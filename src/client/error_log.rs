@@ -107,6 +107,14 @@ impl ErrorLog {
         self.state().heard
     }
 
+    /// Forgets everything, as if the client were new. False if there was a complaint since the
+    /// last answer, or brokers throttle the client.
+    pub(crate) fn renew(&self) -> bool {
+        let state = std::mem::take(&mut *self.state());
+        let is_throttled = self.statistics.forget();
+        state.last.is_none() && state.denied.is_none() && !is_throttled
+    }
+
     /// Notes that a request was answered. Earlier complaints no longer apply.
     pub(crate) fn answered(&self) {
         let mut state = self.state();

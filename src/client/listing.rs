@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::blocking::Cancel;
 use super::create::consumer;
 use super::drop_on_thread::DropOnThread;
-use super::retry::retry;
+use super::error_log::ErrorLog;
+use super::kept::{KeptClients, Place, Reuse};
+use super::retry::{retry, serve_waiting};
 use crate::error::{Error, ErrorCode, Result};
 use crate::options::TableOptions;
 
@@ -24,11 +26,16 @@ pub(crate) struct ListedTopic {
 /// [`Error::Connect`] after `kafka.timeout`, [`Error::ListTopics`].
 pub(crate) fn topics(
     options: &TableOptions,
+    kept: &KeptClients,
     cancel: &Cancel,
 ) -> Result<BTreeMap<String, ListedTopic>> {
     let servers = options.client.bootstrap_servers()?;
     let config = options.client.consumer_config(options.isolation)?;
-    let consumer = DropOnThread::new(consumer(config, options.timeout)?);
+    let place = kept.place(None, &config, options);
+    let consumer = match place.as_ref().and_then(Place::take) {
+        Some(consumer) => consumer,
+        None => DropOnThread::new(consumer(config, options.timeout)?),
+    };
     let listed = retry(&consumer, servers, options.timeout, cancel, |wait| {
         let metadata = consumer.fetch_metadata(None, wait)?;
         let count = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
@@ -44,7 +51,7 @@ pub(crate) fn topics(
         });
         Ok(topics.collect())
     });
-    listed.map_err(|failure| {
+    let listed = listed.map_err(|failure| {
         let heard = consumer.context();
         failure.into_error(servers, options.timeout, heard, None, |code| {
             Error::ListTopics {
@@ -53,5 +60,16 @@ pub(crate) fn topics(
                 reason: code.to_string(),
             }
         })
-    })
+    })?;
+    if let Some(place) = place {
+        place.give_back(consumer);
+    }
+    Ok(listed)
+}
+
+impl Reuse for DropOnThread<BaseConsumer<ErrorLog>> {
+    fn renew(&self) -> bool {
+        serve_waiting(self);
+        self.context().renew()
+    }
 }

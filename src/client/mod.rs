@@ -12,6 +12,7 @@ mod drop_on_thread;
 mod error_log;
 mod failure;
 mod group;
+mod kept;
 mod listing;
 mod measured;
 mod offset_range;
@@ -22,7 +23,7 @@ mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ pub(crate) use self::error_log::ErrorLog;
 use self::failure::RequestFailure;
 pub(crate) use self::failure::is_transient;
 pub(crate) use self::group::Group;
+pub(crate) use self::kept::{KeptClients, Place, Reuse};
 pub(crate) use self::listing::topics;
 pub use self::measured::{ClientKind, RoundTrips};
 pub(crate) use self::measured::{Measure, Measurements};
@@ -57,23 +59,42 @@ pub(crate) struct Client {
     servers: String,
     timeout: Duration,
     memory: usize,
+    /// Where the client goes when it is dropped. `None` if it is destroyed then.
+    place: Mutex<Option<Place>>,
 }
 
 impl Client {
     /// Creates a client for one topic, without connecting.
     pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
-        Self::with_memory(topic, options, usize::MAX)
+        Self::make(topic, options, usize::MAX, None, &KeptClients::default())
+    }
+
+    /// A client that the session keeps, or else a new one. The session keeps it, unless a request
+    /// fails or the client is [discarded](Self::discard).
+    pub(crate) fn kept(topic: &str, options: &TableOptions, kept: &KeptClients) -> Result<Self> {
+        Self::make(topic, options, usize::MAX, None, kept)
     }
 
     /// The same, for a client that is measured.
     pub(crate) fn measured(topic: &str, options: &TableOptions, measure: Measure) -> Result<Self> {
-        Self::make(topic, options, usize::MAX, Some(measure))
+        let kept = KeptClients::default();
+        Self::make(topic, options, usize::MAX, Some(measure), &kept)
     }
 
     /// As [`new`](Self::new), with `bytes` bytes of memory per partition. A fetch and the queue
     /// each take only a part of that memory, unless an option sets their size.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
-        Self::make(topic, options, bytes, None)
+        Self::make(topic, options, bytes, None, &KeptClients::default())
+    }
+
+    /// As [`kept`](Self::kept), [with this memory](Self::with_memory).
+    pub(crate) fn kept_with_memory(
+        topic: &str,
+        options: &TableOptions,
+        bytes: usize,
+        kept: &KeptClients,
+    ) -> Result<Self> {
+        Self::make(topic, options, bytes, None, kept)
     }
 
     fn make(
@@ -81,24 +102,41 @@ impl Client {
         options: &TableOptions,
         bytes: usize,
         measure: Option<Measure>,
+        kept: &KeptClients,
     ) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
         let config = config_within(options, bytes)?;
-        let context = |heard: ErrorLog| heard.measured_by(measure);
-        let consumer: BaseConsumer<_> = create(config, options.timeout, context)?;
-        let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
-            act: "use the name",
-            topic: topic.to_owned(),
-            code: None,
-            reason: "librdkafka rejects it".to_owned(),
-        })?;
+        let place = kept.place(Some(topic), &config, options);
+        let handle = match place.as_ref().and_then(Place::take) {
+            Some(handle) => handle,
+            None => {
+                let context = |heard: ErrorLog| heard.measured_by(measure);
+                let consumer: BaseConsumer<_> = create(config, options.timeout, context)?;
+                let handle = TopicHandle::new(consumer, topic).map_err(|_| Error::Request {
+                    act: "use the name",
+                    topic: topic.to_owned(),
+                    code: None,
+                    reason: "librdkafka rejects it".to_owned(),
+                })?;
+                DropOnThread::new(Arc::new(handle))
+            }
+        };
         Ok(Client {
-            topic: DropOnThread::new(Arc::new(handle)),
+            topic: handle,
             name: topic.to_owned(),
             servers,
             timeout: options.timeout,
             memory: bytes,
+            place: Mutex::new(place),
         })
+    }
+
+    /// Has the client destroyed when it is dropped, since its statement did not end well.
+    pub(crate) fn discard(&self) {
+        self.place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 
     /// The memory that [`with_memory`](Self::with_memory) was given.
@@ -145,7 +183,11 @@ impl Client {
         &self,
         id: Option<TopicId>,
     ) -> Result<Option<usize>, FetchFailure> {
-        match self.describe(ATTEMPT_TIMEOUT) {
+        let described = self.describe(ATTEMPT_TIMEOUT);
+        if described.is_err() {
+            self.discard();
+        }
+        match described {
             Ok(topic) if topic.is_another(id) => Err(FetchFailure::Recreated),
             Ok(topic) => Ok(Some(topic.leaders.len())),
             Err(error) => match error.rdkafka_error_code() {
@@ -418,7 +460,11 @@ impl Client {
         request: impl Fn(Duration) -> Result<T, KafkaError>,
     ) -> Result<T, RequestFailure> {
         let servers = &self.servers;
-        retry(self.consumer(), servers, self.timeout, cancel, request)
+        let answer = retry(self.consumer(), servers, self.timeout, cancel, request);
+        if answer.is_err() {
+            self.discard();
+        }
+        answer
     }
 
     /// The error that names the denied right, where the code means a denied right.
@@ -443,6 +489,25 @@ impl Client {
 
 /// How often the end offsets are looked up while a query waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let place = self.place.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // A handle that is still used elsewhere has a reader or records.
+        if let Some(place) = place.take()
+            && Arc::strong_count(&self.topic) == 1
+        {
+            place.give_back(self.topic.take());
+        }
+    }
+}
+
+impl Reuse for DropOnThread<Arc<TopicHandle<ErrorLog>>> {
+    fn renew(&self) -> bool {
+        serve_waiting(self.consumer());
+        self.consumer().context().renew()
+    }
+}
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -44,6 +44,13 @@ impl Statistics {
         millis(sum)
     }
 
+    /// Forgets all figures. True if brokers still throttle requests.
+    pub(super) fn forget(&self) -> bool {
+        let figures = std::mem::take(&mut *self.figures());
+        let until = figures.held_back_until;
+        until.is_some_and(|until| until > Instant::now())
+    }
+
     /// The time until which brokers throttle requests because of a quota, where they have said
     /// so.
     pub(super) fn held_back_until(&self) -> Option<Instant> {

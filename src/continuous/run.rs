@@ -9,7 +9,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use tokio::time::sleep;
 
-use crate::client::blocking;
+use crate::client::{KeptClients, blocking};
 use crate::continuous::begin::Begin;
 use crate::continuous::refreshed::Refresh;
 use crate::continuous::state::{QueryState, QueryStatus};
@@ -186,7 +186,7 @@ impl Runner {
         source: &Arc<TableDefinition>,
     ) -> DataFusionResult<()> {
         let sink = &self.sink;
-        ensure_topic(&sink.topic, &sink.options).await?;
+        ensure_topic(&sink.topic, &sink.options, &KeptClients::default()).await?;
         let instance = self.state.new_instance()?;
         // The producer comes before any reading. It fences another instance: an open
         // transaction is aborted, and that instance cannot commit any more.

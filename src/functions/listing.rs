@@ -17,7 +17,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 
-use crate::client::{Cancel, blocking};
+use crate::client::{Cancel, KeptClients, blocking};
 use crate::error::Result;
 
 /// The request behind a listing.
@@ -25,7 +25,7 @@ pub(super) trait Ask: fmt::Debug + Send + Sync + 'static {
     fn schema(&self) -> SchemaRef;
 
     /// Returns all columns. Columns that are not in `read` may hold any values. Blocks.
-    fn ask(&self, read: &[usize], cancel: &Cancel) -> Result<Vec<ArrayRef>>;
+    fn ask(&self, read: &[usize], kept: &KeptClients, cancel: &Cancel) -> Result<Vec<ArrayRef>>;
 }
 
 /// The answer to a request, as a table.
@@ -82,11 +82,12 @@ impl<A: Ask> PartitionStream for Answer<A> {
         &self.schema
     }
 
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let (ask, read) = (Arc::clone(&self.ask), self.read.clone());
         let schema = Arc::clone(&self.schema);
+        let kept = KeptClients::of(context.session_config());
         let answer = async move {
-            let columns = blocking(move |cancel| ask.ask(&read, cancel)).await?;
+            let columns = blocking(move |cancel| ask.ask(&read, &kept, cancel)).await?;
             Ok(RecordBatch::try_new(schema, columns)?)
         };
         let schema = Arc::clone(&self.schema);

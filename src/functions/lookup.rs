@@ -22,6 +22,7 @@ use futures::FutureExt;
 
 use crate::catalog::TopicSchemaProvider;
 use crate::catalog::names::created_or_called;
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::functions::arguments::Arguments;
 use crate::options::{KafkaSessionOptions, Options, TableOptions};
@@ -149,7 +150,9 @@ impl Missing {
         if let Some(table) = known(state, &self.name).await? {
             return Ok(table);
         }
-        let topic = KafkaTable::builder(&self.name).with_layers(self.layers.clone());
+        let topic = KafkaTable::builder(&self.name)
+            .with_layers(self.layers.clone())
+            .with_kept_clients(KeptClients::of(state.config()));
         Ok(Arc::new(topic.define().await?))
     }
 }

@@ -9,7 +9,7 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result as DataFusionResult;
 use rdkafka_extra::Record;
 
-use crate::client::{Cancel, Client, OffsetRange};
+use crate::client::{Cancel, Client, KeptClients, OffsetRange};
 use crate::error::Result;
 use crate::functions::arguments::Arguments;
 use crate::functions::listing::{Ask, Listing};
@@ -54,12 +54,14 @@ impl Ask for Partitions {
         ]))
     }
 
-    fn ask(&self, read: &[usize], cancel: &Cancel) -> Result<Vec<ArrayRef>> {
-        let client = Arc::new(Client::new(&self.topic, &self.options)?);
+    fn ask(&self, read: &[usize], kept: &KeptClients, cancel: &Cancel) -> Result<Vec<ArrayRef>> {
+        let client = Arc::new(Client::kept(&self.topic, &self.options, kept)?);
         let partitions = client.partitions(cancel)?;
         let watermarks = client.watermarks(&partitions, cancel)?;
         let newest = match read.contains(&NEWEST) {
-            true => self.newest_timestamps(&client, &watermarks, cancel)?,
+            true => self
+                .newest_timestamps(&client, &watermarks, cancel)
+                .inspect_err(|_| client.discard())?,
             false => BTreeMap::new(),
         };
         let newest: TimestampMillisecondArray = watermarks

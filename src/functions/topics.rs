@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::Result as DataFusionResult;
 
-use crate::client::{self, Cancel};
+use crate::client::{self, Cancel, KeptClients};
 use crate::error::Result;
 use crate::functions::arguments::Arguments;
 use crate::functions::listing::{Ask, Listing};
@@ -46,8 +46,8 @@ impl Ask for Cluster {
         ]))
     }
 
-    fn ask(&self, _read: &[usize], cancel: &Cancel) -> Result<Vec<ArrayRef>> {
-        let topics = client::topics(&self.options, cancel)?;
+    fn ask(&self, _read: &[usize], kept: &KeptClients, cancel: &Cancel) -> Result<Vec<ArrayRef>> {
+        let topics = client::topics(&self.options, kept, cancel)?;
         let internal = |name: &String| Some(name.starts_with("__"));
         Ok(vec![
             Arc::new(StringViewArray::from_iter_values(topics.keys())),

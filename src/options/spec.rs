@@ -664,6 +664,22 @@ const OPTIONS: &[OptionSpec] = &[
         }),
     },
     OptionSpec {
+        name: "kafka.keep_clients",
+        value: "a duration such as 10s, 500ms, 2m, or 0",
+        default: "30s",
+        doc: "How long a session keeps a client that no statement uses. The next statement that \
+              needs a client of the same topic with the same properties takes that client, and \
+              need not connect. With `0`, every statement connects.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            draft.table.keep_clients = match text.trim() {
+                "0" | "0s" => Duration::ZERO,
+                text => duration(text)?,
+            };
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "kafka.properties.file",
         value: "a path",
         default: "none",

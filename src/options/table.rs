@@ -262,6 +262,8 @@ pub(crate) struct TableOptions {
     pub(crate) timeout: Duration,
     /// `kafka.retry_timeout`: the longest wait for a server that went away in mid-work.
     pub(crate) retry_timeout: Duration,
+    /// `kafka.keep_clients`: how long a session keeps an idle client; zero if it keeps none.
+    pub(crate) keep_clients: Duration,
     /// The clients' properties.
     pub(crate) client: super::ClientOptions,
 }
@@ -309,6 +311,7 @@ impl Default for TableOptions {
             create_topic: None,
             timeout: Duration::from_secs(10),
             retry_timeout: Duration::from_secs(60),
+            keep_clients: Duration::from_secs(30),
             client: super::ClientOptions::default(),
         }
     }

@@ -11,6 +11,7 @@ use datafusion::optimizer::AnalyzerRule;
 
 use crate::catalog::factory::KafkaTableFactory;
 use crate::catalog::{KafkaTopics, TopicSchemaProvider};
+use crate::client::KeptClients;
 use crate::error::{Error, Result, own_error};
 use crate::functions;
 use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
@@ -203,7 +204,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             })
         }
     };
-    let (catalog, schema) = {
+    let ((catalog, schema), kept) = {
         let mut state = state.write();
         let allowed = config.allows_references;
         let factory = KafkaTableFactory::new(config.options.clone());
@@ -211,6 +212,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         state
             .table_factories_mut()
             .insert("KAFKA".to_owned(), Arc::new(factory));
+        KeptClients::register(state.config_mut());
         let options = state.config_mut().options_mut();
         let session = options.extensions.get::<KafkaSessionOptions>();
         let session = session.cloned().unwrap_or_default();
@@ -235,7 +237,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
             .register_file_format(Arc::new(format), true)
             .map_err(own_error)?;
         functions::register(&mut state, &config.options);
-        names
+        (names, KeptClients::of(state.config()))
     };
     let missing = || {
         let error = plan_datafusion_err!("the session has no schema `{catalog}.{schema}`");
@@ -244,7 +246,8 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
     let provider = ctx.catalog(&catalog).ok_or_else(missing)?;
     let tables = provider.schema(&schema).ok_or_else(missing)?;
     let tables = TopicSchemaProvider::without_topics(tables);
-    let topics = TopicSchemaProvider::try_new(tables, &config.topics, config.options, session)?;
+    let topics =
+        TopicSchemaProvider::try_new(tables, &config.topics, config.options, session, kept)?;
     provider
         .register_schema(&schema, Arc::new(topics))
         .map_err(own_error)?;

@@ -26,7 +26,7 @@ pub(crate) struct Acknowledgements {
     acknowledged: AtomicU64,
     /// The acknowledged records of other topics: dead letters.
     elsewhere: AtomicU64,
-    shown: Shown,
+    shown: Mutex<Shown>,
     places: Mutex<BTreeMap<i32, WrittenOffsets>>,
     refused: Mutex<Option<Refusal>>,
     /// A topic that could not be added to the transaction.
@@ -147,7 +147,7 @@ impl Acknowledgements {
             writes,
             acknowledged: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
-            shown,
+            shown: Mutex::new(shown),
             places: Mutex::default(),
             refused: Mutex::default(),
             not_added: Mutex::default(),
@@ -155,6 +155,21 @@ impl Acknowledgements {
             changed: Notify::new(),
             error_log,
         }
+    }
+
+    /// Forgets the records of an earlier statement, all of which were acknowledged. False if the
+    /// producer heard of a failure since then.
+    pub(super) fn renew(&self) -> bool {
+        self.acknowledged.store(0, Ordering::Release);
+        self.elsewhere.store(0, Ordering::Relaxed);
+        lock(&self.places).clear();
+        *lock(&self.shown) = Shown::nowhere();
+        self.error_log.renew()
+    }
+
+    /// Counts acknowledgements in the metrics of another statement.
+    pub(super) fn show(&self, shown: Shown) {
+        *lock(&self.shown) = shown;
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -280,9 +295,8 @@ impl Acknowledgements {
 
 impl ClientContext for Acknowledgements {
     fn stats(&self, statistics: statistics::Statistics) {
-        self.shown
-            .throttled
-            .add_duration(self.error_log.record_statistics(&statistics));
+        let throttled = self.error_log.record_statistics(&statistics);
+        lock(&self.shown).throttled.add_duration(throttled);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -315,7 +329,7 @@ impl ProducerContext for Acknowledgements {
             Ok(message) => {
                 if message.topic() == self.writes.topic {
                     self.take(message.partition(), message.offset());
-                    self.shown.acknowledged.add(1);
+                    lock(&self.shown).acknowledged.add(1);
                 } else {
                     self.elsewhere.fetch_add(1, Ordering::Relaxed);
                 }

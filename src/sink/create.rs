@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use datafusion::error::Result as DataFusionResult;
 
-use crate::client::{Client, blocking};
+use crate::client::{Client, KeptClients, blocking};
 use crate::error::{Error, Result};
 use crate::options::TableOptions;
 
@@ -14,8 +14,12 @@ use crate::options::TableOptions;
 /// [`Error::TopicNotFound`] if the topic is missing and `kafka.create_topic` is not set,
 /// [`Error::CreateTopic`] if the broker refuses to create it, [`Error::Denied`], and
 /// [`Error::Connect`] after `kafka.timeout`.
-pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFusionResult<()> {
-    match look_up(topic, options, Duration::ZERO).await? {
+pub(crate) async fn ensure_topic(
+    topic: &str,
+    options: &TableOptions,
+    kept: &KeptClients,
+) -> DataFusionResult<()> {
+    match look_up(topic, options, Duration::ZERO, kept).await? {
         Ok(()) => Ok(()),
         Err(Error::TopicNotFound { topic, servers, .. }) if options.create_topic.is_none() => {
             let hint = "; create it, or set `kafka.create_topic` = `true`".to_owned();
@@ -30,7 +34,7 @@ pub(crate) async fn ensure_topic(topic: &str, options: &TableOptions) -> DataFus
         Err(Error::TopicNotFound { .. }) => {
             create_topic(topic, options).await?;
             // Not every broker knows a new topic immediately, so the look-up is repeated.
-            Ok(look_up(topic, options, options.timeout).await??)
+            Ok(look_up(topic, options, options.timeout, kept).await??)
         }
         Err(error) => Err(error.into()),
     }
@@ -40,10 +44,11 @@ async fn look_up(
     topic: &str,
     options: &TableOptions,
     wait: Duration,
+    kept: &KeptClients,
 ) -> DataFusionResult<Result<()>> {
-    let (topic, options) = (topic.to_owned(), options.clone());
+    let (topic, options, kept) = (topic.to_owned(), options.clone(), kept.clone());
     blocking(move |cancel| {
-        let client = Client::new(&topic, &options)?;
+        let client = Client::kept(&topic, &options, &kept)?;
         let deadline = Instant::now() + wait;
         loop {
             match client.partitions(cancel) {

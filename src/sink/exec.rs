@@ -18,6 +18,7 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 use datafusion::scalar::ScalarValue;
 use futures::StreamExt;
 
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::options::{Delivery, KafkaSessionOptions};
@@ -239,9 +240,10 @@ impl DataSink for KafkaSink {
         let table = &table;
         let options = &table.options;
         self.set_report(None);
-        ensure_topic(&table.topic, options).await?;
+        let kept = KeptClients::of(context.session_config());
+        ensure_topic(&table.topic, options, &kept).await?;
         let encoder = RecordEncoder::try_new(table, &self.schema, &self.changes)?;
-        let mut writer = RecordWriter::new(table, &self.metrics);
+        let mut writer = RecordWriter::new(table, &self.metrics).keeping(kept);
         if let Some(stream) = &self.stream {
             writer = writer.without_end();
             StreamWriter::new(stream, &encoder, &mut writer, table, context)

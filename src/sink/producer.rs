@@ -9,9 +9,12 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig, ThreadedProducer};
-use rdkafka_extra::rebootstrap;
+use rdkafka_extra::{flush, rebootstrap};
 
-use crate::client::{self, ClientKind, DropOnThread, WARN_AFTER, create, set_statistics_interval};
+use crate::client::{
+    self, ClientKind, DropOnThread, KeptClients, Place, Reuse, WARN_AFTER, create,
+    set_statistics_interval,
+};
 use crate::error::{Error, ErrorCode, Result, own_error};
 use crate::options::{Delivery, LINGER, Partitioner, TableOptions};
 use crate::sink::acknowledgements::{
@@ -34,6 +37,9 @@ pub(crate) struct Producer {
     // to be aborted.
     transaction: Option<Transaction>,
     native: Native,
+    /// Where the native producer goes when all records are acknowledged. `None` if it is
+    /// destroyed then.
+    place: Option<Place>,
     topic: Arc<str>,
     limits: Limits,
     transactional: bool,
@@ -45,8 +51,9 @@ pub(crate) struct Producer {
 
 /// What a producer sends records for.
 pub(crate) enum Writer {
-    /// A statement that ends: all of its records are one transaction.
-    Statement,
+    /// A statement that ends: all of its records are one transaction. Without a transaction, it
+    /// takes a producer that the session has kept.
+    Statement(KeptClients),
     /// An unbounded statement, which commits at intervals.
     Stream,
     /// A continuous query.
@@ -91,11 +98,12 @@ impl Producer {
         shown: Shown,
         writer: Writer,
     ) -> Result<Self> {
-        let commits_often = !matches!(writer, Writer::Statement);
-        let instance = match writer {
-            Writer::Query(instance) => Some(instance),
-            Writer::Statement | Writer::Stream => None,
+        let (instance, kept) = match writer {
+            Writer::Query(instance) => (Some(instance), None),
+            Writer::Stream => (None, None),
+            Writer::Statement(kept) => (None, Some(kept)),
         };
+        let commits_often = kept.is_none();
         let mut config = config(options, instance.is_some())?;
         let silence = Silence::of(&mut config, options);
         let limits = Limits::of(options);
@@ -122,8 +130,18 @@ impl Producer {
             request_producer_id_early(&native, topic);
             Ok::<_, Error>(native)
         };
+        let mut place = None;
         let native = match options.delivery {
-            Delivery::AtLeastOnce => make(None)?,
+            Delivery::AtLeastOnce => {
+                place = kept.and_then(|kept| kept.place(Some(topic), &config, options));
+                match place.as_ref().and_then(Place::take) {
+                    Some(native) if knows_topic(&native, topic).await => {
+                        native.client().context().show(shown);
+                        native
+                    }
+                    _ => make(None)?,
+                }
+            }
             Delivery::ExactlyOnce => {
                 let id = match &instance {
                     Some(instance) => TransactionalId::of_query(instance.query(), options),
@@ -149,6 +167,7 @@ impl Producer {
         Ok(Producer {
             transaction: None,
             native,
+            place,
             topic: topic.into(),
             limits,
             transactional: options.delivery == Delivery::ExactlyOnce,
@@ -281,13 +300,17 @@ impl Producer {
     }
 
     /// Waits until every record is acknowledged, commits the transaction, and returns the
-    /// offsets of the records by Kafka partition.
+    /// offsets of the records by Kafka partition. Nothing can be sent afterwards.
     ///
     /// # Errors
     /// The errors of [`send`](Self::send) and of a commit.
     pub(crate) async fn finish(&mut self) -> Result<BTreeMap<i32, WrittenOffsets>> {
         self.commit(&Positions::new()).await?;
-        Ok(self.acknowledgements().places())
+        let places = self.acknowledgements().places();
+        if let Some(place) = self.place.take() {
+            place.give_back(Arc::clone(&self.native));
+        }
+        Ok(places)
     }
 
     /// Waits until every record is acknowledged.
@@ -295,11 +318,13 @@ impl Producer {
     /// # Errors
     /// The errors of [`send`](Self::send).
     pub(crate) async fn acknowledged(&mut self) -> Result<()> {
+        let mut flushing = None;
         loop {
             self.check().await?;
             if self.acknowledgements().count() == self.sent {
                 return Ok(());
             }
+            flushing.get_or_insert_with(|| Flushing::start(&self.native));
             self.acknowledgement().await;
         }
     }
@@ -471,6 +496,49 @@ impl Producer {
         }
     }
 }
+
+impl Reuse for Native {
+    fn renew(&self) -> bool {
+        let has_failed = self.client().fatal_error().is_some();
+        self.client().context().renew() && !has_failed && self.in_flight_count() == 0
+    }
+}
+
+/// Whether the producer of an earlier statement still reaches the brokers. The answer also tells
+/// the producer how many partitions the topic has now, and who leads them.
+async fn knows_topic(native: &Native, topic: &str) -> bool {
+    let (native, topic) = (Arc::clone(native), topic.to_owned());
+    let asked = blocking(move || {
+        let metadata = native.client().fetch_metadata(Some(&topic), STALE_AFTER)?;
+        let found = metadata.topics().first();
+        Ok::<_, KafkaError>(found.is_some_and(|found| found.error().is_none()))
+    });
+    matches!(asked.await, Ok(Ok(true)))
+}
+
+/// How long the producer of an earlier statement may take to reach the brokers before a new one
+/// takes its place.
+const STALE_AFTER: Duration = Duration::from_millis(700);
+
+/// Lets librdkafka send records without waiting for others to send with them, until this value is
+/// dropped or no record is left.
+struct Flushing {
+    _wanted: Arc<()>,
+}
+
+impl Flushing {
+    fn start(native: &Native) -> Self {
+        let wanted = Arc::new(());
+        let (native, is_wanted) = (Arc::clone(native), Arc::downgrade(&wanted));
+        tokio::task::spawn_blocking(move || {
+            while is_wanted.strong_count() > 0 && !flush(native.client(), FLUSH) {}
+        });
+        Flushing { _wanted: wanted }
+    }
+}
+
+/// How long one flush lasts. A producer that is dropped meanwhile is destroyed after that time.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// The configuration of a producer. `of_query` is true for that of a continuous query.
 fn config(options: &TableOptions, of_query: bool) -> Result<ClientConfig> {

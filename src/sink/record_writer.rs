@@ -6,6 +6,7 @@ use std::time::Duration;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::error::Error;
 use crate::extensions::hook::OutgoingRecord;
@@ -27,6 +28,8 @@ pub(crate) struct RecordWriter {
     producer: Option<Producer>,
     /// The statement ends, and is one transaction.
     ends: bool,
+    /// The clients of the session.
+    kept: KeptClients,
 }
 
 /// The maximum number of records in one call of the hook.
@@ -41,7 +44,13 @@ impl RecordWriter {
             report: WriteReport::default(),
             producer: None,
             ends: true,
+            kept: KeptClients::default(),
         }
+    }
+
+    /// The same writer for a session that keeps clients.
+    pub(crate) fn keeping(self, kept: KeptClients) -> Self {
+        RecordWriter { kept, ..self }
     }
 
     /// The same writer for an unbounded statement, which commits at intervals.
@@ -150,7 +159,7 @@ impl RecordWriter {
                 let shown = self.metrics.shown.clone();
                 let (topic, options) = (&self.table.topic, &self.table.options);
                 let writer = match self.ends {
-                    true => Writer::Statement,
+                    true => Writer::Statement(self.kept.clone()),
                     false => Writer::Stream,
                 };
                 Producer::new(topic, options, shown, writer).await?

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 
 use super::KafkaTable;
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::error::{Error, Result};
 use crate::extensions::Extensions;
@@ -24,6 +25,8 @@ pub struct KafkaTableBuilder {
     servers: Option<(String, Origin)>,
     extensions: Extensions,
     unbounded: bool,
+    /// The clients of the session that makes the table.
+    kept: KeptClients,
 }
 
 impl KafkaTableBuilder {
@@ -36,6 +39,7 @@ impl KafkaTableBuilder {
             servers: None,
             extensions: Extensions::default(),
             unbounded: false,
+            kept: KeptClients::default(),
         }
     }
 
@@ -136,6 +140,12 @@ impl KafkaTableBuilder {
         self
     }
 
+    /// Uses the clients that a session keeps.
+    pub(crate) fn with_kept_clients(mut self, kept: KeptClients) -> Self {
+        self.kept = kept;
+        self
+    }
+
     /// Sets the servers that a LOCATION names.
     pub(crate) fn with_servers(mut self, servers: String, origin: Origin) -> Self {
         self.servers = Some((servers, origin));
@@ -196,7 +206,8 @@ impl KafkaTableBuilder {
                 })
             }
             None => {
-                let definition = infer_from_sample::table(self.topic, options, extensions).await?;
+                let definition =
+                    infer_from_sample::table(self.topic, options, extensions, self.kept).await?;
                 Ok(TableDefinition {
                     is_inferred: true,
                     ..definition

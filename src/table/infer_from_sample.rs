@@ -6,7 +6,7 @@ use arrow::datatypes::Schema;
 use arrow_json_codec::is_null;
 use rdkafka_extra::Record;
 
-use crate::client::{Cancel, Client, OffsetRange, blocking};
+use crate::client::{Cancel, Client, KeptClients, OffsetRange, blocking};
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::schema::is_reserved;
@@ -21,8 +21,9 @@ pub(crate) async fn table(
     topic: String,
     options: TableOptions,
     extensions: Extensions,
+    kept: KeptClients,
 ) -> Result<TableDefinition> {
-    blocking(move |cancel| infer(topic, options, extensions, cancel))
+    blocking(move |cancel| infer(topic, options, extensions, &kept, cancel))
         .await
         .map_err(own_error)
 }
@@ -31,9 +32,10 @@ fn infer(
     topic: String,
     mut options: TableOptions,
     extensions: Extensions,
+    kept: &KeptClients,
     cancel: &Cancel,
 ) -> Result<TableDefinition> {
-    let sample = sample(&topic, &options, cancel).map_err(or_declared)?;
+    let sample = sample(&topic, &options, kept, cancel).map_err(or_declared)?;
     let no_columns = |reason: &str| Error::InferSchema {
         topic: topic.clone(),
         reason: format!("{reason}; declare the columns"),
@@ -171,8 +173,13 @@ impl Sample {
 }
 
 /// Reads up to `kafka.infer.records` of the newest records, distributed over the partitions.
-fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample> {
-    let client = Arc::new(Client::new(topic, options)?);
+fn sample(
+    topic: &str,
+    options: &TableOptions,
+    kept: &KeptClients,
+    cancel: &Cancel,
+) -> Result<Sample> {
+    let client = Arc::new(Client::kept(topic, options, kept)?);
     let partitions = client.partitions(cancel)?;
     let watermarks = client.watermarks(&partitions, cancel)?;
     // Columns do not depend on `kafka.start` and `kafka.end`, so the whole topic is sampled.
@@ -183,9 +190,13 @@ fn sample(topic: &str, options: &TableOptions, cancel: &Cancel) -> Result<Sample
     let share = options.infer_records.div_ceil(filled.len().max(1)).max(1);
     let mut sample = Sample::new(options);
     for (partition, range) in filled {
-        let client = Arc::clone(&client);
-        let mut fetch = PartitionFetch::alone(client, partition, options.timeout)?;
-        newest(&mut fetch, range, share, options, &mut sample, cancel)?;
+        let reader = Arc::clone(&client);
+        let mut fetch = PartitionFetch::alone(reader, partition, options.timeout)?;
+        let read = newest(&mut fetch, range, share, options, &mut sample, cancel);
+        if read.is_err() || cancel.is_cancelled() {
+            client.discard();
+        }
+        read?;
     }
     Ok(sample)
 }

@@ -9,6 +9,7 @@ mod bootstrap;
 mod broker_config;
 mod create_topic;
 mod ffi;
+mod flush;
 mod group;
 mod message_queue;
 mod messages;
@@ -22,6 +23,7 @@ mod transaction;
 
 pub use bootstrap::rebootstrap;
 pub use create_topic::CreateTopicError;
+pub use flush::flush;
 pub use group::{GroupOffset, group_member_count, group_offsets};
 pub use message_queue::MessageQueue;
 pub use messages::{Message, Messages, Run};

@@ -19,7 +19,7 @@ use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, TableScan, col};
 use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
-use crate::client::blocking;
+use crate::client::{KeptClients, blocking};
 use crate::continuous::begin::Begin;
 use crate::continuous::refreshed::input::{Input, KeptTable};
 use crate::continuous::refreshed::output::Output;
@@ -135,7 +135,8 @@ impl Refresh {
     /// Refreshes the output until the query is stopped.
     pub(super) async fn run(&self, session: &SessionState) -> DataFusionResult<()> {
         let context = session.task_ctx();
-        ensure_topic(&self.sink.topic, &self.sink.options).await?;
+        let none = KeptClients::default();
+        ensure_topic(&self.sink.topic, &self.sink.options, &none).await?;
         let mut stopped = self.state.stopped();
         for input in &self.inputs {
             input.clear();

@@ -93,6 +93,7 @@ fn own_options_reach_their_fields() {
         ("kafka.topic.config.retention.ms", "1000"),
         ("kafka.timeout", "500ms"),
         ("kafka.retry_timeout", "2m"),
+        ("kafka.keep_clients", "3s"),
     ])
     .unwrap();
     assert_eq!(options.mode, Some(Mode::Append));
@@ -133,6 +134,20 @@ fn own_options_reach_their_fields() {
     );
     assert_eq!(options.timeout, Duration::from_millis(500));
     assert_eq!(options.retry_timeout, Duration::from_secs(120));
+    assert_eq!(options.keep_clients, Duration::from_secs(3));
+}
+
+#[test]
+fn clients_are_kept_for_a_while_or_not_at_all() {
+    let kept = |text| parse(&[("kafka.keep_clients", text)]).map(|options| options.keep_clients);
+    assert_eq!(parse(&[]).unwrap().keep_clients, Duration::from_secs(30));
+    for off in ["0", "0s", " 0 "] {
+        assert_eq!(kept(off).unwrap(), Duration::ZERO);
+    }
+    assert_eq!(
+        refused(&[("kafka.keep_clients", "5")]),
+        "option `kafka.keep_clients`: the unit is missing; write `5s` or `5ms`; got `5`"
+    );
 }
 
 #[test]
