@@ -76,7 +76,9 @@
 //! created again while it is read, and records that retention takes away before
 //! they are read, are errors too. Rows of two topics are never mixed where the
 //! brokers give topics ids (Kafka 2.8 and later). Dropping a query ends its
-//! threads and connections.
+//! threads and connections. A session that [`register_kafka`] prepared keeps the clients of
+//! statements that ended well, so that the next ones need not connect: at most 16, each for
+//! `kafka.keep_clients`, and all of them at most until the session is dropped.
 //!
 //! # The end of the program
 //!

@@ -12,6 +12,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use foldhash::fast::RandomState;
 use futures::StreamExt;
 
+use crate::client::KeptClients;
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::error::no_room;
@@ -137,7 +138,9 @@ pub(crate) async fn scan(
     table: &Arc<TableDefinition>,
     columns: Vec<usize>,
 ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
-    let topic = LookUps::default().topic(table).await?;
+    let topic = LookUps::default()
+        .topic(table, &KeptClients::default())
+        .await?;
     scan_with(table, columns, topic)
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use datafusion::common::Result as DataFusionResult;
 use tokio::sync::OnceCell;
 
-use crate::client::{OffsetRange, blocking};
+use crate::client::{KeptClients, OffsetRange, blocking};
 use crate::definition::TableDefinition;
 use crate::source::ends::{Ends, SharedTopicState};
 use crate::source::planning_client::PlanningClient;
@@ -35,16 +35,18 @@ pub(crate) struct PlannedTopic {
 }
 
 impl LookUps {
-    /// Looks up the topic of a table, unless another reference to the topic has done so.
+    /// Looks up the topic of a table, unless another reference to the topic has done so. `kept` are
+    /// the clients of the session.
     pub(crate) async fn topic(
         &self,
         table: &Arc<TableDefinition>,
+        kept: &KeptClients,
     ) -> DataFusionResult<PlannedTopic> {
         let look_up = of_table(&self.topics, table, |one, other| {
             one.topic == other.topic && one.options.same_client(&other.options)
         });
         let LookUp { watermarks, client } = look_up
-            .get_or_try_init(|| look_up_now(table))
+            .get_or_try_init(|| look_up_now(table, kept))
             .await?
             .clone();
         Ok(PlannedTopic {
@@ -85,10 +87,10 @@ fn of_table<T: Default>(
     }
 }
 
-async fn look_up_now(table: &Arc<TableDefinition>) -> DataFusionResult<LookUp> {
+async fn look_up_now(table: &Arc<TableDefinition>, kept: &KeptClients) -> DataFusionResult<LookUp> {
     let table = Arc::clone(table);
+    let client = PlanningClient::of(kept.clone());
     blocking(move |cancel| {
-        let client = PlanningClient::default();
         let lent = client.lend(&table)?;
         let watermarks = lent.watermarks(&lent.partitions(cancel)?, cancel)?;
         Ok(LookUp { watermarks, client })

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::client::Client;
+use crate::client::{Client, KeptClients};
 use crate::definition::TableDefinition;
 use crate::error::Result;
 use crate::source::chunk_sizes::Budget;
@@ -13,38 +13,54 @@ use crate::source::chunk_sizes::Budget;
 /// Connecting takes as long as reading some megabytes, so execution reuses the connection of
 /// planning. A plan that is kept without being executed keeps an idle connection.
 #[derive(Clone, Default)]
-pub(crate) struct PlanningClient(Arc<Mutex<Option<Arc<Client>>>>);
+pub(crate) struct PlanningClient {
+    client: Arc<Mutex<Option<Arc<Client>>>>,
+    /// The clients of the session, which scans use before they make new ones.
+    kept: KeptClients,
+}
 
 impl PlanningClient {
     /// Keeps the client for the first scan that reads.
     pub(crate) fn new(client: Arc<Client>) -> Self {
-        PlanningClient(Arc::new(Mutex::new(Some(client))))
+        PlanningClient {
+            client: Arc::new(Mutex::new(Some(client))),
+            kept: KeptClients::default(),
+        }
+    }
+
+    /// No client yet, but those of a session.
+    pub(super) fn of(kept: KeptClients) -> Self {
+        PlanningClient {
+            client: Arc::default(),
+            kept,
+        }
     }
 
     /// The client for look-ups. It stays here for the first scan that reads.
     pub(crate) fn lend(&self, table: &TableDefinition) -> Result<Arc<Client>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match kept.take() {
+        let mut own = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = match own.take() {
             Some(client) => client,
-            None => new_client(table, Budget::CLIENT_BYTES)?,
+            None => self.another(table, Budget::CLIENT_BYTES)?,
         };
-        Ok(Arc::clone(kept.insert(client)))
+        Ok(Arc::clone(own.insert(client)))
     }
 
-    /// The client for reading with at most `memory` bytes per partition, which is a new one unless
-    /// this one is still here and suits.
+    /// The client for reading with at most `memory` bytes per partition, which is another one
+    /// unless this one is still here and suits.
     pub(crate) fn take(&self, table: &TableDefinition, memory: usize) -> Result<Arc<Client>> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match kept.filter(|client| client.memory() <= memory) {
+        let mut own = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        match own.take().filter(|client| client.memory() <= memory) {
             Some(client) => Ok(client),
-            None => new_client(table, memory),
+            None => self.another(table, memory),
         }
     }
-}
 
-/// Makes a client for a scan.
-pub(super) fn new_client(table: &TableDefinition, memory: usize) -> Result<Arc<Client>> {
-    Client::with_memory(&table.topic, &table.options, memory).map(Arc::new)
+    /// Another client for a scan: one that the session has kept, or else a new one.
+    pub(super) fn another(&self, table: &TableDefinition, memory: usize) -> Result<Arc<Client>> {
+        let client = Client::kept_with_memory(&table.topic, &table.options, memory, &self.kept)?;
+        Ok(Arc::new(client))
+    }
 }
 
 impl fmt::Debug for PlanningClient {

@@ -75,6 +75,12 @@ impl ScanTask {
         let name = format!("kafka-scan-{}-{}", self.run.spec.table.topic, self.group);
         threads::spawn(name, move || {
             let result = self.read(sender.clone());
+            if result.is_err() {
+                self.run.discard_clients();
+            }
+            // The session has its clients back before the query ends, so that the next query
+            // finds them.
+            drop(self);
             // The receiver may be gone; the result is then not needed.
             let _ = sender.blocking_send(result.map(|()| None));
         })
@@ -144,7 +150,7 @@ impl ScanTask {
             queue: client.queue()?,
             client: Arc::clone(&client),
             topic_id,
-            cancel,
+            cancel: Arc::clone(&cancel),
             last_look: LastLook::default(),
         };
         let first = partitions.first().copied().unwrap_or(0);
@@ -164,7 +170,7 @@ impl ScanTask {
         if let Some(key_partitions) = group.key_partitions {
             key_partitions.group_ended(|| output.is_wanted())?;
         }
-        match last {
+        match last.filter(|_| !cancel.is_cancelled()) {
             None => Ok(()),
             Some(_) => Ok(topic_guard.check()?),
         }
@@ -187,11 +193,19 @@ impl Output for ChannelOutput<'_> {
             .with_schema(Arc::clone(&self.schema))
             .map(Some)
             .map_err(|error| DataFusionError::ArrowError(Box::new(error), None));
-        Ok(self.sender.blocking_send(batch).is_ok())
+        let is_sent = self.sender.blocking_send(batch).is_ok();
+        if !is_sent {
+            self.topic_guard.client.discard();
+        }
+        Ok(is_sent)
     }
 
     fn is_wanted(&self) -> bool {
-        !self.sender.is_closed()
+        let is_wanted = !self.sender.is_closed();
+        if !is_wanted {
+            self.topic_guard.client.discard();
+        }
+        is_wanted
     }
 
     fn passed(&mut self, partition: i32, start: i64, rows: i64, read: i64) {

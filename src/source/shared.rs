@@ -16,7 +16,6 @@ use crate::source::ends::FixedEnds;
 use crate::source::key_partitions::KeyPartitions;
 use crate::source::keys::FoundKeys;
 use crate::source::once::Once;
-use crate::source::planning_client::new_client;
 use crate::source::scan::ScanSpec;
 use crate::source::snapshot::Snapshot;
 use crate::source::spill::Disk;
@@ -115,6 +114,12 @@ impl SharedScan {
         }
     }
 
+    /// Has the clients destroyed, since the scan did not end well.
+    pub(super) fn discard_clients(&self) {
+        let clients = [self.client.made(), self.second_client.made()];
+        clients.iter().flatten().for_each(|client| client.discard());
+    }
+
     /// The wanted keys that were found. The set is shared by all partitions where a key is in one
     /// partition only.
     pub(super) fn found_keys(&self) -> Arc<FoundKeys> {
@@ -170,7 +175,9 @@ impl SharedScan {
         let many = offsets >= OFFSETS_FOR_TWO && self.spec.limit.is_none();
         let client = match many && !table.unbounded && group % 2 == 1 {
             false => client,
-            true => self.second_client.get(|| new_client(table, memory))?,
+            true => self
+                .second_client
+                .get(|| self.spec.planning_client.another(table, memory))?,
         };
         Ok((client, topic_id, snapshot))
     }

@@ -29,7 +29,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use crate::client::{Client, blocking};
+use crate::client::{Client, KeptClients, blocking};
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::error::{Error, Result, own_error};
@@ -367,7 +367,8 @@ impl TableProvider for KafkaTable {
             .config()
             .get_extension::<LookUps>()
             .unwrap_or_default();
-        let topic = match look_ups.topic(table).await {
+        let kept = KeptClients::of(state.config());
+        let topic = match look_ups.topic(table, &kept).await {
             Err(error)
                 if self.may_be_missing
                     && matches!(Error::find(&error), Some(Error::TopicNotFound { .. })) =>

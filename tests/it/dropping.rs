@@ -1,5 +1,5 @@
 //! A query that is dropped leaves nothing behind, whatever it was doing: within a second its
-//! threads have ended and its connections are closed.
+//! threads have ended and its connections are closed. The sessions of these tests keep no clients.
 //!
 //! Each test runs in a process of its own, so that threads and sockets of other tests do not count.
 
@@ -30,19 +30,20 @@ const ALL: &str = "SELECT * FROM t";
 const CHILD: &str = "DATAFUSION_KAFKA_DROPPING";
 
 fn alone(test: &str, work: impl FnOnce(&'static Broker)) {
-    in_own_process(&format!("dropping::{test}"), work);
+    alone_in("dropping", test, work);
 }
 
-/// Runs the work in a process of its own: this program, with only this test.
-pub(crate) fn in_own_process(test: &str, work: impl FnOnce(&'static Broker)) {
-    let Some(broker) = broker::required(test) else {
+/// Runs the work in a process of its own: this program, with only this test of the module.
+pub fn alone_in(module: &str, test: &str, work: impl FnOnce(&'static Broker)) {
+    let test = format!("{module}::{test}");
+    let Some(broker) = broker::required(&test) else {
         return;
     };
     if std::env::var_os(CHILD).is_some() {
         return work(broker);
     }
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
+        .args(["--exact", &test, "--nocapture"])
         .env("KAFKA_BOOTSTRAP_SERVERS", &broker.servers)
         .env(CHILD, "1")
         .output()
@@ -57,13 +58,13 @@ pub(crate) fn in_own_process(test: &str, work: impl FnOnce(&'static Broker)) {
 
 /// The number of threads and sockets of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Held {
+pub struct Held {
     threads: usize,
     sockets: usize,
 }
 
 impl Held {
-    fn now() -> Self {
+    pub fn now() -> Self {
         let files = fs::read_dir("/proc/self/fd").unwrap();
         // A file may be closed between listing and reading it.
         let links = files.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
@@ -77,7 +78,7 @@ impl Held {
 
     /// Waits until this process has no more threads and sockets than before. The runtime must run
     /// meanwhile, because aborted tasks end only when they are scheduled.
-    async fn is_restored(self, what: &str) {
+    pub async fn is_restored(self, what: &str) {
         let end = Instant::now() + SECOND;
         loop {
             let now = Held::now();
@@ -94,7 +95,7 @@ impl Held {
     }
 
     /// Waits until a query has threads and a connection.
-    fn wait_exceeded(self) {
+    pub fn wait_exceeded(self) {
         wait_until(PATIENCE, "a query at work", || {
             let now = Held::now();
             now.threads > self.threads && now.sockets > self.sockets
@@ -102,7 +103,7 @@ impl Held {
     }
 }
 
-fn thread_names() -> String {
+pub fn thread_names() -> String {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     tasks
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
@@ -119,14 +120,14 @@ fn runtime(mut builder: Builder) -> Runtime {
         .unwrap()
 }
 
-fn several_threads() -> Runtime {
+pub fn several_threads() -> Runtime {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(2);
     runtime(builder)
 }
 
 /// A topic that is read in many batches.
-fn large_topic(broker: &Broker) -> String {
+pub fn large_topic(broker: &Broker) -> String {
     let topic = broker.new_topic("dropped", 3, &[]);
     let one = |n: i32| Rec::new(format!("k{n}"), format!("{{\"v\":{n}}}")).partition(n % 3);
     broker.produce(&topic, &(0..150_000).map(one).collect::<Vec<_>>());
@@ -134,15 +135,19 @@ fn large_topic(broker: &Broker) -> String {
 }
 
 async fn declared(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> Declared {
-    Declared::new(broker, topic, "_key VARCHAR, v BIGINT", options).await
+    let options = [options, &[KEEP_NOTHING]].concat();
+    Declared::new(broker, topic, "_key VARCHAR, v BIGINT", &options).await
 }
 
-async fn open(declared: &Declared, sql: &str) -> SendableRecordBatchStream {
+/// The option with which a session keeps no client of a table.
+const KEEP_NOTHING: (&str, &str) = ("kafka.keep_clients", "0");
+
+pub async fn open(declared: &Declared, sql: &str) -> SendableRecordBatchStream {
     let frame = in_time(sql, declared.ctx.sql(sql)).await.unwrap();
     in_time(sql, frame.execute_stream()).await.unwrap()
 }
 
-async fn first_batch(stream: &mut SendableRecordBatchStream) {
+pub async fn first_batch(stream: &mut SendableRecordBatchStream) {
     let batch = in_time("a batch", stream.next()).await;
     assert!(batch.unwrap().unwrap().num_rows() > 0);
 }
@@ -224,7 +229,10 @@ fn a_join_of_two_topics_can_be_dropped() {
         several_threads().block_on(async {
             let table = declared(broker, &left, &[]).await;
             let columns = "_key VARCHAR, v BIGINT";
-            table.add("r", &right, columns, &[]).await.unwrap();
+            table
+                .add("r", &right, columns, &[KEEP_NOTHING])
+                .await
+                .unwrap();
             let before = Held::now();
             let join = "SELECT * FROM t JOIN r ON t._key = r._key";
             drop_in_the_middle(&table, join, before).await;
@@ -246,7 +254,10 @@ fn an_insert_in_flight_can_be_dropped() {
         several_threads().block_on(async {
             let table = declared(broker, &topic, &[]).await;
             let columns = "_key VARCHAR, v BIGINT";
-            table.add("out", &out, columns, &[]).await.unwrap();
+            table
+                .add("out", &out, columns, &[KEEP_NOTHING])
+                .await
+                .unwrap();
             let before = Held::now();
             let ctx = table.ctx.clone();
             let insert = tokio::spawn(async move {

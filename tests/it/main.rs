@@ -34,6 +34,8 @@ mod extensions;
 mod floors;
 mod functions;
 mod inference;
+#[cfg(target_os = "linux")]
+mod kept;
 mod log_shapes;
 mod logins;
 #[cfg(target_os = "linux")]

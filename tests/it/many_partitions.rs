@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 
 use crate::broker::{Broker, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
-use crate::dropping::in_own_process;
+use crate::dropping::alone_in;
 
 const PARTITIONS: i32 = 1_000;
 const KEYS: i64 = 10_000;
@@ -80,8 +80,9 @@ fn resident_kilobytes() -> usize {
 
 #[test]
 fn a_thousand_small_partitions_take_few_threads_and_little_memory() {
-    in_own_process(
-        "many_partitions::a_thousand_small_partitions_take_few_threads_and_little_memory",
+    alone_in(
+        "many_partitions",
+        "a_thousand_small_partitions_take_few_threads_and_little_memory",
         |broker| {
             let topic = many(broker);
             let runtime = Runtime::new().unwrap();
@@ -110,8 +111,9 @@ fn a_thousand_small_partitions_take_few_threads_and_little_memory() {
 
 #[test]
 fn many_queries_of_many_partitions_at_once_are_bounded_and_right() {
-    in_own_process(
-        "many_partitions::many_queries_of_many_partitions_at_once_are_bounded_and_right",
+    alone_in(
+        "many_partitions",
+        "many_queries_of_many_partitions_at_once_are_bounded_and_right",
         |broker| {
             let topic = many(broker);
             let runtime = Runtime::new().unwrap();
@@ -139,8 +141,9 @@ fn many_queries_of_many_partitions_at_once_are_bounded_and_right() {
 
 #[test]
 fn a_log_of_many_partitions_keeps_the_order_within_each() {
-    in_own_process(
-        "many_partitions::a_log_of_many_partitions_keeps_the_order_within_each",
+    alone_in(
+        "many_partitions",
+        "a_log_of_many_partitions_keeps_the_order_within_each",
         |broker| {
             let topic = many(broker);
             let runtime = Runtime::new().unwrap();
