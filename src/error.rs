@@ -19,7 +19,6 @@ use datafusion::error::DataFusionError;
 use rdkafka::error::RDKafkaErrorCode;
 
 pub use self::code::ErrorCode;
-pub(crate) use self::conversion::own_error;
 use self::json_hints::encode_message;
 pub(crate) use self::json_hints::{decode_message, unsupported_message};
 pub(crate) use self::messages::no_room;
@@ -584,5 +583,13 @@ impl FetchFailure {
             Some(code) => FetchFailure::Refused { code, reason },
             None => FetchFailure::Other(reason),
         }
+    }
+}
+
+/// The [`Error`] that DataFusion has wrapped, or the error of DataFusion as one of this crate.
+pub(crate) fn own_error(error: DataFusionError) -> Error {
+    match Error::find(&error) {
+        Some(own) => own.clone(),
+        None => Error::DataFusion(Arc::new(error)),
     }
 }

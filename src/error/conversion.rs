@@ -1,7 +1,5 @@
 //! Between the errors of this crate and those of DataFusion, inside of which they travel.
 
-use std::sync::Arc;
-
 use datafusion::error::DataFusionError;
 
 use crate::error::Error;
@@ -33,13 +31,5 @@ impl From<Error> for DataFusionError {
             Error::DataFusion(error) => DataFusionError::Shared(error),
             error => DataFusionError::External(Box::new(error)),
         }
-    }
-}
-
-/// The [`Error`] that DataFusion has wrapped, or the error of DataFusion as one of this crate.
-pub(crate) fn own_error(error: DataFusionError) -> Error {
-    match Error::find(&error) {
-        Some(own) => own.clone(),
-        None => Error::DataFusion(Arc::new(error)),
     }
 }
