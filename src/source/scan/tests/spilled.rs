@@ -82,7 +82,7 @@ fn found(batches: &[RecordBatch]) -> Vec<(String, Option<i64>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn a_scan_with_a_disk_gives_the_rows_of_a_forward_read(
@@ -192,7 +192,7 @@ fn parts_whose_keys_have_no_room_are_divided_again() {
         whole(&log),
         sizes,
         8192,
-        60_000,
+        20_000,
         Some(&context),
     );
     let result = result.unwrap();
