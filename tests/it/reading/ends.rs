@@ -103,7 +103,7 @@ async fn every_kind_of_bound_is_fixed() {
         return;
     };
     let topic = broker.new_topic("bounds", 1, &[("retention.ms", "-1")]);
-    let record = |v: i64| number(&format!("k{v}"), v).timestamp(v * 1_000);
+    let record = |v: i64| number(&format!("k{v}"), v).timestamp((v + 1) * 1_000);
     let write = |values: std::ops::Range<i64>| {
         broker.produce(&topic, &values.map(record).collect::<Vec<_>>());
     };
@@ -113,7 +113,7 @@ async fn every_kind_of_bound_is_fixed() {
     let from_group = [("kafka.start", "group"), ("kafka.group.id", &group)];
     let cases: [(&[(&str, &str)], &str); 4] = [
         (&from_group, "4|30"),
-        (&[("kafka.start", "timestamp:7000")], "3|24"),
+        (&[("kafka.start", "timestamp:8000")], "3|24"),
         // No record is that new yet.
         (&[("kafka.end", "timestamp:12000")], "10|45"),
         (&[("kafka.end", r#"offsets:{"0":3}"#)], "3|3"),
@@ -209,7 +209,7 @@ async fn an_unbounded_scan_starts_where_it_was_fixed() {
     let topic = broker.new_topic("endless", 1, &[]);
     broker.produce(&topic, &[number("a", 1)]);
     let t = table(broker, &topic, &[]).await;
-    let latest = [("kafka.start", "latest")];
+    let latest = [("kafka.start", "latest"), APPEND];
     t.add_unbounded("u", &topic, COLUMNS, &latest)
         .await
         .unwrap();
