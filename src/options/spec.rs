@@ -60,6 +60,9 @@ pub(super) enum Kind {
     Property(Side),
 }
 
+/// How long brokers keep idle connections, by default.
+const LONGEST_KEPT: Duration = Duration::from_secs(600);
+
 /// Every option there is, in the order of the documentation.
 ///
 /// ```
@@ -665,7 +668,7 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.keep_clients",
-        value: "a duration such as 10s, 500ms, 2m, or 0",
+        value: "a duration such as 10s, 500ms, 2m, up to 10m, or 0",
         default: "30s",
         doc: "How long a session keeps a client that no statement uses. The next statement that \
               needs a client of the same topic with the same properties takes that client, and \
@@ -676,7 +679,12 @@ const OPTIONS: &[OptionSpec] = &[
                 "0" | "0s" => Duration::ZERO,
                 text => duration(text)?,
             };
-            Ok(())
+            match draft.table.keep_clients > LONGEST_KEPT {
+                true => Err("expected at most `10m`, after which brokers close idle \
+                             connections"
+                    .to_owned()),
+                false => Ok(()),
+            }
         }),
     },
     OptionSpec {

@@ -77,7 +77,7 @@ fn options(keep: &str) -> TableOptions {
 }
 
 fn place(session: &SessionConfig, topic: &str) -> Place {
-    let place = KeptClients::of(session).place(Some(topic), &config(&[]), &options("1h"));
+    let place = KeptClients::of(session).place(Some(topic), &config(&[]), &options("10m"));
     place.unwrap()
 }
 
@@ -169,7 +169,7 @@ fn a_client_is_closed_when_its_time_is_over_or_its_session_ends() {
     lent.give_back(living.client(3));
     assert_eq!(living.count(), 0);
     assert!(
-        kept.place(Some("t"), &config(&[]), &options("1h"))
+        kept.place(Some("t"), &config(&[]), &options("10m"))
             .is_none()
     );
 }
@@ -179,7 +179,7 @@ fn nothing_is_kept_unless_a_session_does_so() {
     let plain = KeptClients::of(&SessionConfig::new());
     assert!(
         plain
-            .place(Some("t"), &config(&[]), &options("1h"))
+            .place(Some("t"), &config(&[]), &options("10m"))
             .is_none()
     );
     let session = session();

@@ -148,6 +148,12 @@ fn clients_are_kept_for_a_while_or_not_at_all() {
         refused(&[("kafka.keep_clients", "5")]),
         "option `kafka.keep_clients`: the unit is missing; write `5s` or `5ms`; got `5`"
     );
+    assert_eq!(kept("10m").unwrap(), Duration::from_secs(600));
+    assert_eq!(
+        refused(&[("kafka.keep_clients", "11m")]),
+        "option `kafka.keep_clients`: expected at most `10m`, after which brokers close idle \
+         connections; got `11m`"
+    );
 }
 
 #[test]
