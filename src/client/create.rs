@@ -32,6 +32,21 @@ pub(super) fn config_within(options: &TableOptions, bytes: usize) -> Result<Clie
     Ok(config)
 }
 
+/// The configuration of a client whose scan ends, within `bytes` bytes of memory per partition.
+///
+/// At the end of a partition librdkafka asks for more records at once. The broker answers after
+/// this time, and answers nothing else to the client meanwhile: the scan's last request waits as
+/// long.
+pub(super) fn config_of_scan(options: &TableOptions, bytes: usize) -> Result<ClientConfig> {
+    let mut config = config_within(options, bytes)?;
+    if !options.client.consumer_gives(FETCH_WAIT) {
+        config.set(FETCH_WAIT, "2");
+    }
+    Ok(config)
+}
+
+const FETCH_WAIT: &str = "fetch.wait.max.ms";
+
 /// Makes a client report statistics often enough to explain within `time` why no records come. An
 /// interval that an option sets is kept.
 pub(crate) fn set_statistics_interval(
@@ -102,6 +117,21 @@ mod tests {
         }
         let config = config_within(&TableOptions::parse(&[&own]).unwrap(), bytes).unwrap();
         config.get(QUEUED_KBYTES).unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_scan_that_ends_does_not_wait_for_records_unless_somebody_says_so() {
+        let wait = |given: Option<&str>, config: fn(&TableOptions, usize) -> Result<_>| {
+            let mut own = Options::new().with_option("kafka.bootstrap.servers", "localhost:9092");
+            if let Some(millis) = given {
+                own = own.with_option("kafka.consumer.fetch.wait.max.ms", millis);
+            }
+            let config: ClientConfig = config(&TableOptions::parse(&[&own]).unwrap(), 1).unwrap();
+            config.get(FETCH_WAIT).unwrap().to_owned()
+        };
+        assert_eq!(wait(None, config_of_scan), "2");
+        assert_eq!(wait(None, config_within), "10");
+        assert_eq!(wait(Some("30"), config_of_scan), "30");
     }
 
     #[test]

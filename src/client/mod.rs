@@ -29,11 +29,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka_extra::{MessageQueue, TopicHandle, TopicId, rebootstrap};
 
 pub(crate) use self::blocking::{Cancel, blocking};
-use self::create::config_within;
+use self::create::{config_of_scan, config_within};
 pub(crate) use self::create::{create, set_statistics_interval};
 pub(crate) use self::denied::{Needs, Pattern};
 pub(crate) use self::drop_on_thread::DropOnThread;
@@ -66,46 +66,49 @@ pub(crate) struct Client {
 impl Client {
     /// Creates a client for one topic, without connecting.
     pub(crate) fn new(topic: &str, options: &TableOptions) -> Result<Self> {
-        Self::make(topic, options, usize::MAX, None, &KeptClients::default())
+        Self::with_memory(topic, options, usize::MAX)
     }
 
     /// A client that the session keeps, or else a new one. The session keeps it, unless a request
     /// fails or the client is [discarded](Self::discard).
     pub(crate) fn kept(topic: &str, options: &TableOptions, kept: &KeptClients) -> Result<Self> {
-        Self::make(topic, options, usize::MAX, None, kept)
+        let config = config_within(options, usize::MAX)?;
+        Self::make(topic, options, config, usize::MAX, None, kept)
     }
 
     /// The same, for a client that is measured.
     pub(crate) fn measured(topic: &str, options: &TableOptions, measure: Measure) -> Result<Self> {
-        let kept = KeptClients::default();
-        Self::make(topic, options, usize::MAX, Some(measure), &kept)
+        let (config, none) = (config_within(options, usize::MAX)?, KeptClients::default());
+        Self::make(topic, options, config, usize::MAX, Some(measure), &none)
     }
 
     /// As [`new`](Self::new), with `bytes` bytes of memory per partition. A fetch and the queue
     /// each take only a part of that memory, unless an option sets their size.
     pub(crate) fn with_memory(topic: &str, options: &TableOptions, bytes: usize) -> Result<Self> {
-        Self::make(topic, options, bytes, None, &KeptClients::default())
+        let (config, none) = (config_within(options, bytes)?, KeptClients::default());
+        Self::make(topic, options, config, bytes, None, &none)
     }
 
-    /// As [`kept`](Self::kept), [with this memory](Self::with_memory).
-    pub(crate) fn kept_with_memory(
+    /// As [`kept`](Self::kept), for a scan that ends, [with this memory](Self::with_memory).
+    pub(crate) fn of_scan(
         topic: &str,
         options: &TableOptions,
         bytes: usize,
         kept: &KeptClients,
     ) -> Result<Self> {
-        Self::make(topic, options, bytes, None, kept)
+        let config = config_of_scan(options, bytes)?;
+        Self::make(topic, options, config, bytes, None, kept)
     }
 
     fn make(
         topic: &str,
         options: &TableOptions,
+        config: ClientConfig,
         bytes: usize,
         measure: Option<Measure>,
         kept: &KeptClients,
     ) -> Result<Self> {
         let servers = options.client.bootstrap_servers()?.to_owned();
-        let config = config_within(options, bytes)?;
         let place = kept.place(Some(topic), &config, options);
         let handle = match place.as_ref().and_then(Place::take) {
             Some(handle) => handle,

@@ -56,9 +56,14 @@ impl PlanningClient {
         }
     }
 
-    /// Another client for a scan: one that the session has kept, or else a new one.
+    /// Another client for a scan: one that the session has kept, or else a new one. An unbounded
+    /// scan has a new one, which is not kept.
     pub(super) fn another(&self, table: &TableDefinition, memory: usize) -> Result<Arc<Client>> {
-        let client = Client::kept_with_memory(&table.topic, &table.options, memory, &self.kept)?;
+        let (topic, options) = (&table.topic, &table.options);
+        let client = match table.unbounded {
+            true => Client::with_memory(topic, options, memory)?,
+            false => Client::of_scan(topic, options, memory, &self.kept)?,
+        };
         Ok(Arc::new(client))
     }
 }
