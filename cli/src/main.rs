@@ -92,7 +92,9 @@ async fn start(args: &Args) -> u8 {
         () = interrupt.next() => {
             if let Some(left) = session.running.left_behind() {
                 to_stderr!("{left}");
-                // A transaction that is not aborted blocks readers of committed records.
+                // A transaction that is not aborted blocks readers of committed records. The session
+                // is dropped first, since it keeps idle clients.
+                drop(session);
                 wait_for_clients(ABORT_PATIENCE).await;
             }
             return exit::INTERRUPTED;
