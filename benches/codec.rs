@@ -201,7 +201,7 @@ fn fold(writes: usize, rounds: usize) -> f64 {
         .collect();
     let rounds = (0..rounds).map(|_| {
         seconds(|| {
-            let mut seen = SeenKeys::new();
+            let mut seen = SeenKeys::default();
             keys.iter()
                 .filter(|key| seen.insert(key.as_bytes()))
                 .count()

@@ -19,47 +19,45 @@ use rdkafka::error::RDKafkaErrorCode;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ErrorCode {
-    number: i16,
-    name: &'static str,
-}
+pub struct ErrorCode(i16);
 
 impl ErrorCode {
-    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: ErrorCode = ErrorCode {
-        number: 3,
-        name: "UNKNOWN_TOPIC_OR_PARTITION",
-    };
+    pub(super) const UNKNOWN_TOPIC_OR_PARTITION: ErrorCode = ErrorCode(3);
 
     /// The code in an answer to librdkafka. `None` for librdkafka's own codes, such as that of a
     /// time-out.
     pub(crate) fn of(code: RDKafkaErrorCode) -> Option<Self> {
         let number = i16::try_from(code as i32).ok()?;
-        let name = match number {
-            -1 => "UNKNOWN_SERVER_ERROR",
-            number => {
-                let index = usize::try_from(number).ok()?.checked_sub(1)?;
-                NAMES.split(' ').nth(index)?
-            }
-        };
-        Some(ErrorCode { number, name })
+        name_of(number).map(|_| ErrorCode(number))
     }
 
     /// The number in the protocol, such as 10.
     pub fn number(self) -> i16 {
-        self.number
+        self.0
     }
 
     /// The name in the [protocol's list](https://kafka.apache.org/protocol#protocol_error_codes),
     /// such as `MESSAGE_TOO_LARGE`.
     pub fn name(self) -> &'static str {
-        self.name
+        name_of(self.0).unwrap_or_default()
+    }
+}
+
+/// `None` for a number that is not a code of the protocol.
+fn name_of(number: i16) -> Option<&'static str> {
+    match number {
+        -1 => Some("UNKNOWN_SERVER_ERROR"),
+        number => {
+            let index = usize::try_from(number).ok()?.checked_sub(1)?;
+            NAMES.split(' ').nth(index)
+        }
     }
 }
 
 /// Name and number, as in `MESSAGE_TOO_LARGE (10)`.
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.name, self.number)
+        write!(f, "{} ({})", self.name(), self.0)
     }
 }
 

@@ -15,9 +15,12 @@ use crate::source::planning_client::PlanningClient;
 /// partitions, the client that made the look-up, and the instant at which they are read.
 #[derive(Default)]
 pub(crate) struct LookUps {
-    topics: Mutex<Vec<(Arc<TableDefinition>, Arc<OnceCell<LookUp>>)>>,
-    states: Mutex<Vec<(Arc<TableDefinition>, Arc<SharedTopicState>)>>,
+    topics: ByTable<OnceCell<LookUp>>,
+    states: ByTable<SharedTopicState>,
 }
+
+/// Values by the table for which they were made first.
+type ByTable<T> = Mutex<Vec<(Arc<TableDefinition>, Arc<T>)>>;
 
 /// What planning looked up.
 #[derive(Clone)]
@@ -72,7 +75,7 @@ impl LookUps {
 
 /// The value of the first table that is the `same` as this one; a new value if there is none.
 fn of_table<T: Default>(
-    values: &Mutex<Vec<(Arc<TableDefinition>, Arc<T>)>>,
+    values: &ByTable<T>,
     table: &Arc<TableDefinition>,
     same: impl Fn(&TableDefinition, &TableDefinition) -> bool,
 ) -> Arc<T> {

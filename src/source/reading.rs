@@ -117,9 +117,8 @@ impl ScanTask {
         let extents = partitions
             .iter()
             .filter_map(|p| Some((*p, snapshot.extent(*p)?)));
-        let last = extents
-            .filter(|(_, extent)| !extent.range.is_empty())
-            .last();
+        let mut filled = extents.filter(|(_, extent)| !extent.range.is_empty());
+        let last = filled.next_back();
         let topic_guard = TopicGuard {
             checked: &self.run.checked,
             client: &client,

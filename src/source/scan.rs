@@ -174,7 +174,7 @@ pub(crate) struct Scan<'a, F: Fetch> {
 }
 
 enum Walk<C> {
-    NewestFirst(NewestFirst<C>),
+    NewestFirst(Box<NewestFirst<C>>),
     Forward(Forward<C>),
 }
 
@@ -209,7 +209,7 @@ impl<'a, F: Fetch> Scan<'a, F> {
                 fetch,
             },
             walk: match spec.table.options.mode.unwrap_or_default() {
-                Mode::Upsert => Walk::NewestFirst(NewestFirst::new(chunk)),
+                Mode::Upsert => Walk::NewestFirst(Box::new(NewestFirst::new(chunk))),
                 Mode::Append => Walk::Forward(Forward::new(chunk, begin)),
             },
         })
