@@ -30,7 +30,7 @@ use crate::ffi::{check, millis};
 /// kafka.create_topic("orders", 1, 1)?;
 /// let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
 ///     .set("bootstrap.servers", kafka.bootstrap_servers())
-///     .set("linger.ms", "300000")
+///     .set("linger.ms", "60000")
 ///     .create()?;
 /// let record = BaseRecord::to("orders").key("order-1").payload("open");
 /// producer.send(record).map_err(|(error, _)| error)?;
