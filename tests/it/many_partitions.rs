@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::broker::{self, Broker, Rec};
 use crate::declared::{APPEND, Declared};
-use crate::dropping::alone_in;
+use crate::dropping::{Held, alone_in, first_batch, open, several_threads};
 use crate::session::cells;
 
 const PARTITIONS: i32 = 1_000;
@@ -102,6 +102,7 @@ fn what_a_query_takes_follows_the_records_and_not_the_partitions() {
             let topic = many(broker);
             let runtime = Runtime::new().unwrap();
             one_query_takes_few_threads_and_little_memory(broker, &topic, &runtime);
+            several_threads().block_on(a_dropped_query_leaves_nothing(broker, &topic));
             many_queries_at_once_are_bounded_and_right(broker, &topic, &runtime);
             a_log_keeps_the_order_within_each_partition(broker, &topic, &runtime);
         },
@@ -126,6 +127,18 @@ fn one_query_takes_few_threads_and_little_memory(broker: &Broker, topic: &str, r
         // The watching thread is among them.
         assert!(threads <= 20, "{sql}: {threads} threads");
         assert!(megabytes <= 100, "{sql}: {megabytes} MB");
+    }
+}
+
+async fn a_dropped_query_leaves_nothing(broker: &Broker, topic: &str) {
+    let columns = "_key VARCHAR, v BIGINT";
+    let table = Declared::new(broker, topic, columns, &[("kafka.keep_clients", "0")]).await;
+    let before = Held::now();
+    for _ in 0..3 {
+        let mut stream = open(&table, "SELECT * FROM t").await;
+        first_batch(&mut stream).await;
+        drop(stream);
+        before.is_restored("a query of many partitions").await;
     }
 }
 
