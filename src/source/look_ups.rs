@@ -73,7 +73,7 @@ impl LookUps {
     }
 }
 
-/// The value of the first table that is the `same` as this one; a new value if there is none.
+/// The value of the first table that is the `same` as this one, or otherwise a new value.
 fn of_table<T: Default>(
     values: &ByTable<T>,
     table: &Arc<TableDefinition>,

@@ -42,7 +42,8 @@ fn many(broker: &Broker) -> String {
         (0..KEYS).map(record)
     };
     let records: Vec<Rec> = version(0).chain(version(1)).collect();
-    // Records of a partition keep their order even where brokers are slow.
+    // Without idempotence, a batch that is sent again to a slow broker may come into the log
+    // behind a later one.
     broker.produce_with(&topic, &records, &[("enable.idempotence", "true")]);
     topic
 }

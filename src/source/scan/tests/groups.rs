@@ -22,16 +22,7 @@ fn run_groups(
     let memory = MemoryConsumer::new("test").register(&pool);
     for members in groups {
         let metrics = ScanMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
-        let group = ScanGroup {
-            spec,
-            batch_size: 8,
-            metrics: &metrics,
-            memory_share,
-            key_partitions: None,
-            disk: disk.and_then(|context| Disk::of(context, &metrics.spill, "t").unwrap()),
-            left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
-            record_bytes: Cell::new(None),
-        };
+        let group = scan_group(spec, &metrics, 8, memory_share, disk);
         let mut output = Collected {
             batches: Some(&batches),
         };

@@ -123,16 +123,7 @@ fn records_that_are_left_out_do_not_pile_up() {
     Arc::make_mut(&mut spec.table).options.on_bad_record = crate::options::OnBadRecord::Skip;
     let metrics = ScanMetrics::new(&ExecutionPlanMetricsSet::new(), 0);
     let made = Rows::try_new(&spec.table, 0, &spec.columns).unwrap();
-    let group = ScanGroup {
-        spec: &spec,
-        batch_size: 100,
-        metrics: &metrics,
-        memory_share: usize::MAX,
-        key_partitions: None,
-        disk: None,
-        left: Cell::new(usize::MAX),
-        record_bytes: Cell::new(None),
-    };
+    let group = scan_group(&spec, &metrics, 100, usize::MAX, None);
     let mut rows = Batches::new(made, &group, usize::MAX);
     let batches = std::cell::RefCell::default();
     let mut output = Collected {

@@ -202,16 +202,7 @@ fn try_run(
     let batches = std::cell::RefCell::default();
     let fetched = std::cell::Cell::default();
     let metrics = ScanMetrics::new(&set, 0);
-    let group = ScanGroup {
-        spec,
-        batch_size: batch,
-        metrics: &metrics,
-        memory_share,
-        key_partitions: None,
-        disk: disk.and_then(|context| Disk::of(context, &metrics.spill, "t").unwrap()),
-        left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
-        record_bytes: Cell::new(None),
-    };
+    let group = scan_group(spec, &metrics, batch, memory_share, disk);
     let fetch = LogFetch {
         log,
         position: 0,
@@ -232,6 +223,25 @@ fn try_run(
         fetched: fetched.get(),
         metrics,
     })
+}
+
+fn scan_group<'a>(
+    spec: &'a ScanSpec,
+    metrics: &'a ScanMetrics,
+    batch_size: usize,
+    memory_share: usize,
+    disk: Option<&TaskContext>,
+) -> ScanGroup<'a> {
+    ScanGroup {
+        spec,
+        batch_size,
+        metrics,
+        memory_share,
+        key_partitions: None,
+        disk: disk.and_then(|context| Disk::of(context, &metrics.spill, "t").unwrap()),
+        left: Cell::new(spec.limit.unwrap_or(usize::MAX)),
+        record_bytes: Cell::new(None),
+    }
 }
 
 fn whole(log: &[Logged]) -> OffsetRange {

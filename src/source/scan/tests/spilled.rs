@@ -145,21 +145,18 @@ proptest! {
     }
 }
 
+/// Reads a whole log with this much memory, and the disk of this context.
+fn run_on(context: &TaskContext, log: &[Logged], memory: usize) -> DataFusionResult<Run> {
+    let spec = spec("upsert", vec![0, 1], None);
+    let sizes = ChunkSizes::default();
+    try_run(&spec, log, whole(log), sizes, 8192, memory, Some(context))
+}
+
 #[test]
 fn keys_that_memory_has_no_room_for_are_read_once_and_go_to_disk() {
     let log = numbered(100_000);
-    let spec = spec("upsert", vec![0, 1], None);
     let context = disk(|disk| disk);
-    let sizes = ChunkSizes::default();
-    let result = try_run(
-        &spec,
-        &log,
-        whole(&log),
-        sizes,
-        8192,
-        2_000_000,
-        Some(&context),
-    );
+    let result = run_on(&context, &log, 2_000_000);
     let result = result.unwrap();
     let unique: BTreeMap<_, _> = rows(&result.batches).into_iter().collect();
     assert_eq!(unique.len(), 100_000);
@@ -183,18 +180,8 @@ fn parts_whose_keys_have_no_room_are_divided_again() {
     for (record, n) in log.iter_mut().zip(0..) {
         record.key = Some(format!("k{}", n * 7_919 % 15_000).into_bytes());
     }
-    let spec = spec("upsert", vec![0, 1], None);
     let context = disk(|disk| disk);
-    let sizes = ChunkSizes::default();
-    let result = try_run(
-        &spec,
-        &log,
-        whole(&log),
-        sizes,
-        8192,
-        20_000,
-        Some(&context),
-    );
+    let result = run_on(&context, &log, 20_000);
     let result = result.unwrap();
     assert_eq!(rows(&result.batches).len(), 15_000);
     let unique: BTreeMap<_, _> = rows(&result.batches).into_iter().collect();
@@ -209,18 +196,8 @@ fn parts_whose_keys_have_no_room_are_divided_again() {
 fn a_row_that_does_not_fit_fails_the_query_from_disk_too() {
     let mut log = numbered(20_000);
     log[3].payload = Some(br#"{"v":"none"}"#.to_vec());
-    let spec = spec("upsert", vec![0, 1], None);
     let context = disk(|disk| disk);
-    let sizes = ChunkSizes::default();
-    let result = try_run(
-        &spec,
-        &log,
-        whole(&log),
-        sizes,
-        8192,
-        300_000,
-        Some(&context),
-    );
+    let result = run_on(&context, &log, 300_000);
     let error = result.err().unwrap();
     let Some(Error::DecodePayload { offset: 3, .. }) = Error::find(&error) else {
         panic!("{error}");
@@ -231,18 +208,8 @@ fn a_row_that_does_not_fit_fails_the_query_from_disk_too() {
 #[test]
 fn a_limit_of_temporary_files_is_an_error_that_says_what_to_raise() {
     let log = numbered(100_000);
-    let spec = spec("upsert", vec![0, 1], None);
     let context = disk(|disk| disk.with_max_temp_directory_size(100_000));
-    let sizes = ChunkSizes::default();
-    let result = try_run(
-        &spec,
-        &log,
-        whole(&log),
-        sizes,
-        8192,
-        1_000_000,
-        Some(&context),
-    );
+    let result = run_on(&context, &log, 1_000_000);
     let error = result.err().unwrap().to_string();
     for part in [
         "topic `t` partition 0: the keys do not fit into memory",
@@ -258,36 +225,18 @@ fn a_limit_of_temporary_files_is_an_error_that_says_what_to_raise() {
     manager(&context)
         .set_max_temp_directory_size(100_000_000)
         .unwrap();
-    let result = try_run(
-        &spec,
-        &log,
-        whole(&log),
-        sizes,
-        8192,
-        1_000_000,
-        Some(&context),
-    );
+    let result = run_on(&context, &log, 1_000_000);
     assert_eq!(rows(&result.unwrap().batches).len(), 100_000);
 }
 
 #[test]
 fn without_temporary_files_the_keys_are_read_in_passes() {
     let log = numbered(100_000);
-    let spec = spec("upsert", vec![0, 1], None);
-    let sizes = ChunkSizes::default();
     for context in [
         disk(|disk| disk.with_mode(DiskManagerMode::Disabled)),
         disk(|disk| disk.with_max_temp_directory_size(0)),
     ] {
-        let result = try_run(
-            &spec,
-            &log,
-            whole(&log),
-            sizes,
-            8192,
-            2_000_000,
-            Some(&context),
-        );
+        let result = run_on(&context, &log, 2_000_000);
         let result = result.unwrap();
         assert_eq!(rows(&result.batches).len(), 100_000);
         assert!(result.metrics.passes.as_usize() > 1);
