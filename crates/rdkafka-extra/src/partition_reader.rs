@@ -10,7 +10,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 
-use crate::ffi::{check, millis};
+use crate::ffi::check;
 use crate::message_queue::MessageQueue;
 use crate::messages::Messages;
 use crate::topic::{Claim, TopicHandle};
@@ -58,8 +58,7 @@ use crate::topic::{Claim, TopicHandle};
 /// ```
 pub struct PartitionReader<C: ConsumerContext> {
     claim: Claim<C>,
-    /// Where messages come, unless the partition has a queue of its own.
-    queue: Option<Arc<MessageQueue<C>>>,
+    queue: Arc<MessageQueue<C>>,
 }
 
 impl<C: ConsumerContext> PartitionReader<C> {
@@ -77,12 +76,8 @@ impl<C: ConsumerContext> PartitionReader<C> {
         partition: i32,
         offset: i64,
     ) -> Result<Self, RDKafkaErrorCode> {
-        let claim = Claim::new(topic, partition).ok_or(RDKafkaErrorCode::Conflict)?;
-        // SAFETY: the topic is alive. librdkafka checks partition and offset.
-        let started =
-            unsafe { sys::rd_kafka_consume_start(claim.topic().as_ptr(), partition, offset) };
-        started_or_refused(started)?;
-        Ok(PartitionReader { claim, queue: None })
+        let queue = Arc::new(MessageQueue::new(topic)?);
+        PartitionReader::start_in(&queue, partition, offset)
     }
 
     /// As [`start`](Self::start), for a partition whose messages come into a queue that it shares
@@ -103,10 +98,13 @@ impl<C: ConsumerContext> PartitionReader<C> {
             let topic = claim.topic().as_ptr();
             sys::rd_kafka_consume_start_queue(topic, partition, offset, queue.as_ptr())
         };
-        started_or_refused(started)?;
+        if started != 0 {
+            // SAFETY: reads librdkafka's thread-local error code.
+            return Err(unsafe { sys::rd_kafka_last_error() }.into());
+        }
         Ok(PartitionReader {
             claim,
-            queue: Some(Arc::clone(queue)),
+            queue: Arc::clone(queue),
         })
     }
 
@@ -133,34 +131,7 @@ impl<C: ConsumerContext> PartitionReader<C> {
         max: usize,
         messages: &mut Messages<C>,
     ) -> Result<(), RDKafkaErrorCode> {
-        if let Some(queue) = &self.queue {
-            return queue.poll(timeout, max, messages);
-        }
-        if !messages.belongs_to(self.claim.topic()) {
-            return Err(RDKafkaErrorCode::InvalidArgument);
-        }
-        if max == 0 {
-            return Ok(());
-        }
-        let partition = self.claim.partition();
-        // SAFETY: the topic is alive and this partition was started. The message is given to
-        // `push` and nowhere else.
-        let first = unsafe {
-            let first = sys::rd_kafka_consume(self.topic(), partition, millis(timeout));
-            messages.push(first)
-        };
-        if !first {
-            return Ok(());
-        }
-        // SAFETY: librdkafka fills as many places as it returns, never with null, and never
-        // more than it was given; -1 is a failure, of which nothing was filled.
-        unsafe {
-            messages.extend_with(max - 1, |places, count| {
-                let filled = sys::rd_kafka_consume_batch(self.topic(), partition, 0, places, count);
-                usize::try_from(filled).unwrap_or(0)
-            });
-        }
-        Ok(())
+        self.queue.poll(timeout, max, messages)
     }
 
     fn topic(&self) -> *mut sys::rd_kafka_topic_t {
@@ -173,14 +144,5 @@ impl<C: ConsumerContext> Drop for PartitionReader<C> {
         // SAFETY: the topic is alive and this partition was started. The claim is given up
         // only after this.
         unsafe { sys::rd_kafka_consume_stop(self.topic(), self.claim.partition()) };
-    }
-}
-
-/// The result of `rd_kafka_consume_start` and its like, called on this thread.
-fn started_or_refused(started: i32) -> Result<(), RDKafkaErrorCode> {
-    match started {
-        0 => Ok(()),
-        // SAFETY: reads librdkafka's thread-local error code.
-        _ => Err(unsafe { sys::rd_kafka_last_error() }.into()),
     }
 }
