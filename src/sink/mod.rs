@@ -22,6 +22,7 @@ pub(crate) mod instance;
 pub(crate) mod key_set;
 pub(crate) mod list_casts;
 pub(crate) mod mark;
+mod native;
 pub(crate) mod observer;
 pub(crate) mod pending;
 pub(crate) mod producer;
