@@ -5,14 +5,16 @@
 //! understood here costs time but never correctness. A scan applies it, and applies it again
 //! when a dynamic filter says more (`Scan::narrow`).
 
+mod candidates;
+mod scale;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Int32Array, StringArray, new_null_array};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use chrono::{DateTime, SecondsFormat};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::PhysicalExpr;
@@ -23,130 +25,14 @@ use datafusion::physical_expr::expressions::{
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
+pub(crate) use self::candidates::Candidates;
+use self::scale::Scale;
 use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::definition::type_groups::is_text;
 use crate::options::{KeyFormat, Mode};
 use crate::source::keys::WantedKeys;
-
-/// The records of one partition for which a filter may be true.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Candidates {
-    pub(crate) offsets: Interval,
-    /// Milliseconds since 1970.
-    pub(crate) timestamps: Interval,
-    /// `None` is every key.
-    pub(crate) keys: Option<WantedKeys>,
-}
-
-/// From `min` to `max`, both included; empty where `min` > `max`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Interval {
-    pub(crate) min: i64,
-    pub(crate) max: i64,
-}
-
-impl Interval {
-    pub(crate) const ALL: Interval = Interval {
-        min: i64::MIN,
-        max: i64::MAX,
-    };
-    const NONE: Interval = Interval { min: 1, max: 0 };
-
-    fn is_empty(self) -> bool {
-        self.min > self.max
-    }
-}
-
-impl Candidates {
-    pub(crate) const ALL: Candidates = Candidates {
-        offsets: Interval::ALL,
-        timestamps: Interval::ALL,
-        keys: None,
-    };
-
-    /// No record: the filter is never true.
-    pub(crate) const NONE: Candidates = Candidates {
-        offsets: Interval::NONE,
-        timestamps: Interval::NONE,
-        keys: None,
-    };
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.offsets.is_empty() || self.timestamps.is_empty()
-    }
-
-    /// Describes the pruning in words, for EXPLAIN.
-    pub(crate) fn describe(&self, mode: Mode) -> Vec<String> {
-        if self.is_empty() {
-            return vec!["nothing".to_owned()];
-        }
-        let mut words = Vec::new();
-        let Interval { min, max } = self.offsets;
-        if min > 0 {
-            words.push(format!("_offset >= {min}"));
-        }
-        // In upsert mode a newer record hides the older one, whatever its offset.
-        if max < i64::MAX && mode == Mode::Append {
-            words.push(format!("_offset <= {max}"));
-        }
-        if self.timestamps.min > 0 {
-            let time = DateTime::from_timestamp_millis(self.timestamps.min);
-            let millis = || self.timestamps.min.to_string();
-            let time = time.map_or_else(millis, |time| {
-                time.to_rfc3339_opts(SecondsFormat::Millis, true)
-            });
-            words.push(format!("_timestamp >= {time}"));
-        }
-        if let Some(keys) = &self.keys {
-            let plural = if keys.len() == 1 { "" } else { "s" };
-            words.push(format!("_key in {} value{plural}", keys.len()));
-        }
-        words
-    }
-
-    fn and(self, other: Candidates) -> Candidates {
-        let both = |one: Interval, other: Interval| Interval {
-            min: one.min.max(other.min),
-            max: one.max.min(other.max),
-        };
-        let joined = Candidates {
-            offsets: both(self.offsets, other.offsets),
-            timestamps: both(self.timestamps, other.timestamps),
-            keys: match (self.keys, other.keys) {
-                (Some(one), Some(other)) => Some(one.intersection(other)),
-                (one, other) => one.or(other),
-            },
-        };
-        let no_key = joined.keys.as_ref().is_some_and(WantedKeys::is_empty);
-        if no_key || joined.is_empty() {
-            return Candidates::NONE;
-        }
-        joined
-    }
-
-    pub(crate) fn or(self, other: Candidates) -> Candidates {
-        if self.is_empty() {
-            return other;
-        }
-        if other.is_empty() {
-            return self;
-        }
-        let hull = |one: Interval, other: Interval| Interval {
-            min: one.min.min(other.min),
-            max: one.max.max(other.max),
-        };
-        Candidates {
-            offsets: hull(self.offsets, other.offsets),
-            timestamps: hull(self.timestamps, other.timestamps),
-            keys: match (self.keys, other.keys) {
-                (Some(one), Some(other)) => Some(one.union(other)),
-                _ => None,
-            },
-        }
-    }
-}
 
 /// Finds the candidate records of filters, for one Kafka partition or for any.
 pub(crate) struct Pruner<'a> {
@@ -426,140 +312,4 @@ fn cast_type(expr: &Arc<dyn PhysicalExpr>) -> Option<DataType> {
     }
     let cast = expr.downcast_ref::<TryCastExpr>();
     cast.map(|cast| cast.cast_type().clone())
-}
-
-const SECOND: i128 = 1_000;
-const DAY: i128 = 86_400_000;
-
-/// How a compared value is computed from an offset or from milliseconds: multiplied by `times`,
-/// divided by `parts`, and off by at most `slack`.
-struct Scale {
-    data_type: DataType,
-    times: i128,
-    parts: i128,
-    slack: i128,
-}
-
-impl Scale {
-    fn identity(data_type: DataType) -> Self {
-        Scale {
-            data_type,
-            times: 1,
-            parts: 1,
-            slack: 0,
-        }
-    }
-
-    /// `None` for a cast that does not keep the order, or that is not supported here.
-    fn cast(mut self, to: &DataType) -> Option<Self> {
-        use DataType::{Date32, Date64, Timestamp};
-        match (&self.data_type, to) {
-            (Timestamp(_, from), Timestamp(unit, zone)) => {
-                (self.times, self.parts) = match unit {
-                    TimeUnit::Second => (1, SECOND),
-                    TimeUnit::Millisecond => (1, 1),
-                    TimeUnit::Microsecond => (1_000, 1),
-                    TimeUnit::Nanosecond => (1_000_000, 1),
-                };
-                if *unit == TimeUnit::Second {
-                    self.slack += SECOND;
-                }
-                // The value is interpreted as local time in some zone.
-                let is_utc = matches!(zone.as_deref(), None | Some("UTC" | "+00:00" | "Z"));
-                if from.is_none() && !is_utc {
-                    self.slack += DAY;
-                }
-            }
-            (Timestamp(..), Date32) => {
-                (self.times, self.parts) = (1, DAY);
-                self.slack += 2 * DAY;
-            }
-            (Timestamp(..), Date64) => {
-                (self.times, self.parts) = (1, 1);
-                self.slack += 2 * DAY;
-            }
-            (Timestamp(..) | DataType::Int64, DataType::Int64) => {}
-            (DataType::Int64, to) if keeps_integers(to) => {}
-            _ => return None,
-        }
-        // All numeric types compare alike, whatever their width.
-        if !matches!(self.data_type, DataType::Int64) || !to.is_numeric() {
-            self.data_type = to.clone();
-        }
-        Some(self)
-    }
-
-    /// The offsets or milliseconds whose value satisfies the comparison.
-    fn interval(&self, op: Operator, literal: &ScalarValue) -> Option<Interval> {
-        // No realistic literal is larger, and larger products would overflow.
-        const LARGEST: i128 = 1 << 80;
-        let (floor, ceil) = whole(literal).filter(|(floor, ceil)| {
-            (-LARGEST..LARGEST).contains(floor) && (-LARGEST..LARGEST).contains(ceil)
-        })?;
-        let (exact, times, parts) = (self.parts == 1, self.times, self.parts);
-        let step = i128::from(exact);
-        let at_least = |value: i128| -(-value * parts).div_euclid(times) - self.slack;
-        let at_most = |value: i128| (value * parts).div_euclid(times) + self.slack;
-        let (min, max) = match op {
-            Operator::Eq if exact && floor != ceil => return Some(Interval::NONE),
-            Operator::Eq => (at_least(floor), at_most(ceil)),
-            Operator::Gt => (at_least(floor + step), i128::MAX),
-            Operator::GtEq => (at_least(if exact { ceil } else { floor }), i128::MAX),
-            Operator::Lt => (i128::MIN, at_most(ceil - step)),
-            Operator::LtEq => (i128::MIN, at_most(if exact { floor } else { ceil })),
-            _ => return None,
-        };
-        let clamp = |value: i128| value.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-        if min > max || min > i64::MAX.into() || max < i64::MIN.into() {
-            return Some(Interval::NONE);
-        }
-        Some(Interval {
-            min: clamp(min),
-            max: clamp(max),
-        })
-    }
-}
-
-/// Whether a cast keeps different integers different, up to [`EXACT`]. An integer that is too
-/// large for a type is an error and is not rounded.
-fn keeps_integers(to: &DataType) -> bool {
-    match to {
-        DataType::Float64 => true,
-        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => *scale >= 0,
-        to => to.is_integer(),
-    }
-}
-
-/// The integers next to a literal, below and above.
-fn whole(literal: &ScalarValue) -> Option<(i128, i128)> {
-    let number: i128 = match literal {
-        ScalarValue::Int8(Some(v)) => (*v).into(),
-        ScalarValue::Int16(Some(v)) => (*v).into(),
-        ScalarValue::Int32(Some(v)) | ScalarValue::Date32(Some(v)) => (*v).into(),
-        ScalarValue::Int64(Some(v))
-        | ScalarValue::Date64(Some(v))
-        | ScalarValue::TimestampSecond(Some(v), _)
-        | ScalarValue::TimestampMillisecond(Some(v), _)
-        | ScalarValue::TimestampMicrosecond(Some(v), _)
-        | ScalarValue::TimestampNanosecond(Some(v), _) => (*v).into(),
-        ScalarValue::UInt8(Some(v)) => (*v).into(),
-        ScalarValue::UInt16(Some(v)) => (*v).into(),
-        ScalarValue::UInt32(Some(v)) => (*v).into(),
-        ScalarValue::UInt64(Some(v)) => (*v).into(),
-        ScalarValue::Decimal128(Some(v), _, scale @ 0..=37) => {
-            let one = 10i128.pow(u32::from(scale.unsigned_abs()));
-            return Some((v.div_euclid(one), -(-v).div_euclid(one)));
-        }
-        ScalarValue::Float32(Some(v)) => return whole_float((*v).into()),
-        ScalarValue::Float64(Some(v)) => return whole_float(*v),
-        _ => return None,
-    };
-    Some((number, number))
-}
-
-/// From here on, neighbouring integers share one float.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-fn whole_float(value: f64) -> Option<(i128, i128)> {
-    (value.abs() < EXACT).then(|| (value.floor() as i128, value.ceil() as i128))
 }
