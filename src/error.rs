@@ -6,6 +6,7 @@
 
 mod code;
 mod conversion;
+mod fetch_failure;
 mod json_hints;
 pub mod kind;
 mod messages;
@@ -16,9 +17,9 @@ use std::time::Duration;
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
-use rdkafka::error::RDKafkaErrorCode;
 
 pub use self::code::ErrorCode;
+pub use self::fetch_failure::FetchFailure;
 use self::json_hints::encode_message;
 pub(crate) use self::json_hints::{decode_message, unsupported_message};
 pub(crate) use self::messages::no_room;
@@ -550,40 +551,6 @@ pub enum Error {
     /// for its caller.
     #[error(transparent)]
     DataFusion(Arc<DataFusionError>),
-}
-
-/// Why a partition could not be read to its end.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FetchFailure {
-    /// The topic was deleted.
-    #[error("the topic was deleted while it was read")]
-    Deleted,
-    /// The topic was deleted, and another one has its name.
-    #[error("the topic was recreated while it was read; run the query again")]
-    Recreated,
-    /// A broker has refused it.
-    #[error("{reason}")]
-    #[non_exhaustive]
-    Refused {
-        /// The code of the broker's answer.
-        code: ErrorCode,
-        /// What librdkafka says about it.
-        reason: String,
-    },
-    /// What librdkafka said.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl FetchFailure {
-    /// A failure with this code of librdkafka and this reason.
-    pub(crate) fn of(code: RDKafkaErrorCode, reason: String) -> Self {
-        match ErrorCode::of(code) {
-            Some(code) => FetchFailure::Refused { code, reason },
-            None => FetchFailure::Other(reason),
-        }
-    }
 }
 
 /// The [`Error`] that DataFusion has wrapped, or the error of DataFusion as one of this crate.

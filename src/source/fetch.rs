@@ -250,7 +250,7 @@ impl PartitionFetch {
                     let reason = format!(
                         "the broker no longer holds this offset, since retention or compaction \
                          passed it or the topic was recreated while it was read; run the query \
-                         again ({text})"
+                         again, with a new plan ({text})"
                     );
                     FetchFailure::of(RDKafkaErrorCode::OffsetOutOfRange, reason)
                 })))
