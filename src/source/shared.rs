@@ -22,14 +22,15 @@ use crate::source::spill::Disk;
 use crate::source::topic_guard::Checked;
 
 /// The runs of one scan. Most scans run once. A scan runs again where its rows are needed again,
-/// as in each turn of a recursive query.
+/// as in each turn of a recursive query, and a plan can be executed twice at the same time.
 ///
-/// DataFusion starts each output partition by a separate call. A partition that is started a
-/// second time begins a new run.
+/// DataFusion starts each output partition by a separate call, which does not say to which
+/// execution it belongs. A stream therefore joins a run that still lacks its partition. Which of
+/// two such runs this is makes no difference: both return the same rows, and each gets each
+/// partition once.
 #[derive(Default)]
-pub(crate) struct Runs(Mutex<Run>);
+pub(crate) struct Runs(Mutex<Vec<Run>>);
 
-/// The last run.
 #[derive(Default)]
 struct Run {
     /// The output partitions that were started.
@@ -46,7 +47,7 @@ struct Run {
 }
 
 impl Runs {
-    /// Returns the state that one stream shares with the other streams of this run. The stream
+    /// Returns the state that one stream shares with the other streams of its run. The stream
     /// reads output partition `partition` of `partitions`.
     ///
     /// # Errors
@@ -59,20 +60,28 @@ impl Runs {
         spec: &ScanSpec,
         context: &Arc<TaskContext>,
     ) -> Result<Arc<SharedScan>> {
-        let mut run = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut runs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let context = Arc::downgrade(context);
-        if run.joined.contains(&partition) {
+        let lacks_it = |run: &Run| !run.joined.contains(&partition);
+        let is_same = |run: &Run| run.context.ptr_eq(&context);
+        // The newest, since an older run may have been given up before all partitions started.
+        let lacking = runs.iter().rposition(|run| lacks_it(run) && is_same(run));
+        let mut run = match lacking.or_else(|| runs.iter().rposition(lacks_it)) {
+            Some(nth) => runs.remove(nth),
             // In the same execution, what the filters learned still applies: a nested loop join
             // that runs out of memory starts its input a second time.
-            if spec.has_dynamic_filters() && !run.context.ptr_eq(&context) {
+            None if spec.has_dynamic_filters() && !runs.is_empty() && !runs.iter().any(is_same) => {
                 return Err(Error::Unsupported(format!(
                     "the plan has been executed before, and its joins or ORDER BY .. LIMIT still \
                      filter topic `{}` by what they learned then; plan the query again",
                     spec.table.topic
                 )));
             }
-            *run = Run::default();
-        }
+            None => {
+                runs.retain(|run| run.shared.strong_count() > 0);
+                Run::default()
+            }
+        };
         run.joined.insert(partition);
         run.context = context;
         let shared = run.shared.upgrade();
@@ -83,6 +92,7 @@ impl Runs {
             // No other stream will join this run, so only the streams keep this memory alive.
             run.key_partitions = Arc::default();
         }
+        runs.push(run);
         Ok(shared)
     }
 }

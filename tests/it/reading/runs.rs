@@ -11,7 +11,7 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan as _, collect, displayable, execute_stream};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::KafkaScanExec;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt as _};
 
 use super::{COLUMNS, number};
 use crate::broker::{self, Rec, SASL_USER, wait_until};
@@ -59,6 +59,50 @@ async fn a_plan_can_run_again_and_its_partitions_in_any_order() {
         let batches: Vec<_> = in_time("a partition", stream.collect()).await;
         let batches: Vec<_> = batches.into_iter().map(Result::unwrap).collect();
         assert_eq!(cells(&batches).concat(), vec!["1"; 10], "{partition}");
+    }
+}
+
+/// The executions start the same partitions in turn. Contexts do not always tell them apart: over
+/// DataFusion's foreign function interface, each partition has a context of its own.
+#[tokio::test]
+async fn a_plan_can_run_twice_at_the_same_time() {
+    let Some(broker) = broker::required("a_plan_can_run_twice_at_the_same_time") else {
+        return;
+    };
+    let records = |keys: &[&str]| {
+        let one = |(n, key): (usize, &&str)| number(key, 1).partition(n as i32 % 2);
+        keys.iter().enumerate().map(one).collect::<Vec<_>>()
+    };
+    for (is_known, [a, b, c, d]) in [(true, [0, 1, 0, 1]), (false, [0, 1, 2, 3])] {
+        let topic = broker.new_topic("twice", 2, &[]);
+        broker.produce(&topic, &records(&["a", "b", "c", "d"]));
+        let check = ("kafka.check_keys", "fail");
+        let table = Declared::new(broker, &topic, COLUMNS, &[check]).await;
+        let set = "SET datafusion.execution.target_partitions = 2";
+        table.rows(set).await;
+        let contexts = [(); 4].map(|()| table.ctx.task_ctx());
+        // Both results of each of two executions at the same time.
+        let twice = async || {
+            let frame = table.ctx.sql("SELECT v FROM t").await.unwrap();
+            let plan = frame.create_physical_plan().await.unwrap();
+            let scan = scan_of(&plan);
+            let streams = [(0, a), (0, b), (1, c), (1, d)];
+            let streams = streams
+                .map(|(partition, nth)| scan.execute(partition, Arc::clone(&contexts[nth])))
+                .map(|stream| stream.unwrap().try_collect::<Vec<_>>());
+            in_time("two runs", futures::future::join_all(streams)).await
+        };
+        for batches in twice().await {
+            assert_eq!(cells(&batches.unwrap()).concat(), ["1", "1"], "{is_known}");
+        }
+        // Key `a` is now in both partitions, and each of the runs finds that out.
+        broker.produce(&topic, &records(&["x", "a"]));
+        let results = twice().await;
+        let failed = |run: [usize; 2]| run.iter().any(|nth| results[*nth].is_err());
+        match is_known {
+            true => assert!(failed([0, 2]) && failed([1, 3])),
+            false => assert!(results.iter().filter(|result| result.is_err()).count() >= 2),
+        }
     }
 }
 
