@@ -32,6 +32,8 @@ pub(crate) struct GroupReader<'a> {
     /// The partitions that are still to be read.
     waiting: VecDeque<(i32, Extent)>,
     active: BTreeMap<i32, Active<'a>>,
+    /// The most partitions that are read at the same time.
+    most_active: usize,
     arrived: Messages<ErrorLog>,
     /// A partition that is never read. It stands for the topic while no partition is read.
     standby: PartitionFetch,
@@ -59,6 +61,10 @@ struct Active<'a> {
 /// How often the brokers are asked about the topic of an unbounded scan.
 const UNBOUNDED_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The number of partitions that a group begins with where a few rows are enough. The number
+/// doubles each time that their records were not enough.
+const FIRST_OF_LIMIT: usize = 8;
+
 /// The memory that a record is assumed to take before one was read.
 const RECORD_BYTES: usize = 1024;
 
@@ -82,6 +88,10 @@ impl<'a> GroupReader<'a> {
             source,
             waiting: VecDeque::new(),
             active: BTreeMap::new(),
+            most_active: match group.spec.limit {
+                Some(_) => FIRST_OF_LIMIT,
+                None => usize::MAX,
+            },
             topic_checked: Instant::now(),
             partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
         }
@@ -138,7 +148,8 @@ impl<'a> GroupReader<'a> {
         while let Some((partition, extent)) = self.waiting.front().copied() {
             let chunks = self.chunks(extent);
             let taken: f64 = self.active.values().map(|active| active.chunks).sum();
-            let has_room = taken + chunks <= self.budget.at_once as f64;
+            let has_room = taken + chunks <= self.budget.at_once as f64
+                && self.active.len() < self.most_active;
             if !has_room && !self.active.is_empty() && !self.is_unbounded() {
                 break;
             }
@@ -165,6 +176,7 @@ impl<'a> GroupReader<'a> {
                 Step::Stopped => return Ok(false),
             }
         }
+        self.most_active = self.most_active.saturating_mul(2);
         Ok(true)
     }
 
