@@ -146,7 +146,7 @@ impl Group {
     ) -> Result<T> {
         let servers = &self.servers;
         let answer = retry(&self.consumer, servers, self.timeout, cancel, |wait| {
-            request(wait).map_err(KafkaError::AdminOp)
+            request(wait).map_err(KafkaError::GroupListFetch)
         });
         answer.map_err(|failure| {
             failure.into_error(

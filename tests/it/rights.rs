@@ -518,8 +518,15 @@ async fn a_group_that_is_denied_is_named_and_not_waited_for() {
     let error = user.refused("SELECT * FROM t").await;
     let right = Right::new("READ", "group", &user.group);
     user.is_denied(&error, &right);
+    broker.create_topic(&user.output, 1, &[]);
+    user.allow(&Right::new("WRITE", "topic", &user.output));
+    user.table("q", &user.input, &[PATIENT]).await;
+    user.table("out", &user.output, &[PATIENT]).await;
+    let select = "SELECT _key, v FROM q";
+    user.is_denied(&user.run_on(select).await.unwrap_err(), &right);
     user.allow(&right);
     assert_eq!(rows(&user.ctx, "SELECT * FROM t").await.len(), 1);
+    user.run_on(select).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
