@@ -16,6 +16,7 @@ mod kept;
 mod listing;
 mod measured;
 mod offset_range;
+mod offsets;
 mod retry;
 mod statistics;
 pub(crate) mod threads;
@@ -23,13 +24,13 @@ mod topic;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka_extra::{MessageQueue, TopicHandle, TopicId, rebootstrap};
 
 pub(crate) use self::blocking::{Cancel, blocking};
@@ -52,9 +53,14 @@ pub(crate) use self::topic::Topic;
 use crate::error::{Error, ErrorCode, FetchFailure, Result};
 use crate::options::{NewTopic, TableOptions};
 
+/// In place of the id of a broker.
+const NO_BROKER: i32 = -1;
+
 /// A client that reads: metadata, offsets, records.
 pub(crate) struct Client {
     topic: DropOnThread<Arc<TopicHandle<ErrorLog>>>,
+    /// A broker that leads a partition, or [`NO_BROKER`].
+    leader: AtomicI32,
     name: String,
     servers: String,
     timeout: Duration,
@@ -126,6 +132,7 @@ impl Client {
         };
         Ok(Client {
             topic: handle,
+            leader: AtomicI32::new(NO_BROKER),
             name: topic.to_owned(),
             servers,
             timeout: options.timeout,
@@ -203,25 +210,32 @@ impl Client {
         }
     }
 
+    /// Asks a broker that leads a partition, since it is connected anyway. Where no such broker is
+    /// known, the topic's metadata says which one it is.
     fn describe(&self, wait: Duration) -> Result<Topic, KafkaError> {
         let asked = Instant::now();
-        let leaders = self.leaders(wait)?;
-        // The leader of a partition is connected anyway, and knows the id of the topic.
-        let leader = leaders.values().find(|leader| **leader >= 0);
-        let id = match leader {
-            None => {
-                return Err(KafkaError::MetadataFetch(
-                    RDKafkaErrorCode::LeaderNotAvailable,
-                ));
-            }
-            Some(leader) => self.topic.id(*leader, wait.saturating_sub(asked.elapsed())),
+        let leaders = match self.leader.load(Ordering::Relaxed) {
+            NO_BROKER => Some(self.leaders(wait)?),
+            _ => None,
         };
-        let id = match id {
-            Err(code) if is_transient(code) => return Err(KafkaError::MetadataFetch(code)),
+        let leader = self.leader.load(Ordering::Relaxed);
+        if leader == NO_BROKER {
+            let code = RDKafkaErrorCode::LeaderNotAvailable;
+            return Err(KafkaError::MetadataFetch(code));
+        }
+        let left = || wait.saturating_sub(asked.elapsed());
+        let code = match self.topic.describe(leader, left()) {
+            Ok(topic) => return Ok(Topic::from(topic)),
+            Err(code) => code,
+        };
+        self.leader.store(NO_BROKER, Ordering::Relaxed);
+        match leaders {
+            // What was known about the broker may be old.
+            None => self.describe(left()),
+            Some(_) if is_transient(code) => Err(KafkaError::MetadataFetch(code)),
             // A client that is not allowed to know the id works without it.
-            id => id.unwrap_or(None),
-        };
-        Ok(Topic { leaders, id })
+            Some(leaders) => Ok(Topic { leaders, id: None }),
+        }
     }
 
     /// The id of the broker that leads each partition; negative where the partition has no
@@ -233,7 +247,11 @@ impl Client {
             return Err(KafkaError::MetadataFetch(error.into()));
         }
         let partitions = topic.into_iter().flat_map(|topic| topic.partitions());
-        Ok(partitions.map(|p| (p.id(), p.leader())).collect())
+        let leaders: BTreeMap<i32, i32> = partitions.map(|p| (p.id(), p.leader())).collect();
+        let leader = leaders.values().copied().find(|leader| *leader >= 0);
+        self.leader
+            .store(leader.unwrap_or(NO_BROKER), Ordering::Relaxed);
+        Ok(leaders)
     }
 
     /// Creates the topic. A topic that another client has just created is not an error.
@@ -285,109 +303,6 @@ impl Client {
             },
             failure => self.error("read the partitions", failure),
         }
-    }
-
-    /// The low watermarks and the end offsets of the partitions. Where only committed records are
-    /// read, the end is the last stable offset.
-    pub(crate) fn watermarks(
-        &self,
-        partitions: &[i32],
-        cancel: &Cancel,
-    ) -> Result<BTreeMap<i32, OffsetRange>> {
-        let low = self.offsets(partitions, Offset::Beginning, cancel)?;
-        let high = self.offsets(partitions, Offset::End, cancel)?;
-        Ok(low
-            .into_iter()
-            .map(|(partition, start)| {
-                let end = high.get(&partition).copied().flatten();
-                let start = start.unwrap_or(0);
-                let end = end.unwrap_or(start).max(start);
-                (partition, OffsetRange { start, end })
-            })
-            .collect())
-    }
-
-    /// The same, once the partitions end at the offsets of `wait_for` or later.
-    ///
-    /// # Errors
-    /// [`Error::NotYetThere`] after `kafka.timeout`.
-    pub(crate) fn watermarks_behind(
-        &self,
-        partitions: &[i32],
-        wait_for: &BTreeMap<i32, i64>,
-        cancel: &Cancel,
-    ) -> Result<BTreeMap<i32, OffsetRange>> {
-        if let Some(missing) = wait_for.keys().find(|p| !partitions.contains(p)) {
-            return Err(Error::Request {
-                act: "wait for the offsets",
-                topic: self.name.clone(),
-                code: None,
-                reason: format!("it has no partition {missing} (`kafka.wait_for`)"),
-            });
-        }
-        let deadline = Instant::now() + self.timeout;
-        loop {
-            let watermarks = self.watermarks(partitions, cancel)?;
-            let end = |partition| watermarks.get(partition).map_or(0, |held| held.end);
-            let missing = wait_for.iter().find(|(p, wanted)| end(p) < **wanted);
-            let Some((&partition, &wanted)) = missing else {
-                return Ok(watermarks);
-            };
-            if Instant::now() >= deadline || cancel.is_cancelled() {
-                return Err(Error::NotYetThere {
-                    topic: self.name.clone(),
-                    partition,
-                    end: end(&partition),
-                    wanted,
-                    timeout: self.timeout,
-                });
-            }
-            // Another writer has to write the records, and gives no signal when it has.
-            thread::sleep(POLL_INTERVAL);
-        }
-    }
-
-    /// The offset of the first record at or after `millis` in each partition; `None` where no
-    /// record is that new.
-    pub(crate) fn offsets_for_timestamp(
-        &self,
-        partitions: &[i32],
-        millis: i64,
-        cancel: &Cancel,
-    ) -> Result<BTreeMap<i32, Option<i64>>> {
-        self.offsets(partitions, Offset::Offset(millis), cancel)
-    }
-
-    /// Sends one request per leader. librdkafka sends the offset field of the list as the
-    /// timestamp to look up. There, -2 and -1 mean the two ends of the log.
-    fn offsets(
-        &self,
-        partitions: &[i32],
-        at: Offset,
-        cancel: &Cancel,
-    ) -> Result<BTreeMap<i32, Option<i64>>> {
-        if partitions.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let consumer = self.consumer();
-        self.retry(cancel, |wait| {
-            let mut list = TopicPartitionList::with_capacity(partitions.len());
-            for partition in partitions {
-                list.add_partition_offset(&self.name, *partition, at)?;
-            }
-            let list = consumer.offsets_for_times(list, wait)?;
-            list.elements()
-                .iter()
-                .map(|element| {
-                    element.error()?;
-                    Ok((
-                        element.partition(),
-                        element.offset().to_raw().filter(|o| *o >= 0),
-                    ))
-                })
-                .collect()
-        })
-        .map_err(|failure| self.error("read the offsets", failure))
     }
 
     /// The handle to read the topic's partitions with.
@@ -489,9 +404,6 @@ impl Client {
         })
     }
 }
-
-/// How often the end offsets are looked up while a query waits for them.
-const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Drop for Client {
     fn drop(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka_extra::TopicId;
+use rdkafka_extra::{TopicDescription, TopicId};
 
 /// The brokers' description of a topic.
 #[derive(Clone)]
@@ -23,5 +23,14 @@ impl Topic {
     /// Whether this topic certainly has another id.
     pub(crate) fn is_another(&self, id: Option<TopicId>) -> bool {
         matches!((self.id, id), (Some(now), Some(then)) if now != then)
+    }
+}
+
+impl From<TopicDescription> for Topic {
+    fn from(described: TopicDescription) -> Self {
+        Topic {
+            leaders: described.leaders,
+            id: described.id,
+        }
     }
 }

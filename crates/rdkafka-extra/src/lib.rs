@@ -18,7 +18,7 @@ mod partitioner;
 mod record;
 mod request;
 mod topic;
-mod topic_id;
+mod topic_description;
 mod transaction;
 
 pub use bootstrap::rebootstrap;
@@ -31,5 +31,5 @@ pub use partition_reader::PartitionReader;
 pub use partitioner::{crc32_partition, murmur2_partition};
 pub use record::{Record, VisitHeader};
 pub use topic::TopicHandle;
-pub use topic_id::TopicId;
+pub use topic_description::{TopicDescription, TopicId};
 pub use transaction::failed_transaction_error;

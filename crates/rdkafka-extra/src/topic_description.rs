@@ -1,5 +1,7 @@
-//! The id of a topic, which another topic of the same name does not have.
+//! The id of a topic, which another topic of the same name does not have, and the leaders of its
+//! partitions.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 use std::{fmt, ptr};
 
@@ -43,8 +45,18 @@ impl fmt::Display for TopicId {
     }
 }
 
+/// A topic as a broker describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicDescription {
+    /// `None` where the topic has none, as before Kafka 2.8.
+    pub id: Option<TopicId>,
+    /// The id of the broker that leads each partition; -1 where the partition has no leader.
+    pub leaders: BTreeMap<i32, i32>,
+}
+
 impl<C: ConsumerContext> TopicHandle<C> {
-    /// Asks a broker for the topic's id; `None` where it has none, as before Kafka 2.8.
+    /// Asks a broker to describe the topic. What librdkafka knows about the topic stays as it is.
     ///
     /// Blocks up to `timeout`, and cannot be cancelled.
     ///
@@ -52,7 +64,11 @@ impl<C: ConsumerContext> TopicHandle<C> {
     /// [`RDKafkaErrorCode::OperationTimedOut`] when no answer came, otherwise the broker's
     /// code, such as [`RDKafkaErrorCode::UnknownTopicOrPartition`] or
     /// [`RDKafkaErrorCode::TopicAuthorizationFailed`].
-    pub fn id(&self, broker: i32, timeout: Duration) -> Result<Option<TopicId>, RDKafkaErrorCode> {
+    pub fn describe(
+        &self,
+        broker: i32,
+        timeout: Duration,
+    ) -> Result<TopicDescription, RDKafkaErrorCode> {
         // SAFETY: the topic is alive, and its name lives as long. The one name is copied. The
         // list is new, and destroyed by `Owned` alone.
         let topics = unsafe {
@@ -75,28 +91,68 @@ impl<C: ConsumerContext> TopicHandle<C> {
                 }
             },
         )?;
+        let nothing = RDKafkaErrorCode::BadMessage;
         let mut count = 0;
         // SAFETY: the event is alive. Its result is null or a list of `count` descriptions,
         // which live as long. A null error has the code of no error.
-        unsafe {
+        let topic = unsafe {
             let result = sys::rd_kafka_event_DescribeTopics_result(event.as_ptr());
             if result.is_null() {
-                return Ok(None);
+                return Err(nothing);
             }
             let topics = sys::rd_kafka_DescribeTopics_result_topics(result, &mut count);
             if topics.is_null() || count == 0 || (*topics).is_null() {
-                return Ok(None);
+                return Err(nothing);
             }
-            let topic = *topics;
+            *topics
+        };
+        // SAFETY: the event, and so the description, is alive.
+        unsafe {
             let error = sys::rd_kafka_TopicDescription_error(topic);
             check(sys::rd_kafka_error_code(error))?;
-            let id = sys::rd_kafka_TopicDescription_topic_id(topic);
-            let id = TopicId(
-                sys::rd_kafka_Uuid_most_significant_bits(id),
-                sys::rd_kafka_Uuid_least_significant_bits(id),
-            );
-            Ok((id != TopicId(0, 0)).then_some(id))
+            Ok(TopicDescription {
+                id: id(topic),
+                leaders: leaders(topic),
+            })
         }
+    }
+}
+
+/// # Safety
+/// The description is alive.
+unsafe fn id(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<TopicId> {
+    // SAFETY: promised by the caller. The id is never null.
+    let id = unsafe {
+        let id = sys::rd_kafka_TopicDescription_topic_id(topic);
+        TopicId(
+            sys::rd_kafka_Uuid_most_significant_bits(id),
+            sys::rd_kafka_Uuid_least_significant_bits(id),
+        )
+    };
+    (id != TopicId(0, 0)).then_some(id)
+}
+
+/// # Safety
+/// The description is alive.
+unsafe fn leaders(topic: *const sys::rd_kafka_TopicDescription_t) -> BTreeMap<i32, i32> {
+    let mut count = 0;
+    // SAFETY: promised by the caller. The list has `count` partitions, which live as long, and
+    // is null only if there are none. The leader is null where there is none.
+    unsafe {
+        let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
+        let partition = |nth| {
+            let partition = *partitions.add(nth);
+            let leader = sys::rd_kafka_TopicPartitionInfo_leader(partition);
+            let leader = match leader.is_null() {
+                true => -1,
+                false => sys::rd_kafka_Node_id(leader),
+            };
+            (
+                sys::rd_kafka_TopicPartitionInfo_partition(partition),
+                leader,
+            )
+        };
+        (0..count).map(partition).collect()
     }
 }
 
