@@ -126,6 +126,10 @@ pub fn several_threads() -> Runtime {
     runtime(builder)
 }
 
+pub fn one_thread() -> Runtime {
+    runtime(Builder::new_current_thread())
+}
+
 /// A topic that is read in many batches.
 pub fn large_topic(broker: &Broker) -> String {
     let topic = broker.new_topic("dropped", 3, &[]);
@@ -140,7 +144,7 @@ async fn declared(broker: &Broker, topic: &str, options: &[(&str, &str)]) -> Dec
 }
 
 /// The option with which a session keeps no client of a table.
-const KEEP_NOTHING: (&str, &str) = ("kafka.keep_clients", "0");
+pub const KEEP_NOTHING: (&str, &str) = ("kafka.keep_clients", "0");
 
 pub async fn open(declared: &Declared, sql: &str) -> SendableRecordBatchStream {
     let frame = in_time(sql, declared.ctx.sql(sql)).await.unwrap();
@@ -205,8 +209,8 @@ fn a_query_can_be_dropped_on_a_runtime_of_one_thread_and_with_it() {
     alone(test, |broker| {
         let topic = large_topic(broker);
         let nothing = Held::now();
-        let one_thread = runtime(Builder::new_current_thread());
-        let stream = one_thread.block_on(async {
+        let first = one_thread();
+        let stream = first.block_on(async {
             let before = Held::now();
             let table = declared(broker, &topic, &[]).await;
             drop_in_the_middle(&table, ALL, before).await;
@@ -215,10 +219,9 @@ fn a_query_can_be_dropped_on_a_runtime_of_one_thread_and_with_it() {
             stream
         });
         nothing.wait_exceeded();
-        drop(one_thread);
+        drop(first);
         drop(stream);
-        runtime(Builder::new_current_thread())
-            .block_on(nothing.is_restored("the runtime and then the query"));
+        one_thread().block_on(nothing.is_restored("the runtime and then the query"));
     });
 }
 

@@ -3,6 +3,8 @@
 
 mod bad_records;
 mod bounds;
+#[cfg(target_os = "linux")]
+mod dropped_anywhere;
 mod ends;
 mod failures;
 mod formats;

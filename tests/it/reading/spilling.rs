@@ -18,10 +18,10 @@ const KEYS: i64 = 50_000;
 const RECORDS: i64 = 60_000;
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 /// Too little for the keys of the topic.
-const LITTLE: usize = 3_000_000;
+pub const LITTLE: usize = 3_000_000;
 
 /// Two partitions of 30 000 records each, with keys that are numbers. A key is in one partition.
-fn topic(broker: &Broker) -> String {
+pub fn topic(broker: &Broker) -> String {
     let topic = broker.new_topic("spill", 2, &[]);
     let records: Vec<Rec> = (0..RECORDS)
         .map(|n| {
@@ -46,7 +46,7 @@ async fn within(table: &Declared, memory: usize, disk: DiskManagerBuilder) -> Se
 }
 
 /// Waits until the session has no temporary file any more, for a second at most.
-async fn has_no_files(ctx: &SessionContext) {
+pub async fn has_no_files(ctx: &SessionContext) {
     let manager = &ctx.runtime_env().disk_manager;
     let end = tokio::time::Instant::now() + Duration::from_secs(1);
     loop {
