@@ -26,7 +26,7 @@ mod support;
 
 use kafka_test_broker::Broker;
 use programs::{Program, Run};
-use support::process::megabytes;
+use support::process::or_dash;
 use support::rounds::{median, median_ratio};
 use support::topic::{Content, Topic};
 
@@ -64,10 +64,7 @@ fn main() {
 fn compare(broker: &'static Broker, programs: &[Program], writes: u64) {
     let records = support::from_env("COMPARE_RECORDS", 2_000_000);
     let rounds: usize = support::from_env("COMPARE_ROUNDS", 5);
-    let content = Content {
-        writes,
-        ..Content::new(records)
-    };
+    let content = Content::new(records).written(writes);
     let topic = content.fill(broker);
     let mut runs: Vec<Vec<Run>> = programs.iter().map(|_| Vec::new()).collect();
     for _ in 0..rounds.max(1) {
@@ -105,9 +102,7 @@ fn print(topic: &Topic, programs: &[Program], runs: &[Vec<Run>]) {
     println!();
     println!(
         "{} records over {} keys, {} partitions; whole processes, read_committed",
-        topic.content.records,
-        topic.content.keys(),
-        topic.content.partitions
+        topic.content.records, topic.content.keys, topic.content.partitions
     );
     println!(
         "| program | seconds | ratio to `kcat` | to tuned `kcat` | to datafusion-kafka | \
@@ -120,7 +115,7 @@ fn print(topic: &Topic, programs: &[Program], runs: &[Vec<Run>]) {
             program.title,
             median(seconds(nth)),
             bases.map(|base| ratio(nth, base)).join(" | "),
-            megabytes(runs[nth].iter().map(|run| run.peak_mb).max().flatten()),
+            or_dash(runs[nth].iter().map(|run| run.peak_mb).max().flatten()),
         );
     }
 }

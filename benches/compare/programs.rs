@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::process::memory_kb;
+use crate::support::process::status;
 use crate::support::topic::Topic;
 use kafka_test_broker as broker;
 
@@ -220,7 +220,7 @@ fn output(child: &mut Child) -> String {
 fn peak_mb(pid: u32, ended: &AtomicBool) -> Option<u64> {
     let mut peak = None;
     while !ended.load(Ordering::Relaxed) {
-        peak = memory_kb(&pid.to_string(), "VmHWM").or(peak);
+        peak = status(&pid.to_string(), "VmHWM").or(peak);
         thread::sleep(Duration::from_millis(5));
     }
     peak.map(|kb| kb / 1024)

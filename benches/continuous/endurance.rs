@@ -55,7 +55,7 @@ pub fn print(broker: &'static Broker, runtime: &Runtime) {
             println!(
                 "| {:.0} | {} | {} | {} | {} |",
                 begin.elapsed().as_secs_f64(),
-                process::memory_kb("self", "VmRSS").unwrap_or(0) / 1000,
+                process::status("self", "VmRSS").unwrap_or(0) / 1000,
                 progress[0].lag(),
                 progress[1].lag(),
                 progress[0].commits + progress[1].commits

@@ -16,10 +16,7 @@ pub fn print(broker: &'static Broker, runtime: &Runtime) {
     const CHANGES: u64 = 1000;
     let records: u64 = from_env("CONTINUOUS_RECORDS", 1_000_000);
     let rounds: u64 = from_env("CONTINUOUS_ROUNDS", 5);
-    let content = Content {
-        writes: 1,
-        ..Content::new(records)
-    };
+    let content = Content::new(records).written(1);
     let feed = content.fill(broker);
     let queries = [
         (
@@ -76,7 +73,7 @@ fn change(broker: &Broker, feed: &Topic, round: u64, changes: u64) {
     let producer = topic::producer(&broker.servers, &settings);
     let mut payload = String::new();
     for n in 0..changes {
-        let id = (n * 997 + round) % feed.content.keys();
+        let id = (n * 997 + round) % feed.content.keys;
         orders::write_order(id + round + 1, &mut payload);
         topic::send(
             &producer,

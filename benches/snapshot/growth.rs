@@ -2,7 +2,7 @@
 
 use crate::query::{ALL, COUNT, LIMIT, bare_consume, query};
 use crate::support::from_env;
-use crate::support::process::{Figures, megabytes};
+use crate::support::process::{Figures, or_dash};
 use crate::support::rounds::{median, median_ratio};
 use crate::support::topic::{Content, Topic};
 use kafka_test_broker::Broker;
@@ -10,10 +10,7 @@ use kafka_test_broker::Broker;
 pub fn print(broker: &'static Broker, rounds: usize) {
     let largest: u64 = from_env("SNAPSHOT_RECORDS", 8_000_000);
     let topics: Vec<Topic> = [16, 8, 4, 2, 1]
-        .map(|part| Content {
-            writes: 1,
-            ..Content::new(largest / part)
-        })
+        .map(|part| Content::new(largest / part).written(1))
         .map(|content| content.fill(broker))
         .into();
     let mut runs: Vec<Runs> = topics.iter().map(|_| Runs::default()).collect();
@@ -44,7 +41,7 @@ pub fn print(broker: &'static Broker, rounds: usize) {
             per_record(|runs| &runs.all),
             per_record(|runs| &runs.count),
             median(seconds(&here.limit)),
-            megabytes(here.all.iter().map(|run| run.peak_mb).max().flatten()),
+            or_dash(here.all.iter().map(|run| run.peak_mb).max().flatten()),
         );
     }
 }

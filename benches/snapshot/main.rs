@@ -14,10 +14,12 @@
     unreachable_pub
 )]
 
+mod bounds;
 mod growth;
 mod matrix;
 mod query;
 mod ratios;
+mod small;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -38,6 +40,9 @@ fn main() {
         [] => table::print(broker, rounds),
         ["matrix", dimensions @ ..] => matrix::print(broker, rounds, dimensions),
         ["growth"] => growth::print(broker, rounds),
-        _ => println!("usage: cargo bench --bench snapshot [-- matrix [dimension ..] | -- growth]"),
+        ["bounds", parts @ ..] => bounds::print(broker, rounds, parts),
+        _ => println!(
+            "usage: cargo bench --bench snapshot [-- matrix [dimension ..] | -- growth | -- bounds [part ..]]"
+        ),
     }
 }

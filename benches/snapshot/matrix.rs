@@ -4,7 +4,7 @@ use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::Ratios;
 use crate::support::from_env;
 use crate::support::orders::Shape;
-use crate::support::process::megabytes;
+use crate::support::process::or_dash;
 use crate::support::topic::Content;
 use kafka_test_broker::Broker;
 
@@ -55,12 +55,11 @@ fn print_row(name: &str, content: Content, broker: &'static Broker, rounds: usiz
         "| {name} | {:.2} s | {} | {} MB |",
         ratios.bare.seconds,
         columns.join(" | "),
-        megabytes(ratios.queries[0].peak_mb)
+        or_dash(ratios.queries[0].peak_mb)
     );
 }
 
 fn dimensions(base: Content) -> Vec<Dimension> {
-    let writes = |writes| Content { writes, ..base };
     let tombstones = |tombstones| Content { tombstones, ..base };
     let shape = |shape| Content { shape, ..base };
     let codec = |codec| Content { codec, ..base };
@@ -69,8 +68,8 @@ fn dimensions(base: Content) -> Vec<Dimension> {
         (
             "keys",
             vec![
-                ("1 write per key", writes(1)),
-                ("1000 writes per key", writes(1000)),
+                ("1 write per key", base.written(1)),
+                ("1000 writes per key", base.written(1000)),
             ],
         ),
         (

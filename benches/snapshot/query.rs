@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use datafusion::prelude::SessionContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaConfig, KafkaTable, register_kafka};
 use futures::StreamExt;
 
@@ -19,8 +20,22 @@ pub const LIMIT: &str = "SELECT * FROM orders LIMIT 10";
 
 /// Runs a query over the topic, as the table `orders`, or as `promised` with `PRIMARY KEY (_key)`.
 pub fn query(topic: &Topic, sql: &str) -> Figures {
+    query_within(topic, sql, None)
+}
+
+/// Runs a query in a memory pool of this many megabytes.
+pub fn query_within(topic: &Topic, sql: &str, pool: Option<usize>) -> Figures {
     let shape = topic.content.shape.name();
-    fresh(&["run", "query", topic.servers(), &topic.name, shape, sql])
+    let pool = pool.map_or("unbounded".to_owned(), |pool| pool.to_string());
+    fresh(&[
+        "run",
+        "query",
+        topic.servers(),
+        &topic.name,
+        shape,
+        &pool,
+        sql,
+    ])
 }
 
 pub fn bare_consume(topic: &Topic) -> Figures {
@@ -43,18 +58,29 @@ pub fn run(words: &[&str]) {
             let (partitions, records) = (partitions.parse().unwrap(), records.parse().unwrap());
             report(|| bare::consume(servers, topic, partitions, records));
         }
-        ["query", servers, topic, shape, sql] => {
+        ["query", servers, topic, shape, pool, sql] => {
             let shape = Shape::named(shape).unwrap();
             let runtime = tokio::runtime::Runtime::new().unwrap();
-            report(|| runtime.block_on(rows(servers, topic, shape, sql)));
+            let ctx = session(pool.parse().ok());
+            report(|| runtime.block_on(rows(&ctx, servers, topic, shape, sql)));
         }
         _ => panic!("no such run: {words:?}"),
     }
 }
 
-async fn rows(servers: &str, topic: &str, shape: Shape, sql: &str) -> usize {
-    let ctx = SessionContext::new();
+pub fn session(pool: Option<usize>) -> SessionContext {
+    let runtime = RuntimeEnvBuilder::new();
+    let runtime = match pool {
+        Some(megabytes) => runtime.with_memory_limit(megabytes << 20, 1.0),
+        None => runtime,
+    };
+    let runtime = runtime.build_arc().unwrap();
+    let ctx = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     register_kafka(&ctx, KafkaConfig::new()).unwrap();
+    ctx
+}
+
+async fn rows(ctx: &SessionContext, servers: &str, topic: &str, shape: Shape, sql: &str) -> usize {
     if sql.contains("promised") {
         let create = format!(
             "CREATE EXTERNAL TABLE promised (_key VARCHAR, order_id BIGINT, PRIMARY KEY (_key)) \

@@ -4,26 +4,21 @@
 use crate::query::{ALL, COUNT, GROUPED, LIMIT};
 use crate::ratios::{Ratios, Row};
 use crate::support::from_env;
-use crate::support::process::megabytes;
+use crate::support::process::or_dash;
 use crate::support::topic::{Content, key};
 use kafka_test_broker::Broker;
 
 pub fn print(broker: &'static Broker, rounds: usize) {
     let records = from_env("SNAPSHOT_RECORDS", 2_000_000);
     for writes in [20, 1] {
-        let content = Content {
-            writes,
-            ..Content::new(records)
-        };
+        let content = Content::new(records).written(writes);
         let queries = queries(&content);
         let sql: Vec<&str> = queries.iter().map(|(_, sql)| sql.as_str()).collect();
         let ratios = Ratios::measure(&content.fill(broker), &sql, rounds);
         println!();
         println!(
             "{records} records over {} keys, {} partitions; bare consume {:.2} s",
-            content.keys(),
-            content.partitions,
-            ratios.bare.seconds
+            content.keys, content.partitions, ratios.bare.seconds
         );
         println!("| query | ratio to bare consume | rows | peak memory over idle |");
         println!("|---|---|---|---|");
@@ -39,12 +34,12 @@ fn print_row(name: &str, row: &Row) {
     let (ratio, rows) = (row.ratio, row.rows);
     println!(
         "| {name} | {ratio:.2} | {rows} | {} MB |",
-        megabytes(row.peak_mb)
+        or_dash(row.peak_mb)
     );
 }
 
 fn queries(content: &Content) -> Vec<(&'static str, String)> {
-    let wanted = key(content.keys() / 2 + 1);
+    let wanted = key(content.keys / 2 + 1);
     vec![
         ("all 11 columns", ALL.to_owned()),
         ("2 of 11 columns, grouped", GROUPED.to_owned()),

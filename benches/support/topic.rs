@@ -15,8 +15,7 @@ pub type Producer = ThreadedProducer<DefaultProducerContext>;
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
     pub records: u64,
-    /// How often each key is written.
-    pub writes: u64,
+    pub keys: u64,
     /// The percentage of tombstones among the records. Applies only where keys are written more
     /// than once.
     pub tombstones: u64,
@@ -38,7 +37,7 @@ impl Content {
     pub fn new(records: u64) -> Self {
         Content {
             records,
-            writes: 20,
+            keys: records / 20,
             tombstones: 1,
             shape: Shape::Order,
             codec: "none",
@@ -46,8 +45,12 @@ impl Content {
         }
     }
 
-    pub fn keys(&self) -> u64 {
-        self.records / self.writes
+    /// Each key `times` times.
+    pub fn written(self, times: u64) -> Self {
+        Content {
+            keys: self.records / times,
+            ..self
+        }
     }
 
     pub fn fill(self, broker: &'static Broker) -> Topic {
@@ -62,7 +65,7 @@ impl Content {
         let mut payload = String::new();
         for i in 0..self.records {
             // Keys are written round by round, each round in another order.
-            let id = i.wrapping_mul(7_368_787) % self.keys();
+            let id = i.wrapping_mul(7_368_787) % self.keys;
             let once = self.written_once(i);
             let key = once.map_or_else(|| key(id), str::to_owned);
             self.shape.write(i, &mut payload);
@@ -80,7 +83,7 @@ impl Content {
     /// Whether record `i` is a tombstone. A key that is written only once is never deleted.
     fn is_tombstone(&self, i: u64) -> bool {
         let random = i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        self.writes > 1 && random % 100 < self.tombstones
+        self.keys < self.records && random % 100 < self.tombstones
     }
 
     /// Keys that are written once, and their timestamps, for look-ups with `PRIMARY KEY (_key)`.
