@@ -12,7 +12,7 @@ use RDKafkaRespErr as Code;
 use super::{Changing, sent};
 use crate::broker::{self, Rec, wait_until};
 use crate::session::{cells, count, error, rows, within};
-use crate::writing::{create_table, says};
+use crate::writing::{LARGE_BATCHES, create_table, says};
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
 const EXACTLY_ONCE: [(&str, &str); 1] = [("kafka.delivery", "exactly_once")];
@@ -93,7 +93,8 @@ async fn batches_that_are_too_large_are_the_reason_and_not_what_was_thrown_away_
     };
     let topic = broker.new_topic("small", 1, &[("max.message.bytes", "32768")]);
     let ctx = crate::session::session(broker, datafusion_kafka::KafkaTopics::new());
-    rows(&ctx, &create_table("t", COLUMNS, &topic, &EXACTLY_ONCE)).await;
+    let options = [EXACTLY_ONCE[0], LARGE_BATCHES];
+    rows(&ctx, &create_table("t", COLUMNS, &topic, &options)).await;
     let insert = "INSERT INTO t SELECT 'k' || value, value FROM generate_series(1, 20000)";
     // Which of the errors is noticed first depends on timing.
     for _ in 0..4 {

@@ -6,7 +6,7 @@ use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion_kafka::KafkaTopics;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use super::{PEOPLE, Writable, child, create_table, numbers, record, says};
+use super::{LARGE_BATCHES, PEOPLE, Writable, child, create_table, numbers, record, says};
 use crate::broker::{self, Rec, wait_until};
 use crate::session::{counted, error, rows, session, try_rows, within};
 
@@ -159,7 +159,7 @@ async fn the_first_cause_is_told_with_either_delivery() {
     };
     let columns = "_key VARCHAR, v BIGINT, _timestamp TIMESTAMP";
     for delivery in ["at_least_once", "exactly_once"] {
-        let options = [("kafka.delivery", delivery)];
+        let options = [("kafka.delivery", delivery), LARGE_BATCHES];
         // Batches of small records that are too large.
         for config in [
             ("max.message.bytes", "32000"),

@@ -113,6 +113,9 @@ pub fn says(error: &str, parts: &[&str]) {
     }
 }
 
+/// With this option, records wait for others so long that a busy machine makes large batches too.
+pub const LARGE_BATCHES: (&str, &str) = ("kafka.producer.linger.ms", "5000");
+
 const PEOPLE: &str = "_key VARCHAR NOT NULL, \"firstName\" VARCHAR, \"lastName\" VARCHAR";
 
 /// A table `numbers` with one column `n`, in several partitions.
