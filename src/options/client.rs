@@ -167,8 +167,9 @@ impl ClientOptions {
             &self.consumer,
             &[
                 ("check.crcs", "false"),
-                // The default stalls a read for a second each time the queue is full.
-                ("fetch.queue.backoff.ms", "0"),
+                // The default stalls a read for a second each time the queue is full. Without a
+                // pause, librdkafka's thread does nothing else than look at the queue.
+                ("fetch.queue.backoff.ms", "1"),
                 ("fetch.wait.max.ms", "10"),
                 (QUEUED_KBYTES, &DEFAULT_QUEUED_KBYTES.to_string()),
                 ("queued.min.messages", "100000"),

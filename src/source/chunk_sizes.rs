@@ -50,12 +50,11 @@ impl Budget {
     /// Twice as many would not be faster, and take twice the memory: librdkafka frees an answer
     /// of a broker with the last of its records, whatever partition that record is of.
     const AT_ONCE: usize = 4;
-    /// From more groups on, the clients have less memory each.
-    const GROUPS: usize = 8;
     /// The memory for which another partition is read at the same time.
     const FOR_ANOTHER: usize = 64 * 1024 * 1024;
-    /// What a client may use.
-    pub(crate) const CLIENT_BYTES: usize = 24 * 1024 * 1024;
+    /// What a client may use. A quarter of it waits for the thread of a group, and lasts for as
+    /// long as that thread is busy with a chunk.
+    pub(crate) const CLIENT_BYTES: usize = 48 * 1024 * 1024;
 
     /// The part of one of `groups` groups, the largest of which has `partitions` partitions.
     /// `pool` is the limit of the memory pool.
@@ -65,7 +64,7 @@ impl Budget {
         let affordable = share.map_or(usize::MAX, |bytes| bytes / Self::FOR_ANOTHER);
         let at_once = (Self::AT_ONCE / groups).min(partitions).min(affordable);
         let at_once = at_once.max(1);
-        let client_bytes = Self::CLIENT_BYTES.min(Self::CLIENT_BYTES * Self::GROUPS / groups);
+        let client_bytes = Self::CLIENT_BYTES.min(Self::CLIENT_BYTES * Self::AT_ONCE / groups);
         Budget {
             at_once,
             chunks: ChunkSizes::of(groups * at_once),

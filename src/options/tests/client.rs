@@ -149,7 +149,7 @@ fn clients_have_the_defaults_of_the_design() {
         ("auto.offset.reset", "error"),
         ("isolation.level", "read_committed"),
         ("allow.auto.create.topics", "false"),
-        ("fetch.queue.backoff.ms", "0"),
+        ("fetch.queue.backoff.ms", "1"),
         ("reconnect.backoff.ms", "20"),
         ("reconnect.backoff.max.ms", "1000"),
     ] {
