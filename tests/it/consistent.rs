@@ -95,7 +95,7 @@ fn write_until(stop: &AtomicBool, broker: &Broker, topic: &str) {
     let producer: BaseProducer = config.create().unwrap();
     let mut written = 0;
     while !stop.load(Ordering::Relaxed) {
-        for _ in 0..50 {
+        for _ in 0..20 {
             let key = match written % 2 {
                 0 => format!("k{}", written % 1_000),
                 _ => format!("new{written}"),
@@ -106,7 +106,7 @@ fn write_until(stop: &AtomicBool, broker: &Broker, topic: &str) {
             written += 1;
         }
         producer.flush(Duration::from_secs(30)).unwrap();
-        // Thousands of records per second suffice, and all of them can still be read in time.
+        // Two thousand records per second suffice, and all of them can still be read in time.
         thread::sleep(Duration::from_millis(10));
     }
 }
