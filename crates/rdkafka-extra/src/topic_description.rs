@@ -137,7 +137,7 @@ unsafe fn id(topic: *const sys::rd_kafka_TopicDescription_t) -> Option<TopicId> 
 unsafe fn leaders(topic: *const sys::rd_kafka_TopicDescription_t) -> BTreeMap<i32, i32> {
     let mut count = 0;
     // SAFETY: promised by the caller. The list has `count` partitions, which live as long, and
-    // is null only if there are none. The leader is null where there is none.
+    // is null only if the count is 0. The leader is null where a partition has no leader.
     unsafe {
         let partitions = sys::rd_kafka_TopicDescription_partitions(topic, &mut count);
         let partition = |nth| {

@@ -1,5 +1,5 @@
-//! Statements that are dropped at each of their awaits, and at points of their whole time: within a
-//! second no thread, connection, temporary file or memory is left.
+//! Statements that are dropped after some of their awaits, and at points of their whole time:
+//! within a second no thread, connection, temporary file or memory is left.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -34,8 +34,8 @@ const STATEMENTS: &[&str] = &[
 const POINTS: u32 = 8;
 
 #[test]
-fn a_statement_can_be_dropped_at_every_await() {
-    let test = "a_statement_can_be_dropped_at_every_await";
+fn a_statement_can_be_dropped_at_its_awaits() {
+    let test = "a_statement_can_be_dropped_at_its_awaits";
     alone_in("reading::dropped_anywhere", test, |broker| {
         for runtime in [one_thread(), several_threads()] {
             let before = Held::now();
@@ -49,7 +49,8 @@ fn a_statement_can_be_dropped_at_every_await() {
                             break result;
                         }
                         nothing_is_left(&ctx, before, &format!("{sql}, {polls} polls")).await;
-                        // The first awaits are those of planning. Later ones mostly wait for rows.
+                        // The first awaits are those of planning. Of the later ones, which mostly
+                        // wait for rows, fewer are tried.
                         polls += 1 + polls / 4;
                     };
                     result.unwrap();
