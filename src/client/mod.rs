@@ -231,7 +231,8 @@ impl Client {
         self.leader.store(NO_BROKER, Ordering::Relaxed);
         match leaders {
             // What was known about the broker may be old.
-            None => self.describe(left()),
+            None if !left().is_zero() => self.describe(left()),
+            None => Err(KafkaError::MetadataFetch(code)),
             Some(_) if is_transient(code) => Err(KafkaError::MetadataFetch(code)),
             // A client that is not allowed to know the id works without it.
             Some(leaders) => Ok(Topic { leaders, id: None }),
