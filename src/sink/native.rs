@@ -34,8 +34,9 @@ pub(super) async fn knows_topic(native: &Native, topic: &str) -> bool {
 }
 
 /// How long the producer of an earlier statement may take to reach the brokers before a new one
-/// takes its place.
-const STALE_AFTER: Duration = Duration::from_millis(700);
+/// takes its place. Long enough for a busy broker: only one that is gone costs a statement this
+/// time.
+const STALE_AFTER: Duration = Duration::from_secs(2);
 
 /// Lets librdkafka send records without waiting for others to send with them, until this value is
 /// dropped or no record is left.

@@ -9,8 +9,6 @@ use arrow::datatypes::Int64Type;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt as _;
 use futures::future::join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
@@ -215,15 +213,6 @@ async fn what_is_written_and_superseded_meanwhile_is_not_read() {
 
 // More partitions.
 
-async fn add_partitions(broker: &Broker, topic: &str, count: usize) {
-    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
-    let more = NewPartitions::new(topic, count);
-    let done = admin.create_partitions(&[more], &AdminOptions::new()).await;
-    done.unwrap()
-        .into_iter()
-        .for_each(|topic| drop(topic.unwrap()));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_were_added_are_read_by_the_next_query() {
     let Some(broker) = broker::required("partitions_that_were_added") else {
@@ -235,7 +224,7 @@ async fn partitions_that_were_added_are_read_by_the_next_query() {
         let table = Declared::new(broker, &topic, COLUMNS, mode).await;
         let sums = "SELECT count(*), sum(v) FROM t";
         assert_eq!(table.rows(sums).await, ["10|45"]);
-        add_partitions(broker, &topic, 3).await;
+        broker.add_partitions(&topic, 3);
         let more: Vec<Rec> = records(10..20)
             .into_iter()
             .map(|r| r.partition(2))
@@ -258,7 +247,7 @@ async fn partitions_that_are_added_in_mid_scan_change_nothing() {
         let topic = broker.new_topic("growing", 1, &[]);
         broker.produce(&topic, &records(0..RECORDS));
         let scan = MidScan::of(&topic, mode, &broker.servers).await;
-        add_partitions(broker, &topic, 3).await;
+        broker.add_partitions(&topic, 3);
         is_right_or_says(mode, scan.rest().await, &[]);
     }
 }
@@ -374,7 +363,7 @@ async fn partitions_that_are_added_after_planning_are_named() {
         let table = Declared::new(broker, &topic, COLUMNS, mode).await;
         let frame = table.ctx.sql("SELECT sum(v) FROM t").await.unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
-        add_partitions(broker, &topic, 2).await;
+        broker.add_partitions(&topic, 2);
         let more: Vec<Rec> = records(10..20)
             .into_iter()
             .map(|r| r.partition(1))

@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery};
 
-use crate::broker::{self, Broker, Cluster, Rec, Stored, say, topic_name};
+use crate::broker::{self, Broker, Cluster, PATIENCE, Rec, Stored, say, topic_name};
 use crate::declared::{APPEND, Declared};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 const PARTITIONS: i32 = 3;
 const RECORDS: i64 = 60_000;
-
-/// A generous limit for brokers to elect new leaders and start again, even on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Does the work, while the leader of a partition is killed after a delay.
 async fn killed<T>(
@@ -23,7 +20,7 @@ async fn killed<T>(
     after: Duration,
     work: impl Future<Output = T>,
 ) -> T {
-    let deadline = tokio::time::timeout(DEADLINE, async {
+    let deadline = tokio::time::timeout(PATIENCE, async {
         let kill = async {
             tokio::time::sleep(after).await;
             tokio::task::block_in_place(|| cluster.kill_leader(topic, partition));
@@ -159,7 +156,7 @@ async fn follow(cluster: &mut Cluster, delivery: &str) {
     }
     let begun = Instant::now();
     for query in &queries {
-        let up_to_date = tokio::time::timeout(DEADLINE, async {
+        let up_to_date = tokio::time::timeout(PATIENCE, async {
             loop {
                 let progress = query.progress();
                 let read: i64 = progress.inputs.iter().filter_map(|i| i.position).sum();

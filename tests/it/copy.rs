@@ -1,13 +1,12 @@
 //! COPY TO: the rows of a query as records, checked by another client.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use datafusion::physical_plan::collect;
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::{KafkaConfig, KafkaTopics, WriteReport, register_kafka};
 
-use crate::broker::{self, Rec, topic_name, wait_until};
+use crate::broker::{self, PATIENCE, Rec, topic_name, wait_until};
 use crate::session::{cells, count, counted, error, rows, session, table, within};
 use crate::writing::{create_table, record, records, says};
 
@@ -152,7 +151,7 @@ async fn a_copy_may_be_a_transaction() {
     let report = WriteReport::of(&plan).unwrap();
     assert_eq!((report.upserts, report.tombstones), (2, 0));
     // The marker of a commit may be written after its acknowledgement.
-    wait_until(Duration::from_secs(20), "both records", || {
+    wait_until(PATIENCE, "both records", || {
         broker.read_all(&topic).len() == 2
     });
     let explained = table(&ctx, &format!("EXPLAIN {good}")).await;

@@ -8,7 +8,7 @@ use datafusion_kafka::{
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::broker::{self, topic_name, wait_until};
+use crate::broker::{self, PATIENCE, topic_name, wait_until};
 use crate::session::{rows, within};
 use crate::writing::{record, records, says};
 
@@ -151,13 +151,11 @@ async fn a_write_that_is_dropped_stops() {
             marks.unwrap().1
         }
     };
-    wait_until(Duration::from_secs(30), "records in the topic", || {
-        end() > 0
-    });
+    wait_until(PATIENCE, "records in the topic", || end() > 0);
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
     // Records in flight may still arrive; then nothing more is written.
-    wait_until(Duration::from_secs(30), "no more records", || {
+    wait_until(PATIENCE, "no more records", || {
         let before = end();
         std::thread::sleep(Duration::from_millis(300));
         end() == before

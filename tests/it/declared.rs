@@ -1,22 +1,18 @@
 //! A topic as a table that a test declares, and its rows as sorted lines of text.
 
 use std::future::Future;
-use std::time::Duration;
 
 use datafusion::prelude::SessionContext;
 use datafusion_kafka::KafkaTopics;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, PATIENCE};
 use crate::session::{cells, session};
-
-/// Longer than any query of these tests takes. A query that hangs fails.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits for a future, up to the limit above.
 pub async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(DEADLINE, work).await {
+    match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done,
-        Err(_) => panic!("{what}: no answer within {DEADLINE:?}"),
+        Err(_) => panic!("{what}: no answer within {PATIENCE:?}"),
     }
 }
 

@@ -15,14 +15,11 @@ use futures::StreamExt as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::broker::{self, Broker, Rec, wait_until};
+use crate::broker::{self, Broker, PATIENCE, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 
 /// How long a dropped query may take to end.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// How long a query may take to reach the state in which a test drops it.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const ALL: &str = "SELECT * FROM t";
 

@@ -5,17 +5,13 @@ use std::fs;
 use std::time::Duration;
 
 use datafusion_kafka::{KafkaTopics, wait_for_clients};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 
-use crate::broker::{self, Broker, Rec, topic_name, wait_until};
-use crate::declared::{Declared, in_time};
+use crate::broker::{self, Broker, PATIENCE, Rec, topic_name, wait_until};
+use crate::declared::Declared;
 use crate::dropping::{
     Held, alone_in, first_batch, large_topic, open, several_threads, thread_names,
 };
 use crate::session::{count, session, table, try_rows};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
 
@@ -333,11 +329,7 @@ async fn added_partitions_are_written_as_by_a_new_session() {
     table
         .rows("INSERT INTO t (_key, v) VALUES ('old', 1)")
         .await;
-    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
-    let more = NewPartitions::new(&topic, 3);
-    let added = admin.create_partitions([&more], &AdminOptions::new());
-    in_time("more partitions", added).await.unwrap();
-    wait_until(PATIENCE, "leaders", || broker.ends(&topic).len() == 3);
+    broker.add_partitions(&topic, 3);
     let rows = partitions(&table, "t").await;
     let rows: Vec<_> = rows
         .into_iter()
@@ -359,7 +351,7 @@ async fn a_restarted_broker_is_read_and_written_as_by_a_new_session() {
         assert_eq!(count(&table.ctx, &insert).await, 1);
         assert_eq!(table.rows("SELECT * FROM t").await, [format!("a|{v}")]);
         own.restart();
-        wait_until(Duration::from_secs(60), "the broker", || own.is_there());
+        wait_until(PATIENCE, "the broker", || own.is_there());
     }
     assert_eq!(table.rows("SELECT * FROM t").await, ["a|2"]);
 }

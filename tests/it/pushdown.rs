@@ -1,7 +1,6 @@
 //! How filters limit what a query reads from a topic, as shown by EXPLAIN and the metrics.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
@@ -18,7 +17,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect, common};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaScanExec, KafkaTable};
 
-use crate::broker::{self, Broker, Rec, wait_until};
+use crate::broker::{self, Broker, PATIENCE, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -455,7 +454,7 @@ async fn a_key_in_two_partitions_is_found_by_streams_that_run_one_after_the_othe
         let error = read(1 - turn).await.unwrap_err().to_string();
         assert!(error.contains("in partition"), "turn {turn}: {error}");
         // The plan still exists, and could be executed once more.
-        wait_until(Duration::from_secs(30), "all memory given back", || {
+        wait_until(PATIENCE, "all memory given back", || {
             context.memory_pool().reserved() == 0
         });
     }

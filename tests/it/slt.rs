@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
@@ -15,14 +14,11 @@ use sqllogictest::{
     strict_column_validator,
 };
 
-use crate::broker::{self, Broker, Rec, topic_name};
+use crate::broker::{self, Broker, PATIENCE, Rec, topic_name};
 use crate::session::{cells, session};
 
 /// If this variable is set, the tests write the actual answers to the files.
 const UPDATE: &str = "UPDATE_SLT";
-
-/// Longer than any statement takes.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_statement_answers_as_its_file_says() {
@@ -147,11 +143,11 @@ impl AsyncDB for Database {
             self.broker.produce(topic, &[record]);
             return Ok(DBOutput::StatementComplete(1));
         }
-        let answer = tokio::time::timeout(DEADLINE, self.answer(&sql)).await;
+        let answer = tokio::time::timeout(PATIENCE, self.answer(&sql)).await;
         match answer {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(error)) => Err(Refused(self.shown(&error.to_string()))),
-            Err(_) => Err(Refused(format!("no answer within {DEADLINE:?}"))),
+            Err(_) => Err(Refused(format!("no answer within {PATIENCE:?}"))),
         }
     }
 

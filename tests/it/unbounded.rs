@@ -8,10 +8,8 @@ use std::time::{Duration, Instant};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt as _;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
-use rdkafka::client::DefaultClientContext;
 
-use crate::broker::{self, Broker, Rec};
+use crate::broker::{self, Broker, PATIENCE, Rec};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -65,14 +63,6 @@ impl Running {
             }
         }
     }
-}
-
-/// Adds partitions to a topic until it has this many.
-pub async fn add_partitions(broker: &Broker, topic: &str, partitions: usize) {
-    let admin: AdminClient<DefaultClientContext> = broker.config().create().unwrap();
-    let more = [NewPartitions::new(topic, partitions)];
-    let created = admin.create_partitions(&more, &AdminOptions::new()).await;
-    created.unwrap()[0].as_ref().unwrap();
 }
 
 fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<Rec> {
@@ -286,7 +276,7 @@ async fn a_topic_that_changes_under_it_is_an_error() {
     let declared = unbounded(broker, &topic, columns, &[APPEND]).await;
     let mut grown = Running::start(&declared, "SELECT v FROM t").await;
     assert_eq!(grown.rows(1).await, ["0"]);
-    add_partitions(broker, &topic, 3).await;
+    broker.add_partitions(&topic, 3);
     let more = [1, 2].map(|p| Rec::new("more", format!("{{\"v\":{p}}}")).partition(p));
     broker.produce(&topic, &more);
     let mut rows = grown.rows(2).await;
@@ -342,7 +332,7 @@ async fn another_topic_is_fed_while_it_runs() {
     for n in 0..3 {
         let record = Rec::new("a", format!("{{\"v\":{n}}}")).partition(1);
         broker.produce(&topic, &[record, Rec::tombstone("gone").partition(0)]);
-        broker::wait_until(Duration::from_secs(30), "the copies", || {
+        broker::wait_until(PATIENCE, "the copies", || {
             broker.read_all(&copy).len() == 2 * (n + 1)
         });
     }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::broker::{self, Broker, End, Rec, topic_name};
+use crate::broker::{self, Broker, End, PATIENCE, Rec, topic_name};
 use crate::program::file;
-use crate::running::{DEADLINE, Running};
+use crate::running::Running;
 
 /// How long the topics are changed. Ten minutes find more bugs, and include idle times longer than
 /// brokers keep offsets.
@@ -219,7 +219,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
                     restarts += 1;
                     // The programs meet a broker that is away; the writer waits for it.
                     thread::sleep(Duration::from_millis(500));
-                    broker::wait_until(DEADLINE * 2, "the broker", || own.is_there());
+                    broker::wait_until(PATIENCE * 2, "the broker", || own.is_there());
                     next_restart = Instant::now() + Duration::from_secs(25);
                 }
                 if Instant::now() >= next_idle && Instant::now() + IDLE < end {
@@ -241,7 +241,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
 
     // The broker may have been killed a moment ago.
     thread::sleep(Duration::from_millis(500));
-    broker::wait_until(DEADLINE, "the broker", || own.is_there());
+    broker::wait_until(PATIENCE, "the broker", || own.is_there());
     let path = |file: &tempfile::NamedTempFile| file.path().to_str().unwrap().to_owned();
     let running: Vec<Running> = files
         .iter()
@@ -254,7 +254,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
             .map(|r| (r.key.unwrap(), r.payload.unwrap()))
             .collect()
     };
-    broker::wait_until(DEADLINE, "the copy of all events", || {
+    broker::wait_until(PATIENCE, "the copy of all events", || {
         copied().len() >= feeds.copied.len()
     });
     let expected_counts = {
@@ -285,7 +285,7 @@ fn a_query_that_runs_for_long_neither_loses_nor_repeats_nor_deletes() {
         .collect();
     for (topic, expected) in [(&counts, &expected_counts), (&kept, &expected_kept)] {
         let what = format!("the rows of {topic}: {expected:?}");
-        broker::wait_until(DEADLINE * 3, &what, || latest(&own, topic) == *expected);
+        broker::wait_until(PATIENCE * 3, &what, || latest(&own, topic) == *expected);
     }
     let copied = copied();
     assert_eq!(copied.len(), feeds.copied.len(), "copies");

@@ -6,16 +6,13 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use crate::broker::{self, Broker, Rec};
+use crate::broker::{self, Broker, PATIENCE, Rec};
 use crate::program::{PROGRAM, said, surroundings};
 
 /// How often the program is run. More runs find more bugs.
 const RUNS: &str = "DATAFUSION_KAFKA_RUNS";
 const USUAL: usize = 30;
-
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How many programs run at the same time.
 const AT_ONCE: usize = 2;
@@ -184,7 +181,7 @@ fn an_insert_that_is_interrupted_leaves_no_transaction_open() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    broker::wait_until(DEADLINE, "the record", || {
+    broker::wait_until(PATIENCE, "the record", || {
         !broker.read_uncommitted(&to).is_empty()
     });
     let id = child.id().to_string();
@@ -195,7 +192,7 @@ fn an_insert_that_is_interrupted_leaves_no_transaction_open() {
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("nothing was written"), "{said}");
     broker.produce(&to, &[Rec::new("b", r#"{"n":2}"#)]);
-    broker::wait_until(DEADLINE, "the record behind the transaction", || {
+    broker::wait_until(PATIENCE, "the record behind the transaction", || {
         broker.read_all(&to).len() == 1
     });
 }

@@ -2,13 +2,11 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::broker::{self, Rec, topic_name};
+use crate::broker::{self, PATIENCE, Rec, topic_name};
 use crate::program::{failure, file, program};
 use crate::running::{Running, copied, statements, value};
-
-const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A query whose metrics are served.
 struct Served {
@@ -62,7 +60,7 @@ impl Served {
     /// Waits until the metrics satisfy a condition.
     fn until(&self, what: &str, mut holds: impl FnMut(&Metrics) -> bool) -> Metrics {
         let mut metrics = self.metrics();
-        broker::wait_until(DEADLINE, what, || {
+        broker::wait_until(PATIENCE, what, || {
             metrics = self.metrics();
             holds(&metrics)
         });
@@ -72,7 +70,7 @@ impl Served {
     /// Waits until `/readyz` answers with this status. Returns the response's body.
     fn until_ready_is(&self, status: u16) -> String {
         let mut answer = self.get("/readyz");
-        broker::wait_until(DEADLINE, &format!("/readyz to be {status}"), || {
+        broker::wait_until(PATIENCE, &format!("/readyz to be {status}"), || {
             answer = self.get("/readyz");
             answer.status == status
         });

@@ -6,15 +6,15 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use crate::broker::{self, Broker, Rec, Stored, topic_name};
+use crate::broker::{self, Broker, PATIENCE, Rec, Stored, topic_name};
 use crate::program::{failure, file, program};
-use crate::running::{DEADLINE, Running, copied, statements, value};
+use crate::running::{Running, copied, statements, value};
 
 /// How often a program is killed. More kills find more bugs.
 const KILLS: &str = "DATAFUSION_KAFKA_KILLS";
 
 fn wait_for(broker: &Broker, topic: &str, records: usize) {
-    broker::wait_until(DEADLINE, "the records of the output", || {
+    broker::wait_until(PATIENCE, "the records of the output", || {
         broker.read_all(topic).len() >= records
     });
 }
@@ -231,7 +231,7 @@ fn killed_at_any_moment_it_neither_loses_nor_repeats() {
         .into_iter()
         .map(|(key, (total, n))| (key, Some(format!("{{\"total\":{total},\"n\":{n}}}").into())))
         .collect();
-    broker::wait_until(DEADLINE, "the sums to be those of the feed", || {
+    broker::wait_until(PATIENCE, "the sums to be those of the feed", || {
         let mut found = BTreeMap::new();
         for record in broker.read_all(&sums) {
             found.insert(record.key.unwrap(), record.payload);

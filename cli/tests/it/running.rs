@@ -4,12 +4,9 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use crate::broker::{self, Broker, Rec};
+use crate::broker::{self, Broker, PATIENCE, Rec};
 use crate::program::{PROGRAM, surroundings};
-
-pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A program that runs until it is ended.
 pub struct Running {
@@ -56,7 +53,7 @@ impl Running {
     /// Waits for a line that contains this text, and returns the first.
     pub fn line_with(&self, text: &str) -> String {
         let mut line = None;
-        broker::wait_until(DEADLINE, text, || {
+        broker::wait_until(PATIENCE, text, || {
             let said = self.said.lock().unwrap();
             line = said
                 .lines()
@@ -78,7 +75,7 @@ impl Running {
     /// Waits for the end. Returns the exit code and all lines of standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut status = None;
-        broker::wait_until(DEADLINE, "the end of the program", || {
+        broker::wait_until(PATIENCE, "the end of the program", || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

@@ -44,4 +44,4 @@ pub use shared::{broker, required};
 pub use topics::{COMPACTED, topic_name};
 pub use transactions::{End, Transaction};
 pub use users::{SASL_PASSWORD, SASL_USER, USER_PASSWORD};
-pub use wait::wait_until;
+pub use wait::{PATIENCE, wait_until};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -37,17 +37,34 @@ impl Broker {
         let done = block_on(self.admin().create_topics([&topic], &AdminOptions::new())).unwrap();
         done.into_iter().for_each(|topic| drop(topic.unwrap()));
 
+        self.wait_for_leaders(name, partitions);
+    }
+
+    /// Adds partitions to a topic until it has this many, and waits until every partition answers.
+    pub fn add_partitions(&self, topic: &str, partitions: usize) {
+        let more = NewPartitions::new(topic, partitions);
+        let admin = self.admin();
+        let done = block_on(admin.create_partitions([&more], &AdminOptions::new())).unwrap();
+        done.into_iter().for_each(|topic| drop(topic.unwrap()));
+        self.wait_for_leaders(topic, i32::try_from(partitions).unwrap());
+    }
+
+    /// A broker that is named as the leader of a partition may still have to learn so. Therefore
+    /// every leader is asked for an offset.
+    fn wait_for_leaders(&self, topic: &str, partitions: i32) {
         let consumer = self.consumer("read_committed");
-        wait_until(
-            PATIENCE,
-            &format!("a leader for every partition of {name}"),
-            || {
-                let metadata = consumer.fetch_metadata(Some(name), PATIENCE).unwrap();
-                let parts = metadata.topics()[0].partitions();
-                parts.len() == usize::try_from(partitions).unwrap()
-                    && parts.iter().all(|p| p.error().is_none() && p.leader() >= 0)
-            },
-        );
+        let mut first = TopicPartitionList::new();
+        for partition in 0..partitions {
+            // The first record since 1970.
+            first
+                .add_partition_offset(topic, partition, Offset::Offset(0))
+                .unwrap();
+        }
+        let what = format!("a leader for every partition of {topic}");
+        wait_until(PATIENCE, &what, || {
+            let found = consumer.offsets_for_times(first.clone(), PATIENCE);
+            found.is_ok_and(|found| found.elements().iter().all(|p| p.error().is_ok()))
+        });
     }
 
     /// Creates a topic with a unique name that starts with `prefix`.

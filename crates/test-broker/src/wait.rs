@@ -5,8 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How long a test waits for anything before it fails. A generous limit: a busy machine is not a
-/// bug.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// bug. It is longer than any pause between two attempts of what is tested.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Polls until the condition is true.
 ///

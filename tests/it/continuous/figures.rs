@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use datafusion_kafka::{ClientKind, QueryProgress};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{DEADLINE, EXACTLY_ONCE, start, until, value};
-use crate::broker::{self, Broker, Rec, topic_name};
+use super::{EXACTLY_ONCE, start, until, value};
+use crate::broker::{self, Broker, PATIENCE, Rec, topic_name};
 use crate::declared::{Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v BIGINT";
@@ -121,7 +121,7 @@ async fn clients_are_measured() {
             let is_sound = trip.answers > 0
                 && trip.p50 <= trip.p95
                 && trip.p95 <= trip.p99
-                && times.iter().all(|time| !time.is_zero() && *time < DEADLINE);
+                && times.iter().all(|time| !time.is_zero() && *time < PATIENCE);
             (trip.client, trip.topic.as_str()) == (kind, topic)
                 && trip.broker.contains(&broker.servers)
                 && is_sound

@@ -18,10 +18,9 @@ use std::time::Duration;
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryProgress, QueryStatus};
 
-use crate::broker::{self, Broker, Rec, Stored};
+use crate::broker::{self, Broker, PATIENCE, Rec, Stored};
 use crate::declared::{Declared, in_time};
 
-const DEADLINE: Duration = Duration::from_secs(30);
 const EXACTLY_ONCE: (&str, &str) = ("kafka.delivery", "exactly_once");
 
 /// An upsert with the payload `{"v": ..}`.
@@ -44,7 +43,7 @@ fn text(record: &Stored) -> String {
 
 /// Waits until the topic has this many records.
 fn wait_for(broker: &Broker, topic: &str, records: usize) -> Vec<String> {
-    broker::wait_until(DEADLINE, "the records of the output", || {
+    broker::wait_until(PATIENCE, "the records of the output", || {
         broker.read_all(topic).len() >= records
     });
     log(broker, topic)
@@ -102,7 +101,7 @@ async fn feed_and_out(
 
 /// Waits until the progress of the query satisfies a condition.
 async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&QueryProgress) -> bool) {
-    let waited = tokio::time::timeout(DEADLINE, async {
+    let waited = tokio::time::timeout(PATIENCE, async {
         while !holds(&query.progress()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -116,7 +115,7 @@ async fn until(what: &str, query: &ContinuousQuery, mut holds: impl FnMut(&Query
 /// after they have acknowledged the commit.
 async fn stopped(broker: &Broker, query: &ContinuousQuery, out: &str) {
     in_time("stopping", query.stop()).await.unwrap();
-    broker::wait_until(DEADLINE, "the marks of the last transaction", || {
+    broker::wait_until(PATIENCE, "the marks of the last transaction", || {
         broker.read_all(out).len() == broker.read_uncommitted(out).len()
     });
 }

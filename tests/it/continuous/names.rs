@@ -4,7 +4,7 @@ use datafusion_kafka::{ContinuousQuery, Error};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
 use super::{EXACTLY_ONCE, log, start, value, written};
-use crate::broker::{self, Broker, topic_name};
+use crate::broker::{self, Broker, PATIENCE, topic_name};
 use crate::declared::{Declared, in_time};
 
 const COPY: &str = "INSERT INTO out SELECT _key, v FROM t";
@@ -70,7 +70,7 @@ async fn a_group_with_members_is_left_alone() {
         config.set("enable.auto.commit", "false");
         let member: BaseConsumer = config.create().unwrap();
         member.subscribe(&[&feed]).unwrap();
-        broker::wait_until(super::DEADLINE, "the member's partition", || {
+        broker::wait_until(PATIENCE, "the member's partition", || {
             member.poll(std::time::Duration::from_millis(100));
             member.assignment().unwrap().count() == 1
         });
@@ -102,7 +102,7 @@ async fn a_topic_that_was_created_again_is_read_from_its_beginning() {
         broker.create_topic(&feed, 1, &[]);
         broker.produce(&feed, &[value("b", 6), value("c", 7)]);
         let query = start(&declared, &name, sql).await;
-        broker::wait_until(super::DEADLINE, "both records", || {
+        broker::wait_until(PATIENCE, "both records", || {
             let found = log(broker, &out);
             found.iter().any(|r| r.starts_with("b=")) && found.iter().any(|r| r.starts_with("c="))
         });

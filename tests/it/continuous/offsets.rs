@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use datafusion_kafka::Error;
 
-use super::{DEADLINE, caught_up, feed_and_out, log, running, start, value, written};
-use crate::broker::{self, Broker, End, topic_name};
+use super::{caught_up, feed_and_out, log, running, start, value, written};
+use crate::broker::{self, Broker, End, PATIENCE, topic_name};
 use crate::declared::{APPEND, in_time};
 
 const COPY: &str = "INSERT INTO out SELECT _key, v FROM t";
@@ -159,7 +159,7 @@ async fn a_query_goes_on_where_it_was_though_its_offsets_are_gone() {
     // The fence makes the query restart.
     broker.fence(&format!("datafusion-kafka-{name}"));
     broker.produce(&feed, &[value("k3", 3)]);
-    broker::wait_until(DEADLINE, "the last record", || log(broker, &out).len() >= 4);
+    broker::wait_until(PATIENCE, "the last record", || log(broker, &out).len() >= 4);
     caught_up(broker, &query, &[&feed]).await;
     in_time("stopping", query.stop()).await.unwrap();
     assert_eq!(log(broker, &out).len(), 4);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, QueryStatus};
 
-use super::{DEADLINE, EXACTLY_ONCE, log, start, until, value};
-use crate::broker::{self, Broker, End, Rec, topic_name};
+use super::{EXACTLY_ONCE, log, start, until, value};
+use crate::broker::{self, Broker, End, PATIENCE, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 
 const COPY: &str = "INSERT INTO out SELECT _key, v FROM t";
@@ -149,7 +149,7 @@ async fn lag_counts_what_is_to_be_read_before_anything_is_committed() {
         declared.add("out", &out, COLUMNS, &options).await.unwrap();
         let query = start(&declared, &topic_name("query"), sql).await;
         let mut most = 0;
-        let reached = tokio::time::timeout(DEADLINE, async {
+        let reached = tokio::time::timeout(PATIENCE, async {
             while query.progress().inputs.is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, KafkaTable, QueryStatus};
 
 use super::{EXACTLY_ONCE, caught_up, log, start, stopped, until, value, written};
-use crate::broker::{self, Broker, Rec, topic_name};
+use crate::broker::{self, Broker, PATIENCE, Rec, topic_name};
 use crate::declared::{APPEND, Declared, in_time};
 
 const INSERT: &str = "INSERT INTO out SELECT _key, v FROM t WHERE v > 4";
@@ -71,7 +71,7 @@ async fn stopping_commits_what_was_read() {
     let declared = declared(broker, &feed, &out, &options).await;
     broker.produce(&feed, &[value("a", 5)]);
     let query = start(&declared, &topic_name("query"), INSERT).await;
-    broker::wait_until(Duration::from_secs(30), "an open transaction", || {
+    broker::wait_until(PATIENCE, "an open transaction", || {
         broker.read_uncommitted(&out).len() == 1
     });
     assert_eq!(log(broker, &out).len(), 0);
@@ -103,7 +103,7 @@ async fn the_older_of_two_instances_ends_and_says_so() {
         );
         assert!(error.to_string().contains("another instance"), "{error}");
         broker.produce(&feed, &[value("c", 7)]);
-        broker::wait_until(Duration::from_secs(30), "the newer's record", || {
+        broker::wait_until(PATIENCE, "the newer's record", || {
             log(broker, &out).contains(&r#"c={"v":7}"#.to_owned())
         });
         assert!(
@@ -172,7 +172,7 @@ async fn partitions_that_are_added_are_picked_up() {
     broker.produce(&feed, &[value("a", 5)]);
     let query = start(&declared, &topic_name("query"), INSERT).await;
     written(broker, &out, 1).await;
-    crate::unbounded::add_partitions(broker, &feed, 3).await;
+    broker.add_partitions(&feed, 3);
     broker.produce(&feed, &[value("b", 6).partition(2)]);
     assert_eq!(written(broker, &out, 2).await[1], r#"b={"v":6}"#);
     query.stop().await.unwrap();

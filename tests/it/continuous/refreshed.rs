@@ -9,7 +9,6 @@ use datafusion_kafka::{QueryProgress, QueryStatus};
 use super::{EXACTLY_ONCE, caught_up, log, start, stopped, until, value, written};
 use crate::broker::{self, Broker, Rec, topic_name};
 use crate::declared::{Declared, in_time};
-use crate::unbounded::add_partitions;
 
 async fn declared(
     broker: &Broker,
@@ -330,7 +329,7 @@ async fn a_start_at_the_end_is_that_of_the_query_however_often_it_begins_again()
     })
     .await;
     // The topic gets a partition meanwhile.
-    add_partitions(broker, &topic, 2).await;
+    broker.add_partitions(&topic, 2);
     broker.produce(&topic, &[value("c", 4).partition(1)]);
     assert_eq!(written(broker, &out, 3).await.len(), 3);
     query.stop().await.unwrap();

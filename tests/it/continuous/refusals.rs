@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use datafusion_kafka::{ContinuousOptions, ContinuousQuery, Error, QueryStatus};
 
-use super::{DEADLINE, feed_and_out, log, running, start, until, written};
-use crate::broker::{self, Rec, Right, USER_PASSWORD, topic_name};
+use super::{feed_and_out, log, running, start, until, written};
+use crate::broker::{self, PATIENCE, Rec, Right, USER_PASSWORD, topic_name};
 use crate::declared::{Declared, in_time};
 
 const COLUMNS: &str = "_key VARCHAR, v VARCHAR";
@@ -143,7 +143,7 @@ async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
     let query = start(&declared, &topic_name("query"), COPY).await;
     let records: Vec<Rec> = (0..400).map(|n| text(&format!("k{n}"), 100)).collect();
     // Until many records are in one batch, which the broker rejects.
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     while query.progress().restarts == 0 && Instant::now() < deadline {
         broker.produce(&feed, &records);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -151,7 +151,7 @@ async fn batches_that_are_too_large_end_it_and_say_what_to_set() {
     // The query then sends each of them alone, to learn which of them is too large. It may have
     // read all that is there: only a batch that comes after them shows that none of them is.
     broker.produce(&feed, &records);
-    let Ok(ended) = tokio::time::timeout(3 * DEADLINE, query.wait()).await else {
+    let Ok(ended) = tokio::time::timeout(3 * PATIENCE, query.wait()).await else {
         panic!("no end: {:?} {:?}", query.status(), query.progress());
     };
     let error = ended.unwrap_err().to_string();

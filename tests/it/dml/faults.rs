@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use datafusion_kafka::Error;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::broker::{self, Broker, Rec, wait_until};
+use crate::broker::{self, Broker, PATIENCE, Rec, wait_until};
 use crate::session::{count, rows, session};
 use crate::writing::{create_table, says};
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, v BIGINT";
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// How many rows a process writes that is killed.
 const ROWS: usize = 20_000;
 

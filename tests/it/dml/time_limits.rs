@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use datafusion_kafka::KafkaTopics;
 
-use crate::broker::{self, Broker, Rec, Right, USER_PASSWORD, topic_name, wait_until};
+use crate::broker::{self, Broker, PATIENCE, Rec, Right, USER_PASSWORD, topic_name, wait_until};
 use crate::session::{count, error, rows, session, try_rows};
 use crate::writing::{create_table, says};
 
@@ -62,7 +62,7 @@ async fn what_never_ends_has_the_usual_limit() {
     let running = tokio::spawn(async move { try_rows(&ctx, endless).await.map(drop) });
     let committed = move || broker.read_all(&out).len() == 1;
     let waited = tokio::task::spawn_blocking(move || {
-        wait_until(Duration::from_secs(30), "a committed record", committed);
+        wait_until(PATIENCE, "a committed record", committed);
     });
     waited.await.unwrap();
     running.abort();

@@ -10,7 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use RDKafkaRespErr as Code;
 
 use super::{Changing, sent};
-use crate::broker::{self, Rec, wait_until};
+use crate::broker::{self, PATIENCE, Rec, wait_until};
 use crate::session::{cells, count, error, rows, within};
 use crate::writing::{LARGE_BATCHES, create_table, says};
 
@@ -78,11 +78,9 @@ async fn a_statement_that_fails_leaves_nothing_and_holds_nobody_up() {
     says(&message, &["zero"]);
     assert_eq!(count(&ctx, "INSERT INTO t VALUES ('later', 'x')").await, 1);
     // No aborted records and no open transaction come before it.
-    wait_until(
-        Duration::from_secs(30),
-        "the transactions to be aborted",
-        || broker.read_all(&topic).len() == 1,
-    );
+    wait_until(PATIENCE, "the transactions to be aborted", || {
+        broker.read_all(&topic).len() == 1
+    });
     assert_eq!(cells(&rows(&ctx, "SELECT _key FROM t").await), [["later"]]);
 }
 
@@ -136,7 +134,7 @@ async fn a_statement_that_is_dropped_is_aborted() {
             let mut config = broker.config();
             let config = config.set("isolation.level", "read_uncommitted");
             let consumer: BaseConsumer = config.create().unwrap();
-            wait_until(Duration::from_secs(30), "records in the topic", || {
+            wait_until(PATIENCE, "records in the topic", || {
                 let marks = consumer.fetch_watermarks(&topic, 0, Duration::from_secs(10));
                 marks.is_ok_and(|(_, high)| high > 0)
             });
@@ -148,11 +146,9 @@ async fn a_statement_that_is_dropped_is_aborted() {
     // Later records come after the transaction, and can be read once it has ended.
     broker.produce(&topic, &[Rec::new("later", r#"{"v":1}"#)]);
     let found = tokio::task::spawn_blocking(move || {
-        wait_until(
-            Duration::from_secs(30),
-            "the transaction to be aborted",
-            || broker.read_all(&topic).len() == 1,
-        );
+        wait_until(PATIENCE, "the transaction to be aborted", || {
+            broker.read_all(&topic).len() == 1
+        });
     });
     found.await.unwrap();
     assert_eq!(cells(&rows(&ctx, "SELECT _key FROM t").await), [["later"]]);

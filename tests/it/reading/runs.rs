@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -14,7 +13,7 @@ use datafusion_kafka::KafkaScanExec;
 use futures::{StreamExt, TryStreamExt as _};
 
 use super::{COLUMNS, number};
-use crate::broker::{self, Rec, SASL_USER, wait_until};
+use crate::broker::{self, PATIENCE, Rec, SASL_USER, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -321,9 +320,7 @@ async fn a_dropped_stream_ends_its_threads() {
         assert!(first.unwrap().unwrap().num_rows() > 0);
         assert!(threads() > 0, "nobody reads 150 000 records in one batch");
         drop(stream);
-        wait_until(Duration::from_secs(10), "the threads end", || {
-            threads() == 0
-        });
+        wait_until(PATIENCE, "the threads end", || threads() == 0);
     }
 }
 

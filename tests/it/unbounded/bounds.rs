@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::{Running, add_partitions};
-use crate::broker::{self, Broker, Rec, wait_until};
+use super::Running;
+use crate::broker::{self, Broker, PATIENCE, Rec, wait_until};
 use crate::declared::{APPEND, Declared, in_time};
 use crate::session::cells;
 
@@ -117,7 +117,7 @@ async fn an_insert_waits_for_records_of_a_time_to_come() {
     tokio::time::sleep(WHILE).await;
     assert!(!writing.is_finished());
     let mut n = 2;
-    wait_until(Duration::from_secs(30), "a copy", || {
+    wait_until(PATIENCE, "a copy", || {
         feed.write(0, &[(n, 1_999), (n + 1, 2_000)]);
         n += 2;
         !broker.read_all(&copy).is_empty()
@@ -151,7 +151,7 @@ async fn a_start_at_a_time_to_come_is_the_first_record_of_that_time() {
     feed.write(0, &[(9, 1_000)]);
     assert_eq!(rows.rows(1).await, ["9"]);
     // An added partition starts by the same rule.
-    add_partitions(broker, &topic, 3).await;
+    broker.add_partitions(&topic, 3);
     feed.write(2, &[(10, 4_000), (11, 7_000), (12, 4_000)]);
     assert_eq!(rows.rows(2).await, ["11", "12"]);
 }
@@ -192,7 +192,7 @@ async fn an_upper_bound_ends_it_when_every_partition_has_come_to_it() {
     first.sort();
     assert_eq!(first, ["0", "1", "10"]);
     // While another partition is still read, added partitions are read as well, up to their end.
-    add_partitions(broker, &topic, 3).await;
+    broker.add_partitions(&topic, 3);
     feed.write(2, &[(20, 1)]);
     assert_eq!(rows.rows(1).await, ["20"]);
     feed.write(1, &[(11, 1), (12, 1)]);
@@ -222,12 +222,12 @@ async fn a_partition_that_there_is_not_yet_is_waited_for() {
     let mut ends = feed
         .begun("SELECT v FROM t WHERE _partition >= 1 AND _offset < 1")
         .await;
-    add_partitions(broker, &topic, 2).await;
+    broker.add_partitions(&topic, 2);
     feed.write(1, &[(10, 1), (11, 1)]);
     assert_eq!(ends.rows(1).await, ["10"]);
     assert!(ends.batch().await.is_none());
     feed.nothing_from(&mut rows).await;
-    add_partitions(broker, &topic, 3).await;
+    broker.add_partitions(&topic, 3);
     feed.write(2, &[(20, 1)]);
     assert_eq!(rows.rows(1).await, ["20"]);
     // A query does not wait for records that no partition can have.
@@ -259,14 +259,14 @@ async fn a_partition_added_before_the_first_row_is_read_from_its_beginning() {
             .unwrap();
         let plan = frame.create_physical_plan().await.unwrap();
         // Between planning and execution.
-        add_partitions(broker, &topic, 2).await;
+        broker.add_partitions(&topic, 2);
         feed.write(1, &[(2, 5)]);
         let context = feed.declared.ctx.task_ctx();
         let stream = datafusion::physical_plan::execute_stream(plan, context).unwrap();
         let mut rows = Running(stream);
         assert_eq!(rows.rows(1).await, ["2"], "{start}");
         // And during execution.
-        add_partitions(broker, &topic, 3).await;
+        broker.add_partitions(&topic, 3);
         feed.write(2, &[(3, 5)]);
         assert_eq!(rows.rows(1).await, ["3"], "{start}");
         feed.write(0, &[(4, 5)]);
@@ -284,7 +284,7 @@ async fn a_key_is_found_in_the_partition_to_which_it_moves() {
     let sql = "SELECT v FROM t WHERE _key = 'k7'";
     let mut rows = Running::start(&feed.declared, sql).await;
     // In whichever partition writers put the key after partitions were added.
-    add_partitions(broker, &topic, 4).await;
+    broker.add_partitions(&topic, 4);
     for partition in 0..4 {
         feed.write(partition, &[(6, 1), (7, 1)]);
         assert_eq!(rows.rows(1).await, ["7"], "{partition}");
@@ -332,7 +332,7 @@ async fn what_a_join_asks_for_is_waited_for() {
     assert_eq!(place.rows(2).await, ["16", "17"]);
     assert!(in_time("the end", place.batch()).await.is_none());
     feed.nothing_from(&mut part).await;
-    add_partitions(broker, &topic, 3).await;
+    broker.add_partitions(&topic, 3);
     feed.write(2, &[(20, 1)]);
     assert_eq!(part.rows(1).await, ["20"]);
 }

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 
 use super::{create_table, records, says};
-use crate::broker::{self, Broker, Rate, topic_name, wait_until};
+use crate::broker::{self, Broker, PATIENCE, Rate, topic_name, wait_until};
 use crate::session::{count, counted, rows, session, try_rows, within};
 
 const COLUMNS: &str = "_key VARCHAR NOT NULL, s VARCHAR";
@@ -81,7 +81,7 @@ async fn brokers_that_acknowledge_nothing_any_more_are_an_error_and_get_nothing_
         });
         let written = tokio::task::spawn_blocking(move || {
             let consumer: BaseConsumer = broker.config().create().unwrap();
-            wait_until(Duration::from_secs(30), "records in the topic", || {
+            wait_until(PATIENCE, "records in the topic", || {
                 let marks = consumer.fetch_watermarks("orders", 0, Duration::from_secs(10));
                 marks.is_ok_and(|(_, high)| high > 0)
             });

@@ -6,16 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
 
 use expectrl::session::OsSession;
 use expectrl::{Expect as _, Regex};
 
 use super::blocks::Block;
+use crate::broker::PATIENCE;
 use crate::program::{PROGRAM, surroundings};
-
-/// A generous limit: a busy machine is not a bug.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program at its prompt with the demo's Kafka, which stops with it.
 pub struct Demo {
