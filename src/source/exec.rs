@@ -15,7 +15,6 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::{
     Column as ColumnExpr, DynamicFilterPhysicalExpr, lit,
 };
-use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{
     EquivalenceProperties, PhysicalExpr, PhysicalSortExpr, conjunction,
 };
@@ -38,7 +37,7 @@ use crate::definition::metadata_columns::Metadata;
 use crate::options::{Bound, Mode};
 use crate::source::groups::divide;
 use crate::source::metrics::ScanMetrics;
-use crate::source::pruning::Candidates;
+use crate::source::pruning::{Candidates, columns_of};
 use crate::source::reading::{Reading, ScanTask};
 use crate::source::scan::ScanSpec;
 use crate::source::shared::Runs;
@@ -183,7 +182,10 @@ impl KafkaScanExec {
     /// break that rule: nested values, whose bounds are missing where part of a value is NULL;
     /// and floats, since a set that holds -0 does not contain 0.
     fn compares_as_joins_do(&self, filter: &Arc<dyn PhysicalExpr>) -> bool {
-        collect_columns(filter).iter().all(|column| {
+        let Some(columns) = columns_of(filter) else {
+            return false;
+        };
+        columns.iter().all(|column| {
             let field = self.schema.fields().get(column.index());
             field.is_some_and(|field| {
                 let data_type = match field.data_type() {

@@ -15,14 +15,15 @@ use arrow::array::{ArrayRef, BooleanArray, Int32Array, StringArray, new_null_arr
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode as _;
+use datafusion::common::{HashSet, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, Operator};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column as ColumnExpr, DynamicFilterPhysicalExpr, InListExpr,
     IsNullExpr, Literal, TryCastExpr,
 };
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use datafusion::physical_expr_common::physical_expr::is_volatile;
 
 pub(crate) use self::candidates::Candidates;
@@ -33,6 +34,19 @@ use crate::definition::schema::ColumnRole;
 use crate::definition::type_groups::is_text;
 use crate::options::{KeyFormat, Mode};
 use crate::source::keys::WantedKeys;
+
+/// The columns of an expression. `None` if they are not known: what comes from another library,
+/// over DataFusion's foreign function interface, does not show them.
+pub(crate) fn columns_of(expression: &Arc<dyn PhysicalExpr>) -> Option<HashSet<ColumnExpr>> {
+    let is_known = |part: &Arc<dyn PhysicalExpr>| {
+        !part.children().is_empty()
+            || part.is::<ColumnExpr>()
+            || part.is::<Literal>()
+            || part.is::<ScalarFunctionExpr>()
+    };
+    let hides = expression.exists(|part| Ok(!is_known(part))).ok()?;
+    (!hides).then(|| collect_columns(expression))
+}
 
 /// Finds the candidate records of filters, for one Kafka partition or for any.
 pub(crate) struct Pruner<'a> {
@@ -145,7 +159,7 @@ impl<'a> Pruner<'a> {
 
     /// The value of a filter that is the same for all rows of the partition.
     fn constant_truth(&self, filter: &Arc<dyn PhysicalExpr>) -> Option<bool> {
-        let columns = collect_columns(filter);
+        let columns = columns_of(filter)?;
         if !columns.iter().all(|c| self.constant.contains(&c.index())) || is_volatile(filter) {
             return None;
         }

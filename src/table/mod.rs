@@ -6,6 +6,7 @@
 //! ```
 
 mod builder;
+mod filters;
 pub(crate) mod infer_from_sample;
 pub(crate) mod location;
 pub(crate) mod write_query;
@@ -17,7 +18,6 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{
     Constraints, DFSchema, DFSchemaRef, Result as DataFusionResult, plan_err,
 };
@@ -40,6 +40,8 @@ use crate::source::exec::KafkaScanExec;
 use crate::source::look_ups::LookUps;
 use crate::source::passed::Passed;
 use crate::source::scan::ScanSpec;
+pub(crate) use crate::table::filters::needs_another_plan;
+use crate::table::filters::{needs_the_engine, physical};
 
 pub use builder::KafkaTableBuilder;
 
@@ -360,7 +362,7 @@ impl TableProvider for KafkaTable {
                     }
                 }
                 let schema = DFSchema::try_from(self.schema.project(&columns)?)?;
-                Some(state.create_physical_expr(filter, &schema)?)
+                Some(physical(&filter, &schema, state)?)
             }
         };
         let look_ups = state
@@ -457,28 +459,4 @@ impl TableProvider for KafkaTable {
     ) -> DataFusionResult<Arc<dyn ExecutionPlan>> {
         self.needs_rewriting("MERGE")
     }
-}
-
-/// Whether a filter cannot be evaluated from a row alone: it contains a subquery, an async
-/// function, or a volatile function such as `random()`.
-fn needs_the_engine(filter: &Expr) -> DataFusionResult<bool> {
-    Ok(filter.is_volatile()
-        || filter
-            .exists(|expression| Ok(needs_another_plan(expression) || is_awaited(expression)))?)
-}
-
-/// Whether an expression is a subquery, or a column of an outer query.
-pub(crate) fn needs_another_plan(expression: &Expr) -> bool {
-    matches!(
-        expression,
-        Expr::ScalarSubquery(_)
-            | Expr::InSubquery(_)
-            | Expr::Exists(_)
-            | Expr::SetComparison(_)
-            | Expr::OuterReferenceColumn(..)
-    )
-}
-
-fn is_awaited(expression: &Expr) -> bool {
-    matches!(expression, Expr::ScalarFunction(call) if call.func.as_async().is_some())
 }

@@ -1,6 +1,11 @@
 //! Tests filters inside the scan, and the records that filters exclude from reading.
 
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use arrow::datatypes::FieldRef;
 use datafusion::common::DFSchema;
+use datafusion::logical_expr::ColumnarValue;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_plan::filter::batch_filter;
@@ -92,6 +97,75 @@ proptest! {
         spec.filter = Some(filter);
         let inside = run(&spec, &log, range, sizes, 8);
         prop_assert_eq!(all_rows(&inside.batches), all_rows(&above), "{}", sql);
+    }
+}
+
+/// An expression of another library, whose columns nobody sees.
+#[derive(Debug, Eq)]
+struct Hidden(Arc<dyn PhysicalExpr>);
+
+impl PartialEq for Hidden {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq(&other.0)
+    }
+}
+
+impl Hash for Hidden {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl fmt::Display for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("hidden")
+    }
+}
+
+impl PhysicalExpr for Hidden {
+    fn evaluate(&self, batch: &RecordBatch) -> datafusion::error::Result<ColumnarValue> {
+        self.0.evaluate(batch)
+    }
+
+    fn return_field(&self, schema: &Schema) -> datafusion::error::Result<FieldRef> {
+        self.0.return_field(schema)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        Vec::new()
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> datafusion::error::Result<Arc<dyn PhysicalExpr>> {
+        Ok(self)
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[test]
+fn what_a_filter_hides_excludes_no_records() {
+    let log = numbered(100);
+    let range = OffsetRange { start: 0, end: 100 };
+    for mode in ["upsert", "append"] {
+        for sql in ["v >= 90", "_key = 'k95'", "_partition = 0 AND v >= 90"] {
+            let mut spec = spec(mode, vec![0, 1, 2, 3, 4], None);
+            let known = physical(&spec, sql);
+            spec.filter = Some(Arc::clone(&known));
+            let expected = run(&spec, &log, range, ChunkSizes::default(), 8192);
+            assert!(!rows(&expected.batches).is_empty(), "{sql}");
+            spec.filter = Some(Arc::new(Hidden(known)));
+            let result = run(&spec, &log, range, ChunkSizes::default(), 8192);
+            assert_eq!(
+                all_rows(&result.batches),
+                all_rows(&expected.batches),
+                "{sql}"
+            );
+        }
     }
 }
 
