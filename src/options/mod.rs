@@ -79,6 +79,7 @@
 mod bound;
 mod client;
 mod draft;
+mod framing;
 mod jaas;
 mod java;
 mod layers;
@@ -102,6 +103,7 @@ pub(crate) use client::{
     ClientOptions, DEFAULT_QUEUED_KBYTES, LINGER, MESSAGE_TIMEOUT, QUEUED_KBYTES,
     STATISTICS_INTERVAL, TRANSACTION_TIMEOUT,
 };
+pub(crate) use framing::Framing;
 pub use layers::Options;
 pub(crate) use origin::Origin;
 pub use secret::is_safe;

@@ -111,6 +111,16 @@ impl Draft {
             key: key.to_owned(),
             reason: reason.to_owned(),
         };
+        for (key, id) in [
+            ("kafka.json.schema_id", table.schema_id),
+            ("kafka.json.key_schema_id", table.key_schema_id),
+        ] {
+            if id.is_some_and(|id| id > table.framing.largest_id()) {
+                let reason = "the id does not fit into 4 bytes; `kafka.json.framing` = `apicurio` \
+                              writes 8";
+                return Err(required(key, reason));
+            }
+        }
         if matches!(table.start, Bound::Group(_)) && table.group_id.is_none() {
             let reason = "`group` needs `kafka.group.id`, the group whose offsets to use";
             return Err(required("kafka.start", reason));

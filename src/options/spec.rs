@@ -6,12 +6,13 @@ use arrow::datatypes::TimeUnit;
 
 use super::bound::bound;
 use super::draft::Draft;
+use super::framing::Framing;
 use super::property::Side;
 use super::table::{
     Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,
     OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
-use super::value::{boolean, choice, count, duration};
+use super::value::{boolean, choice, count, duration, schema_id};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
 
 /// One option, as the documentation shows it.
@@ -437,6 +438,45 @@ const OPTIONS: &[OptionSpec] = &[
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.decode.lenient = boolean(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.framing",
+        value: "confluent | apicurio",
+        default: "confluent",
+        doc: "How many bytes the id of a schema has that stands, behind a zero byte, in front of \
+              JSON: 4 or 8. Payloads and keys are read with such an id and without, and an UPDATE \
+              keeps it.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let framings = [
+                ("confluent", Framing::Confluent),
+                ("apicurio", Framing::Apicurio),
+            ];
+            draft.table.framing = choice(text, &framings)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.schema_id",
+        value: "a whole number",
+        default: "no id is written",
+        doc: "The id of the schema in a registry that INSERT writes in front of JSON payloads.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.table.schema_id = Some(schema_id(text)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.json.key_schema_id",
+        value: "a whole number",
+        default: "no id is written",
+        doc: "The same for JSON keys. Rows whose keys are there already keep their bytes.",
+        applies: Applies::Write,
+        kind: Kind::Value(|draft, text| {
+            draft.table.key_schema_id = Some(schema_id(text)?);
             Ok(())
         }),
     },

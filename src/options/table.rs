@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::framing::Framing;
 use crate::json::{DecodeOptions, EncodeOptions, TextEncoding};
 
 /// What the rows of a table are (`kafka.mode`).
@@ -228,6 +229,12 @@ pub(crate) struct TableOptions {
     /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`,
     /// `kafka.json.lenient`
     pub(crate) decode: DecodeOptions,
+    /// `kafka.json.framing`
+    pub(crate) framing: Framing,
+    /// `kafka.json.schema_id`: what is written in front of payloads.
+    pub(crate) schema_id: Option<u64>,
+    /// `kafka.json.key_schema_id`: what is written in front of keys.
+    pub(crate) key_schema_id: Option<u64>,
     /// `kafka.json.nulls`, `kafka.json.decimals`, `kafka.json.non_finite`,
     /// `kafka.json.timestamp_unit`
     pub(crate) encode: EncodeOptions,
@@ -295,6 +302,9 @@ impl Default for TableOptions {
             partitioner: None,
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
+            framing: Framing::default(),
+            schema_id: None,
+            key_schema_id: None,
             encode: EncodeOptions::default(),
             columns: BTreeMap::new(),
             batch_rows: None,

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::framing::Framing;
+
 /// Parses one of the `allowed` words, in any case.
 pub(super) fn choice<T: Copy>(text: &str, allowed: &[(&str, T)]) -> Result<T, String> {
     let text = text.trim();
@@ -28,6 +30,14 @@ pub(super) fn count(text: &str, max: i32) -> Result<i32, String> {
     match text.trim().parse::<i32>() {
         Ok(n) if (1..=max).contains(&n) => Ok(n),
         _ => Err(format!("expected a whole number from 1 to {max}")),
+    }
+}
+
+/// The id of a schema.
+pub(super) fn schema_id(text: &str) -> Result<u64, String> {
+    match text.trim().parse() {
+        Ok(id) if id <= Framing::Apicurio.largest_id() => Ok(id),
+        _ => Err("expected the id of a schema, a whole number".to_owned()),
     }
 }
 

@@ -8,12 +8,14 @@ use arrow::array::{
 use crate::error::{Error, Result, decode_message};
 use crate::extensions::hook::OutgoingRecord;
 use crate::json::{EncodeError, PatchError, PatchWriter, RowWriter, ValueWriter};
+use crate::options::Framing;
 use crate::sink::batch_columns::{BatchColumns, value};
 use crate::sink::change::UpdateEncoder;
 
 /// Encodes the rows of one batch.
 pub(crate) struct BatchEncoder<'a> {
     pub(super) topic: &'a str,
+    pub(super) framing: Framing,
     pub(super) columns: &'a BatchColumns,
     /// The NOT NULL columns that hold NULLs nevertheless.
     pub(super) not_null: Vec<(&'a str, &'a ArrayRef)>,
@@ -52,12 +54,14 @@ pub(super) enum NullKeys {
 pub(super) enum KeyWriter<'a> {
     Text(&'a StringViewArray),
     Bytes(&'a BinaryViewArray),
-    Json(&'a ArrayRef, ValueWriter<'a>),
+    /// Behind these bytes.
+    Json(&'a ArrayRef, ValueWriter<'a>, &'a [u8]),
     Missing,
 }
 
 pub(super) enum PayloadWriter<'a> {
-    Json(RowWriter<'a>),
+    /// Behind these bytes.
+    Json(RowWriter<'a>, &'a [u8]),
     Text(&'a StringViewArray),
     Bytes(&'a BinaryViewArray),
     Codec(&'a BinaryViewArray),
@@ -222,9 +226,12 @@ impl BatchEncoder<'_> {
         }
         self.check_not_null(&self.not_null, index, row)?;
         match &self.payload {
-            PayloadWriter::Json(writer) => writer
-                .write(index, &mut record.payload)
-                .map_err(|source| self.encode_error(row, source)),
+            PayloadWriter::Json(writer, front) => {
+                record.payload.extend_from_slice(front);
+                writer
+                    .write(index, &mut record.payload)
+                    .map_err(|source| self.encode_error(row, source))
+            }
             PayloadWriter::Text(values) if values.is_valid(index) => {
                 record
                     .payload
@@ -252,7 +259,8 @@ impl BatchEncoder<'_> {
             KeyWriter::Bytes(keys) if keys.is_valid(index) => {
                 record.key.extend_from_slice(keys.value(index));
             }
-            KeyWriter::Json(keys, writer) if keys.is_valid(index) => {
+            KeyWriter::Json(keys, writer, front) if keys.is_valid(index) => {
+                record.key.extend_from_slice(front);
                 let written = writer.write(index, &mut record.key);
                 written.map_err(|source| self.encode_error(row, source))?;
             }
@@ -285,9 +293,10 @@ impl BatchEncoder<'_> {
         };
         self.headers(lists, index, row, record)?;
         match (&change.patch, change.value) {
-            (Some(patch), _) => patch
-                .write(index, payload, &mut record.payload)
-                .map_err(|error| match error {
+            (Some(patch), _) => {
+                let (front, json) = self.framing.split(payload);
+                record.payload.extend_from_slice(front);
+                patch.write(index, json, &mut record.payload).map_err(|error| match error {
                     PatchError::Value(source) => self.encode_error(row, source),
                     PatchError::Document(source) => self.invalid(
                         row,
@@ -296,7 +305,8 @@ impl BatchEncoder<'_> {
                             decode_message(&source)
                         ),
                     ),
-                }),
+                })
+            }
             (None, None) => {
                 record.payload.extend_from_slice(payload);
                 Ok(())
@@ -309,7 +319,9 @@ impl BatchEncoder<'_> {
                         return Err(self.invalid(row, "`_value` is NULL; DELETE the row instead"));
                     }
                     (Some(text), _) => {
-                        record.payload.extend_from_slice(text.value(index).as_bytes());
+                        record
+                            .payload
+                            .extend_from_slice(text.value(index).as_bytes());
                     }
                     (_, Some(binary)) => record.payload.extend_from_slice(binary.value(index)),
                     (None, None) => {}

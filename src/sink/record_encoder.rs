@@ -49,12 +49,14 @@ const KEY_NOT_NULL: &str = "column `_key` is NULL, but declared NOT NULL";
 enum KeyEncoder {
     Text,
     Bytes,
-    Json(ValueEncoder),
+    /// Behind these bytes.
+    Json(ValueEncoder, Vec<u8>),
     Codec(Arc<dyn Codec>, Fields),
 }
 
 enum PayloadEncoder {
-    Json(RowEncoder),
+    /// Behind these bytes.
+    Json(RowEncoder, Vec<u8>),
     Text,
     Bytes,
     Codec(Arc<dyn Codec>),
@@ -71,6 +73,7 @@ impl RecordEncoder {
         changes: &[Change],
     ) -> Result<Self> {
         let options = &table.options;
+        let front = |id: Option<u64>| id.map_or_else(Vec::new, |id| options.framing.bytes(id));
         let mut key = None;
         let mut null_keys = NullKeys::Refused(KEY_NEEDED);
         let mut payload_fields: Vec<FieldRef> = Vec::new();
@@ -93,6 +96,7 @@ impl RecordEncoder {
                         (None, KeyFormat::Json) => KeyEncoder::Json(
                             ValueEncoder::try_new(field, &options.encode)
                                 .map_err(|error| unsupported(field.name(), &error))?,
+                            front(options.key_schema_id),
                         ),
                     });
                 }
@@ -108,6 +112,7 @@ impl RecordEncoder {
             (None, ValueFormat::Json) => PayloadEncoder::Json(
                 RowEncoder::try_new(&payload_fields, &options.encode)
                     .map_err(|error| unsupported(&error.path, &error))?,
+                front(options.schema_id),
             ),
         };
         let updates = changes.iter().map(|change| match change {
@@ -171,7 +176,7 @@ impl RecordEncoder {
                 (ColumnRole::Payload, Some(array)) => payload.push(Some(match &self.payload {
                     PayloadEncoder::Text => cast(array, &DataType::Utf8View)?,
                     PayloadEncoder::Bytes => cast(array, &DataType::BinaryView)?,
-                    PayloadEncoder::Json(_) | PayloadEncoder::Codec(_) => Arc::clone(array),
+                    PayloadEncoder::Json(..) | PayloadEncoder::Codec(_) => Arc::clone(array),
                 })),
                 (ColumnRole::Metadata(metadata), Some(array)) => {
                     columns.set(metadata, &cast(array, &metadata.written_type())?);
@@ -272,16 +277,16 @@ impl RecordEncoder {
             (Some(KeyEncoder::Bytes | KeyEncoder::Codec(..)), Some(array)) => {
                 KeyWriter::Bytes(array.as_binary_view())
             }
-            (Some(KeyEncoder::Json(encoder)), Some(array)) => {
-                KeyWriter::Json(array, encoder.batch(array)?)
+            (Some(KeyEncoder::Json(encoder, front)), Some(array)) => {
+                KeyWriter::Json(array, encoder.batch(array)?, front)
             }
             _ => KeyWriter::Missing,
         };
         let is_whole = columns.payload.len() == self.payload_fields.len();
         let payload = match (&self.payload, columns.payload.first()) {
             _ if !is_whole => PayloadWriter::Missing,
-            (PayloadEncoder::Json(encoder), _) => {
-                PayloadWriter::Json(encoder.batch(&columns.payload)?)
+            (PayloadEncoder::Json(encoder, front), _) => {
+                PayloadWriter::Json(encoder.batch(&columns.payload)?, front)
             }
             (PayloadEncoder::Text, Some(array)) => PayloadWriter::Text(array.as_string_view()),
             (PayloadEncoder::Bytes, Some(array)) => PayloadWriter::Bytes(array.as_binary_view()),
@@ -321,6 +326,7 @@ impl RecordEncoder {
         };
         Ok(BatchEncoder {
             topic: &self.table.topic,
+            framing: self.table.options.framing,
             columns,
             not_null,
             key,

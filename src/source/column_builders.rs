@@ -19,7 +19,7 @@ use crate::definition::metadata_columns::Metadata;
 use crate::definition::type_groups::is_text;
 use crate::error::{Error, Result, decode_message, unsupported_message};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
-use crate::options::{KeyFormat, ValueFormat};
+use crate::options::{Framing, KeyFormat, ValueFormat};
 use crate::source::codec::CodecBuilder;
 
 /// The `_key` column, by `kafka.key.format`.
@@ -27,7 +27,7 @@ pub(super) enum KeyBuilder {
     Text(TextBuilder),
     Bytes(BytesBuilder),
     /// The second field is the type of the column where NULL is not allowed.
-    Json(Box<ValueDecoder>, Option<DataType>),
+    Json(Box<ValueDecoder>, Option<DataType>, Framing),
     Codec(CodecBuilder),
 }
 
@@ -49,7 +49,7 @@ impl KeyBuilder {
                 let decoder = ValueDecoder::try_new(field, &table.options.decode);
                 let decoder = decoder.map_err(|error| unsupported(field, &error))?;
                 let required = (!field.is_nullable()).then(|| field.data_type().clone());
-                KeyBuilder::Json(Box::new(decoder), required)
+                KeyBuilder::Json(Box::new(decoder), required, table.options.framing)
             }
         })
     }
@@ -59,8 +59,8 @@ impl KeyBuilder {
             KeyBuilder::Codec(builder) => builder.append(key, offset),
             KeyBuilder::Text(builder) => builder.append(key),
             KeyBuilder::Bytes(builder) => builder.append(key),
-            KeyBuilder::Json(decoder, required) => match key {
-                Some(key) => decoder.append(key),
+            KeyBuilder::Json(decoder, required, framing) => match key {
+                Some(key) => unframed(*framing, key, |json| decoder.append(json)),
                 None => {
                     decoder.append_null();
                     match required {
@@ -76,7 +76,7 @@ impl KeyBuilder {
         match self {
             KeyBuilder::Text(builder) => builder.finish(),
             KeyBuilder::Bytes(builder) => builder.finish(),
-            KeyBuilder::Json(decoder, _) => decoder.finish(),
+            KeyBuilder::Json(decoder, ..) => decoder.finish(),
             KeyBuilder::Codec(builder) => builder.finish().map(|mut arrays| arrays.remove(0)),
         }
     }
@@ -84,7 +84,7 @@ impl KeyBuilder {
 
 /// The payload columns, by `kafka.value.format`.
 pub(super) enum PayloadDecoder {
-    Json(Box<RowDecoder>),
+    Json(Box<RowDecoder>, Framing),
     Text(TextBuilder),
     Bytes(BytesBuilder),
     Codec(CodecBuilder),
@@ -101,10 +101,11 @@ impl PayloadDecoder {
             (ValueFormat::String | ValueFormat::Bytes, Some(field)) => Self::as_it_is(field),
             _ => {
                 let decoder = RowDecoder::try_new(&fields, &table.options.decode);
-                PayloadDecoder::Json(Box::new(decoder.map_err(|error| Error::InvalidColumn {
+                let decoder = decoder.map_err(|error| Error::InvalidColumn {
                     column: error.path.clone(),
                     reason: unsupported_message(&error),
-                })?))
+                })?;
+                PayloadDecoder::Json(Box::new(decoder), table.options.framing)
             }
         })
     }
@@ -132,8 +133,10 @@ impl PayloadDecoder {
                 builder.builder.append_option(None);
                 Ok(())
             }
-            (PayloadDecoder::Json(decoder), Some(payload)) => decoder.append(payload),
-            (PayloadDecoder::Json(decoder), None) => {
+            (PayloadDecoder::Json(decoder, framing), Some(payload)) => {
+                unframed(*framing, payload, |json| decoder.append(json))
+            }
+            (PayloadDecoder::Json(decoder, _), None) => {
                 decoder.append_null();
                 Ok(())
             }
@@ -144,12 +147,25 @@ impl PayloadDecoder {
 
     pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
         match self {
-            PayloadDecoder::Json(decoder) => decoder.finish(),
+            PayloadDecoder::Json(decoder, _) => decoder.finish(),
             PayloadDecoder::Text(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Bytes(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Codec(builder) => builder.finish(),
         }
     }
+}
+
+/// Decodes what stands behind the id of a schema.
+fn unframed(
+    framing: Framing,
+    bytes: &[u8],
+    decode: impl FnOnce(&[u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let (front, json) = framing.split(bytes);
+    decode(json).map_err(|mut error| {
+        error.position += front.len();
+        error
+    })
 }
 
 /// Builds UTF-8 text as any string type.

@@ -14,7 +14,7 @@ use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
-use crate::options::OnBadRecord;
+use crate::options::{Framing, OnBadRecord};
 use crate::source::column_builders::{KeyBuilder, MetadataBuilder, PayloadDecoder};
 
 /// The result of adding a record.
@@ -112,7 +112,7 @@ impl Rows {
                     ColumnBuilder::Key(KeyBuilder::try_new(table, partition, field)?)
                 }
                 ColumnRole::Metadata(Metadata::Value) => {
-                    ColumnBuilder::Raw(PayloadDecoder::as_it_is(field))
+                    ColumnBuilder::Raw(PayloadDecoder::as_it_is(field), table.options.framing)
                 }
                 ColumnRole::Metadata(metadata) => {
                     ColumnBuilder::Metadata(MetadataBuilder::new(*metadata), Arc::clone(field))
@@ -162,7 +162,7 @@ impl Rows {
                 matches!(
                     column,
                     ColumnBuilder::Payload
-                        | ColumnBuilder::Raw(_)
+                        | ColumnBuilder::Raw(..)
                         | ColumnBuilder::Metadata(MetadataBuilder::Payload(_), _)
                 )
             }),
@@ -207,8 +207,12 @@ impl Rows {
                 ColumnBuilder::Key(key) => {
                     key_error = key.append(record.key(), record.offset()).err();
                 }
-                ColumnBuilder::Raw(raw) => {
-                    let error = raw.append(record.payload(), record.offset()).err();
+                ColumnBuilder::Raw(raw, framing) => {
+                    let payload = match raw {
+                        PayloadDecoder::Text(_) => record.payload().map(|p| framing.split(p).1),
+                        _ => record.payload(),
+                    };
+                    let error = raw.append(payload, record.offset()).err();
                     payload_error = payload_error.or(error);
                 }
                 ColumnBuilder::Metadata(..) | ColumnBuilder::Payload => {}
@@ -275,7 +279,7 @@ impl Rows {
             arrays.push(match column {
                 ColumnBuilder::Key(key) => Some(key.finish()?),
                 ColumnBuilder::Metadata(metadata, field) => Some(metadata.finish(field)?),
-                ColumnBuilder::Raw(raw) => raw.finish()?.pop(),
+                ColumnBuilder::Raw(raw, _) => raw.finish()?.pop(),
                 ColumnBuilder::Payload => None,
             });
         }
@@ -336,8 +340,8 @@ fn mask(rows: usize, positions: &[usize]) -> BooleanBuffer {
 enum ColumnBuilder {
     Key(KeyBuilder),
     Metadata(MetadataBuilder, FieldRef),
-    /// The payload, not decoded.
-    Raw(PayloadDecoder),
+    /// The payload, not decoded. Text does not have the id of a schema in front.
+    Raw(PayloadDecoder, Framing),
     /// Filled by the payload decoder, which builds all payload columns together.
     Payload,
 }

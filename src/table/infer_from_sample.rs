@@ -13,7 +13,7 @@ use crate::definition::schema::is_reserved;
 use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::json::{DecodeError, SchemaInference, ValueInference};
-use crate::options::{KeyFormat, Mode, TableOptions, ValueFormat};
+use crate::options::{Framing, KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, POLL, PartitionFetch};
 
 /// Samples a topic and makes a definition with the columns of the sample.
@@ -114,6 +114,7 @@ struct Sample {
     objects: usize,
     texts: usize,
     null_keys: bool,
+    framing: Framing,
     key: ValueInference,
     payload: SchemaInference,
     /// Why a payload is not JSON, if `kafka.json.lenient` would accept it.
@@ -124,6 +125,7 @@ impl Sample {
     fn new(options: &TableOptions) -> Self {
         let lenient = options.decode.lenient;
         Sample {
+            framing: options.framing,
             key: ValueInference::new().with_lenient(lenient),
             payload: SchemaInference::new().with_lenient(lenient),
             ..Sample::default()
@@ -139,11 +141,12 @@ impl Sample {
         if let Some(key) = record.key()
             && key_format == KeyFormat::Json
         {
+            let (_, key) = self.framing.split(key);
             self.null_keys |= is_null(key);
             // A key that is not JSON is not an error here. Reading reports it.
             drop(self.key.add(key));
         }
-        match self.payload.add(payload) {
+        match self.payload.add(self.framing.split(payload).1) {
             Ok(()) => self.objects += 1,
             Err(error) if error.is_read_leniently() => self.nearly = Some(error),
             Err(_) => {}

@@ -32,6 +32,7 @@ mod end_to_end;
 mod error_codes;
 mod extensions;
 mod floors;
+mod framing;
 mod functions;
 mod inference;
 #[cfg(target_os = "linux")]

@@ -1,14 +1,13 @@
 //! Shared by the behaviour tests: a session on the broker, and its answers as text.
 
 use std::future::Future;
-use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_kafka::{KafkaConfig, KafkaTopics, register_kafka};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, PATIENCE};
 
 /// A session in which every topic of the broker that matches a pattern is a table.
 pub fn session(broker: &Broker, topics: KafkaTopics) -> SessionContext {
@@ -53,9 +52,9 @@ pub fn counted(rows: &[RecordBatch]) -> u64 {
 
 /// The result of a future. A future that hangs is a failure.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(60), future).await {
+    match tokio::time::timeout(PATIENCE, future).await {
         Ok(result) => result,
-        Err(_) => panic!("{what}: no end within a minute"),
+        Err(_) => panic!("{what}: no end within {PATIENCE:?}"),
     }
 }
 

@@ -28,6 +28,8 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             | "kafka.wait_for"
             | "kafka.batch.rows"
             | "kafka.dead_letter.topic"
+            | "kafka.json.schema_id"
+            | "kafka.json.key_schema_id"
             | "kafka.topic.partitions"
             | "kafka.topic.replication" => {}
             // These take any text.
