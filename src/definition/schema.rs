@@ -66,6 +66,7 @@ impl KafkaSchema {
             let data_type = match options.key_format {
                 KeyFormat::String | KeyFormat::Json => DataType::Utf8View,
                 KeyFormat::Bytes => DataType::Binary,
+                KeyFormat::Binary(key) => key.data_type(),
             };
             let nullable = mode == Mode::Append;
             fields.insert(0, Arc::new(Field::new(KEY_COLUMN, data_type, nullable)));
@@ -287,6 +288,7 @@ fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
     let fits = match format {
         KeyFormat::String => is_text(data_type),
         KeyFormat::Bytes => is_binary(data_type),
+        KeyFormat::Binary(key) => key.fits(data_type),
         KeyFormat::Json => {
             return check_type(field)
                 .map_err(|error| invalid(field.name(), unsupported_message(&error)));
@@ -296,10 +298,14 @@ fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
         return Ok(());
     }
     let expected = match format {
-        KeyFormat::Bytes => "`kafka.key.format` = `bytes` needs a BYTEA `_key`",
-        _ => {
-            "`kafka.key.format` = `string` needs a VARCHAR `_key`; set `kafka.key.format` = `json` for other types"
+        KeyFormat::Bytes => "`kafka.key.format` = `bytes` needs a BYTEA `_key`".to_owned(),
+        KeyFormat::Binary(key) => {
+            let (name, types) = (key.name(), key.sql_types());
+            format!("`kafka.key.format` = `{name}` needs {types} `_key`")
         }
+        _ => "`kafka.key.format` = `string` needs a VARCHAR `_key`; set `kafka.key.format` = `json`, \
+              `int32` or `int64` for other types"
+            .to_owned(),
     };
     let is = sql_type(data_type);
     Err(invalid(field.name(), format!("is {is}; {expected}")))

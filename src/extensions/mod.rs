@@ -1,6 +1,7 @@
 //! Holds the traits that users may implement: formats of their own, and hooks that see records
 //! before they are sent.
 
+mod binary_key;
 pub(crate) mod codec;
 pub(crate) mod hook;
 

@@ -5,10 +5,12 @@
 //! arguments ── constants of a call: a topic, a bound
 //! lookup    ── the topic, options and columns that a name stands for
 //! records   ── kafka_log, kafka_snapshot, kafka_changes: a table read in another mode
+//! bytes     ── kafka_int, kafka_uuid: scalar functions of the bytes of keys and headers
 //! listing   ── a table whose rows are requested from the brokers: topics, offsets
 //! ```
 
 mod arguments;
+mod bytes;
 mod listing;
 pub(crate) mod lookup;
 mod offsets;
@@ -19,17 +21,18 @@ use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionImpl;
 use datafusion::common::{DFSchema, Result as DataFusionResult, TableReference};
-use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::execution::{FunctionRegistry as _, SessionState};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
+use datafusion::logical_expr::{LogicalPlanBuilder, ScalarUDF};
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor,
 };
 
 use crate::catalog::function_names::{CHANGES, LOG, OFFSETS, SNAPSHOT, TOPICS, find};
 use crate::options::Options;
+use bytes::{Content, OfBytes};
 use offsets::Offsets;
 use records::{ChangesFunction, LogFunction, SnapshotFunction};
 use topics::Topics;
@@ -46,6 +49,11 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) {
     ];
     for (name, function) in functions {
         state.register_udtf(name, function);
+    }
+    for content in [Content::Int, Content::Uuid] {
+        // Fails only in sessions without functions.
+        let function = ScalarUDF::new_from_impl(OfBytes::new(content));
+        drop(state.register_udf(Arc::new(function)));
     }
 }
 

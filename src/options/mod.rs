@@ -111,6 +111,6 @@ pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, all};
 pub use table::Bound;
 pub(crate) use table::{
-    CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic, NullKey,
-    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
+    BinaryKey, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic,
+    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
 };

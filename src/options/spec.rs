@@ -9,8 +9,8 @@ use super::draft::Draft;
 use super::framing::Framing;
 use super::property::Side;
 use super::table::{
-    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,
-    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
+    BinaryKey, Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode,
+    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration, schema_id};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
@@ -267,17 +267,23 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.key.format",
-        value: "string | json | bytes",
+        value: "string | json | bytes | int32 | int64 | uuid",
         default: "string",
-        doc: "How record keys are read and written.",
+        doc: "How record keys are read and written. `int32` and `int64` are big-endian numbers of 4 \
+              and 8 bytes, and `uuid` is 16 bytes, shown as text. Where columns are inferred, the \
+              default is `bytes` if sampled keys are not text.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
             let formats = [
                 ("string", KeyFormat::String),
                 ("json", KeyFormat::Json),
                 ("bytes", KeyFormat::Bytes),
+                ("int32", KeyFormat::Binary(BinaryKey::Int32)),
+                ("int64", KeyFormat::Binary(BinaryKey::Int64)),
+                ("uuid", KeyFormat::Binary(BinaryKey::Uuid)),
             ];
             draft.table.key_format = choice(text, &formats)?;
+            draft.table.may_infer_key_format = false;
             Ok(())
         }),
     },

@@ -27,6 +27,30 @@ pub(crate) enum KeyFormat {
     Json,
     /// The bytes as they are.
     Bytes,
+    /// Bytes of a known length.
+    Binary(BinaryKey),
+}
+
+/// Keys of a known length, as Kafka's own serializers write them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BinaryKey {
+    /// 4 bytes, big endian.
+    Int32,
+    /// 8 bytes, big endian.
+    Int64,
+    /// 16 bytes, shown as text.
+    Uuid,
+}
+
+impl BinaryKey {
+    /// The value of `kafka.key.format`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            BinaryKey::Int32 => "int32",
+            BinaryKey::Int64 => "int64",
+            BinaryKey::Uuid => "uuid",
+        }
+    }
 }
 
 /// How payloads are read and written (`kafka.value.format`).
@@ -215,6 +239,8 @@ pub(crate) struct TableOptions {
     pub(crate) all_metadata: bool,
     /// `kafka.key.format`
     pub(crate) key_format: KeyFormat,
+    /// Whether `kafka.key.format` was not given, so that a sample may show another format.
+    pub(crate) may_infer_key_format: bool,
     /// `kafka.value.format`; `None` when it was not given: JSON, or what the sample shows.
     pub(crate) value_format: Option<ValueFormat>,
     /// `kafka.null_key`
@@ -296,6 +322,7 @@ impl Default for TableOptions {
             isolation: Isolation::default(),
             all_metadata: false,
             key_format: KeyFormat::default(),
+            may_infer_key_format: true,
             value_format: None,
             null_key: NullKey::default(),
             check_keys: CheckKeys::default(),

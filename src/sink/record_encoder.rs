@@ -93,6 +93,10 @@ impl RecordEncoder {
                         }
                         (None, KeyFormat::String) => KeyEncoder::Text,
                         (None, KeyFormat::Bytes) => KeyEncoder::Bytes,
+                        (None, KeyFormat::Binary(key)) => {
+                            let fields = Fields::from(vec![Arc::clone(field)]);
+                            KeyEncoder::Codec(Arc::new(key), fields)
+                        }
                         (None, KeyFormat::Json) => KeyEncoder::Json(
                             ValueEncoder::try_new(field, &options.encode)
                                 .map_err(|error| unsupported(field.name(), &error))?,

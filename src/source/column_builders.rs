@@ -45,6 +45,10 @@ impl KeyBuilder {
         Ok(match table.options.key_format {
             KeyFormat::String => KeyBuilder::Text(TextBuilder::new(field)),
             KeyFormat::Bytes => KeyBuilder::Bytes(BytesBuilder::new(field)),
+            KeyFormat::Binary(key) => {
+                let (codec, fields) = (Arc::new(key) as _, Fields::from(vec![Arc::clone(field)]));
+                KeyBuilder::Codec(CodecBuilder::new(&codec, fields, table, partition, "key"))
+            }
             KeyFormat::Json => {
                 let decoder = ValueDecoder::try_new(field, &table.options.decode);
                 let decoder = decoder.map_err(|error| unsupported(field, &error))?;

@@ -280,6 +280,7 @@ impl<'a> Pruner<'a> {
                 | ScalarValue::BinaryView(Some(bytes)) => Some(vec![bytes.clone()]),
                 _ => None,
             },
+            KeyFormat::Binary(key) => Some(vec![key.bytes_of(literal)?]),
             KeyFormat::Json => match (text, literal) {
                 // Either a JSON string, or another JSON value with this text.
                 (Some(text), _) => Some(vec![

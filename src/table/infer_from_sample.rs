@@ -62,6 +62,13 @@ fn infer(
         }
         found
     });
+    if options.may_infer_key_format && extensions.key_codec.is_none() && sample.binary_keys {
+        log::warn!(
+            "topic `{topic}` has keys that are not text: `_key` is BYTEA; `kafka.key.format` = `int32`, \
+             `int64`, `uuid` or `json` reads what is in them"
+        );
+        options.key_format = KeyFormat::Bytes;
+    }
     let mut fields = Vec::new();
     if options.key_format == KeyFormat::Json {
         let nullable = options.mode == Some(Mode::Append) || sample.null_keys;
@@ -114,6 +121,8 @@ struct Sample {
     objects: usize,
     texts: usize,
     null_keys: bool,
+    /// A key is not text. Numbers of a few bytes often are UTF-8, but with zero bytes.
+    binary_keys: bool,
     framing: Framing,
     key: ValueInference,
     payload: SchemaInference,
@@ -134,6 +143,8 @@ impl Sample {
 
     fn add(&mut self, record: &impl Record, key_format: KeyFormat) {
         self.keyed |= record.key().is_some();
+        let is_text = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|text| !text.contains('\0'));
+        self.binary_keys |= record.key().is_some_and(|key| !is_text(key));
         let Some(payload) = record.payload() else {
             return;
         };

@@ -37,6 +37,7 @@ mod functions;
 mod inference;
 #[cfg(target_os = "linux")]
 mod kept;
+mod key_formats;
 mod log_shapes;
 mod logins;
 #[cfg(target_os = "linux")]

@@ -34,7 +34,9 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             | "kafka.topic.replication" => {}
             // These take any text.
             "kafka.group.id" => continue,
-            "kafka.mode" | "kafka.value.format" => set(&mut draft, option.default).unwrap(),
+            "kafka.mode" | "kafka.value.format" | "kafka.key.format" => {
+                set(&mut draft, option.default).unwrap()
+            }
             name => {
                 set(&mut draft, option.default).unwrap();
                 assert_eq!(format!("{draft:?}"), default, "{name}");
