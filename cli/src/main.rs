@@ -35,7 +35,7 @@ use tokio::runtime::Runtime;
 
 use crate::args::{Args, Generated, Subcommand};
 use crate::session::Session;
-use crate::signals::Interrupt;
+use crate::signals::Signals;
 use crate::stderr::{error_to_stderr, to_stderr};
 
 #[global_allocator]
@@ -75,32 +75,50 @@ async fn start(args: &Args) -> u8 {
             return exit::FAILURE;
         }
     };
+    let end = run(&mut session, args).await;
+    let runtime = session.ctx.runtime_env();
+    if let End::Signal(_) = end
+        && let Some(left) = session.running.left_behind()
+    {
+        to_stderr!("{left}");
+        // A transaction that is not aborted blocks readers of committed records. The session is
+        // dropped first, since it keeps idle clients.
+        drop(session);
+        wait_for_clients(ABORT_PATIENCE).await;
+    }
+    exit::remove_temporary_files(&runtime.disk_manager);
+    match end {
+        End::Code(code) | End::Signal(code) => code,
+    }
+}
+
+/// How the program ends, with its exit code.
+enum End {
+    /// All is done, or has failed.
+    Code(u8),
+    /// A signal came before that.
+    Signal(u8),
+}
+
+/// Runs what the arguments ask for in the session, until it ends or a signal comes.
+async fn run(session: &mut Session, args: &Args) -> End {
     if let Some(Subcommand::Run(run)) = &args.subcommand {
-        let ended = run::run(&session, run, args.quiet).await;
-        return exit_code(ended, &session).await;
+        let ended = run::run(session, run, args.quiet).await;
+        return End::Code(exit_code(ended, session).await);
     }
     if args.reads_input() && io::stdin().is_terminal() {
-        let left = repl::run(&mut session, args).await;
-        return exit_code(left, &session).await;
+        let left = repl::run(session, args).await;
+        return End::Code(exit_code(left, session).await);
     }
-    let mut interrupt = match Interrupt::new() {
-        Ok(interrupt) => interrupt,
-        Err(error) => return exit_code(Err(error.into()), &session).await,
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return End::Code(exit_code(Err(error.into()), session).await),
     };
     let done = tokio::select! {
-        done = run(&mut session, args) => done,
-        () = interrupt.next() => {
-            if let Some(left) = session.running.left_behind() {
-                to_stderr!("{left}");
-                // A transaction that is not aborted blocks readers of committed records. The session
-                // is dropped first, since it keeps idle clients.
-                drop(session);
-                wait_for_clients(ABORT_PATIENCE).await;
-            }
-            return exit::INTERRUPTED;
-        }
+        done = statements(session, args) => done,
+        code = signals.next() => return End::Signal(code),
     };
-    exit_code(done, &session).await
+    End::Code(exit_code(done, session).await)
 }
 
 async fn exit_code(done: Result<()>, session: &Session) -> u8 {
@@ -115,7 +133,7 @@ async fn exit_code(done: Result<()>, session: &Session) -> u8 {
 }
 
 /// Runs the files and commands of the command line, or else the statements on standard input.
-async fn run(session: &mut Session, args: &Args) -> Result<()> {
+async fn statements(session: &mut Session, args: &Args) -> Result<()> {
     for file in &args.file {
         script::run_file(session, file).await?;
     }

@@ -85,7 +85,7 @@ async fn run_watched(
                 line.clear();
                 return Ok(ended?);
             }
-            () = signals.next() => break,
+            _ = signals.next() => break,
             () = tokio::time::sleep(REDRAW) => line.show(&query.progress()),
         }
         let progress = query.progress();
@@ -113,7 +113,7 @@ async fn run_watched(
         tokio::select! {
             stopped = query.stop() => break stopped?,
             // A supervisor may signal each process of a group and then the group.
-            () = signals.next() => if told.elapsed() > TOGETHER {
+            _ = signals.next() => if told.elapsed() > TOGETHER {
                 return Err(exec_datafusion_err!("ended before the last commit"));
             },
         }

@@ -5,6 +5,8 @@ use std::io;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::exit;
+
 /// Ctrl-C. Presses since this was created count, even while nothing waits for them.
 pub(crate) struct Interrupt {
     #[cfg(unix)]
@@ -44,14 +46,15 @@ impl Signals {
         })
     }
 
-    pub(crate) async fn next(&mut self) {
+    /// Waits for a signal. Returns the exit code that a shell reports for a program it ended.
+    pub(crate) async fn next(&mut self) -> u8 {
         #[cfg(unix)]
         let terminated = self.terminate.recv();
         #[cfg(not(unix))]
         let terminated = std::future::pending::<()>();
         tokio::select! {
-            () = self.interrupt.next() => {}
-            _ = terminated => {}
+            () = self.interrupt.next() => exit::INTERRUPTED,
+            _ = terminated => exit::TERMINATED,
         }
     }
 }

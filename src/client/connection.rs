@@ -207,7 +207,7 @@ impl Connection {
                 false => format!(
                     "{address} closes the connection at the first request, as a listener with TLS \
                      does; set {PROTOCOL} = `{with_tls}`, or, if nothing there speaks Kafka's \
-                     protocol, {ANOTHER_PORT}"
+                     protocol, {ANOTHER_PORT}; a broker that is starting does so, too"
                 ),
                 true => format!("{address} closes the connection at the first request"),
             };

@@ -1,5 +1,7 @@
 //! How the memory of a scan is divided among the partitions that are read at the same time.
 
+use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool};
+
 /// How a partition is cut into chunks.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ChunkSizes {
@@ -59,9 +61,24 @@ impl Budget {
     /// received and parsed. With 48 MB, a topic of 780 MB cost 1 200 MB, and a fifth more time.
     pub(crate) const CLIENT_BYTES: usize = 4 * 1024 * 1024;
 
+    /// The memory of the pool for which there is another group.
+    const FOR_ANOTHER_GROUP: usize = 16 * 1024 * 1024;
+
+    /// How many groups a scan may have within this limit of the memory pool. Each group has a
+    /// client and chunks, of which a part cannot be smaller.
+    pub(crate) fn most_groups(pool: &dyn MemoryPool) -> usize {
+        match limit(pool) {
+            Some(bytes) => (bytes / Self::FOR_ANOTHER_GROUP).max(1),
+            None => usize::MAX,
+        }
+    }
+
     /// The part of one of `groups` groups, the largest of which has `partitions` partitions.
-    /// `pool` is the limit of the memory pool.
-    pub(crate) fn of(groups: usize, partitions: usize, pool: Option<usize>) -> Self {
+    pub(crate) fn of(groups: usize, partitions: usize, pool: &dyn MemoryPool) -> Self {
+        Self::within(groups, partitions, limit(pool))
+    }
+
+    fn within(groups: usize, partitions: usize, pool: Option<usize>) -> Self {
         let groups = groups.max(1);
         let share = pool.map(|bytes| (bytes / 2 / groups).max(1));
         let affordable = share.map_or(usize::MAX, |bytes| bytes / Self::FOR_ANOTHER);
@@ -76,6 +93,14 @@ impl Budget {
     }
 }
 
+/// The size of a memory pool, if it has one.
+fn limit(pool: &dyn MemoryPool) -> Option<usize> {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 impl Default for ChunkSizes {
     fn default() -> Self {
@@ -85,17 +110,19 @@ impl Default for ChunkSizes {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
+
     use super::*;
 
     #[test]
     fn what_is_read_at_once_is_bounded_whatever_the_topic_has() {
-        let at_once = |groups, partitions| Budget::of(groups, partitions, None).at_once;
+        let at_once = |groups, partitions| Budget::within(groups, partitions, None).at_once;
         assert_eq!(at_once(2, 2), 2);
         assert_eq!(at_once(2, 500), 2);
         assert_eq!(at_once(64, 20), 1);
         assert_eq!(at_once(1, 1), 1);
         let whole = |groups, partitions| {
-            let budget = Budget::of(groups, partitions, None);
+            let budget = Budget::within(groups, partitions, None);
             groups * budget.at_once * budget.chunks.bytes
         };
         assert_eq!(whole(2, 500), ChunkSizes::ALL_BYTES);
@@ -103,8 +130,18 @@ mod tests {
     }
 
     #[test]
+    fn there_are_as_many_groups_as_have_memory() {
+        let most = |bytes| Budget::most_groups(&GreedyMemoryPool::new(bytes));
+        assert_eq!(most(64 << 20), 4);
+        assert_eq!(most(32 << 20), 2);
+        assert_eq!(most(0), 1);
+        let unbounded = UnboundedMemoryPool::default();
+        assert_eq!(Budget::most_groups(&unbounded), usize::MAX);
+    }
+
+    #[test]
     fn with_little_memory_partitions_are_read_one_after_the_other() {
-        let budget = |pool| Budget::of(2, 4, Some(pool));
+        let budget = |pool| Budget::within(2, 4, Some(pool));
         assert_eq!(budget(32 << 20).at_once, 1);
         assert_eq!(budget(32 << 20).partition_bytes, 8 << 20);
         assert_eq!(budget(32 << 20).client_bytes, Budget::CLIENT_BYTES);

@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result as DataFusionResult};
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use tokio::sync::mpsc;
 
 use crate::client::{Cancel, threads};
@@ -90,11 +90,8 @@ impl ScanTask {
 
     fn budget(&self) -> Budget {
         let largest = self.groups.iter().map(Vec::len).max().unwrap_or(1);
-        let pool = match self.context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => Some(bytes),
-            _ => None,
-        };
-        Budget::of(self.groups.len(), largest, pool)
+        let pool = self.context.memory_pool();
+        Budget::of(self.groups.len(), largest, pool.as_ref())
     }
 
     fn read(&self, sender: mpsc::Sender<NextBatch>) -> DataFusionResult<()> {

@@ -147,16 +147,11 @@ impl Disk {
         let place = &self.place;
         let first: &(dyn StdError + 'static) = &error;
         let chain = std::iter::successors(Some(first), |error| (*error).source());
-        let is_full = chain
+        let cause = chain
             .filter_map(|error| error.downcast_ref::<io::Error>())
-            .any(|error| {
-                matches!(
-                    error.kind(),
-                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-                )
-            });
-        match is_full {
-            true => {
+            .next();
+        match cause.map(|cause| (cause.kind(), cause)) {
+            Some((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => {
                 log::debug!("{place}: {error}");
                 resources_datafusion_err!(
                     "{place}: the keys do not fit into memory, and \
@@ -165,7 +160,12 @@ impl Disk {
                      (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
                 )
             }
-            false => error.context(format!("{place}: temporary file")),
+            Some((_, cause)) => resources_datafusion_err!(
+                "{place}: the keys do not fit into memory, and a temporary file fails: {cause}; choose \
+                 another directory (`datafusion.runtime.temp_directory`), or raise the memory limit \
+                 (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
+            ),
+            None => error.context(format!("{place}: temporary file")),
         }
     }
 

@@ -36,6 +36,7 @@ use crate::error::{Error, Result, own_error};
 use crate::options::{Bound, Mode, OnBadRecord};
 use crate::sink::exec::KafkaSink;
 use crate::sink::stream::StreamWrite;
+use crate::source::chunk_sizes::Budget;
 use crate::source::exec::KafkaScanExec;
 use crate::source::look_ups::LookUps;
 use crate::source::passed::Passed;
@@ -391,7 +392,9 @@ impl TableProvider for KafkaTable {
             watermarks: topic.watermarks,
             planning_client: topic.client,
             ends: topic.ends,
-            target_partitions: state.config().target_partitions(),
+            target_partitions: state.config().target_partitions().min(Budget::most_groups(
+                state.runtime_env().memory_pool.as_ref(),
+            )),
             passed: self.passed.clone(),
         };
         Ok(Arc::new(KafkaScanExec::try_new(spec)?))

@@ -8,7 +8,7 @@ const OTHER_ID: &str = "550e8400-e29b-41d4-a716-446655440001";
 
 fn uuid(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|c| *c != '-').collect();
-    let bytes = digits.chunks(2).map(|pair| String::from_iter(pair));
+    let bytes = digits.chunks(2).map(String::from_iter);
     bytes
         .map(|pair| u8::from_str_radix(&pair, 16).unwrap())
         .collect()

@@ -197,6 +197,61 @@ fn an_insert_that_is_interrupted_leaves_no_transaction_open() {
     });
 }
 
+/// The program ends before the threads of its query do, and these own the files.
+#[cfg(unix)]
+#[test]
+fn no_temporary_files_are_left_however_a_query_ends() {
+    let test = "exit::no_temporary_files_are_left";
+    let Some(broker) = broker::required(test) else {
+        return;
+    };
+    let topic = broker.new_topic("many", 1, &[]);
+    let records = (0..150_000).map(|n| Rec::new(format!("key-{n:060}"), format!("{{\"n\":{n}}}")));
+    broker.produce(&topic, &records.collect::<Vec<_>>());
+    let create = format!(
+        "CREATE EXTERNAL TABLE t (_key VARCHAR, n BIGINT) STORED AS KAFKA LOCATION '{topic}'"
+    );
+    let sum = "SELECT sum(n) FROM t";
+    // Fails at the oldest record, when the keys have been on disk for long.
+    let failing = "SELECT sum(1000 / n) FROM t";
+    for (sql, signal, code) in [
+        (failing, None, Some(1)),
+        (sum, None, Some(0)),
+        (sum, Some("-INT"), Some(130)),
+        (sum, Some("-TERM"), Some(143)),
+    ] {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().display();
+        let set = format!("SET datafusion.runtime.temp_directory = '{directory}'");
+        let mut child = Command::new(PROGRAM)
+            .envs(surroundings())
+            .args(["-b", &broker.servers, "-m", "8m", "-c", &create, &set, sql])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        if let Some(signal) = signal {
+            broker::wait_until(PATIENCE, "a temporary file", || files(temporary.path()) > 0);
+            let id = child.id().to_string();
+            let sent = Command::new("kill").args([signal, &id]).status().unwrap();
+            assert!(sent.success());
+        }
+        let ended = child.wait().unwrap().code();
+        let said = said(&child.wait_with_output().unwrap());
+        assert_eq!(ended, code, "{sql} {signal:?}: {said}");
+        assert_eq!(files(temporary.path()), 0, "{sql} {signal:?}");
+    }
+}
+
+/// The number of files in the directories of a directory.
+#[cfg(unix)]
+fn files(directory: &std::path::Path) -> usize {
+    let inside = |path: &std::path::Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    inside(directory)
+        .map(|entry| inside(&entry.path()).count())
+        .sum()
+}
+
 /// A full disk. Only Linux has a device for it.
 #[cfg(target_os = "linux")]
 #[test]
