@@ -38,10 +38,24 @@ pub(crate) fn message(error: &DataFusionError) -> String {
             }
             other => other.to_string(),
         },
+        (None, root @ DataFusionError::IoError(_)) => match context(error) {
+            Some(context) => format!("{context}: {}", root.message()),
+            None => root.message().into_owned(),
+        },
         (None, root) => root.message().into_owned(),
     };
     let lines: Vec<&str> = message.lines().map(str::trim).collect();
     lines.join(" ")
+}
+
+/// What was done when the error came.
+fn context(error: &DataFusionError) -> Option<&str> {
+    let first: &(dyn StdError + 'static) = error;
+    let mut chain = std::iter::successors(Some(first), |error| (*error).source());
+    chain.find_map(|error| match error.downcast_ref() {
+        Some(DataFusionError::Context(text, _)) => Some(text.as_str()),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
@@ -54,5 +68,11 @@ mod tests {
         assert_eq!(message(&error), "one two");
         let error = DataFusionError::from(Error::Unsupported("no".to_owned()));
         assert_eq!(message(&error), "no");
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        let error = DataFusionError::from(missing).context("topic `t`: temporary file");
+        assert_eq!(
+            message(&error),
+            "topic `t`: temporary file: entity not found"
+        );
     }
 }

@@ -62,7 +62,7 @@ impl Budget {
     pub(crate) const CLIENT_BYTES: usize = 4 * 1024 * 1024;
 
     /// The memory of the pool for which there is another group.
-    const FOR_ANOTHER_GROUP: usize = 16 * 1024 * 1024;
+    const FOR_ANOTHER_GROUP: usize = 4 * 1024 * 1024;
 
     /// How many groups a scan may have within this limit of the memory pool. Each group has a
     /// client and chunks, of which a part cannot be smaller.
@@ -132,8 +132,8 @@ mod tests {
     #[test]
     fn there_are_as_many_groups_as_have_memory() {
         let most = |bytes| Budget::most_groups(&GreedyMemoryPool::new(bytes));
-        assert_eq!(most(64 << 20), 4);
-        assert_eq!(most(32 << 20), 2);
+        assert_eq!(most(64 << 20), 16);
+        assert_eq!(most(12 << 20), 3);
         assert_eq!(most(0), 1);
         let unbounded = UnboundedMemoryPool::default();
         assert_eq!(Budget::most_groups(&unbounded), usize::MAX);

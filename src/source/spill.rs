@@ -147,11 +147,16 @@ impl Disk {
         let place = &self.place;
         let first: &(dyn StdError + 'static) = &error;
         let chain = std::iter::successors(Some(first), |error| (*error).source());
-        let cause = chain
+        let is_full = chain
             .filter_map(|error| error.downcast_ref::<io::Error>())
-            .next();
-        match cause.map(|cause| (cause.kind(), cause)) {
-            Some((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => {
+            .any(|error| {
+                matches!(
+                    error.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                )
+            });
+        match is_full {
+            true => {
                 log::debug!("{place}: {error}");
                 resources_datafusion_err!(
                     "{place}: the keys do not fit into memory, and \
@@ -160,12 +165,10 @@ impl Disk {
                      (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
                 )
             }
-            Some((_, cause)) => resources_datafusion_err!(
-                "{place}: the keys do not fit into memory, and a temporary file fails: {cause}; choose \
-                 another directory (`datafusion.runtime.temp_directory`), or raise the memory limit \
-                 (`datafusion.runtime.memory_limit`, `--memory-limit` on the command line)"
-            ),
-            None => error.context(format!("{place}: temporary file")),
+            false => error.context(format!(
+                "{place}: temporary file, in the directory that `datafusion.runtime.temp_directory` \
+                 chooses"
+            )),
         }
     }
 

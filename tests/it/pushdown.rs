@@ -252,7 +252,7 @@ async fn a_topic_with_more_keys_than_memory_is_read_in_several_passes_without_a_
         .collect();
     broker.produce(&topic, &records);
     let mut answers = Vec::new();
-    for limit in [None, Some(3_000_000)] {
+    for limit in [None, Some(1_500_000)] {
         let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
         let mut runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk);
         if let Some(limit) = limit {

@@ -172,7 +172,7 @@ async fn an_input_that_is_started_again_for_lack_of_memory_is_read_again() {
     )
     .await;
     let runtime = RuntimeEnvBuilder::new()
-        .with_memory_limit(6_000_000, 1.0)
+        .with_memory_limit(8_400_000, 1.0)
         .build_arc()
         .unwrap();
     let mut config = SessionConfig::new();
