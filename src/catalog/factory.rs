@@ -11,7 +11,7 @@ use crate::client::KeptClients;
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result};
-use crate::options::{Mode, Options, Origin, ValueFormat};
+use crate::options::{KeyFormat, Mode, Options, Origin, ValueFormat};
 use crate::sql_type::{quoted, sql_type};
 use crate::table::KafkaTable;
 use crate::table::location::Location;
@@ -179,6 +179,9 @@ fn found_in_sample(definition: &TableDefinition) -> Vec<(String, &'static str)> 
     let mut found = |key: &str, value| options.push((key.to_owned(), value));
     if definition.options.mode == Some(Mode::Append) {
         found("kafka.mode", "append");
+    }
+    if definition.options.key_format() == KeyFormat::Bytes {
+        found("kafka.key.format", "bytes");
     }
     match definition.schema.value_format() {
         ValueFormat::Json => {}

@@ -366,6 +366,10 @@ fn like(source: &TableDefinition, sink: KafkaTableBuilder) -> Result<KafkaTableB
     if source.keyless && own.mode.is_none() {
         like = like.with_option("kafka.mode", "append");
     }
+    // A sink with a codec for keys takes no notice of the option.
+    if let (Some(format), None) = (source.options.key_format, own.key_format) {
+        like = like.with_option("kafka.key.format", format.name());
+    }
     let is_json = own.value_format.unwrap_or_default() == ValueFormat::Json;
     if let (Some(unit), None, true) = (
         source.options.decode.timestamp_unit,

@@ -63,7 +63,7 @@ impl KafkaSchema {
         let mode = options.mode.unwrap_or_default();
         let mut fields: Vec<FieldRef> = declared.fields().iter().cloned().collect();
         if !fields.iter().any(|field| field.name() == KEY_COLUMN) {
-            let data_type = match options.key_format {
+            let data_type = match options.key_format() {
                 KeyFormat::String | KeyFormat::Json => DataType::Utf8View,
                 KeyFormat::Bytes => DataType::Binary,
                 KeyFormat::Binary(key) => key.data_type(),
@@ -91,7 +91,7 @@ impl KafkaSchema {
 
         let is_json = |name: &str| match column_of(name, value_format) {
             ColumnRole::Key => {
-                options.key_format == KeyFormat::Json && extensions.key_codec.is_none()
+                options.key_format() == KeyFormat::Json && extensions.key_codec.is_none()
             }
             ColumnRole::Payload => {
                 value_format == ValueFormat::Json && extensions.value_codec.is_none()
@@ -115,7 +115,7 @@ impl KafkaSchema {
             };
             match column {
                 ColumnRole::Key if extensions.key_codec.is_some() => {}
-                ColumnRole::Key => check_key(field, options.key_format)?,
+                ColumnRole::Key => check_key(field, options.key_format())?,
                 ColumnRole::Metadata(Metadata::Value)
                     if !Metadata::Value.fits(field.data_type()) =>
                 {
@@ -304,7 +304,7 @@ fn check_key(field: &Field, format: KeyFormat) -> Result<()> {
             format!("`kafka.key.format` = `{name}` needs {types} `_key`")
         }
         _ => "`kafka.key.format` = `string` needs a VARCHAR `_key`; set `kafka.key.format` = `json`, \
-              `int32` or `int64` for other types"
+              `bytes`, `int32` or `int64` for other types"
             .to_owned(),
     };
     let is = sql_type(data_type);

@@ -70,7 +70,7 @@ impl Target {
             );
         }
         let (read_by, written_by) = (&source.extensions, &sink.extensions);
-        if read.key_format != write.key_format
+        if read.key_format() != write.key_format()
             || source.schema.value_format() != sink.schema.value_format()
             || read_by.key_codec.is_some() != written_by.key_codec.is_some()
             || read_by.value_codec.is_some() != written_by.value_codec.is_some()

@@ -3,7 +3,7 @@
 //!
 //! The library's own options are `kafka.<name>`, all of them listed by
 //! [`all`]. librdkafka's properties are given under their own names:
-//! `kafka.client.<property>` for every client of the table,
+//! `kafka.client.<property>` for each client of the table,
 //! `kafka.consumer.<property>` for reading only and `kafka.producer.<property>`
 //! for writing only. `kafka.properties.file` names a file with properties in
 //! librdkafka's or in Java's spelling.

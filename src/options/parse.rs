@@ -148,7 +148,7 @@ impl Draft {
     /// defaults that may be meant for other tables.
     fn check_effect(&self, own: &Options) -> Result<()> {
         let json = matches!(self.table.value_format, None | Some(ValueFormat::Json))
-            || self.table.key_format == KeyFormat::Json;
+            || self.table.key_format() == KeyFormat::Json;
         for (key, _) in own.iter() {
             let reason = if key.starts_with("kafka.json.") && !json {
                 "has no effect, since neither `kafka.value.format` nor `kafka.key.format` is `json`"

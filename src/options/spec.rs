@@ -9,8 +9,8 @@ use super::draft::Draft;
 use super::framing::Framing;
 use super::property::Side;
 use super::table::{
-    BinaryKey, Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode,
-    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
+    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,
+    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration, schema_id};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
@@ -274,16 +274,8 @@ const OPTIONS: &[OptionSpec] = &[
               default is `bytes` if sampled keys are not text.",
         applies: Applies::Both,
         kind: Kind::Value(|draft, text| {
-            let formats = [
-                ("string", KeyFormat::String),
-                ("json", KeyFormat::Json),
-                ("bytes", KeyFormat::Bytes),
-                ("int32", KeyFormat::Binary(BinaryKey::Int32)),
-                ("int64", KeyFormat::Binary(BinaryKey::Int64)),
-                ("uuid", KeyFormat::Binary(BinaryKey::Uuid)),
-            ];
-            draft.table.key_format = choice(text, &formats)?;
-            draft.table.may_infer_key_format = false;
+            let formats = KeyFormat::ALL.map(|format| (format.name(), format));
+            draft.table.key_format = Some(choice(text, &formats)?);
             Ok(())
         }),
     },
@@ -747,7 +739,7 @@ const OPTIONS: &[OptionSpec] = &[
         name: "kafka.client.<property>",
         value: "as librdkafka's property",
         default: "librdkafka's, or the library's",
-        doc: "A property of librdkafka for every client of the table.",
+        doc: "A property of librdkafka for each client of the table.",
         applies: Applies::Both,
         kind: Kind::Property(Side::Both),
     },

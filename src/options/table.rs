@@ -42,6 +42,28 @@ pub(crate) enum BinaryKey {
     Uuid,
 }
 
+impl KeyFormat {
+    /// All values of `kafka.key.format`.
+    pub(super) const ALL: [KeyFormat; 6] = [
+        KeyFormat::String,
+        KeyFormat::Json,
+        KeyFormat::Bytes,
+        KeyFormat::Binary(BinaryKey::Int32),
+        KeyFormat::Binary(BinaryKey::Int64),
+        KeyFormat::Binary(BinaryKey::Uuid),
+    ];
+
+    /// The value of `kafka.key.format`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            KeyFormat::String => "string",
+            KeyFormat::Json => "json",
+            KeyFormat::Bytes => "bytes",
+            KeyFormat::Binary(key) => key.name(),
+        }
+    }
+}
+
 impl BinaryKey {
     /// The value of `kafka.key.format`.
     pub(crate) fn name(self) -> &'static str {
@@ -107,7 +129,7 @@ pub(crate) enum Deletes {
     /// Those of keys that the topic holds, which are kept in memory.
     #[default]
     Known,
-    /// One for every such row.
+    /// One for each such row.
     Always,
 }
 
@@ -237,10 +259,8 @@ pub(crate) struct TableOptions {
     pub(crate) isolation: Isolation,
     /// `kafka.metadata` = `all`: every metadata column is added to the schema.
     pub(crate) all_metadata: bool,
-    /// `kafka.key.format`
-    pub(crate) key_format: KeyFormat,
-    /// Whether `kafka.key.format` was not given, so that a sample may show another format.
-    pub(crate) may_infer_key_format: bool,
+    /// `kafka.key.format`; `None` when it was not given: text, or what the sample shows.
+    pub(crate) key_format: Option<KeyFormat>,
     /// `kafka.value.format`; `None` when it was not given: JSON, or what the sample shows.
     pub(crate) value_format: Option<ValueFormat>,
     /// `kafka.null_key`
@@ -302,6 +322,11 @@ pub(crate) struct TableOptions {
 }
 
 impl TableOptions {
+    /// `kafka.key.format`, or its default.
+    pub(crate) fn key_format(&self) -> KeyFormat {
+        self.key_format.unwrap_or_default()
+    }
+
     /// Whether the clients that read are the same for both tables.
     pub(crate) fn same_client(&self, other: &Self) -> bool {
         self.client == other.client
@@ -321,8 +346,7 @@ impl Default for TableOptions {
             on_lost_offsets: OnLostOffsets::default(),
             isolation: Isolation::default(),
             all_metadata: false,
-            key_format: KeyFormat::default(),
-            may_infer_key_format: true,
+            key_format: None,
             value_format: None,
             null_key: NullKey::default(),
             check_keys: CheckKeys::default(),

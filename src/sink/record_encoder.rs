@@ -86,7 +86,7 @@ impl RecordEncoder {
                             false => NullKeys::Refused(KEY_NOT_NULL),
                         };
                     }
-                    key = Some(match (&table.extensions.key_codec, options.key_format) {
+                    key = Some(match (&table.extensions.key_codec, options.key_format()) {
                         (Some(codec), _) => {
                             let fields = Fields::from(vec![Arc::clone(field)]);
                             KeyEncoder::Codec(Arc::clone(codec), fields)

@@ -42,7 +42,7 @@ impl KeyBuilder {
             let builder = CodecBuilder::new(codec, fields, table, partition, "key");
             return Ok(KeyBuilder::Codec(builder));
         }
-        Ok(match table.options.key_format {
+        Ok(match table.options.key_format() {
             KeyFormat::String => KeyBuilder::Text(TextBuilder::new(field)),
             KeyFormat::Bytes => KeyBuilder::Bytes(BytesBuilder::new(field)),
             KeyFormat::Binary(key) => {

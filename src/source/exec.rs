@@ -120,7 +120,7 @@ impl KafkaScanExec {
     /// The end offset of the scan in each Kafka partition, as a value of `kafka.end`. A later
     /// query with this value sees the same records.
     ///
-    /// Always [`Bound::Offsets`], with an offset for every Kafka partition, including the
+    /// Always [`Bound::Offsets`], with an offset for each Kafka partition, including the
     /// partitions that the query's filter excludes. `None` until the offsets are fixed: when the
     /// first stream of the scan is polled, or by [`fix_ends`](crate::fix_ends). A failed look-up
     /// leaves `None`. An unbounded scan has no end; the offsets are those at which the topic ended

@@ -60,7 +60,7 @@ pub(crate) struct Pruner<'a> {
 
 impl<'a> Pruner<'a> {
     /// `positions` are the positions of the filter's columns in the table's schema. Without a
-    /// partition, the result holds for every partition.
+    /// partition, the result holds for each partition.
     pub(crate) fn new(
         table: &'a TableDefinition,
         positions: &[usize],
@@ -243,7 +243,7 @@ impl<'a> Pruner<'a> {
 
     fn only(&self, raw: BTreeSet<Vec<u8>>) -> Candidates {
         Candidates {
-            keys: Some(WantedKeys::new(raw, self.table.options.key_format)),
+            keys: Some(WantedKeys::new(raw, self.table.options.key_format())),
             ..Candidates::ALL
         }
     }
@@ -272,7 +272,7 @@ impl<'a> Pruner<'a> {
             return None;
         }
         let text = literal.try_as_str().flatten();
-        match self.table.options.key_format {
+        match self.table.options.key_format() {
             KeyFormat::String => Some(vec![text?.as_bytes().to_vec()]),
             KeyFormat::Bytes => match literal {
                 ScalarValue::Binary(Some(bytes))

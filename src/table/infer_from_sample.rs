@@ -62,15 +62,15 @@ fn infer(
         }
         found
     });
-    if options.may_infer_key_format && extensions.key_codec.is_none() && sample.binary_keys {
+    if options.key_format.is_none() && extensions.key_codec.is_none() && sample.binary_keys {
         log::warn!(
             "topic `{topic}` has keys that are not text: `_key` is BYTEA; `kafka.key.format` = `int32`, \
              `int64`, `uuid` or `json` reads what is in them"
         );
-        options.key_format = KeyFormat::Bytes;
+        options.key_format = Some(KeyFormat::Bytes);
     }
     let mut fields = Vec::new();
-    if options.key_format == KeyFormat::Json {
+    if options.key_format() == KeyFormat::Json {
         let nullable = options.mode == Some(Mode::Append) || sample.null_keys;
         fields.push(sample.key.finish_as(KEY_COLUMN).with_nullable(nullable));
     }
@@ -237,7 +237,7 @@ fn newest(
         let before = sample.records;
         for index in 0..chunk.len() {
             if let Some(record) = chunk.get(index) {
-                sample.add(&record, options.key_format);
+                sample.add(&record, options.key_format());
             }
         }
         if sample.records > before {

@@ -212,7 +212,7 @@ impl KafkaTable {
     /// The current end offsets of the topic, as a value of `kafka.end`. Queries with that option
     /// read the topic as it is now, without records that are written later.
     ///
-    /// Always [`Bound::Offsets`], with an offset for every Kafka partition: the end up to which a
+    /// Always [`Bound::Offsets`], with an offset for each Kafka partition: the end up to which a
     /// query would read, given `kafka.isolation`. A partition that is added later is not
     /// included, and queries read that partition to its own end.
     ///

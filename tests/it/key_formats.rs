@@ -1,7 +1,10 @@
 //! Keys that are numbers or UUIDs of a known length, as Kafka's own serializers write them.
 
+use datafusion_kafka::{KafkaTopics, SinkOptions, SourceOptions};
+
 use crate::broker::{self, Rec};
 use crate::declared::Declared;
+use crate::session::{cells, rows, session};
 
 const ID: &str = "550e8400-e29b-41d4-a716-446655440000";
 const OTHER_ID: &str = "550e8400-e29b-41d4-a716-446655440001";
@@ -224,4 +227,46 @@ async fn keys_that_are_not_text_are_bytes_where_nobody_says_what_they_are() {
     broker.produce(&text, &[Rec::new("ä", "{\"v\":1}")]);
     let table = Declared::new(broker, &text, "", &[]).await;
     assert_eq!(table.rows("SELECT _key FROM t").await, ["ä"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_not_text_are_read_changed_and_declared_as_bytes() {
+    let Some(broker) = broker::required("key_formats::keys_that_are_not_text_are_read_changed")
+    else {
+        return;
+    };
+    let topic = broker.new_topic("keys", 1, &[]);
+    let [a, b, c] = [1_i32, 2, 3].map(i32::to_be_bytes);
+    broker.produce(
+        &topic,
+        &[Rec::new(a, "{\"v\":1}"), Rec::new(b, "{\"v\":2}")],
+    );
+    // As the command line has every topic.
+    let topics = KafkaTopics::new()
+        .with_source(&topic, SourceOptions::new())
+        .with_sink(&topic, SinkOptions::new());
+    let table = Declared {
+        ctx: session(broker, topics),
+    };
+    let all = format!("SELECT kafka_int(_key), v FROM \"{topic}\"");
+    assert_eq!(table.rows(&all).await, ["1|1", "2|2"]);
+    for change in [
+        format!("UPDATE \"{topic}\" SET v = 20 WHERE v = 2"),
+        format!("DELETE FROM \"{topic}\" WHERE kafka_int(_key) = 1"),
+        format!("INSERT INTO \"{topic}\" (_key, v) VALUES (X'00000003', 3)"),
+    ] {
+        table.rows(&change).await;
+    }
+    assert_eq!(table.rows(&all).await, ["2|20", "3|3"]);
+    let written: Vec<_> = broker.read_all(&topic).into_iter().map(|r| r.key).collect();
+    assert_eq!(written, [a, b, b, a, c].map(|key| Some(key.to_vec())));
+
+    // The statement that SHOW CREATE TABLE gives declares the same table.
+    table.add("inferred", &topic, "", &[]).await.unwrap();
+    let shown = rows(&table.ctx, "SHOW CREATE TABLE inferred").await;
+    let create = cells(&shown)[0][3].replacen("inferred", "again", 1);
+    assert!(create.contains("'kafka.key.format' 'bytes'"), "{create}");
+    table.rows(&create).await;
+    let again = "SELECT kafka_int(_key), v FROM again";
+    assert_eq!(table.rows(again).await, ["2|20", "3|3"]);
 }

@@ -105,7 +105,7 @@ fn own_options_reach_their_fields() {
     assert_eq!(options.end, Bound::Timestamp(1000));
     assert_eq!(options.isolation, Isolation::ReadUncommitted);
     assert!(options.all_metadata);
-    assert_eq!(options.key_format, KeyFormat::Json);
+    assert_eq!(options.key_format, Some(KeyFormat::Json));
     assert_eq!(options.value_format, Some(ValueFormat::Bytes));
     assert_eq!(options.null_key, NullKey::Skip);
     assert_eq!(options.check_keys, CheckKeys::Fail);
