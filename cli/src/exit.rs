@@ -1,9 +1,11 @@
 //! The end of the process.
 
-use crate::stderr::error_to_stderr;
-use datafusion::execution::disk_manager::DiskManager;
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
+
+use datafusion::execution::disk_manager::DiskManager;
+
+use crate::stderr::error_to_stderr;
 
 pub(crate) const SUCCESS: u8 = 0;
 pub(crate) const FAILURE: u8 = 1;
@@ -12,11 +14,11 @@ pub(crate) const INTERRUPTED: u8 = 130;
 /// The same for `SIGTERM`.
 pub(crate) const TERMINATED: u8 = 143;
 
-/// Removes the directories of temporary files. The threads of a query that has failed or was
-/// interrupted may still write to them, and would remove the files only after the process is gone.
+/// Removes the directories of temporary files. Their files belong to the threads of queries, for
+/// which the process does not wait when a query has failed or was interrupted.
 pub(crate) fn remove_temporary_files(disk: &DiskManager) {
     for directory in disk.temp_dir_paths() {
-        // A file that is made meanwhile fails the removal.
+        // A thread may make a file while its directory is removed, which then fails.
         let _ = (0..3).any(|_| fs::remove_dir_all(&directory).is_ok());
     }
 }

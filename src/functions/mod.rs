@@ -39,7 +39,7 @@ use topics::Topics;
 
 /// Adds the functions to a session. `defaults` are the options of topics that are not tables of
 /// the session. `SET` overrides them.
-pub(crate) fn register(state: &mut SessionState, defaults: &Options) {
+pub(crate) fn register(state: &mut SessionState, defaults: &Options) -> DataFusionResult<()> {
     let functions: [(&str, Arc<dyn TableFunctionImpl>); 5] = [
         (TOPICS, Arc::new(Topics(defaults.clone()))),
         (OFFSETS, Arc::new(Offsets(defaults.clone()))),
@@ -51,10 +51,10 @@ pub(crate) fn register(state: &mut SessionState, defaults: &Options) {
         state.register_udtf(name, function);
     }
     for content in [Content::Int, Content::Uuid] {
-        // Fails only in sessions without functions.
         let function = ScalarUDF::new_from_impl(OfBytes::new(content));
-        drop(state.register_udf(Arc::new(function)));
+        state.register_udf(Arc::new(function))?;
     }
+    Ok(())
 }
 
 /// Lets statements call the functions in any case.

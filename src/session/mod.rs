@@ -37,7 +37,7 @@ impl KafkaConfig {
         Self::default()
     }
 
-    /// Sets an option for every table of the session, every COPY and every
+    /// Sets an option for each table of the session, every COPY and every
     /// [`write_kafka`](crate::KafkaDataFrame), such as `kafka.bootstrap.servers`. See
     /// [`options`](crate::options).
     pub fn with_option(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -88,7 +88,7 @@ impl KafkaConfig {
 ///
 /// A session then has `CREATE EXTERNAL TABLE .. STORED AS KAFKA`,
 /// `COPY .. TO 'kafka://host:9092/topic' STORED AS KAFKA`, `SET kafka.x = ..` and table
-/// functions. Its default schema has a table for every topic whose name matches a pattern. All
+/// functions. Its default schema has a table for each topic whose name matches a pattern. All
 /// scans of a topic in one query end at the same offsets. `UPDATE`, `DELETE`, `MERGE`, `TRUNCATE`
 /// and `INSERT OVERWRITE` change topics. A query that needs all rows of an unbounded table is
 /// refused with a clear error. TIMESTAMP WITH TIME ZONE is UTC where the session has no time
@@ -236,7 +236,7 @@ pub fn register_kafka(ctx: &SessionContext, config: KafkaConfig) -> Result<()> {
         state
             .register_file_format(Arc::new(format), true)
             .map_err(own_error)?;
-        functions::register(&mut state, &config.options);
+        functions::register(&mut state, &config.options).map_err(own_error)?;
         (names, KeptClients::of(state.config()))
     };
     let missing = || {
