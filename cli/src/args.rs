@@ -245,7 +245,7 @@ impl Args {
     pub(crate) fn of_process() -> Self {
         let matches = Args::command().get_matches();
         let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        // The environment variable may be set for every program, so with `--demo` it is not an
+        // The environment variable may be set for each program, so with `--demo` it is not an
         // error.
         let servers = matches.value_source("bootstrap_servers");
         if args.demo && servers == Some(ValueSource::CommandLine) {

@@ -192,7 +192,7 @@ fn settings(options: &Options) -> (Options, Options) {
     (collect(settings), collect(others))
 }
 
-/// The Kafka options of the command line, for every table.
+/// The Kafka options of the command line, for each table.
 fn options(args: &Args, demo: Option<&EmbeddedKafka>) -> Result<Options> {
     let (own, properties): (Vec<_>, Vec<_>) = args
         .properties

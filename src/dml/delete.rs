@@ -10,12 +10,12 @@ use crate::sink::change::Change;
 /// The columns of the source record that a tombstone needs.
 const TO_DELETE: [Metadata; 2] = [Metadata::RecordPartition, Metadata::RecordKey];
 
-/// `DELETE FROM t WHERE ..`: a tombstone for every row.
+/// `DELETE FROM t WHERE ..`: a tombstone for each row.
 pub(super) fn delete(target: &Target, input: &LogicalPlan) -> DataFusionResult<LogicalPlan> {
     tombstones(target, target.with_record(input)?)
 }
 
-/// `TRUNCATE t`: a tombstone for every key.
+/// `TRUNCATE t`: a tombstone for each key.
 pub(super) fn truncate(target: &Target) -> DataFusionResult<LogicalPlan> {
     tombstones(target, target.scan()?.build()?)
 }

@@ -67,7 +67,7 @@ pub(super) fn merge(
         .filter(unqualified(CHANGE_COLUMN).is_not_null())?;
 
     let mut changes = Vec::with_capacity(merge.clauses.len());
-    // For every column of the table, the value that each clause gives it.
+    // For each column of the table, the value that each clause gives it.
     let mut values: HashMap<String, Vec<(usize, Expr)>> = HashMap::new();
     for (place, clause) in merge.clauses.iter().enumerate() {
         changes.push(match &clause.action {

@@ -6,7 +6,7 @@ use super::spec::{self, Kind};
 /// Whether the value of an option may be shown.
 ///
 /// True for the library's own options, and for properties that are known to hold no secret. False
-/// for everything else, so that a property unknown to this library stays hidden.
+/// for all else, so that a property unknown to this library stays hidden.
 ///
 /// ```
 /// use datafusion_kafka::options::is_safe;

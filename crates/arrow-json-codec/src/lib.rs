@@ -56,7 +56,7 @@
 //! # How encoding works
 //!
 //! The columns of a batch are resolved once, then rows are written one by one into a byte
-//! vector. What is written is read back as an equal value, for every type that [`check_type`]
+//! vector. What is written is read back as an equal value, for each type that [`check_type`]
 //! accepts.
 //!
 //! # The code

@@ -60,7 +60,7 @@ impl Broker {
                 .add_partition_offset(topic, partition, Offset::Offset(0))
                 .unwrap();
         }
-        let what = format!("a leader for every partition of {topic}");
+        let what = format!("the leaders of all partitions of {topic}");
         wait_until(PATIENCE, &what, || {
             let found = consumer.offsets_for_times(first.clone(), PATIENCE);
             found.is_ok_and(|found| found.elements().iter().all(|p| p.error().is_ok()))

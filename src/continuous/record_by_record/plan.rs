@@ -54,7 +54,7 @@ const DEAD: [Metadata; 4] = [
     Metadata::RecordError,
 ];
 
-/// A query with a row for every record that it reads.
+/// A query with a row for each record that it reads.
 ///
 /// A record that is not a row of the result has a row too, which retracts an earlier row of
 /// the same key.

@@ -130,7 +130,7 @@ async fn declared_columns_outlive_the_changes_of_a_topic() {
     broker.produce(&topic, &[Rec::new("k3", r#"{"a":"4","late":true}"#)]);
     let said = declared.error("SELECT late FROM inferred").await;
     assert!(said.contains("late"), "{said}");
-    // A topic that is not a table is inferred again for every statement.
+    // A topic that is not a table is inferred again for each statement.
     let late = format!("SELECT late FROM kafka_log('{topic}') WHERE _key = 'k3'");
     assert_eq!(declared.rows(&late).await, ["true"]);
 }

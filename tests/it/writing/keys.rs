@@ -88,7 +88,7 @@ async fn a_null_key_names_its_row() {
     says(&why, &["row 2", &t.topic, "`_key` is NULL"]);
     let written = t.records();
     assert!(written.len() <= 2, "{written:?}");
-    // DataFusion rejects the NULL, as for every column that is declared NOT NULL.
+    // DataFusion rejects the NULL, as for each column that is declared NOT NULL.
     let why = t.refused("VALUES ('c', 1), (NULL, 2)").await;
     says(&why, &["non-nullable"]);
     // Records in flight when the first statement failed may have arrived since.

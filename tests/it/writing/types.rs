@@ -14,7 +14,7 @@ use datafusion_kafka::KafkaTable;
 use crate::broker;
 use crate::session::{count, rows};
 
-/// For every type that JSON can carry, a column of three rows, the last of which is NULL.
+/// For each type that JSON can carry, a column of three rows, the last of which is NULL.
 fn every_type() -> RecordBatch {
     use DataType as T;
     let integers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(86), None]));

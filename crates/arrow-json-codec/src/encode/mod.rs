@@ -20,7 +20,7 @@ use crate::error::EncodeError;
 use crate::options::EncodeOptions;
 use crate::types::{UnsupportedType, check_type};
 
-/// Encodes rows as JSON objects, with a property for every field, in their order.
+/// Encodes rows as JSON objects, with a property for each field, in their order.
 ///
 /// ```
 /// use std::sync::Arc;
