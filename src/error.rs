@@ -305,7 +305,7 @@ pub enum Error {
 
     /// A record that a [`Codec`](crate::Codec) cannot decode.
     #[error(
-        "topic `{topic}` partition {partition} offset {offset}: the codec cannot decode the {part}: \
+        "topic `{topic}` partition {partition} offset {offset}: the {part} cannot be decoded: \
          {reason}"
     )]
     Codec {
