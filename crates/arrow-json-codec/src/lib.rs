@@ -10,6 +10,7 @@
 //! | write rows as JSON objects | [`RowEncoder`] |
 //! | write the values of one array | [`ValueEncoder`] |
 //! | set some properties of objects that are there already | [`ObjectPatch`] |
+//! | find some properties of objects without decoding them | [`PropertyFinder`] |
 //! | find the columns of sampled documents | [`SchemaInference`], [`ValueInference`] |
 //! | ask whether a type has a JSON form | [`check_type`] |
 //!
@@ -61,13 +62,14 @@
 //!
 //! # The code
 //!
-//! `text` knows the text of JSON and no arrays; `decode` and `encode` know arrays; `patch` and
-//! `infer` are made of these. `unsafe` stands in two places of `decode`: the structural index
+//! `text` knows the text of JSON and no arrays; `decode` and `encode` know arrays; `find`, `patch`
+//! and `infer` are made of these. `unsafe` stands in two places of `decode`: the structural index
 //! and the column of string views.
 
 mod decode;
 mod encode;
 mod error;
+mod find;
 mod infer;
 mod metadata;
 mod options;
@@ -87,6 +89,7 @@ mod tests;
 pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Found, SyntaxError};
+pub use find::{PropertyFinder, string_value};
 pub use infer::{SchemaInference, ValueInference};
 pub use metadata::{TextEncoding, with_unit};
 pub use options::{Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls};

@@ -12,7 +12,7 @@ mod column;
 mod columns;
 mod dictionary;
 mod ends;
-mod indexed;
+pub(crate) mod indexed;
 mod list;
 mod map;
 mod null;
@@ -21,7 +21,7 @@ mod object;
 mod primitive;
 pub(crate) mod properties;
 mod strings;
-mod structural_index;
+pub(crate) mod structural_index;
 mod times;
 mod views;
 

@@ -172,7 +172,7 @@ fn values_of_several_kinds_are_inferred_as_mixed_at_every_depth() {
 }
 
 /// JSON values as somebody may write them.
-fn json() -> impl Strategy<Value = String> {
+pub(super) fn json() -> impl Strategy<Value = String> {
     let string = prop::collection::vec(
         prop::sample::select(vec![
             "a", "1", "true", "null", "NaN", " ", "-", "{}", "[", "\\\"", "\\\\", "\\u0031", "\\n",

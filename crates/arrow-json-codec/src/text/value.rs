@@ -48,7 +48,7 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    fn span(self) -> Range<usize> {
+    pub(crate) fn span(self) -> Range<usize> {
         self.start as usize..self.end as usize
     }
 }
