@@ -50,7 +50,7 @@ impl Broker {
     }
 
     /// A broker that is named as the leader of a partition may still have to learn so. Therefore
-    /// every leader is asked for an offset.
+    /// every leader is asked for an offset, again where an answer is lost.
     fn wait_for_leaders(&self, topic: &str, partitions: i32) {
         let consumer = self.consumer("read_committed");
         let mut first = TopicPartitionList::new();
@@ -62,7 +62,7 @@ impl Broker {
         }
         let what = format!("the leaders of all partitions of {topic}");
         wait_until(PATIENCE, &what, || {
-            let found = consumer.offsets_for_times(first.clone(), PATIENCE);
+            let found = consumer.offsets_for_times(first.clone(), PATIENCE / 20);
             found.is_ok_and(|found| found.elements().iter().all(|p| p.error().is_ok()))
         });
     }
