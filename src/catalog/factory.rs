@@ -11,7 +11,7 @@ use crate::client::KeptClients;
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result};
-use crate::options::{KeyFormat, Mode, Options, Origin, ValueFormat};
+use crate::options::{Envelope, KeyFormat, Mode, Options, Origin, ValueFormat};
 use crate::sql_type::{quoted, sql_type};
 use crate::table::KafkaTable;
 use crate::table::location::Location;
@@ -180,8 +180,16 @@ fn found_in_sample(definition: &TableDefinition) -> Vec<(String, &'static str)> 
     if definition.options.mode == Some(Mode::Append) {
         found("kafka.mode", "append");
     }
-    if definition.options.key_format() == KeyFormat::Bytes {
-        found("kafka.key.format", "bytes");
+    if let format @ (KeyFormat::Bytes | KeyFormat::Json) = definition.options.key_format() {
+        found("kafka.key.format", format.name());
+    }
+    for (key, envelope) in [
+        ("kafka.value.envelope", definition.options.value_envelope()),
+        ("kafka.key.envelope", definition.options.key_envelope()),
+    ] {
+        if envelope != Envelope::None {
+            found(key, envelope.name());
+        }
     }
     match definition.schema.value_format() {
         ValueFormat::Json => {}

@@ -370,6 +370,22 @@ fn like(source: &TableDefinition, sink: KafkaTableBuilder) -> Result<KafkaTableB
     if let (Some(format), None) = (source.options.key_format, own.key_format) {
         like = like.with_option("kafka.key.format", format.name());
     }
+    for (key, found, own) in [
+        (
+            "kafka.value.envelope",
+            source.options.value_envelope,
+            own.value_envelope,
+        ),
+        (
+            "kafka.key.envelope",
+            source.options.key_envelope,
+            own.key_envelope,
+        ),
+    ] {
+        if let (Some(envelope), None) = (found, own) {
+            like = like.with_option(key, envelope.name());
+        }
+    }
     let is_json = own.value_format.unwrap_or_default() == ValueFormat::Json;
     if let (Some(unit), None, true) = (
         source.options.decode.timestamp_unit,

@@ -4,6 +4,7 @@ use arrow::compute::can_cast_types;
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 use crate::definition::type_groups::is_binary;
+use crate::options::Envelope;
 use crate::sql_type::sql_type;
 
 /// The name of the column that holds the record's key.
@@ -29,6 +30,10 @@ pub(crate) enum Metadata {
     Error,
     /// The payload of a JSON table, unchanged.
     Value,
+    /// What a Debezium event says besides its row.
+    Op,
+    SourceTimestamp,
+    Before,
     /// From here on: the position and the raw content of the row's source record. These columns
     /// serve statements that change a topic. No table that a user sees has them.
     RecordPartition,
@@ -41,8 +46,17 @@ pub(crate) enum Metadata {
 }
 
 impl Metadata {
-    /// The columns that `kafka.metadata` = `all` adds.
-    pub(crate) const ALL: [Metadata; 7] = [
+    /// The columns that `kafka.metadata` = `all` adds to a table with this envelope.
+    pub(crate) fn all(envelope: Envelope) -> impl Iterator<Item = Metadata> {
+        let of_event: &[Metadata] = match envelope {
+            Envelope::Debezium => &[Metadata::Op, Metadata::SourceTimestamp, Metadata::Before],
+            Envelope::None | Envelope::Connect => &[],
+        };
+        Metadata::OF_RECORD.iter().chain(of_event).copied()
+    }
+
+    /// The columns of any record.
+    const OF_RECORD: [Metadata; 7] = [
         Metadata::Topic,
         Metadata::Partition,
         Metadata::Offset,
@@ -70,6 +84,9 @@ impl Metadata {
             Metadata::Tombstone => "_tombstone",
             Metadata::Error => "_error",
             Metadata::Value => VALUE_COLUMN,
+            Metadata::Op => "_op",
+            Metadata::SourceTimestamp => "_source_timestamp",
+            Metadata::Before => "_before",
             Metadata::RecordPartition => "__record_partition",
             Metadata::RecordOffset => "__record_offset",
             Metadata::RecordKey => "__record_key",
@@ -83,10 +100,16 @@ impl Metadata {
     /// The type of the column unless another type is declared.
     pub(crate) fn data_type(self) -> DataType {
         match self {
-            Metadata::Topic | Metadata::Error | Metadata::RecordError => DataType::Utf8View,
+            Metadata::Topic
+            | Metadata::Error
+            | Metadata::RecordError
+            | Metadata::Op
+            | Metadata::Before => DataType::Utf8View,
             Metadata::Partition | Metadata::RecordPartition => DataType::Int32,
             Metadata::Offset | Metadata::RecordOffset => DataType::Int64,
-            Metadata::Timestamp => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+            Metadata::Timestamp | Metadata::SourceTimestamp => {
+                DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()))
+            }
             Metadata::Headers | Metadata::RecordHeaders => headers_type(false),
             Metadata::Tombstone | Metadata::RecordTombstone => DataType::Boolean,
             Metadata::Value | Metadata::RecordKey | Metadata::RecordPayload => DataType::BinaryView,
@@ -107,7 +130,7 @@ impl Metadata {
     pub(super) fn sql_type(self) -> String {
         match self {
             // Any precision is allowed, with a zone or without.
-            Metadata::Timestamp => "TIMESTAMP".to_owned(),
+            Metadata::Timestamp | Metadata::SourceTimestamp => "TIMESTAMP".to_owned(),
             other => sql_type(&other.data_type()),
         }
     }
@@ -115,13 +138,17 @@ impl Metadata {
     /// Whether every value of the column fits the declared type.
     pub(super) fn fits(self, declared: &DataType) -> bool {
         let kind = match (self, declared) {
-            (Metadata::Topic | Metadata::Error, DataType::Dictionary(_, value)) => {
+            (Metadata::Topic | Metadata::Error | Metadata::Op, DataType::Dictionary(_, value)) => {
                 value.is_string()
             }
-            (Metadata::Topic | Metadata::Error, other) => other.is_string(),
+            (Metadata::Topic | Metadata::Error | Metadata::Op | Metadata::Before, other) => {
+                other.is_string()
+            }
             (Metadata::Partition, other) => matches!(other, DataType::Int32 | DataType::Int64),
             (Metadata::Offset, other) => matches!(other, DataType::Int64),
-            (Metadata::Timestamp, other) => matches!(other, DataType::Timestamp(..)),
+            (Metadata::Timestamp | Metadata::SourceTimestamp, other) => {
+                matches!(other, DataType::Timestamp(..))
+            }
             (Metadata::Headers, other) => is_headers(other),
             (Metadata::Tombstone, other) => matches!(other, DataType::Boolean),
             (Metadata::Value, other) => other.is_string() || is_binary(other),

@@ -15,9 +15,9 @@ pub(crate) mod type_groups;
 use arrow::datatypes::Schema;
 
 use crate::definition::schema::KafkaSchema;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extensions::Extensions;
-use crate::options::{Mode, TableOptions};
+use crate::options::{Envelope, Mode, TableOptions};
 
 /// A topic with its options and columns: the basis of reading and writing.
 #[derive(Debug, Clone)]
@@ -45,6 +45,24 @@ impl TableDefinition {
         self.options.mode == Some(Mode::Append)
     }
 
+    /// Checks that statements can write the topic.
+    ///
+    /// # Errors
+    /// Payloads or keys are in an envelope, which says more than the columns of a row do.
+    pub(crate) fn check_is_writable(&self) -> Result<()> {
+        let (key, envelope) = match (self.options.value_envelope(), self.options.key_envelope()) {
+            (Envelope::None, Envelope::None) => return Ok(()),
+            (Envelope::None, envelope) => ("kafka.key.envelope", envelope),
+            (envelope, _) => ("kafka.value.envelope", envelope),
+        };
+        let topic = &self.topic;
+        let (title, name) = (envelope.title(), envelope.name());
+        Err(Error::Unsupported(format!(
+            "topic `{topic}` cannot be written with `{key}` = `{name}`: the envelope of {title} says \
+             more than a row has; write to another topic"
+        )))
+    }
+
     pub(crate) fn try_new(
         topic: String,
         options: TableOptions,
@@ -52,6 +70,13 @@ impl TableDefinition {
         extensions: Extensions,
     ) -> Result<Self> {
         options.client.bootstrap_servers()?;
+        let has_envelope = options.value_envelope() != Envelope::None;
+        if extensions.value_codec.is_some() && (has_envelope || options.deleted_by.is_some()) {
+            return Err(Error::Unsupported(
+                "a codec reads whole payloads: leave out `kafka.value.envelope` and `kafka.deleted_by`"
+                    .to_owned(),
+            ));
+        }
         let schema = KafkaSchema::try_new(schema, &options, &extensions)?;
         Ok(TableDefinition {
             topic,

@@ -11,7 +11,7 @@ use crate::definition::type_groups::{is_binary, is_text};
 use crate::error::{Error, Result, unsupported_message};
 use crate::extensions::Extensions;
 use crate::json::check_type;
-use crate::options::{KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
+use crate::options::{Envelope, KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
 use crate::sql_type::sql_type;
 
 /// The part of a record that a column's values come from.
@@ -81,7 +81,7 @@ impl KafkaSchema {
             fields.push(Arc::new(Field::new(VALUE_COLUMN, data_type, true)));
         }
         if options.all_metadata {
-            for metadata in Metadata::ALL {
+            for metadata in Metadata::all(options.value_envelope()) {
                 if !fields.iter().any(|field| field.name() == metadata.name()) {
                     let data_type = metadata.data_type();
                     fields.push(Arc::new(Field::new(metadata.name(), data_type, true)));
@@ -89,7 +89,8 @@ impl KafkaSchema {
             }
         }
 
-        let is_json = |name: &str| match column_of(name, value_format) {
+        let envelope = options.value_envelope();
+        let is_json = |name: &str| match column_of(name, value_format, envelope) {
             ColumnRole::Key => {
                 options.key_format() == KeyFormat::Json && extensions.key_codec.is_none()
             }
@@ -109,9 +110,9 @@ impl KafkaSchema {
         let mut columns = Vec::with_capacity(fields.len());
         for field in &fields {
             let column = match extensions.value_codec {
-                None => column_of(field.name(), value_format),
+                None => column_of(field.name(), value_format, envelope),
                 // All columns except the record's own belong to the codec.
-                Some(_) => column_of(field.name(), ValueFormat::Bytes),
+                Some(_) => column_of(field.name(), ValueFormat::Bytes, envelope),
             };
             match column {
                 ColumnRole::Key if extensions.key_codec.is_some() => {}
@@ -238,6 +239,12 @@ impl KafkaSchema {
         self.has(Metadata::Tombstone) || self.has(Metadata::RecordTombstone)
     }
 
+    /// Whether records that delete a key, other than tombstones, become rows in a table where
+    /// every record is a row.
+    pub(crate) fn has_deletes(&self) -> bool {
+        self.has_tombstones() || self.has(Metadata::Op)
+    }
+
     /// Checks that all payload columns may be NULL where the options ask for rows without a
     /// payload.
     pub(crate) fn check_rows_without_payload(&self, options: &TableOptions) -> Result<()> {
@@ -252,6 +259,9 @@ impl KafkaSchema {
         } else if mode == Mode::Append && self.has(Metadata::Tombstone) {
             "is NOT NULL, but with `_tombstone` tombstones are rows, without a payload; declare it \
              without NOT NULL, or leave `_tombstone` out"
+        } else if mode == Mode::Append && self.has(Metadata::Op) {
+            "is NOT NULL, but with `_op` deletes are rows, without a payload; declare it without \
+             NOT NULL, or leave `_op` out"
         } else {
             return Ok(());
         };
@@ -265,20 +275,19 @@ impl KafkaSchema {
     }
 }
 
-/// Whether a column of this name is not a property of a JSON payload.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    column_of(name, ValueFormat::Json) != ColumnRole::Payload
+/// Whether a column of this name is not a property of a JSON payload in this envelope.
+pub(crate) fn is_reserved(name: &str, envelope: Envelope) -> bool {
+    column_of(name, ValueFormat::Json, envelope) != ColumnRole::Payload
 }
 
-fn column_of(name: &str, format: ValueFormat) -> ColumnRole {
+fn column_of(name: &str, format: ValueFormat, envelope: Envelope) -> ColumnRole {
     if name == KEY_COLUMN {
         return ColumnRole::Key;
     }
     if name == VALUE_COLUMN && format == ValueFormat::Json {
         return ColumnRole::Metadata(Metadata::Value);
     }
-    Metadata::ALL
-        .into_iter()
+    Metadata::all(envelope)
         .find(|metadata| metadata.name() == name)
         .map_or(ColumnRole::Payload, ColumnRole::Metadata)
 }

@@ -48,6 +48,8 @@ impl Target {
                 "{verb} needs `{topic}` to match a source and a sink pattern, since it reads the topic and writes it"
             );
         };
+        source.check_is_writable()?;
+        sink.check_is_writable()?;
         if source.unbounded {
             return plan_err!(
                 "{verb} needs all of topic `{topic}` as it is now, and an UNBOUNDED table has no end; use a table without UNBOUNDED"

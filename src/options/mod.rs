@@ -79,6 +79,7 @@
 mod bound;
 mod client;
 mod draft;
+mod envelope;
 mod framing;
 mod jaas;
 mod java;
@@ -103,6 +104,7 @@ pub(crate) use client::{
     ClientOptions, DEFAULT_QUEUED_KBYTES, LINGER, MESSAGE_TIMEOUT, QUEUED_KBYTES,
     STATISTICS_INTERVAL, TRANSACTION_TIMEOUT,
 };
+pub(crate) use envelope::Envelope;
 pub(crate) use framing::Framing;
 pub use layers::Options;
 pub(crate) use origin::Origin;

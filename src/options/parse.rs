@@ -2,6 +2,7 @@
 
 use super::client::{ClientOptions, Property, check_servers};
 use super::draft::Draft;
+use super::envelope::Envelope;
 use super::layers::Options;
 use super::origin::{ALLOW, CODE, Origin};
 use super::properties_file;
@@ -121,6 +122,14 @@ impl Draft {
                 return Err(required(key, reason));
             }
         }
+        if !is_json(&table) {
+            (table.value_envelope, table.deleted_by) = (None, None);
+        }
+        match table.key_envelope() {
+            Envelope::None => {}
+            _ if is_json_key(&table) => table.key_format = Some(KeyFormat::Json),
+            _ => table.key_envelope = None,
+        }
         if matches!(table.start, Bound::Group(_)) && table.group_id.is_none() {
             let reason = "`group` needs `kafka.group.id`, the group whose offsets to use";
             return Err(required("kafka.start", reason));
@@ -147,11 +156,16 @@ impl Draft {
     /// Refuses options of the table itself that have no effect. Options of other layers are
     /// defaults that may be meant for other tables.
     fn check_effect(&self, own: &Options) -> Result<()> {
-        let json = matches!(self.table.value_format, None | Some(ValueFormat::Json))
-            || self.table.key_format() == KeyFormat::Json;
+        let json = is_json(&self.table) || self.table.key_format() == KeyFormat::Json;
         for (key, _) in own.iter() {
             let reason = if key.starts_with("kafka.json.") && !json {
                 "has no effect, since neither `kafka.value.format` nor `kafka.key.format` is `json`"
+            } else if ["kafka.value.envelope", "kafka.deleted_by"].contains(&key)
+                && !is_json(&self.table)
+            {
+                "has no effect, since `kafka.value.format` is not `json`"
+            } else if key == "kafka.key.envelope" && !is_json_key(&self.table) {
+                "has no effect, since `kafka.key.format` is not `json`"
             } else if key.starts_with("kafka.topic.") && !self.create_topic {
                 "has no effect without `kafka.create_topic` = `true`"
             } else if key == "kafka.dead_letter.topic"
@@ -168,6 +182,16 @@ impl Draft {
         }
         Ok(())
     }
+}
+
+/// Whether payloads may be JSON.
+fn is_json(table: &TableOptions) -> bool {
+    matches!(table.value_format, None | Some(ValueFormat::Json))
+}
+
+/// Whether keys may be JSON.
+fn is_json_key(table: &TableOptions) -> bool {
+    matches!(table.key_format, None | Some(KeyFormat::Json))
 }
 
 /// Checks that an option of this origin is allowed at all, whatever its value.

@@ -6,6 +6,7 @@ use arrow::datatypes::TimeUnit;
 
 use super::bound::bound;
 use super::draft::Draft;
+use super::envelope::Envelope;
 use super::framing::Framing;
 use super::property::Side;
 use super::table::{
@@ -436,6 +437,50 @@ const OPTIONS: &[OptionSpec] = &[
         applies: Applies::Read,
         kind: Kind::Value(|draft, text| {
             draft.table.decode.lenient = boolean(text)?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.value.envelope",
+        value: "none | connect | debezium",
+        default: "none; what the sample shows where columns are inferred",
+        doc: "What of a JSON payload is the row: all of it, `payload` as Kafka Connect writes it \
+              with a schema, or `after` of a Debezium event, whose `d` deletes the key. A topic \
+              with an envelope is not written.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let envelopes = [Envelope::None, Envelope::Connect, Envelope::Debezium];
+            let envelopes = envelopes.map(|envelope| (envelope.name(), envelope));
+            draft.table.value_envelope = Some(choice(text, &envelopes)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.key.envelope",
+        value: "none | connect",
+        default: "none; what the sample shows where columns are inferred",
+        doc: "What of a JSON key is `_key`: all of it, or `payload` as Kafka Connect writes it \
+              with a schema. Rows are told apart by the whole key.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            let envelopes = [Envelope::None, Envelope::Connect];
+            let envelopes = envelopes.map(|envelope| (envelope.name(), envelope));
+            draft.table.key_envelope = Some(choice(text, &envelopes)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.deleted_by",
+        value: "the name of a property",
+        default: "only tombstones delete",
+        doc: "The property of a row that is `true` or `\"true\"` where the row is deleted, such as \
+              `__deleted`.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            match text {
+                "" => return Err("expected the name of a property".to_owned()),
+                name => draft.table.deleted_by = Some(name.to_owned()),
+            }
             Ok(())
         }),
     },

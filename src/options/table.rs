@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use super::envelope::Envelope;
 use super::framing::Framing;
 use crate::json::{DecodeOptions, EncodeOptions, TextEncoding};
 
@@ -275,6 +276,12 @@ pub(crate) struct TableOptions {
     /// `kafka.json.names`, `kafka.json.coerce`, `kafka.json.timestamp_unit`,
     /// `kafka.json.lenient`
     pub(crate) decode: DecodeOptions,
+    /// `kafka.value.envelope`; `None` when it was not given: none, or what the sample shows.
+    pub(crate) value_envelope: Option<Envelope>,
+    /// `kafka.key.envelope`; `None` when it was not given: none, or what the sample shows.
+    pub(crate) key_envelope: Option<Envelope>,
+    /// `kafka.deleted_by`: the property that marks a deleted row.
+    pub(crate) deleted_by: Option<String>,
     /// `kafka.json.framing`
     pub(crate) framing: Framing,
     /// `kafka.json.schema_id`: what is written in front of payloads.
@@ -327,6 +334,26 @@ impl TableOptions {
         self.key_format.unwrap_or_default()
     }
 
+    /// `kafka.value.envelope`, or its default.
+    pub(crate) fn value_envelope(&self) -> Envelope {
+        self.value_envelope.unwrap_or_default()
+    }
+
+    /// `kafka.key.envelope`, or its default.
+    pub(crate) fn key_envelope(&self) -> Envelope {
+        self.key_envelope.unwrap_or_default()
+    }
+
+    /// Whether a payload has to be looked at to know whether it is a row.
+    pub(crate) fn judges_payloads(&self) -> bool {
+        self.value_envelope() != Envelope::None || self.deleted_by.is_some()
+    }
+
+    /// Whether a payload may say nothing about its key, so that an older record of the key counts.
+    pub(crate) fn passes_over_payloads(&self) -> bool {
+        self.value_envelope() == Envelope::Debezium
+    }
+
     /// Whether the clients that read are the same for both tables.
     pub(crate) fn same_client(&self, other: &Self) -> bool {
         self.client == other.client
@@ -353,6 +380,9 @@ impl Default for TableOptions {
             partitioner: None,
             on_bad_record: OnBadRecord::default(),
             decode: DecodeOptions::default(),
+            value_envelope: None,
+            key_envelope: None,
+            deleted_by: None,
             framing: Framing::default(),
             schema_id: None,
             key_schema_id: None,

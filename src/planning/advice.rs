@@ -15,6 +15,7 @@ use crate::definition::TableDefinition;
 use crate::definition::schema::is_reserved;
 use crate::definition::type_groups::is_text;
 use crate::error::Error;
+use crate::options::Envelope;
 
 const NO_FUNCTION: &str = "No function matches the given name and argument types '";
 
@@ -68,7 +69,8 @@ fn unknown_column(
     let mut topics: Vec<String> = inferred.map(|table| table.topic.clone()).collect();
     topics.sort_unstable();
     topics.dedup();
-    (!topics.is_empty() && !is_reserved(field.name())).then(|| (field.name().to_owned(), topics))
+    (!topics.is_empty() && !is_reserved(field.name(), Envelope::None))
+        .then(|| (field.name().to_owned(), topics))
 }
 
 /// The error for a function of numbers that is called with a text column.

@@ -52,7 +52,10 @@ impl BatchColumns {
             Metadata::Error => self.error = Some(Arc::clone(array)),
             Metadata::Value => self.value = Some(Arc::clone(array)),
             // Tables that are written do not have these columns.
-            Metadata::RecordPartition
+            Metadata::Op
+            | Metadata::SourceTimestamp
+            | Metadata::Before
+            | Metadata::RecordPartition
             | Metadata::RecordOffset
             | Metadata::RecordKey
             | Metadata::RecordPayload

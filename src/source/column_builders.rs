@@ -19,15 +19,16 @@ use crate::definition::metadata_columns::Metadata;
 use crate::definition::type_groups::is_text;
 use crate::error::{Error, Result, decode_message, unsupported_message};
 use crate::json::{DecodeError, DecodeErrorKind, RowDecoder, ValueDecoder};
-use crate::options::{Framing, KeyFormat, ValueFormat};
+use crate::options::{KeyFormat, ValueFormat};
 use crate::source::codec::CodecBuilder;
+use crate::source::envelope::{EnvelopeReader, Event, EventKind};
 
 /// The `_key` column, by `kafka.key.format`.
 pub(super) enum KeyBuilder {
     Text(TextBuilder),
     Bytes(BytesBuilder),
     /// The second field is the type of the column where NULL is not allowed.
-    Json(Box<ValueDecoder>, Option<DataType>, Framing),
+    Json(Box<ValueDecoder>, Option<DataType>, Box<EnvelopeReader>),
     Codec(CodecBuilder),
 }
 
@@ -53,7 +54,8 @@ impl KeyBuilder {
                 let decoder = ValueDecoder::try_new(field, &table.options.decode);
                 let decoder = decoder.map_err(|error| unsupported(field, &error))?;
                 let required = (!field.is_nullable()).then(|| field.data_type().clone());
-                KeyBuilder::Json(Box::new(decoder), required, table.options.framing)
+                let envelope = EnvelopeReader::for_keys(&table.options);
+                KeyBuilder::Json(Box::new(decoder), required, Box::new(envelope))
             }
         })
     }
@@ -63,8 +65,8 @@ impl KeyBuilder {
             KeyBuilder::Codec(builder) => builder.append(key, offset),
             KeyBuilder::Text(builder) => builder.append(key),
             KeyBuilder::Bytes(builder) => builder.append(key),
-            KeyBuilder::Json(decoder, required, framing) => match key {
-                Some(key) => unframed(*framing, key, |json| decoder.append(json)),
+            KeyBuilder::Json(decoder, required, envelope) => match key {
+                Some(key) => append_key(decoder, envelope, key),
                 None => {
                     decoder.append_null();
                     match required {
@@ -88,7 +90,7 @@ impl KeyBuilder {
 
 /// The payload columns, by `kafka.value.format`.
 pub(super) enum PayloadDecoder {
-    Json(Box<RowDecoder>, Framing),
+    Json(Box<RowDecoder>),
     Text(TextBuilder),
     Bytes(BytesBuilder),
     Codec(CodecBuilder),
@@ -109,7 +111,7 @@ impl PayloadDecoder {
                     column: error.path.clone(),
                     reason: unsupported_message(&error),
                 })?;
-                PayloadDecoder::Json(Box::new(decoder), table.options.framing)
+                PayloadDecoder::Json(Box::new(decoder))
             }
         })
     }
@@ -137,10 +139,8 @@ impl PayloadDecoder {
                 builder.builder.append_option(None);
                 Ok(())
             }
-            (PayloadDecoder::Json(decoder, framing), Some(payload)) => {
-                unframed(*framing, payload, |json| decoder.append(json))
-            }
-            (PayloadDecoder::Json(decoder, _), None) => {
+            (PayloadDecoder::Json(decoder), Some(row)) => decoder.append(row),
+            (PayloadDecoder::Json(decoder), None) => {
                 decoder.append_null();
                 Ok(())
             }
@@ -151,7 +151,7 @@ impl PayloadDecoder {
 
     pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, ArrowError> {
         match self {
-            PayloadDecoder::Json(decoder, _) => decoder.finish(),
+            PayloadDecoder::Json(decoder) => decoder.finish(),
             PayloadDecoder::Text(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Bytes(builder) => Ok(vec![builder.finish()?]),
             PayloadDecoder::Codec(builder) => builder.finish(),
@@ -159,17 +159,26 @@ impl PayloadDecoder {
     }
 }
 
-/// Decodes what stands behind the id of a schema.
-fn unframed(
-    framing: Framing,
-    bytes: &[u8],
-    decode: impl FnOnce(&[u8]) -> Result<(), DecodeError>,
+/// Decodes the key within its envelope.
+fn append_key(
+    decoder: &mut ValueDecoder,
+    envelope: &mut EnvelopeReader,
+    key: &[u8],
 ) -> Result<(), DecodeError> {
-    let (front, json) = framing.split(bytes);
-    decode(json).map_err(|mut error| {
-        error.position += front.len();
-        error
-    })
+    let place = match envelope.open(key) {
+        Ok(event) => event.row,
+        Err(error) => {
+            decoder.append_null();
+            return Err(error);
+        }
+    };
+    let start = place.start;
+    decoder
+        .append(key.get(place).unwrap_or_default())
+        .map_err(|mut error| {
+            error.position += start;
+            error
+        })
 }
 
 /// Builds UTF-8 text as any string type.
@@ -290,6 +299,9 @@ pub(super) enum MetadataBuilder {
     Error(StringViewBuilder),
     Key(BinaryViewBuilder),
     Payload(BinaryViewBuilder),
+    Op(StringViewBuilder),
+    SourceTimestamp(TimestampMillisecondBuilder),
+    Before(StringViewBuilder),
 }
 
 impl MetadataBuilder {
@@ -305,9 +317,12 @@ impl MetadataBuilder {
             Metadata::Offset | Metadata::RecordOffset => {
                 MetadataBuilder::Offset(Int64Builder::new())
             }
-            Metadata::Timestamp => {
-                MetadataBuilder::Timestamp(TimestampMillisecondBuilder::new().with_timezone("UTC"))
+            Metadata::Timestamp => MetadataBuilder::Timestamp(timestamps()),
+            Metadata::SourceTimestamp => MetadataBuilder::SourceTimestamp(timestamps()),
+            Metadata::Op => {
+                MetadataBuilder::Op(StringViewBuilder::new().with_deduplicate_strings())
             }
+            Metadata::Before => MetadataBuilder::Before(StringViewBuilder::new()),
             Metadata::Headers | Metadata::RecordHeaders => {
                 MetadataBuilder::Headers(Box::new(headers_builder()))
             }
@@ -329,6 +344,7 @@ impl MetadataBuilder {
         topic: &str,
         partition: i32,
         record: &impl Record,
+        event: &Event,
         error: Option<&DecodeError>,
     ) {
         match self {
@@ -338,31 +354,49 @@ impl MetadataBuilder {
             MetadataBuilder::Timestamp(builder) => builder.append_option(record.timestamp()),
             MetadataBuilder::Headers(builder) => append_headers(builder, record),
             MetadataBuilder::Tombstone(builder) => {
-                builder.append_value(record.payload().is_none());
+                let is_delete = event.kind == EventKind::Delete;
+                builder.append_value(is_delete || record.payload().is_none());
             }
             MetadataBuilder::Error(builder) => {
                 builder.append_option(error.map(decode_message));
             }
             MetadataBuilder::Key(builder) => builder.append_option(record.key()),
             MetadataBuilder::Payload(builder) => builder.append_option(record.payload()),
+            MetadataBuilder::Op(builder) => builder.append_option(event.op),
+            MetadataBuilder::SourceTimestamp(builder) => {
+                builder.append_option(event.source_timestamp);
+            }
+            MetadataBuilder::Before(builder) => {
+                let before = event.before.clone();
+                let before = before.and_then(|place| record.payload()?.get(place));
+                builder.append_option(before.and_then(|json| std::str::from_utf8(json).ok()));
+            }
         }
     }
 
     pub(super) fn finish(&mut self, field: &Field) -> Result<ArrayRef, ArrowError> {
         let array: ArrayRef = match self {
-            MetadataBuilder::Topic(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Topic(builder)
+            | MetadataBuilder::Error(builder)
+            | MetadataBuilder::Op(builder)
+            | MetadataBuilder::Before(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Partition(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Offset(builder) => Arc::new(builder.finish()),
-            MetadataBuilder::Timestamp(builder) => Arc::new(builder.finish()),
+            MetadataBuilder::Timestamp(builder) | MetadataBuilder::SourceTimestamp(builder) => {
+                Arc::new(builder.finish())
+            }
             MetadataBuilder::Headers(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Tombstone(builder) => Arc::new(builder.finish()),
-            MetadataBuilder::Error(builder) => Arc::new(builder.finish()),
             MetadataBuilder::Key(builder) | MetadataBuilder::Payload(builder) => {
                 Arc::new(builder.finish())
             }
         };
         to_type(array, field.data_type())
     }
+}
+
+fn timestamps() -> TimestampMillisecondBuilder {
+    TimestampMillisecondBuilder::new().with_timezone("UTC")
 }
 
 fn headers_builder() -> ListBuilder<StructBuilder> {

@@ -4,6 +4,7 @@
 //! snapshot ── the offset range of each partition ───┐
 //! pruning  ── the records that a filter can match ──┤
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
+//! envelope ── the row within a payload, and whether it is a delete
 //! spill           ── the records of keys that memory has no room for, on disk
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
 //! groups   ── the partitions of each thread, which group_reader reads
@@ -23,6 +24,7 @@ mod codec;
 mod column_builders;
 pub(crate) mod deduplicate;
 pub(crate) mod ends;
+pub(crate) mod envelope;
 pub(crate) mod exec;
 pub(crate) mod fetch;
 pub(crate) mod fix_ends;

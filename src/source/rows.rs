@@ -14,8 +14,9 @@ use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
-use crate::options::{Framing, OnBadRecord};
+use crate::options::{Framing, Mode, OnBadRecord, ValueFormat};
 use crate::source::column_builders::{KeyBuilder, MetadataBuilder, PayloadDecoder};
+use crate::source::envelope::{EnvelopeReader, Event, EventKind};
 
 /// The result of adding a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +28,30 @@ pub(crate) enum Outcome {
     /// The record does not fit the table, and `kafka.on_bad_record` = `skip` leaves the record
     /// out.
     Skipped,
+    /// The record deletes its key.
+    Deleted {
+        /// Whether the delete is a row of its own.
+        is_row: bool,
+    },
+    /// The payload says nothing about its key, so the record is left out.
+    PassedOver,
+}
+
+impl Outcome {
+    /// Whether the record has become a row.
+    pub(crate) fn is_row(self) -> bool {
+        match self {
+            Outcome::Row | Outcome::BadRow => true,
+            Outcome::Deleted { is_row } => is_row,
+            Outcome::Skipped | Outcome::PassedOver => false,
+        }
+    }
+
+    /// Whether the record is as if it had never been written, so that an older record of its key
+    /// counts.
+    pub(crate) fn is_left_out(self) -> bool {
+        matches!(self, Outcome::Skipped | Outcome::PassedOver)
+    }
 }
 
 /// The parts of a record that its row is built from, besides offset and key.
@@ -44,9 +69,13 @@ pub(crate) struct Rows {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     payload: Option<PayloadDecoder>,
+    /// Finds the row in a payload, where payloads have to be looked at.
+    envelope: Option<EnvelopeReader>,
+    /// Whether records that delete a key are rows.
+    keeps_deletes: bool,
     /// The positions of the payload's arrays among the columns.
     payload_columns: Vec<usize>,
-    /// Positions of rows that only hold the place of skipped records.
+    /// Positions of rows that only hold the place of records that are left out.
     skipped: Vec<usize>,
     /// Positions of rows whose payload columns are to be NULL.
     without_payload: Vec<usize>,
@@ -132,6 +161,19 @@ impl Rows {
                 payload_fields.into(),
             )?),
         };
+        let options = &table.options;
+        let is_json =
+            schema.value_format() == ValueFormat::Json && table.extensions.value_codec.is_none();
+        let envelope = (is_json && (payload.is_some() || options.judges_payloads())).then(|| {
+            let source_timestamp = |column: &ColumnBuilder| {
+                matches!(
+                    column,
+                    ColumnBuilder::Metadata(MetadataBuilder::SourceTimestamp(_), _)
+                )
+            };
+            EnvelopeReader::for_payloads(options)
+                .with_source_timestamp(columns.iter().any(source_timestamp))
+        });
         let has_headers = columns.iter().any(|column| {
             matches!(
                 column,
@@ -144,6 +186,8 @@ impl Rows {
             schema: Arc::new(projected),
             columns,
             payload,
+            envelope,
+            keeps_deletes: options.mode == Some(Mode::Append) && schema.has_deletes(),
             payload_columns,
             skipped: Vec::new(),
             without_payload: Vec::new(),
@@ -158,14 +202,15 @@ impl Rows {
     pub(crate) fn record_parts(&self) -> RecordParts {
         let any = |is_part: fn(&ColumnBuilder) -> bool| self.columns.iter().any(is_part);
         RecordParts {
-            payload: any(|column| {
-                matches!(
-                    column,
-                    ColumnBuilder::Payload
-                        | ColumnBuilder::Raw(..)
-                        | ColumnBuilder::Metadata(MetadataBuilder::Payload(_), _)
-                )
-            }),
+            payload: self.envelope.is_some()
+                || any(|column| {
+                    matches!(
+                        column,
+                        ColumnBuilder::Payload
+                            | ColumnBuilder::Raw(..)
+                            | ColumnBuilder::Metadata(MetadataBuilder::Payload(_), _)
+                    )
+                }),
             timestamp: any(|column| {
                 matches!(
                     column,
@@ -197,10 +242,25 @@ impl Rows {
     /// With `kafka.on_bad_record` = `fail`, the value that does not fit, and its position. With
     /// `null`, only a key that does not fit is an error.
     pub(crate) fn append(&mut self, record: &impl Record) -> Result<Outcome> {
-        let mut payload_error = self
-            .payload
-            .as_mut()
-            .and_then(|payload| payload.append(record.payload(), record.offset()).err());
+        let mut payload_error = None;
+        let mut event = Event::default();
+        let mut payload = record.payload();
+        if let (Some(envelope), Some(whole)) = (&mut self.envelope, payload) {
+            match envelope.open(whole) {
+                Ok(found) => {
+                    event = found;
+                    let place = (event.kind == EventKind::Row).then(|| event.row.clone());
+                    payload = place.and_then(|place| whole.get(place));
+                }
+                Err(error) => (payload, payload_error) = (None, Some(error)),
+            }
+        }
+        if let Some(decoder) = &mut self.payload
+            && let Err(mut error) = decoder.append(payload, record.offset())
+        {
+            error.position += event.row.start;
+            payload_error = payload_error.or(Some(error));
+        }
         let mut key_error = None;
         for column in &mut self.columns {
             match column {
@@ -221,7 +281,7 @@ impl Rows {
         let error = payload_error.as_ref().or(key_error.as_ref());
         for column in &mut self.columns {
             if let ColumnBuilder::Metadata(metadata, _) = column {
-                metadata.append(&self.table.topic, self.partition, record, error);
+                metadata.append(&self.table.topic, self.partition, record, &event, error);
             }
         }
         let row = self.len;
@@ -230,8 +290,20 @@ impl Rows {
         if self.has_headers {
             self.bytes += record.headers_size();
         }
+        let outcome = match event.kind {
+            EventKind::Row => Outcome::Row,
+            EventKind::Delete => Outcome::Deleted {
+                is_row: self.keeps_deletes,
+            },
+            EventKind::PassedOver => Outcome::PassedOver,
+        };
+        if !outcome.is_row() {
+            // As a tombstone, the record is not decoded.
+            self.skipped.push(row);
+            return Ok(outcome);
+        }
         if key_error.is_none() && payload_error.is_none() {
-            return Ok(Outcome::Row);
+            return Ok(outcome);
         }
         let (topic, partition, offset) = (&self.table.topic, self.partition, record.offset());
         match (self.table.options.on_bad_record, key_error, payload_error) {
@@ -265,7 +337,7 @@ impl Rows {
 
     /// Removes the row that was added last.
     pub(crate) fn take_back(&mut self, outcome: Outcome) {
-        if outcome != Outcome::Skipped {
+        if outcome.is_row() {
             self.skipped.push(self.len.saturating_sub(1));
         }
     }
@@ -304,7 +376,7 @@ impl Rows {
                 RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)?;
             return self.only_wanted(batch);
         }
-        // Skipped rows hold NULLs until they are removed, even in columns that do not allow NULL.
+        // Rows of records that are left out hold NULLs until they are removed, even in columns that do not allow NULL.
         let nullable: Vec<Field> = self
             .schema
             .fields()

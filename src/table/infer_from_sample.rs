@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
-use arrow_json_codec::is_null;
-use rdkafka_extra::Record;
 
 use crate::client::{Cancel, Client, KeptClients, OffsetRange, blocking};
 use crate::definition::TableDefinition;
-use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::definition::schema::is_reserved;
 use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
-use crate::json::{DecodeError, SchemaInference, ValueInference};
-use crate::options::{Framing, KeyFormat, Mode, TableOptions, ValueFormat};
+use crate::options::{Envelope, KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, POLL, PartitionFetch};
+use crate::table::sample::{Keys, Sample};
 
 /// Samples a topic and makes a definition with the columns of the sample.
 pub(crate) async fn table(
@@ -35,7 +32,8 @@ fn infer(
     kept: &KeptClients,
     cancel: &Cancel,
 ) -> Result<TableDefinition> {
-    let sample = sample(&topic, &options, kept, cancel).map_err(or_declared)?;
+    let has_key_codec = extensions.key_codec.is_some();
+    let mut sample = sample(&topic, &options, has_key_codec, kept, cancel).map_err(or_declared)?;
     let no_columns = |reason: &str| Error::InferSchema {
         topic: topic.clone(),
         reason: format!("{reason}; declare the columns"),
@@ -53,8 +51,15 @@ fn infer(
     // The type of a number is a guess here, so values that would be rounded are an error.
     options.decode.exact_doubles = true;
     let remedy = sample.remedy();
+    let payloads = sample
+        .take_payloads()
+        .map_err(|reason| Error::InferSchema {
+            topic: topic.clone(),
+            reason,
+        })?;
+    let objects = payloads.as_ref().map_or(0, |payloads| payloads.objects);
     let format = *options.value_format.get_or_insert_with(|| {
-        let found = sample.value_format();
+        let found = sample.value_format(objects);
         if found != ValueFormat::Json {
             log::warn!(
                 "topic `{topic}` is not JSON: the table has one payload column, `_value`{remedy}"
@@ -62,7 +67,38 @@ fn infer(
         }
         found
     });
-    if options.key_format.is_none() && extensions.key_codec.is_none() && sample.binary_keys {
+    let envelope = payloads.as_ref().map(|payloads| payloads.envelope);
+    if let (None, Some(envelope)) = (options.value_envelope, envelope) {
+        if envelope != Envelope::None {
+            log::warn!(
+                "topic `{topic}` has the envelope of {}: {}; `kafka.value.envelope` = `none` reads \
+                 whole payloads",
+                envelope.title(),
+                match envelope {
+                    Envelope::Debezium => "the columns are those of `after`, and `d` deletes",
+                    _ => "the columns are those of `payload`",
+                }
+            );
+        }
+        options.value_envelope = Some(envelope);
+    }
+    let keys = sample.take_keys();
+    if let (
+        Some(Keys {
+            envelope: Envelope::Connect,
+            ..
+        }),
+        None,
+    ) = (&keys, options.key_envelope)
+    {
+        log::warn!(
+            "topic `{topic}` has keys in the envelope of Kafka Connect: `_key` is their `payload`; \
+             `kafka.key.envelope` = `none` reads whole keys"
+        );
+        options.key_envelope = Some(Envelope::Connect);
+        options.key_format = Some(KeyFormat::Json);
+    }
+    if options.key_format.is_none() && !has_key_codec && sample.binary_keys {
         log::warn!(
             "topic `{topic}` has keys that are not text: `_key` is BYTEA; `kafka.key.format` = `int32`, \
              `int64`, `uuid` or `json` reads what is in them"
@@ -70,19 +106,26 @@ fn infer(
         options.key_format = Some(KeyFormat::Bytes);
     }
     let mut fields = Vec::new();
-    if options.key_format() == KeyFormat::Json {
-        let nullable = options.mode == Some(Mode::Append) || sample.null_keys;
-        fields.push(sample.key.finish_as(KEY_COLUMN).with_nullable(nullable));
+    if let (KeyFormat::Json, Some(keys)) = (options.key_format(), keys) {
+        let nullable = options.mode == Some(Mode::Append) || keys.has_nulls;
+        fields.push(keys.finish().with_nullable(nullable));
     }
-    if format == ValueFormat::Json {
-        if sample.objects == 0 {
-            let reason = format!("none of the sampled payloads is a JSON object{remedy}");
-            return Err(no_columns(&reason));
+    if let (ValueFormat::Json, Some(payloads)) = (format, payloads) {
+        if objects == 0 {
+            let what = match payloads.envelope {
+                Envelope::None => "is a JSON object".to_owned(),
+                envelope => format!("has the envelope of {}", envelope.title()),
+            };
+            return Err(no_columns(&format!(
+                "none of the sampled payloads {what}{remedy}"
+            )));
         }
         // A property whose name is that of a metadata column must not replace that column.
-        let found = sample.payload.finish();
-        let (hidden, found): (Vec<_>, Vec<_>) =
-            found.iter().partition(|field| is_reserved(field.name()));
+        let envelope = payloads.envelope;
+        let found = payloads.finish();
+        let (hidden, found): (Vec<_>, Vec<_>) = found
+            .iter()
+            .partition(|field| is_reserved(field.name(), envelope));
         for property in hidden {
             log::warn!(
                 "topic `{topic}`: the property `{}` is not a column, since its name is reserved for \
@@ -112,84 +155,11 @@ fn or_declared(mut error: Error) -> Error {
     error
 }
 
-/// What is known from the records that were sampled so far.
-#[derive(Default)]
-struct Sample {
-    records: usize,
-    /// A record has a key. Tombstones count too.
-    keyed: bool,
-    objects: usize,
-    texts: usize,
-    null_keys: bool,
-    /// A key is not text. Numbers of a few bytes often are UTF-8, but with zero bytes.
-    binary_keys: bool,
-    framing: Framing,
-    key: ValueInference,
-    payload: SchemaInference,
-    /// Why a payload is not JSON, if `kafka.json.lenient` would accept it.
-    nearly: Option<DecodeError>,
-}
-
-impl Sample {
-    fn new(options: &TableOptions) -> Self {
-        let lenient = options.decode.lenient;
-        Sample {
-            framing: options.framing,
-            key: ValueInference::new().with_lenient(lenient),
-            payload: SchemaInference::new().with_lenient(lenient),
-            ..Sample::default()
-        }
-    }
-
-    fn add(&mut self, record: &impl Record, key_format: KeyFormat) {
-        self.keyed |= record.key().is_some();
-        let is_text = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|text| !text.contains('\0'));
-        self.binary_keys |= record.key().is_some_and(|key| !is_text(key));
-        let Some(payload) = record.payload() else {
-            return;
-        };
-        self.records += 1;
-        if let Some(key) = record.key()
-            && key_format == KeyFormat::Json
-        {
-            let (_, key) = self.framing.split(key);
-            self.null_keys |= is_null(key);
-            // A key that is not JSON is not an error here. Reading reports it.
-            drop(self.key.add(key));
-        }
-        match self.payload.add(self.framing.split(payload).1) {
-            Ok(()) => self.objects += 1,
-            Err(error) if error.is_read_leniently() => self.nearly = Some(error),
-            Err(_) => {}
-        }
-        if std::str::from_utf8(payload).is_ok() {
-            self.texts += 1;
-        }
-    }
-
-    /// The end of a message: the option that would let payloads pass as JSON, if there is one.
-    fn remedy(&self) -> String {
-        match &self.nearly {
-            Some(error) => format!("; {error}: `kafka.json.lenient` = `true` reads that"),
-            None => String::new(),
-        }
-    }
-
-    fn value_format(&self) -> ValueFormat {
-        if self.objects > 0 {
-            ValueFormat::Json
-        } else if self.texts == self.records {
-            ValueFormat::String
-        } else {
-            ValueFormat::Bytes
-        }
-    }
-}
-
 /// Reads up to `kafka.infer.records` of the newest records, distributed over the partitions.
 fn sample(
     topic: &str,
     options: &TableOptions,
+    has_key_codec: bool,
     kept: &KeptClients,
     cancel: &Cancel,
 ) -> Result<Sample> {
@@ -202,11 +172,11 @@ fn sample(
         .filter(|(_, range)| !range.is_empty())
         .collect();
     let share = options.infer_records.div_ceil(filled.len().max(1)).max(1);
-    let mut sample = Sample::new(options);
+    let mut sample = Sample::new(options, has_key_codec);
     for (partition, range) in filled {
         let reader = Arc::clone(&client);
         let mut fetch = PartitionFetch::alone(reader, partition, options.timeout)?;
-        let read = newest(&mut fetch, range, share, options, &mut sample, cancel);
+        let read = newest(&mut fetch, range, share, &mut sample, cancel);
         if read.is_err() || cancel.is_cancelled() {
             client.discard();
         }
@@ -221,7 +191,6 @@ fn newest(
     fetch: &mut PartitionFetch,
     range: OffsetRange,
     share: usize,
-    options: &TableOptions,
     sample: &mut Sample,
     cancel: &Cancel,
 ) -> Result<()> {
@@ -237,7 +206,7 @@ fn newest(
         let before = sample.records;
         for index in 0..chunk.len() {
             if let Some(record) = chunk.get(index) {
-                sample.add(&record, options.key_format());
+                sample.add(&record);
             }
         }
         if sample.records > before {

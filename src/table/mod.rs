@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! builder ── a table from options and columns;   infer_from_sample ── columns of a topic
+//! sample ── what its newest records have in common;
 //! location ── `kafka://host/topic`;   write_query ── a query's rows for a topic with its columns
 //! ```
 
@@ -9,6 +10,7 @@ mod builder;
 mod filters;
 pub(crate) mod infer_from_sample;
 pub(crate) mod location;
+mod sample;
 pub(crate) mod write_query;
 
 use std::collections::HashMap;
@@ -412,6 +414,7 @@ impl TableProvider for KafkaTable {
                 self.topic()
             );
         };
+        table.check_is_writable()?;
         match (insert_op, table.options.mode.unwrap_or_default()) {
             // In upsert mode REPLACE INTO is INSERT INTO, since the latest record of a key replaces
             // the others.

@@ -29,6 +29,7 @@ mod dml;
 #[cfg(target_os = "linux")]
 mod dropping;
 mod end_to_end;
+mod envelopes;
 mod error_codes;
 mod extensions;
 mod floors;

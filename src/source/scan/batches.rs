@@ -50,10 +50,12 @@ impl<'a> Batches<'a> {
     /// Turns a record into a row.
     pub(super) fn append(&mut self, record: &impl Record) -> DataFusionResult<Outcome> {
         let outcome = self.rows.append(record)?;
-        if outcome != Outcome::Row {
-            self.group.metrics.bad_records.add(1);
+        match outcome {
+            Outcome::Row | Outcome::PassedOver => {}
+            Outcome::BadRow | Outcome::Skipped => self.group.metrics.bad_records.add(1),
+            Outcome::Deleted { .. } => self.group.metrics.tombstones.add(1),
         }
-        if outcome != Outcome::Skipped {
+        if outcome.is_row() {
             self.last = Some(record.offset());
         }
         Ok(outcome)

@@ -9,7 +9,6 @@ use super::{Output, Partition};
 use crate::options::OnBadRecord;
 use crate::source::deduplicate::{SeenKeys, Share};
 use crate::source::fetch::{Chunk, Fetch};
-use crate::source::rows::Outcome;
 use crate::source::spill::Spill;
 
 /// A pass over the partition for a share of its keys.
@@ -68,7 +67,11 @@ impl Latest {
         let timer = partition.group.metrics.deduplicate_time.timer();
         let mut newest = Vec::with_capacity(block.len());
         let (mut tombstones, mut superseded, mut skipped) = (0, 0, 0);
-        let skips_bad = partition.group.spec.table.options.on_bad_record == OnBadRecord::Skip;
+        let options = &partition.group.spec.table.options;
+        // A record that is left out does not hide older records of its key. A record must
+        // therefore be decoded before its key counts as seen.
+        let leaves_out =
+            options.on_bad_record == OnBadRecord::Skip || options.passes_over_payloads();
         for index in block.rev() {
             let Some(record) = chunk.get(index) else {
                 continue;
@@ -91,9 +94,7 @@ impl Latest {
                 spill.append(&record, hash)?;
                 continue;
             }
-            if record.payload().is_some() && skips_bad {
-                // A skipped record does not hide older records of its key. A record must
-                // therefore be decoded before its key counts as seen.
+            if record.payload().is_some() && leaves_out {
                 if self.seen.contains(key) {
                     superseded += usize::from(is_first_time);
                 } else {
@@ -101,7 +102,7 @@ impl Latest {
                         true => partition.rows.append(&record)?,
                         false => partition.rows.judge(&record)?,
                     };
-                    if outcome != Outcome::Skipped {
+                    if !outcome.is_left_out() {
                         self.seen.insert(key);
                         partition.mark_found(&record, key)?;
                     }

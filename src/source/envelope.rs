@@ -1,0 +1,287 @@
+//! [`EnvelopeReader`]: finds the row in a payload, and what the payload says about its key.
+
+use std::ops::Range;
+
+use arrow_json_codec::{PropertyFinder, string_value};
+
+use crate::json::{DecodeError, DecodeErrorKind};
+use crate::options::{Envelope, Framing, TableOptions};
+
+/// What a payload says about its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Event {
+    pub(crate) kind: EventKind,
+    /// Where the row is in the payload.
+    pub(crate) row: Range<usize>,
+    /// The letter of a Debezium event: `c`, `u`, `r` or `d`.
+    pub(crate) op: Option<&'static str>,
+    /// When the change was made in the source, in milliseconds since 1970.
+    pub(crate) source_timestamp: Option<i64>,
+    /// Where the row before the change is in the payload.
+    pub(crate) before: Option<Range<usize>>,
+    /// Where Kafka Connect's description of the payload is, if the payload has one.
+    pub(crate) schema: Option<Range<usize>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum EventKind {
+    /// The payload has a row.
+    #[default]
+    Row,
+    /// The key is deleted.
+    Delete,
+    /// The payload says nothing about its key: as if the record had never been written.
+    PassedOver,
+}
+
+/// Finds the rows of the payloads of one table.
+#[derive(Debug)]
+pub(crate) struct EnvelopeReader {
+    envelope: Envelope,
+    framing: Framing,
+    connect: PropertyFinder,
+    debezium: PropertyFinder,
+    source: PropertyFinder,
+    /// Finds the property that marks a deleted row.
+    deleted_by: Option<PropertyFinder>,
+    /// Whether `source_timestamp` is read.
+    reads_source: bool,
+}
+
+/// The properties of Kafka Connect's envelope.
+const CONNECT: [&str; 2] = ["schema", "payload"];
+/// The properties of Debezium's envelope that are read.
+const DEBEZIUM: [&str; 7] = [
+    "op", "after", "before", "source", "ts_ms", "schema", "payload",
+];
+
+impl EnvelopeReader {
+    /// A reader for rows in this envelope.
+    pub(crate) fn new(envelope: Envelope, options: &TableOptions) -> Self {
+        let finder =
+            |names: &[&str]| PropertyFinder::new(names).with_lenient(options.decode.lenient);
+        EnvelopeReader {
+            envelope,
+            framing: options.framing,
+            connect: finder(&CONNECT),
+            debezium: finder(&DEBEZIUM),
+            source: finder(&["ts_ms"]),
+            deleted_by: None,
+            reads_source: false,
+        }
+    }
+
+    /// A reader for the payloads of a table.
+    pub(crate) fn for_payloads(options: &TableOptions) -> Self {
+        let finder =
+            |name: &String| PropertyFinder::new(&[name]).with_lenient(options.decode.lenient);
+        EnvelopeReader {
+            deleted_by: options.deleted_by.as_ref().map(finder),
+            ..EnvelopeReader::new(options.value_envelope(), options)
+        }
+    }
+
+    /// A reader for the keys of a table.
+    pub(crate) fn for_keys(options: &TableOptions) -> Self {
+        EnvelopeReader::new(options.key_envelope(), options)
+    }
+
+    /// Also reads when a change was made in the source, if `reads_source`.
+    #[must_use]
+    pub(crate) fn with_source_timestamp(mut self, reads_source: bool) -> Self {
+        self.reads_source = reads_source;
+        self
+    }
+
+    /// Finds the row in a payload.
+    ///
+    /// # Errors
+    /// A payload that is not JSON, or does not have the shape of the envelope.
+    pub(crate) fn open(&mut self, payload: &[u8]) -> Result<Event, DecodeError> {
+        let start = self.framing.split(payload).0.len();
+        let whole = start..payload.len();
+        let mut event = match self.envelope {
+            Envelope::None => Event {
+                row: whole,
+                ..Event::default()
+            },
+            Envelope::Connect => self.open_connect(payload, whole)?,
+            Envelope::Debezium => self.open_debezium(payload, whole)?,
+        };
+        if let (EventKind::Row, Some(finder)) = (event.kind, &mut self.deleted_by) {
+            let [Some(mark)] = find(finder, payload, &event.row)? else {
+                return Ok(event);
+            };
+            let mark = text(payload, &mark);
+            if mark == b"true" || string_value(mark).is_some_and(|text| text == "true") {
+                event.kind = EventKind::Delete;
+            }
+        }
+        Ok(event)
+    }
+
+    fn open_connect(&mut self, payload: &[u8], whole: Range<usize>) -> Result<Event, DecodeError> {
+        let [Some(schema), Some(row)] = find(&mut self.connect, payload, &whole)? else {
+            return Err(unlike(
+                "there are no `schema` and `payload`, as Kafka Connect writes them",
+            ));
+        };
+        let kind = match text(payload, &row) {
+            b"null" => EventKind::Delete,
+            _ => EventKind::Row,
+        };
+        Ok(Event {
+            kind,
+            row,
+            schema: Some(schema).filter(|schema| is_object(payload, schema)),
+            ..Event::default()
+        })
+    }
+
+    fn open_debezium(&mut self, payload: &[u8], whole: Range<usize>) -> Result<Event, DecodeError> {
+        let mut found: [_; DEBEZIUM.len()] = find(&mut self.debezium, payload, &whole)?;
+        let mut schema = None;
+        if let [None, _, _, _, _, outer, Some(inner)] = found.clone() {
+            if text(payload, &inner) == b"null" {
+                return Ok(Event {
+                    kind: EventKind::Delete,
+                    ..Event::default()
+                });
+            }
+            schema = outer.filter(|schema| is_object(payload, schema));
+            found = find(&mut self.debezium, payload, &inner)?;
+        }
+        let [op, after, before, source, time, ..] = found;
+        let Some(op) = op else {
+            // Heartbeats, schema changes and the ends of transactions.
+            return match (time, after) {
+                (Some(_), None) => Ok(Event {
+                    kind: EventKind::PassedOver,
+                    ..Event::default()
+                }),
+                _ => Err(unlike("there is no `op`, as Debezium writes it")),
+            };
+        };
+        let (kind, op) = match string_value(text(payload, &op)).as_deref() {
+            Some("c") => (EventKind::Row, "c"),
+            Some("u") => (EventKind::Row, "u"),
+            Some("r") => (EventKind::Row, "r"),
+            Some("d") => (EventKind::Delete, "d"),
+            // A table was truncated, or a message was logged: neither is about a key.
+            Some("t" | "m") => {
+                return Ok(Event {
+                    kind: EventKind::PassedOver,
+                    ..Event::default()
+                });
+            }
+            _ => return Err(unlike("`op` is none of c, u, r, d, t and m")),
+        };
+        let after = after.filter(|after| is_object(payload, after));
+        if kind == EventKind::Row && after.is_none() {
+            return Err(unlike("`after` is not an object, which this `op` needs"));
+        }
+        let source = source.filter(|source| self.reads_source && is_object(payload, source));
+        let source_timestamp = match source {
+            Some(source) => {
+                let [time] = find(&mut self.source, payload, &source)?;
+                time.and_then(|time| std::str::from_utf8(text(payload, &time)).ok()?.parse().ok())
+            }
+            None => None,
+        };
+        Ok(Event {
+            kind,
+            row: after.unwrap_or_default(),
+            op: Some(op),
+            source_timestamp,
+            before: before.filter(|before| is_object(payload, before)),
+            schema,
+        })
+    }
+}
+
+fn text<'a>(payload: &'a [u8], place: &Range<usize>) -> &'a [u8] {
+    payload.get(place.clone()).unwrap_or_default()
+}
+
+fn is_object(payload: &[u8], place: &Range<usize>) -> bool {
+    text(payload, place).starts_with(b"{")
+}
+
+/// The places of some properties of the object at `within`.
+fn find<const N: usize>(
+    finder: &mut PropertyFinder,
+    payload: &[u8],
+    within: &Range<usize>,
+) -> Result<[Option<Range<usize>>; N], DecodeError> {
+    let start = within.start;
+    let found = finder.find(text(payload, within)).map_err(|mut error| {
+        if matches!(error.kind, DecodeErrorKind::NotAnObject(_)) {
+            return unlike("expected an object, as every row and its envelope is");
+        }
+        error.position += start;
+        error
+    })?;
+    let mut places = found.iter();
+    Ok(std::array::from_fn(|_| {
+        let place = places.next()?.as_ref()?;
+        Some(start + place.start..start + place.end)
+    }))
+}
+
+/// The error of a payload that does not have the shape of its envelope.
+fn unlike(reason: &str) -> DecodeError {
+    DecodeError::new(0, DecodeErrorKind::Custom(reason.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(envelope: Envelope, payload: &str) -> Event {
+        let mut reader =
+            EnvelopeReader::new(envelope, &TableOptions::default()).with_source_timestamp(true);
+        reader.open(payload.as_bytes()).unwrap()
+    }
+
+    fn part(payload: &str, place: Option<Range<usize>>) -> &str {
+        place.and_then(|place| payload.get(place)).unwrap()
+    }
+
+    #[test]
+    fn the_parts_of_an_event_are_found_within_all_that_surrounds_it() {
+        let event = r#"{"op":"u","source":{"ts_ms":5},"before":{"id":1},"after":{"id":2}}"#;
+        let schema = r#"{"type":"struct"}"#;
+        for payload in [
+            event.to_owned(),
+            format!(r#"{{"schema":{schema},"payload":{event}}}"#),
+            format!("\0\0\0\0\u{7} {{\"payload\": {event}, \"schema\": {schema}}}"),
+        ] {
+            let found = open(Envelope::Debezium, &payload);
+            assert_eq!(found.kind, EventKind::Row);
+            assert_eq!(part(&payload, Some(found.row)), r#"{"id":2}"#);
+            assert_eq!(part(&payload, found.before), r#"{"id":1}"#);
+            assert_eq!((found.op, found.source_timestamp), (Some("u"), Some(5)));
+            if payload != event {
+                assert_eq!(part(&payload, found.schema), schema);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_about_a_key_is_passed_over() {
+        for payload in [
+            r#"{"ts_ms":1}"#,
+            r#"{"source":{},"ts_ms":1,"ddl":"CREATE TABLE a","tableChanges":[]}"#,
+            r#"{"op":"t","source":{},"ts_ms":1}"#,
+            r#"{"op":"m","message":{"prefix":"x"}}"#,
+            r#"{"schema":{},"payload":{"ts_ms":1}}"#,
+        ] {
+            let found = open(Envelope::Debezium, payload);
+            assert_eq!(found.kind, EventKind::PassedOver, "{payload}");
+        }
+        for payload in [r#"{"schema":null,"payload":null}"#, r#"{"op":"d"}"#] {
+            let found = open(Envelope::Debezium, payload);
+            assert_eq!(found.kind, EventKind::Delete, "{payload}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! [`Sample`]: what the sampled records of a topic have in common.
+
+use arrow::datatypes::{Field, Fields};
+use arrow_json_codec::is_null;
+use rdkafka_extra::Record;
+
+use crate::definition::metadata_columns::KEY_COLUMN;
+use crate::json::{DecodeError, SchemaInference, ValueInference};
+use crate::options::{Envelope, KeyFormat, TableOptions, ValueFormat};
+use crate::source::envelope::{EnvelopeReader, Event, EventKind};
+
+/// What is known from the records that were sampled so far.
+pub(super) struct Sample {
+    /// Records with a payload.
+    pub(super) records: usize,
+    /// A record has a key. Tombstones count too.
+    pub(super) keyed: bool,
+    /// A key is not text. Numbers of a few bytes often are UTF-8, but with zero bytes.
+    pub(super) binary_keys: bool,
+    texts: usize,
+    /// One reading for each envelope that the payloads may have.
+    payloads: Vec<Payloads>,
+    /// One reading for each envelope that JSON keys may have.
+    keys: Vec<Keys>,
+    /// How many keys were sampled.
+    sampled_keys: usize,
+}
+
+/// The payloads of a sample, read in one envelope.
+pub(super) struct Payloads {
+    pub(super) envelope: Envelope,
+    /// How many are a row or a delete in this envelope.
+    pub(super) objects: usize,
+    reader: EnvelopeReader,
+    rows: SchemaInference,
+    /// How many have the shape of the envelope and of nothing else.
+    typical: usize,
+    /// How many may be passed over in this envelope.
+    passed_over: usize,
+    /// Why a payload is not JSON, if `kafka.json.lenient` would accept it.
+    nearly: Option<DecodeError>,
+}
+
+/// The keys of a sample, read in one envelope.
+pub(super) struct Keys {
+    pub(super) envelope: Envelope,
+    /// A key is null.
+    pub(super) has_nulls: bool,
+    reader: EnvelopeReader,
+    values: ValueInference,
+    /// How many have the shape of the envelope.
+    typical: usize,
+}
+
+impl Sample {
+    /// No record has been sampled yet. `has_key_codec` says that keys are not JSON, whatever
+    /// they look like.
+    pub(super) fn new(options: &TableOptions, has_key_codec: bool) -> Self {
+        let is_json = matches!(options.value_format, None | Some(ValueFormat::Json));
+        // In the order in which they are preferred: Debezium's envelope often is in Kafka
+        // Connect's.
+        let payloads = match options.value_envelope {
+            Some(envelope) => vec![envelope],
+            None if is_json => vec![Envelope::Debezium, Envelope::Connect, Envelope::None],
+            None => vec![Envelope::None],
+        };
+        let is_json = matches!(options.key_format, None | Some(KeyFormat::Json)) && !has_key_codec;
+        let keys = match options.key_envelope {
+            Some(envelope) => vec![envelope],
+            None if is_json => vec![Envelope::Connect, Envelope::None],
+            None => vec![Envelope::None],
+        };
+        let payloads = payloads.into_iter();
+        let keys = keys.into_iter();
+        Sample {
+            records: 0,
+            keyed: false,
+            binary_keys: false,
+            texts: 0,
+            payloads: payloads.map(|it| Payloads::new(it, options)).collect(),
+            keys: keys.map(|it| Keys::new(it, options)).collect(),
+            sampled_keys: 0,
+        }
+    }
+
+    pub(super) fn add(&mut self, record: &impl Record) {
+        let is_text = |key: &[u8]| std::str::from_utf8(key).is_ok_and(|text| !text.contains('\0'));
+        self.keyed |= record.key().is_some();
+        self.binary_keys |= record.key().is_some_and(|key| !is_text(key));
+        let Some(payload) = record.payload() else {
+            return;
+        };
+        self.records += 1;
+        if let Some(key) = record.key() {
+            self.sampled_keys += 1;
+            self.keys.iter_mut().for_each(|keys| keys.add(key));
+        }
+        self.payloads.iter_mut().for_each(|read| read.add(payload));
+        if std::str::from_utf8(payload).is_ok() {
+            self.texts += 1;
+        }
+    }
+
+    /// The end of a message: the option that would let payloads pass as JSON, if there is one.
+    pub(super) fn remedy(&self) -> String {
+        match self.payloads.iter().find_map(|read| read.nearly.as_ref()) {
+            Some(error) => format!("; {error}: `kafka.json.lenient` = `true` reads that"),
+            None => String::new(),
+        }
+    }
+
+    /// Takes the payloads in the envelope that all of them have.
+    ///
+    /// # Errors
+    /// Only some of the payloads have an envelope.
+    pub(super) fn take_payloads(&mut self) -> Result<Option<Payloads>, String> {
+        let records = self.records;
+        let fits = |read: &Payloads| {
+            read.envelope == Envelope::None
+                || (read.typical > 0 && read.typical + read.passed_over == records)
+        };
+        let given = self.payloads.len() == 1;
+        let found = self.payloads.iter().position(|read| given || fits(read));
+        let found = found.map(|place| self.payloads.swap_remove(place));
+        let is_plain = found
+            .as_ref()
+            .is_some_and(|read| read.envelope == Envelope::None);
+        let partly = self.payloads.iter().find(|read| read.typical > 0);
+        match partly {
+            Some(partly) if is_plain && !given => Err(format!(
+                "{} of {records} sampled payloads have the envelope of {}, and the others do not; \
+                 set `kafka.value.envelope` = `{}`, or `none`",
+                partly.typical,
+                partly.envelope.title(),
+                partly.envelope.name(),
+            )),
+            _ => Ok(found),
+        }
+    }
+
+    /// Takes the keys in the envelope that all of them have.
+    pub(super) fn take_keys(&mut self) -> Option<Keys> {
+        let count = self.sampled_keys;
+        let given = self.keys.len() == 1;
+        let fits = |read: &Keys| {
+            given || read.envelope == Envelope::None || (count > 0 && read.typical == count)
+        };
+        let found = self.keys.iter().position(fits)?;
+        Some(self.keys.swap_remove(found))
+    }
+
+    /// The format of payloads of which so many are JSON objects.
+    pub(super) fn value_format(&self, objects: usize) -> ValueFormat {
+        if objects > 0 {
+            ValueFormat::Json
+        } else if self.texts == self.records {
+            ValueFormat::String
+        } else {
+            ValueFormat::Bytes
+        }
+    }
+}
+
+impl Payloads {
+    fn new(envelope: Envelope, options: &TableOptions) -> Self {
+        Payloads {
+            envelope,
+            objects: 0,
+            reader: EnvelopeReader::new(envelope, options).with_source_timestamp(true),
+            rows: SchemaInference::new().with_lenient(options.decode.lenient),
+            typical: 0,
+            passed_over: 0,
+            nearly: None,
+        }
+    }
+
+    fn add(&mut self, payload: &[u8]) {
+        match self.open(payload) {
+            Ok(()) => {}
+            Err(error) if error.is_read_leniently() => self.nearly = Some(error),
+            Err(_) => {}
+        }
+    }
+
+    fn open(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let event = self.reader.open(payload)?;
+        let row = match event.kind {
+            EventKind::Row => Some(event.row.clone()),
+            EventKind::Delete => event.before.clone(),
+            EventKind::PassedOver => {
+                self.passed_over += 1;
+                return Ok(());
+            }
+        };
+        self.typical += usize::from(self.is_typical(&event));
+        if let Some(row) = row {
+            self.rows.add(payload.get(row).unwrap_or_default())?;
+        }
+        self.objects += 1;
+        Ok(())
+    }
+
+    /// Whether hardly anything but this envelope looks like this.
+    fn is_typical(&self, event: &Event) -> bool {
+        match self.envelope {
+            Envelope::None => false,
+            Envelope::Connect => event.schema.is_some(),
+            Envelope::Debezium => event.source_timestamp.is_some(),
+        }
+    }
+
+    /// The columns of the rows.
+    pub(super) fn finish(self) -> Fields {
+        self.rows.finish()
+    }
+}
+
+impl Keys {
+    fn new(envelope: Envelope, options: &TableOptions) -> Self {
+        Keys {
+            envelope,
+            has_nulls: false,
+            reader: EnvelopeReader::new(envelope, options),
+            values: ValueInference::new().with_lenient(options.decode.lenient),
+            typical: 0,
+        }
+    }
+
+    fn add(&mut self, key: &[u8]) {
+        let Ok(event) = self.reader.open(key) else {
+            return;
+        };
+        let value = key.get(event.row).unwrap_or_default();
+        self.typical += usize::from(event.schema.is_some());
+        self.has_nulls |= is_null(value);
+        // A key that is not JSON is not an error here. Reading reports it.
+        drop(self.values.add(value));
+    }
+
+    /// The column of the keys.
+    pub(super) fn finish(self) -> Field {
+        self.values.finish_as(KEY_COLUMN)
+    }
+}
