@@ -160,7 +160,11 @@ pub enum Found {
     NotABoolean,
     /// A string that is not base64, for a binary type.
     NotBase64,
-    /// Base64 of another length than the fixed one of the type.
+    /// A string that is not hexadecimal digits, two for each byte.
+    NotHex,
+    /// A string that is not JSON, where its text is to be JSON.
+    NotJson,
+    /// Bytes of another length than the fixed one of the type.
     BinaryLength,
     /// An array of another length than the fixed one of the type.
     ArrayLength,
@@ -201,7 +205,9 @@ impl Found {
             Self::NotANumber => "a string that is not a number",
             Self::NotABoolean => "a string that is neither true nor false",
             Self::NotBase64 => "a string that is not base64",
-            Self::BinaryLength => "base64 of another length",
+            Self::NotHex => "a string that is not hexadecimal digits",
+            Self::NotJson => "a string whose text is not JSON",
+            Self::BinaryLength => "bytes of another length",
             Self::ArrayLength => "an array of another length",
             Self::NotADateTime => "a string that is not an ISO 8601 date or time",
             Self::NotATime => "a string that is not an ISO 8601 time",

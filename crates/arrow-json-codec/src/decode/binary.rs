@@ -1,4 +1,4 @@
-//! Columns of bytes, which JSON has as base64.
+//! Columns of bytes, which JSON has as text.
 
 use std::sync::Arc;
 
@@ -16,15 +16,24 @@ use crate::error::{DecodeError, Found};
 use crate::text::scan::Scanner;
 use crate::text::value::Value;
 
+/// The text of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BytesText {
+    Base64,
+    Hex,
+}
+
 pub(crate) struct BinaryColumn {
     bytes: Bytes,
+    text: BytesText,
     data_type: DataType,
 }
 
 impl BinaryColumn {
-    pub(crate) fn new(data_type: &DataType) -> Self {
+    pub(crate) fn new(data_type: &DataType, text: BytesText) -> Self {
         Self {
             bytes: Bytes::default(),
+            text,
             data_type: data_type.clone(),
         }
     }
@@ -33,7 +42,8 @@ impl BinaryColumn {
 impl Column for BinaryColumn {
     fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
-        decode_base64(&value, &mut self.bytes.data)
+        self.text
+            .decode(&value, &mut self.bytes.data)
             .map_err(|found| DecodeError::mismatch(value.position(), &self.data_type, found))?;
         self.bytes.end_value();
         Ok(())
@@ -62,14 +72,16 @@ pub(crate) struct FixedSizeBinaryColumn {
     values: Vec<u8>,
     nulls: NullBufferBuilder,
     size: i32,
+    text: BytesText,
 }
 
 impl FixedSizeBinaryColumn {
-    pub(crate) fn new(size: i32) -> Self {
+    pub(crate) fn new(size: i32, text: BytesText) -> Self {
         Self {
             values: Vec::new(),
             nulls: NullBufferBuilder::new(0),
             size,
+            text,
         }
     }
 
@@ -82,7 +94,7 @@ impl Column for FixedSizeBinaryColumn {
     fn decode_checked(&mut self, scanner: &mut Scanner<'_>) -> Result<(), DecodeError> {
         let value = scanner.value()?;
         let end = self.values.len() + self.width();
-        let decoded = decode_base64(&value, &mut self.values);
+        let decoded = self.text.decode(&value, &mut self.values);
         let found = match decoded {
             Ok(()) if self.values.len() == end => {
                 self.nulls.append_non_null();
@@ -120,8 +132,20 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-fn decode_base64(value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Found> {
-    BASE64
-        .decode_vec(value.string()?.as_bytes(), out)
-        .map_err(|_| Found::NotBase64)
+impl BytesText {
+    /// Adds the bytes of a string.
+    pub(super) fn decode(self, value: &Value<'_>, out: &mut Vec<u8>) -> Result<(), Found> {
+        let text = value.string()?;
+        match self {
+            BytesText::Base64 => BASE64
+                .decode_vec(text.as_bytes(), out)
+                .map_err(|_| Found::NotBase64),
+            BytesText::Hex => {
+                let start = out.len();
+                out.resize(start + text.len() / 2, 0);
+                let end = out.get_mut(start..).unwrap_or_default();
+                hex::decode_to_slice(text.as_bytes(), end).map_err(|_| Found::NotHex)
+            }
+        }
+    }
 }

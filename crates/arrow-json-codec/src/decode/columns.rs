@@ -5,11 +5,13 @@
 
 use arrow::datatypes::*;
 
-use super::binary::{BinaryColumn, FixedSizeBinaryColumn};
+use super::binary::{BinaryColumn, BytesText, FixedSizeBinaryColumn};
 use super::boolean::BooleanColumn;
 use super::child::Child;
 use super::column::BoxColumn;
+use super::decimal_bytes::base64_decimals;
 use super::dictionary::DictionaryColumn;
+use super::json_text::JsonTextColumn;
 use super::list::{ListColumn, Shape};
 use super::map::MapColumn;
 use super::null::NullColumn;
@@ -17,29 +19,48 @@ use super::numbers::{decimals, float16, float32, float64, integers};
 use super::object::{ObjectColumns, StructColumn};
 use super::strings::StringColumn;
 use super::times::{
-    date32, date64, day_time_intervals, month_day_nano_intervals, spans, times_of_day, timestamps,
-    year_month_intervals,
+    date32, date64, dates_of_days, day_time_intervals, month_day_nano_intervals, spans,
+    times_of_day, timestamps, year_month_intervals,
 };
 use super::views::StringViewColumn;
-use crate::metadata::{TextEncoding, unit_of};
+use crate::metadata::{NumberUnit, TextEncoding, is_plain_text, unit_of, without_encoding};
 use crate::options::DecodeOptions;
 use crate::text::iso8601::zone::Zone;
 use crate::types::map_fields;
 
 /// An empty column of a field, or `None` for a type that [`crate::check_type`] refuses.
 pub(crate) fn column(field: &Field, options: &DecodeOptions) -> Option<BoxColumn> {
+    let data_type = field.data_type();
     match TextEncoding::of(field) {
-        TextEncoding::Text => match unit_of(field) {
-            None => column_of_type(field.data_type(), options),
-            unit => {
+        TextEncoding::Text | TextEncoding::Base64 => match unit_of(field) {
+            None => column_of_type(data_type, options),
+            Some(NumberUnit::Days) => Some(dates_of_days()),
+            Some(NumberUnit::Time(unit)) => {
                 let options = DecodeOptions {
-                    timestamp_unit: unit,
+                    timestamp_unit: Some(unit),
                     ..options.clone()
                 };
-                column_of_type(field.data_type(), &options)
+                column_of_type(data_type, &options)
             }
         },
-        encoding => Some(Box::new(StringColumn::new(field.data_type(), encoding))),
+        encoding if is_plain_text(data_type) => {
+            Some(Box::new(StringColumn::new(data_type, encoding)))
+        }
+        TextEncoding::Hex => Some(match data_type {
+            DataType::FixedSizeBinary(size) => {
+                Box::new(FixedSizeBinaryColumn::new(*size, BytesText::Hex))
+            }
+            _ => Box::new(BinaryColumn::new(data_type, BytesText::Hex)),
+        }),
+        TextEncoding::Base64Decimal => base64_decimals(data_type),
+        TextEncoding::Json | TextEncoding::Mixed => {
+            let child = child(&without_encoding(field), options)?;
+            Some(Box::new(JsonTextColumn::new(
+                data_type,
+                child,
+                options.lenient,
+            )))
+        }
     }
 }
 
@@ -89,9 +110,11 @@ fn column_of_type(data_type: &DataType, options: &DecodeOptions) -> Option<BoxCo
         }
         DataType::Utf8View => Box::new(StringViewColumn::new()),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            Box::new(BinaryColumn::new(data_type))
+            Box::new(BinaryColumn::new(data_type, BytesText::Base64))
         }
-        DataType::FixedSizeBinary(size) => Box::new(FixedSizeBinaryColumn::new(*size)),
+        DataType::FixedSizeBinary(size) => {
+            Box::new(FixedSizeBinaryColumn::new(*size, BytesText::Base64))
+        }
         DataType::Date32 => date32(number_unit),
         DataType::Date64 => date64(number_unit),
         DataType::Time32(TimeUnit::Second) => {

@@ -28,6 +28,15 @@ pub(crate) fn date32(number_unit: Option<TimeUnit>) -> BoxColumn {
     })
 }
 
+/// Days, also as numbers.
+pub(crate) fn dates_of_days() -> BoxColumn {
+    let parse = |value: &Value<'_>| match value.kind() {
+        Kind::Number { .. } => i32::try_from(integer(value.raw())?).map_err(|_| Found::OutOfRange),
+        _ => parse_date(&value.string()?),
+    };
+    primitive::<Date32Type, _>(&DataType::Date32, parse)
+}
+
 /// Milliseconds, by the same rule.
 pub(crate) fn date64(number_unit: Option<TimeUnit>) -> BoxColumn {
     let unit = TimeUnit::Millisecond;

@@ -6,13 +6,13 @@
 use std::borrow::Cow;
 
 use arrow::array::{Array, ArrayRef, AsArray, OffsetSizeTrait};
-use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields};
 use arrow::error::ArrowError;
 
 use super::column::{BoxWrite, Column, Name, Object};
 use super::nested::{Dictionary, FixedSizeList, List, Map};
-use super::{json_text, scalar};
-use crate::metadata::{TextEncoding, written_unit};
+use super::{encoded, json_text, scalar};
+use crate::metadata::{NumberUnit, TextEncoding, is_plain_text, written_unit};
 use crate::options::EncodeOptions;
 use crate::types::map_fields;
 
@@ -76,14 +76,21 @@ fn column_with_unit<'a>(
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
     depth: u32,
-    unit: Option<TimeUnit>,
+    unit: Option<NumberUnit>,
 ) -> Result<Column<'a>, ArrowError> {
     let (expected, found) = (field.data_type(), array.data_type());
     // What fields are called inside of nested types does not matter.
     let same = expected.is_nested() || expected == found;
     let writer = || match TextEncoding::of(field) {
-        TextEncoding::Text => writer(expected, array, options, depth, unit),
-        encoding => Ok(json_text::writer(array, encoding, depth)),
+        TextEncoding::Text | TextEncoding::Base64 => writer(expected, array, options, depth, unit),
+        encoding if is_plain_text(expected) => Ok(json_text::writer(array, encoding, depth)),
+        TextEncoding::Hex => Ok(encoded::hex(array)),
+        TextEncoding::Base64Decimal => Ok(encoded::base64_decimals(expected, array)),
+        TextEncoding::Json | TextEncoding::Mixed => {
+            // A document of its own begins here.
+            let values = writer(expected, array, options, 0, unit)?;
+            Ok(values.map(json_text::within_string))
+        }
     };
     let values = same.then(writer).transpose()?;
     let values = values.flatten().ok_or_else(|| {
@@ -102,7 +109,7 @@ fn writer<'a>(
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
     depth: u32,
-    unit: Option<TimeUnit>,
+    unit: Option<NumberUnit>,
 ) -> Result<Option<BoxWrite<'a>>, ArrowError> {
     let within = depth + 1;
     Ok(match data_type {

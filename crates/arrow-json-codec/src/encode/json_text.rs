@@ -1,4 +1,4 @@
-//! Text columns that hold JSON.
+//! Text columns that hold JSON, and JSON that is the text of strings.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
@@ -75,4 +75,21 @@ fn json(text: &str, depth: u32) -> Option<&str> {
     let value = scanner.value().ok()?;
     scanner.end().ok()?;
     Some(value.raw())
+}
+
+/// Writes the JSON of values as the text of strings.
+pub(crate) fn within_string(values: BoxWrite<'_>) -> BoxWrite<'_> {
+    Box::new(WithinString(values))
+}
+
+struct WithinString<'a>(BoxWrite<'a>);
+
+impl Write for WithinString<'_> {
+    fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let mut json = Vec::new();
+        self.0.write(row, &mut json)?;
+        // JSON is text.
+        write_string(&String::from_utf8_lossy(&json), out);
+        Ok(())
+    }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod column;
 pub(crate) mod columns;
+mod encoded;
 mod json_text;
 mod nested;
 mod numbers;

@@ -9,6 +9,7 @@ use super::column::{BoxWrite, Write};
 use super::numbers::{decimals, floats, signed, unsigned};
 use super::times::{counts, date32, date64, intervals, spans, times, timestamps};
 use crate::error::EncodeError;
+use crate::metadata::NumberUnit;
 use crate::options::EncodeOptions;
 use crate::text::iso8601::zone::Zone;
 use crate::text::strings::{write_short_string, write_string};
@@ -18,7 +19,7 @@ pub(crate) fn writer<'a>(
     data_type: &'a DataType,
     array: &'a ArrayRef,
     options: &'a EncodeOptions,
-    unit: Option<TimeUnit>,
+    unit: Option<NumberUnit>,
 ) -> Option<BoxWrite<'a>> {
     if let Some(counted) = unit.and_then(|unit| counts(data_type, array, unit)) {
         return Some(counted);
@@ -152,14 +153,14 @@ where
     }
 }
 
-fn bytes<'a, V: 'a>(
+pub(super) fn bytes<'a, V: 'a>(
     get: impl Fn(usize) -> V + Send + Sync + 'a,
     format: impl Fn(V, &mut Vec<u8>) + Send + Sync + 'a,
 ) -> Option<BoxWrite<'a>> {
     Some(Box::new(Bytes { get, format }))
 }
 
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let start = out.len();
     let length = base64::encoded_len(bytes.len(), true).unwrap_or(0);

@@ -6,6 +6,7 @@ use arrow::datatypes::*;
 use super::column::BoxWrite;
 use super::primitive::{primitive, quoted};
 use crate::error::EncodeErrorKind;
+use crate::metadata::NumberUnit;
 use crate::text::iso8601::calendar::SECONDS_PER_DAY;
 use crate::text::iso8601::duration::{write_interval, write_span};
 use crate::text::iso8601::write::{write_date, write_time, write_timestamp};
@@ -91,9 +92,18 @@ pub(crate) fn intervals(array: &ArrayRef, unit: IntervalUnit) -> Option<BoxWrite
 pub(crate) fn counts<'a>(
     data_type: &DataType,
     array: &'a ArrayRef,
-    to: TimeUnit,
+    to: NumberUnit,
 ) -> Option<BoxWrite<'a>> {
     use TimeUnit::{Microsecond, Millisecond, Nanosecond, Second};
+    let to = match to {
+        NumberUnit::Time(unit) => unit,
+        NumberUnit::Days => {
+            return primitive::<Date32Type>(array, |days, out| {
+                write_integer(days.into(), out);
+                Ok(())
+            });
+        }
+    };
     match data_type {
         DataType::Date32 => count::<Date32Type>(array, SECONDS_PER_DAY, Second, to),
         DataType::Date64 => count::<Date64Type>(array, 1, Millisecond, to),

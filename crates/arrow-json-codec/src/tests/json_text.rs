@@ -123,8 +123,8 @@ fn text_that_is_not_json_is_refused_or_a_string() {
 }
 
 #[test]
-fn only_text_has_an_encoding() {
-    let number = marked(TextEncoding::Json, DataType::Int64);
+fn text_has_an_encoding_that_can_be_removed() {
+    let number = marked(TextEncoding::Mixed, DataType::Int64);
     assert_eq!(TextEncoding::of(&number), TextEncoding::Text);
     let text = marked(TextEncoding::Json, DataType::Utf8);
     assert_eq!(TextEncoding::of(&text), TextEncoding::Json);

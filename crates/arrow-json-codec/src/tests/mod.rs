@@ -3,6 +3,7 @@
 mod counts;
 mod decoding;
 mod encoding;
+mod encodings;
 mod finding;
 mod inference;
 mod json_text;

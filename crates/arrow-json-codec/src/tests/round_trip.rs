@@ -122,11 +122,33 @@ fn new_field(name: impl Into<String>, data_type: DataType, nullable: bool) -> Fi
     Field::new(name, data_type, nullable)
 }
 
+/// The field in one of the forms that JSON has for its type, or without a mark.
+fn marked(field: Field, form: usize) -> Field {
+    let encodings = [
+        TextEncoding::Json,
+        TextEncoding::Base64,
+        TextEncoding::Hex,
+        TextEncoding::Base64Decimal,
+    ];
+    let data_type = field.data_type();
+    // Random text is not JSON.
+    let is_text = data_type.is_string();
+    match encodings.get(form) {
+        Some(encoding) if encoding.applies_to(data_type) && !is_text => encoding.mark(field),
+        Some(_) => field,
+        None if form < 6 => with_days(&field),
+        None => field,
+    }
+}
+
 fn fields(inner: impl Strategy<Value = DataType>) -> impl Strategy<Value = Fields> {
     let names = prop::sample::select(vec!["a", "Name", "größe", "with \"quotes\"\n", "", "_key"]);
-    prop::collection::vec((inner, any::<bool>(), names), 0..4).prop_map(|fields| {
-        let field = |(index, (data_type, nullable, name))| {
-            new_field(format!("{name}{index}"), data_type, nullable)
+    prop::collection::vec((inner, any::<bool>(), names, 0..8_usize), 0..4).prop_map(|fields| {
+        let field = |(index, (data_type, nullable, name, form))| {
+            marked(
+                new_field(format!("{name}{index}"), data_type, nullable),
+                form,
+            )
         };
         fields.into_iter().enumerate().map(field).collect()
     })
