@@ -40,7 +40,7 @@ pub(super) fn config_within(options: &TableOptions, bytes: usize) -> Result<Clie
 pub(super) fn config_of_scan(options: &TableOptions, bytes: usize) -> Result<ClientConfig> {
     let mut config = config_within(options, bytes)?;
     if !options.client.consumer_gives(FETCH_WAIT) {
-        config.set(FETCH_WAIT, "2");
+        config.set(FETCH_WAIT, "1");
     }
     Ok(config)
 }

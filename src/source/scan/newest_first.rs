@@ -27,6 +27,9 @@ use crate::source::spill::Disk;
 /// The size of a small chunk where the memory limit is unknown.
 const SMALL_CHUNK: usize = 1024 * 1024;
 
+/// A partition of at most this many first chunks is read as one.
+const SMALL_PARTITION: i64 = 4;
+
 /// How many records are deduplicated before their rows are decoded: few enough that the
 /// processor's cache still holds what deduplication has touched.
 const BLOCK: usize = 512;
@@ -92,7 +95,7 @@ impl<C: Chunk> NewestFirst<C> {
                         if !partition.narrow()? {
                             continue;
                         }
-                        let span = partition.chunk_sizes.first.max(1);
+                        let span = partition.first_span();
                         let end = partition.bounds.range.end;
                         let range = before(partition.bounds.range, end, span);
                         partition.fetch.seek(range.start)?;
@@ -253,6 +256,17 @@ impl<F: Fetch> Partition<'_, F> {
         match self.disk {
             Some(_) => Disk::memory(self.group.memory_share),
             None => 0,
+        }
+    }
+
+    /// The number of offsets in the first chunk. A small partition is one chunk: a second one would
+    /// take another round trip, and librdkafka waits at the end of the log before it asks again.
+    fn first_span(&self) -> i64 {
+        let range = self.bounds.range;
+        let (all, first) = (range.end - range.start, self.chunk_sizes.first.max(1));
+        match all <= first.saturating_mul(SMALL_PARTITION) {
+            true => all.max(1),
+            false => first,
         }
     }
 
