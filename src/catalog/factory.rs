@@ -197,8 +197,9 @@ fn found_in_sample(definition: &TableDefinition) -> Vec<(String, &'static str)> 
         ValueFormat::Bytes => found("kafka.value.format", "bytes"),
     }
     for (_, field) in definition.schema.columns() {
-        for (path, encoding) in column_options::encodings(field) {
-            found(&column_options::encoding_key(&path), encoding.name());
+        let unit = definition.options.decode.timestamp_unit;
+        for (key, value) in column_options::options_of(field, unit) {
+            found(&key, value);
         }
     }
     options

@@ -2,46 +2,105 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
+use arrow_json_codec::{number_unit, unit_name, with_days, with_unit};
 
 use crate::error::{Error, Result};
 use crate::json::TextEncoding;
-use crate::options::ColumnOptions;
+use crate::options::{ColumnOptions, ColumnUnit};
 use crate::sql_type::sql_type;
 
-/// The option that sets how the text of a column is stored in JSON.
-pub(crate) fn encoding_key(path: &str) -> String {
-    format!("kafka.column.{path}.encoding")
+/// What an option says of a column, or of a field of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Encoding(TextEncoding),
+    Unit(ColumnUnit),
 }
 
-/// Gives a column, or a field of a column, the encoding that its options name.
+impl Form {
+    /// The option that says this of a path.
+    fn key(self, path: &str) -> String {
+        match self {
+            Form::Encoding(_) => format!("kafka.column.{path}.encoding"),
+            Form::Unit(_) => format!("kafka.column.{path}.unit"),
+        }
+    }
+
+    /// The value of the option.
+    fn name(self) -> &'static str {
+        match self {
+            Form::Encoding(encoding) => encoding.name(),
+            Form::Unit(unit) => unit.name(),
+        }
+    }
+
+    /// The field in this form; `None` if its type does not have it.
+    fn of(self, field: &Field) -> Option<Field> {
+        match self {
+            Form::Encoding(encoding) => encoding
+                .applies_to(field.data_type())
+                .then(|| encoding.mark(field.clone())),
+            Form::Unit(ColumnUnit::Days) => {
+                holds(field, |data_type| *data_type == DataType::Date32).then(|| with_days(field))
+            }
+            Form::Unit(ColumnUnit::Time(unit)) => {
+                holds(field, is_date_or_time).then(|| with_unit(field, unit))
+            }
+        }
+    }
+
+    /// The types that have this form, for messages.
+    fn types(self) -> &'static str {
+        match self {
+            Form::Encoding(TextEncoding::Text) => "an encoding of VARCHAR, dates and times",
+            Form::Encoding(TextEncoding::Base64 | TextEncoding::Hex) => "an encoding of BYTEA",
+            Form::Encoding(TextEncoding::Base64Decimal) => "an encoding of DECIMAL",
+            Form::Encoding(_) => "an encoding of VARCHAR",
+            Form::Unit(ColumnUnit::Days) => "a unit of dates",
+            Form::Unit(ColumnUnit::Time(_)) => "a unit of dates, times and timestamps",
+        }
+    }
+}
+
+/// Gives a column, or a field of a column, the form that its options name.
 ///
 /// `path` is in lower case, as all option keys are. It starts with the name of a column. `.name`
 /// then selects a field of a STRUCT, and `[]` selects the items of a list or the values of a MAP.
 /// `is_json` says which columns come from JSON.
 ///
 /// # Errors
-/// The table's own options name no column, several columns, or a column that is not text.
+/// The table's own options name no column, several columns, or a column of another type.
 pub(crate) fn apply(
     fields: &mut [FieldRef],
     path: &str,
     options: &ColumnOptions,
     is_json: impl Fn(&str) -> bool,
 ) -> Result<()> {
-    let Some(encoding) = options.encoding else {
-        return Ok(());
-    };
-    let refused = |reason: String| match options.is_own {
-        true => Err(Error::InvalidOption {
-            key: encoding_key(path),
-            reason,
-        }),
-        // The option is a default that is also meant for other tables.
-        false => Ok(()),
-    };
+    let encoding = options.encoding.map(Form::Encoding);
+    let unit = options.unit.map(Form::Unit);
+    for form in encoding.into_iter().chain(unit) {
+        match apply_form(fields, path, form, &is_json) {
+            // The option is a default that is also meant for other tables.
+            Err(_) if !options.is_own => {}
+            Err(reason) => {
+                let key = form.key(path);
+                return Err(Error::InvalidOption { key, reason });
+            }
+            Ok(()) => {}
+        }
+    }
+    Ok(())
+}
+
+fn apply_form(
+    fields: &mut [FieldRef],
+    path: &str,
+    form: Form,
+    is_json: impl Fn(&str) -> bool,
+) -> std::result::Result<(), String> {
     let found = fields.iter().enumerate().filter_map(|(place, field)| {
         let rest = after_name(field, path)?;
-        let changed = changed(field, rest, encoding)?;
+        let changed = changed(field, rest, form)?;
         Some((place, rest.is_empty(), changed))
     });
     let mut found: Vec<_> = found.collect();
@@ -54,25 +113,22 @@ pub(crate) fn apply(
         names.collect::<Vec<_>>().join(", ")
     };
     match (found.pop(), found.is_empty()) {
-        (None, _) => refused(format!("the table has no such column; it has {}", known())),
+        (None, _) => Err(format!("the table has no such column; it has {}", known())),
         (Some(_), false) => {
-            refused("several columns have this name, differing only in case".to_owned())
+            Err("several columns have this name, differing only in case".to_owned())
         }
         (Some((place, _, changed)), true) => match (changed, fields.get_mut(place)) {
             (Ok(_), Some(field)) if !is_json(field.name()) => {
-                refused("has no effect, since the column does not come from JSON".to_owned())
+                Err("has no effect, since the column does not come from JSON".to_owned())
             }
             (Ok(changed), Some(field)) => {
                 *field = Arc::new(changed);
                 Ok(())
             }
-            (Err(data_type), _) => refused(format!(
-                "`{}` is an encoding of {}, and this is {}",
-                encoding.name(),
-                match encoding {
-                    TextEncoding::Text => "VARCHAR, dates and times",
-                    _ => "VARCHAR",
-                },
+            (Err(data_type), _) => Err(format!(
+                "`{}` is {}, and this is {}",
+                form.name(),
+                form.types(),
                 sql_type(&data_type)
             )),
             (Ok(_), None) => Ok(()),
@@ -86,22 +142,15 @@ fn after_name<'a>(field: &Field, path: &'a str) -> Option<&'a str> {
     (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
 }
 
-/// The field with another encoding at the end of a path. `None` where the path leads nowhere. An
-/// error with the type where the path leads to something that is not text.
-fn changed(
-    field: &Field,
-    path: &str,
-    encoding: TextEncoding,
-) -> Option<std::result::Result<Field, DataType>> {
+/// The field with another form at the end of a path. `None` where the path leads nowhere. An
+/// error with the type where the path leads to something that does not have the form.
+fn changed(field: &Field, path: &str, form: Form) -> Option<std::result::Result<Field, DataType>> {
     let data_type = field.data_type();
     if path.is_empty() {
-        return Some(match encoding.applies_to(data_type) {
-            true => Ok(encoding.mark(field.clone())),
-            false => Err(data_type.clone()),
-        });
+        return Some(form.of(field).ok_or_else(|| data_type.clone()));
     }
     let inner = |inner: &FieldRef, path: &str| {
-        let changed = changed(inner, path, encoding)?;
+        let changed = changed(inner, path, form)?;
         Some(changed.map(Arc::new))
     };
     let changed = match data_type {
@@ -151,35 +200,61 @@ fn struct_with(
     }))
 }
 
-/// The paths in a column whose text has another encoding than `text`.
-pub(crate) fn encodings(field: &Field) -> Vec<(String, TextEncoding)> {
+fn is_date_or_time(data_type: &DataType) -> bool {
+    data_type.is_temporal() && !matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
+}
+
+/// Whether a field, or a field within, has such a type.
+fn holds(field: &Field, fits: fn(&DataType) -> bool) -> bool {
+    fits(field.data_type()) || inner(field).any(|(_, field)| holds(field, fits))
+}
+
+/// The fields of which a field is made, with what selects them in a path.
+fn inner(field: &Field) -> impl Iterator<Item = (String, &FieldRef)> {
+    let (fields, item): (&[FieldRef], Option<&FieldRef>) = match field.data_type() {
+        DataType::Struct(fields) => (fields, None),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            (&[], Some(item))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(fields) => (&[], fields.get(1)),
+            _ => (&[], None),
+        },
+        _ => (&[], None),
+    };
+    let fields = fields
+        .iter()
+        .map(|field| (format!(".{}", field.name().to_ascii_lowercase()), field));
+    fields.chain(item.map(|item| ("[]".to_owned(), item)))
+}
+
+/// The options that say how a column stands in JSON, and their values. `unit` is that of all
+/// columns.
+pub(crate) fn options_of(field: &Field, unit: Option<TimeUnit>) -> Vec<(String, &'static str)> {
     let mut found = Vec::new();
-    collect(field, field.name().to_ascii_lowercase(), &mut found);
+    let path = field.name().to_ascii_lowercase();
+    collect(field, path, unit.map(unit_name), &mut found);
     found
 }
 
-fn collect(field: &Field, path: String, found: &mut Vec<(String, TextEncoding)>) {
-    match field.data_type() {
-        DataType::Struct(fields) => {
-            for field in fields {
-                let path = format!("{path}.{}", field.name().to_ascii_lowercase());
-                collect(field, path, found);
-            }
+fn collect(
+    field: &Field,
+    path: String,
+    otherwise: Option<&'static str>,
+    found: &mut Vec<(String, &'static str)>,
+) {
+    match TextEncoding::of(field) {
+        TextEncoding::Text => {}
+        encoding => found.push((format!("kafka.column.{path}.encoding"), encoding.name())),
+    }
+    match number_unit(field) {
+        Some(unit) if Some(unit) != otherwise => {
+            found.push((format!("kafka.column.{path}.unit"), unit));
         }
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            collect(item, format!("{path}[]"), found);
-        }
-        DataType::Map(entries, _) => {
-            if let DataType::Struct(fields) = entries.data_type()
-                && let Some(value) = fields.get(1)
-            {
-                collect(value, format!("{path}[]"), found);
-            }
-        }
-        _ => match TextEncoding::of(field) {
-            TextEncoding::Text => {}
-            encoding => found.push((path, encoding)),
-        },
+        _ => {}
+    }
+    for (selector, field) in inner(field) {
+        collect(field, format!("{path}{selector}"), otherwise, found);
     }
 }
 
@@ -188,10 +263,14 @@ fn collect(field: &Field, path: String, found: &mut Vec<(String, TextEncoding)>)
 mod tests {
     use super::*;
 
+    const JSON: Form = Form::Encoding(TextEncoding::Json);
+    const DAYS: Form = Form::Unit(ColumnUnit::Days);
+
     fn columns() -> Vec<FieldRef> {
         let text = |name: &str| Field::new(name, DataType::Utf8View, true);
         let tags = DataType::new_list(DataType::Utf8, true);
-        let address = vec![text("City"), Field::new("tags", tags, true)];
+        let date = Field::new("born", DataType::Date32, true);
+        let address = vec![text("City"), Field::new("tags", tags, true), date.clone()];
         let by_name = Field::new_map(
             "byName",
             "entries",
@@ -209,16 +288,24 @@ mod tests {
             text("address.zip"),
             text("twice"),
             text("Twice"),
+            date,
+            Field::new("amount", DataType::Decimal128(10, 2), true),
+            Field::new("photo", DataType::BinaryView, true),
         ];
         fields.into_iter().map(Arc::new).collect()
     }
 
-    fn applied(path: &str, is_own: bool) -> Result<Vec<(String, TextEncoding)>> {
+    /// The options of the columns after this form was applied.
+    fn applied(path: &str, form: Form, is_own: bool) -> Result<Vec<(String, &'static str)>> {
         let mut fields = columns();
-        let options = ColumnOptions {
-            encoding: Some(TextEncoding::Json),
+        let mut options = ColumnOptions {
             is_own,
+            ..ColumnOptions::default()
         };
+        match form {
+            Form::Encoding(encoding) => options.encoding = Some(encoding),
+            Form::Unit(unit) => options.unit = Some(unit),
+        }
         apply(&mut fields, path, &options, |name| name != "_key")?;
         assert!(
             fields
@@ -226,7 +313,8 @@ mod tests {
                 .zip(columns())
                 .all(|(new, old)| new.name() == old.name())
         );
-        Ok(fields.iter().flat_map(|field| encodings(field)).collect())
+        let options = fields.iter().flat_map(|field| options_of(field, None));
+        Ok(options.collect())
     }
 
     #[test]
@@ -238,32 +326,65 @@ mod tests {
             "byname[]",
             "address.zip",
         ] {
-            let expected = vec![(path.to_owned(), TextEncoding::Json)];
-            assert_eq!(applied(path, true).unwrap(), expected);
+            let expected = vec![(JSON.key(path), "json")];
+            assert_eq!(applied(path, JSON, true).unwrap(), expected);
         }
+        for (path, form) in [
+            ("address", JSON),
+            ("born", DAYS),
+            (
+                "address.born",
+                Form::Unit(ColumnUnit::Time(TimeUnit::Second)),
+            ),
+            ("amount", Form::Encoding(TextEncoding::Base64Decimal)),
+            ("photo", Form::Encoding(TextEncoding::Hex)),
+        ] {
+            let expected = vec![(form.key(path), form.name())];
+            assert_eq!(applied(path, form, true).unwrap(), expected);
+        }
+        // All dates within.
+        let expected = vec![(DAYS.key("address.born"), "days")];
+        assert_eq!(applied("address", DAYS, true).unwrap(), expected);
     }
 
     #[test]
-    fn what_means_no_text_column_is_an_error_of_the_tables_own_options() {
-        for (path, reason) in [
-            ("ids", "the table has no such column; it has _key, Id, n, "),
-            ("address.street", "the table has no such column"),
-            ("address[]", "the table has no such column"),
-            ("n", "`json` is an encoding of VARCHAR, and this is BIGINT"),
+    fn what_means_no_such_column_is_an_error_of_the_tables_own_options() {
+        let mixed = Form::Encoding(TextEncoding::Mixed);
+        for (path, form, reason) in [
+            (
+                "ids",
+                JSON,
+                "the table has no such column; it has _key, Id, n, ",
+            ),
+            ("address.street", JSON, "the table has no such column"),
+            ("address[]", JSON, "the table has no such column"),
+            (
+                "n",
+                mixed,
+                "`mixed` is an encoding of VARCHAR, and this is BIGINT",
+            ),
+            ("n", DAYS, "`days` is a unit of dates, and this is BIGINT"),
+            (
+                "id",
+                Form::Encoding(TextEncoding::Hex),
+                "`hex` is an encoding of BYTEA, and this is VARCHAR",
+            ),
             (
                 "address",
-                "`json` is an encoding of VARCHAR, and this is STRUCT",
+                mixed,
+                "`mixed` is an encoding of VARCHAR, and this is STRUCT",
             ),
-            ("twice", "several columns have this name"),
+            ("twice", JSON, "several columns have this name"),
             (
                 "_key",
+                JSON,
                 "has no effect, since the column does not come from JSON",
             ),
         ] {
-            let error = applied(path, true).unwrap_err().to_string();
-            assert!(error.contains(&encoding_key(path)), "{error}");
+            let error = applied(path, form, true).unwrap_err().to_string();
+            assert!(error.contains(&form.key(path)), "{error}");
             assert!(error.contains(reason), "{error}");
-            assert_eq!(applied(path, false).unwrap(), []);
+            assert_eq!(applied(path, form, false).unwrap(), []);
         }
     }
 }

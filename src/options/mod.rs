@@ -113,6 +113,7 @@ pub use session::KafkaSessionOptions;
 pub use spec::{Applies, OptionSpec, all};
 pub use table::Bound;
 pub(crate) use table::{
-    BinaryKey, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NewTopic,
-    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions, ValueFormat,
+    BinaryKey, CheckKeys, ColumnOptions, ColumnUnit, Deletes, Delivery, Isolation, KeyFormat, Mode,
+    NewTopic, NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, TableOptions,
+    ValueFormat,
 };

@@ -10,8 +10,8 @@ use super::envelope::Envelope;
 use super::framing::Framing;
 use super::property::Side;
 use super::table::{
-    Bound, CheckKeys, ColumnOptions, Deletes, Delivery, Isolation, KeyFormat, Mode, NullKey,
-    OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
+    Bound, CheckKeys, ColumnOptions, ColumnUnit, Deletes, Delivery, Isolation, KeyFormat, Mode,
+    NullKey, OnBadRecord, OnLostOffsets, OnRecreatedOutput, Partitioner, ValueFormat,
 };
 use super::value::{boolean, choice, count, duration, schema_id};
 use crate::json::{Decimals, NameMatching, NonFinite, Nulls, TextEncoding};
@@ -561,15 +561,18 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "kafka.column.<name>.encoding",
-        value: "text | json | mixed",
-        default: "text; where columns are inferred, mixed for values of several kinds, for `{}` and for numbers that no type holds",
-        doc: "How a column's text is stored in JSON. `text` is a JSON string; any other value is \
+        value: "text | json | mixed | base64 | hex | base64_decimal",
+        default: "text, or base64 of bytes; where columns are inferred, mixed for values of several kinds, for `{}` and for numbers that no type holds",
+        doc: "How a column is stored in JSON. For VARCHAR, `text` is a JSON string; any other value is \
               read as its JSON text. `json` is the JSON text of the value, where a string keeps \
               its quotes; text that is not JSON is refused. `mixed` is like `json`, but a string \
               is read without its quotes, unless that text would be JSON too, and text that is not \
               JSON is written as a string. With `json` and `mixed`, a value that was read is \
               written as the same JSON. A date, time or timestamp with the encoding `text` is \
-              written as text, whatever `kafka.json.timestamp_unit` is. The name is that of a \
+              written as text, whatever the unit is. For other types, `json` is a string that \
+              holds the JSON of the value. BYTEA is `base64` or `hex`. A DECIMAL with \
+              `base64_decimal` is the base64 of the bytes of its unscaled value, as Kafka Connect \
+              writes it. The name is that of a \
               column; `address.zip` is a field of a STRUCT, and `tags[]` are the items of a list.",
         applies: Applies::Both,
         kind: Kind::Column(|column, text| {
@@ -577,8 +580,25 @@ const OPTIONS: &[OptionSpec] = &[
                 ("text", TextEncoding::Text),
                 ("json", TextEncoding::Json),
                 ("mixed", TextEncoding::Mixed),
+                ("base64", TextEncoding::Base64),
+                ("hex", TextEncoding::Hex),
+                ("base64_decimal", TextEncoding::Base64Decimal),
             ];
             column.encoding = Some(choice(text, &encodings)?);
+            Ok(())
+        }),
+    },
+    OptionSpec {
+        name: "kafka.column.<name>.unit",
+        value: "days | s | ms | us | ns",
+        default: "`kafka.json.timestamp_unit`",
+        doc: "The unit of the numbers in a date, time or timestamp column, or in such fields of a \
+              STRUCT or list. The column is written as such numbers. `days` is for dates. The name \
+              is a path as for the encoding.",
+        applies: Applies::Both,
+        kind: Kind::Column(|column, text| {
+            let units = ColumnUnit::ALL.map(|unit| (unit.name(), unit));
+            column.unit = Some(choice(text, &units)?);
             Ok(())
         }),
     },

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use arrow::datatypes::TimeUnit;
+use arrow_json_codec::unit_name;
+
 use super::envelope::Envelope;
 use super::framing::Framing;
 use crate::json::{DecodeOptions, EncodeOptions, TextEncoding};
@@ -234,11 +237,39 @@ pub(crate) struct NewTopic {
     pub(crate) config: BTreeMap<String, String>,
 }
 
+/// What a number counts in a column of dates, times or timestamps (`kafka.column.<name>.unit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ColumnUnit {
+    Days,
+    Time(TimeUnit),
+}
+
+impl ColumnUnit {
+    /// All values of the option.
+    pub(super) const ALL: [ColumnUnit; 5] = [
+        ColumnUnit::Days,
+        ColumnUnit::Time(TimeUnit::Second),
+        ColumnUnit::Time(TimeUnit::Millisecond),
+        ColumnUnit::Time(TimeUnit::Microsecond),
+        ColumnUnit::Time(TimeUnit::Nanosecond),
+    ];
+
+    /// The value of the option.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ColumnUnit::Days => "days",
+            ColumnUnit::Time(unit) => unit_name(unit),
+        }
+    }
+}
+
 /// What is said of one column (`kafka.column.<name>.*`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ColumnOptions {
     /// `kafka.column.<name>.encoding`; `None` when it was not given.
     pub(crate) encoding: Option<TextEncoding>,
+    /// `kafka.column.<name>.unit`; `None` when it was not given.
+    pub(crate) unit: Option<ColumnUnit>,
     /// Whether the table's own options say it, so that there must be such a column.
     pub(crate) is_own: bool,
 }

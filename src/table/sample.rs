@@ -1,6 +1,6 @@
 //! [`Sample`]: what the sampled records of a topic have in common.
 
-use arrow::datatypes::{Field, Fields};
+use arrow::datatypes::{DataType, Field, Fields};
 use arrow_json_codec::is_null;
 use rdkafka_extra::Record;
 
@@ -8,6 +8,7 @@ use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::json::{DecodeError, SchemaInference, ValueInference};
 use crate::options::{Envelope, KeyFormat, TableOptions, ValueFormat};
 use crate::source::envelope::{EnvelopeReader, Event, EventKind};
+use crate::table::connect_schema::ConnectSchema;
 
 /// What is known from the records that were sampled so far.
 pub(super) struct Sample {
@@ -33,6 +34,8 @@ pub(super) struct Payloads {
     pub(super) objects: usize,
     reader: EnvelopeReader,
     rows: SchemaInference,
+    /// The types that the payloads name.
+    types: ConnectSchema,
     /// How many have the shape of the envelope and of nothing else.
     typical: usize,
     /// How many may be passed over in this envelope.
@@ -48,6 +51,8 @@ pub(super) struct Keys {
     pub(super) has_nulls: bool,
     reader: EnvelopeReader,
     values: ValueInference,
+    /// The type that the keys name.
+    types: ConnectSchema,
     /// How many have the shape of the envelope.
     typical: usize,
 }
@@ -168,6 +173,7 @@ impl Payloads {
             objects: 0,
             reader: EnvelopeReader::new(envelope, options).with_source_timestamp(true),
             rows: SchemaInference::new().with_lenient(options.decode.lenient),
+            types: ConnectSchema::default(),
             typical: 0,
             passed_over: 0,
             nearly: None,
@@ -193,6 +199,13 @@ impl Payloads {
             }
         };
         self.typical += usize::from(self.is_typical(&event));
+        if let Some(schema) = event.schema.and_then(|place| payload.get(place)) {
+            let path: &[&str] = match self.envelope {
+                Envelope::Debezium => &["after"],
+                _ => &[],
+            };
+            self.types.add(schema, path);
+        }
         if let Some(row) = row {
             self.rows.add(payload.get(row).unwrap_or_default())?;
         }
@@ -211,7 +224,7 @@ impl Payloads {
 
     /// The columns of the rows.
     pub(super) fn finish(self) -> Fields {
-        self.rows.finish()
+        self.types.typed(&self.rows.finish())
     }
 }
 
@@ -222,6 +235,7 @@ impl Keys {
             has_nulls: false,
             reader: EnvelopeReader::new(envelope, options),
             values: ValueInference::new().with_lenient(options.decode.lenient),
+            types: ConnectSchema::default(),
             typical: 0,
         }
     }
@@ -231,7 +245,10 @@ impl Keys {
             return;
         };
         let value = key.get(event.row).unwrap_or_default();
-        self.typical += usize::from(event.schema.is_some());
+        if let Some(schema) = event.schema.and_then(|place| key.get(place)) {
+            self.typical += 1;
+            self.types.add_value(schema, KEY_COLUMN);
+        }
         self.has_nulls |= is_null(value);
         // A key that is not JSON is not an error here. Reading reports it.
         drop(self.values.add(value));
@@ -239,6 +256,11 @@ impl Keys {
 
     /// The column of the keys.
     pub(super) fn finish(self) -> Field {
-        self.values.finish_as(KEY_COLUMN)
+        let found = Fields::from(vec![self.values.finish_as(KEY_COLUMN)]);
+        let typed = self.types.typed(&found);
+        typed.first().or(found.first()).map_or_else(
+            || Field::new(KEY_COLUMN, DataType::Utf8View, true),
+            |field| field.as_ref().clone(),
+        )
     }
 }

@@ -4,3 +4,4 @@
 mod connect;
 mod debezium;
 mod events;
+mod types;

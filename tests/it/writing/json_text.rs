@@ -189,8 +189,8 @@ async fn an_encoding_is_that_of_a_text_column_of_the_table() {
         ),
         (
             "a INT",
-            ("kafka.column.a.encoding", "json"),
-            "`json` is an encoding of VARCHAR, and this is INT",
+            ("kafka.column.a.encoding", "mixed"),
+            "`mixed` is an encoding of VARCHAR, and this is INT",
         ),
         (
             "a VARCHAR",

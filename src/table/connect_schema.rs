@@ -1,0 +1,299 @@
+//! [`ConnectSchema`]: the types that Kafka Connect's description of a payload names.
+//!
+//! `JsonConverter` writes such a description into each record. Source:
+//! [`JsonSchema`](https://github.com/apache/kafka/blob/trunk/connect/json/src/main/java/org/apache/kafka/connect/json/JsonSchema.java),
+//! Kafka Connect's [logical types], and [Debezium's].
+//!
+//! [logical types]: https://kafka.apache.org/documentation/#connect_schemas
+//! [Debezium's]: https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-data-types
+
+use std::sync::Arc;
+
+use arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Fields, TimeUnit,
+};
+use arrow_json_codec::{with_days, with_unit};
+use serde_json::Value;
+
+use crate::json::{TextEncoding, check_type};
+
+/// The types of the descriptions that were read so far.
+#[derive(Debug, Default)]
+pub(super) struct ConnectSchema {
+    /// The description that was read last, since most records have the same one.
+    last: Vec<u8>,
+    /// The types at the place that is asked for, by the name of their fields.
+    fields: Vec<FieldRef>,
+}
+
+impl ConnectSchema {
+    /// Reads a description. `path` leads to the description of the row.
+    pub(super) fn add(&mut self, description: &[u8], path: &[&str]) {
+        if self.last == description {
+            return;
+        }
+        self.last = description.to_vec();
+        let Ok(schema) = serde_json::from_slice::<Value>(description) else {
+            return;
+        };
+        let inner = |schema, name: &&str| {
+            let mut fields = struct_fields(schema).iter();
+            fields.find(|field| field["field"] == *name)
+        };
+        let Some(row) = path.iter().try_fold(&schema, inner) else {
+            return;
+        };
+        for field in struct_fields(row) {
+            if let Some(name) = field["field"].as_str() {
+                self.add_field(column(name, field), field);
+            }
+        }
+    }
+
+    /// Reads the description of a value that is no row.
+    pub(super) fn add_value(&mut self, description: &[u8], name: &str) {
+        if self.last != description {
+            self.last = description.to_vec();
+            if let Ok(schema) = serde_json::from_slice(description) {
+                self.add_field(column(name, &schema), &schema);
+            }
+        }
+    }
+
+    /// Notes a column. What is described as a struct without fields is left to the values.
+    fn add_field(&mut self, field: Field, schema: &Value) {
+        if schema["type"] == "struct" && struct_fields(schema).is_empty() {
+            return;
+        }
+        let known = self.fields.iter_mut().find(|it| it.name() == field.name());
+        match known {
+            None => self.fields.push(Arc::new(field)),
+            Some(known) => *known = Arc::new(both(known, field)),
+        }
+    }
+
+    /// The described columns, then those of `found` that are not described.
+    pub(super) fn typed(&self, found: &Fields) -> Fields {
+        let is_described =
+            |field: &&FieldRef| self.fields.iter().any(|it| it.name() == field.name());
+        let others = found.iter().filter(|field| !is_described(field));
+        self.fields.iter().chain(others).cloned().collect()
+    }
+}
+
+/// The fields of a struct.
+fn struct_fields(schema: &Value) -> &[Value] {
+    match schema["fields"].as_array() {
+        Some(fields) if schema["type"] == "struct" => fields,
+        _ => &[],
+    }
+}
+
+/// A column that takes what is described.
+///
+/// The column may be NULL even where the description says that the value is not optional: older
+/// records need not have the field.
+fn column(name: &str, schema: &Value) -> Field {
+    let of = |data_type| Field::new(name, data_type, true);
+    let json = || TextEncoding::Json.mark(of(DataType::Utf8View));
+    let logical = schema["name"].as_str().unwrap_or_default();
+    let field = match (schema["type"].as_str().unwrap_or_default(), logical) {
+        ("bytes", "org.apache.kafka.connect.data.Decimal") => match decimal(schema) {
+            Some(data_type) => TextEncoding::Base64Decimal.mark(of(data_type)),
+            None => json(),
+        },
+        ("int32", "org.apache.kafka.connect.data.Date" | "io.debezium.time.Date") => {
+            with_days(&of(DataType::Date32))
+        }
+        ("int32", "org.apache.kafka.connect.data.Time" | "io.debezium.time.Time") => {
+            time(name, TimeUnit::Millisecond)
+        }
+        ("int64", "org.apache.kafka.connect.data.Timestamp" | "io.debezium.time.Timestamp") => {
+            timestamp(name, TimeUnit::Millisecond)
+        }
+        ("int64", "io.debezium.time.MicroTimestamp") => timestamp(name, TimeUnit::Microsecond),
+        ("int64", "io.debezium.time.NanoTimestamp") => timestamp(name, TimeUnit::Nanosecond),
+        ("int64", "io.debezium.time.MicroTime") => time(name, TimeUnit::Microsecond),
+        ("int64", "io.debezium.time.NanoTime") => time(name, TimeUnit::Nanosecond),
+        ("int8", _) => of(DataType::Int8),
+        ("int16", _) => of(DataType::Int16),
+        ("int32", _) => of(DataType::Int32),
+        ("int64", _) => of(DataType::Int64),
+        ("float", _) => of(DataType::Float32),
+        ("double", _) => of(DataType::Float64),
+        ("boolean", _) => of(DataType::Boolean),
+        ("string", _) => of(DataType::Utf8View),
+        ("bytes", _) => of(DataType::Binary),
+        ("array", _) => {
+            let item = column(Field::LIST_FIELD_DEFAULT_NAME, &schema["items"]);
+            of(DataType::List(Arc::new(item)))
+        }
+        ("struct", _) => {
+            let fields = struct_fields(schema)
+                .iter()
+                .filter_map(|field| Some(column(field["field"].as_str()?, field)));
+            match fields.collect::<Fields>() {
+                // Nothing can be selected from a struct without fields.
+                fields if fields.is_empty() => json(),
+                fields => of(DataType::Struct(fields)),
+            }
+        }
+        // A map has any keys, or is an array of pairs.
+        _ => json(),
+    };
+    match check_type(&field) {
+        Ok(()) => field,
+        Err(_) => json(),
+    }
+}
+
+/// Times of all units have the type that SQL calls `TIME`.
+fn time(name: &str, unit: TimeUnit) -> Field {
+    let data_type = DataType::Time64(TimeUnit::Nanosecond);
+    with_unit(&Field::new(name, data_type, true), unit)
+}
+
+fn timestamp(name: &str, unit: TimeUnit) -> Field {
+    with_unit(
+        &Field::new(name, DataType::Timestamp(unit, None), true),
+        unit,
+    )
+}
+
+/// The type of a decimal, whose parameters are text.
+fn decimal(schema: &Value) -> Option<DataType> {
+    let parameter = |name: &str| schema["parameters"][name].as_str()?.parse::<u8>().ok();
+    let scale = parameter("scale")?;
+    let precision = parameter("connect.decimal.precision").unwrap_or(DECIMAL128_MAX_PRECISION);
+    if scale > precision || precision > DECIMAL256_MAX_PRECISION {
+        return None;
+    }
+    let scale = i8::try_from(scale).ok()?;
+    Some(match precision <= DECIMAL128_MAX_PRECISION {
+        true => DataType::Decimal128(precision, scale),
+        false => DataType::Decimal256(precision, scale),
+    })
+}
+
+/// A column that takes what two descriptions of a field say.
+fn both(known: &Field, other: Field) -> Field {
+    use DataType::{Float32, Float64, Int8, Int16, Int32, Int64};
+    let width = |data_type: &DataType| {
+        [Int8, Int16, Int32, Int64]
+            .iter()
+            .position(|it| it == data_type)
+    };
+    if *known == other {
+        return other;
+    }
+    let is_plain = known.metadata().is_empty() && other.metadata().is_empty();
+    match (known.data_type(), other.data_type()) {
+        (one, two) if is_plain && width(one).is_some() && width(two).is_some() => {
+            match width(one) > width(two) {
+                true => known.clone(),
+                false => other,
+            }
+        }
+        (Float32, Float64) | (Float64, Float32) if is_plain => other.with_data_type(Float64),
+        // As where values of several kinds are inferred.
+        _ => TextEncoding::Mixed.mark(Field::new(other.name(), DataType::Utf8View, true)),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn described(fields: Value) -> ConnectSchema {
+        let mut schema = ConnectSchema::default();
+        let text = json!({"type": "struct", "fields": fields}).to_string();
+        schema.add(text.as_bytes(), &[]);
+        schema
+    }
+
+    #[test]
+    fn every_type_has_a_column() {
+        let time = "io.debezium.time";
+        let decimal = "org.apache.kafka.connect.data.Decimal";
+        let schema = described(json!([
+            {"field": "a", "type": "int16"},
+            {"field": "b", "type": "bytes"},
+            {"field": "c", "type": "int32", "name": format!("{time}.Date")},
+            {"field": "d", "type": "int64", "name": format!("{time}.MicroTimestamp")},
+            {"field": "e", "type": "bytes", "name": decimal,
+             "parameters": {"scale": "2", "connect.decimal.precision": "10"}},
+            {"field": "f", "type": "bytes", "name": decimal, "parameters": {"scale": "40"}},
+            {"field": "g", "type": "array", "items": {"type": "double"}},
+            {"field": "h", "type": "map", "keys": {"type": "string"}, "values": {"type": "int8"}},
+            {"field": "i", "type": "struct", "fields": [{"field": "x", "type": "boolean"}]},
+            {"field": "j", "type": "struct", "fields": []},
+            {"field": "k", "type": "int64", "name": format!("{time}.NanoTime")},
+        ]));
+        let fields = schema.typed(&Fields::empty());
+        let types: Vec<_> = fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        let x = Field::new("x", DataType::Boolean, true);
+        assert_eq!(
+            types,
+            [
+                DataType::Int16,
+                DataType::Binary,
+                DataType::Date32,
+                DataType::Timestamp(TimeUnit::Microsecond, None),
+                DataType::Decimal128(10, 2),
+                DataType::Utf8View,
+                DataType::new_list(DataType::Float64, true),
+                DataType::Utf8View,
+                DataType::Struct(vec![x].into()),
+                DataType::Time64(TimeUnit::Nanosecond),
+            ]
+        );
+    }
+
+    #[test]
+    fn descriptions_that_differ_are_joined() {
+        let mut schema = described(json!([
+            {"field": "a", "type": "int32"},
+            {"field": "b", "type": "string"},
+            {"field": "c", "type": "double"},
+        ]));
+        let other = json!({"type": "struct", "fields": [
+            {"field": "row", "type": "struct", "fields": [
+                {"field": "a", "type": "int64"},
+                {"field": "b", "type": "int8"},
+                {"field": "c", "type": "float"},
+                {"field": "d", "type": "boolean"},
+            ]},
+        ]});
+        schema.add(other.to_string().as_bytes(), &["row"]);
+        for broken in ["{", "7", "{\"type\":\"struct\",\"fields\":[{}]}"] {
+            schema.add(broken.as_bytes(), &["row"]);
+        }
+        let found = Fields::from(vec![
+            Field::new("b", DataType::Int64, true),
+            Field::new("z", DataType::Int64, true),
+        ]);
+        let fields = schema.typed(&found);
+        let types: Vec<_> = fields
+            .iter()
+            .map(|field| (field.name().as_str(), field.data_type().clone()))
+            .collect();
+        assert_eq!(
+            types,
+            [
+                ("a", DataType::Int64),
+                ("b", DataType::Utf8View),
+                ("c", DataType::Float64),
+                ("d", DataType::Boolean),
+                ("z", DataType::Int64),
+            ]
+        );
+        let mixed = fields.find("b").unwrap().1;
+        assert_eq!(TextEncoding::of(mixed), TextEncoding::Mixed);
+    }
+}
