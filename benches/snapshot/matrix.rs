@@ -87,6 +87,13 @@ fn dimensions(base: Content) -> Vec<Dimension> {
             ],
         ),
         (
+            "envelope",
+            vec![
+                ("events of Debezium", shape(Shape::Event)),
+                ("the same, described", shape(Shape::Described)),
+            ],
+        ),
+        (
             "codec",
             vec![("lz4", codec("lz4")), ("zstd", codec("zstd"))],
         ),

@@ -93,6 +93,7 @@ async fn rows(ctx: &SessionContext, servers: &str, topic: &str, shape: Shape, sq
     let table = KafkaTable::builder(topic)
         .with_schema(Schema::new(columns))
         .with_option("kafka.bootstrap.servers", servers)
+        .with_option("kafka.value.envelope", shape.envelope())
         .build()
         .await
         .unwrap();

@@ -1,11 +1,11 @@
-//! The data that the benches share: orders, in three sizes.
+//! The data that the benches share: orders, in three sizes, and events of orders.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 
-/// The size of an order.
+/// The size of an order, and what is around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// 6 properties, about 100 bytes.
@@ -14,6 +14,10 @@ pub enum Shape {
     Order,
     /// An order with 40 more properties, about 2000 bytes.
     Wide,
+    /// The event of an update of an order, as Debezium writes it, about 900 bytes.
+    Event,
+    /// The same with Kafka Connect's description of the event, about 4000 bytes.
+    Described,
 }
 
 impl Shape {
@@ -22,21 +26,36 @@ impl Shape {
             Shape::Small => "small",
             Shape::Order => "order",
             Shape::Wide => "wide",
+            Shape::Event => "event",
+            Shape::Described => "described",
         }
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        [Shape::Small, Shape::Order, Shape::Wide]
-            .into_iter()
-            .find(|shape| shape.name() == name)
+        let all = [
+            Shape::Small,
+            Shape::Order,
+            Shape::Wide,
+            Shape::Event,
+            Shape::Described,
+        ];
+        all.into_iter().find(|shape| shape.name() == name)
     }
 
     /// The columns, without `_key`.
     pub fn fields(self) -> Fields {
         match self {
             Shape::Small => small_fields(),
-            Shape::Order => fields(),
+            Shape::Order | Shape::Event | Shape::Described => fields(),
             Shape::Wide => fields().iter().cloned().chain(attributes()).collect(),
+        }
+    }
+
+    /// The value of `kafka.value.envelope`.
+    pub fn envelope(self) -> &'static str {
+        match self {
+            Shape::Small | Shape::Order | Shape::Wide => "none",
+            Shape::Event | Shape::Described => "debezium",
         }
     }
 
@@ -46,6 +65,8 @@ impl Shape {
             Shape::Small => write_small(i, out),
             Shape::Order => write_order(i, out),
             Shape::Wide => write_wide(i, out),
+            Shape::Event => write_event(i, out),
+            Shape::Described => write_described(i, out),
         }
     }
 }
@@ -138,6 +159,41 @@ fn write_wide(i: u64, out: &mut String) {
         .expect("writing to a string");
     }
     out.push('}');
+}
+
+fn write_event(i: u64, out: &mut String) {
+    let mut order = |i| {
+        write_order(i, out);
+        out.clone()
+    };
+    let (before, after) = (order(i.saturating_sub(1)), order(i));
+    let time = 1_700_000_000_000 + i;
+    out.clear();
+    write!(
+        out,
+        r#"{{"before":{before},"after":{after},"source":{{"version":"3.0.0.Final","connector":"postgresql","name":"shop","ts_ms":{time},"snapshot":"false","db":"shop","sequence":"[null,\"{i}\"]","schema":"public","table":"orders","txId":{i},"lsn":{i},"xmin":null}},"transaction":null,"op":"u","ts_ms":{time}}}"#,
+    )
+    .expect("writing to a string");
+}
+
+fn write_described(i: u64, out: &mut String) {
+    write_event(i, out);
+    let described = |field: &FieldRef| {
+        let name = field.name();
+        format!(r#"{{"type":"string","optional":true,"field":"{name}"}}"#)
+    };
+    let columns: Vec<String> = fields().iter().map(described).collect();
+    let columns = columns.join(",");
+    let row = |name: &str| {
+        format!(
+            r#"{{"type":"struct","fields":[{columns}],"optional":true,"name":"shop.public.orders.Value","field":"{name}"}}"#
+        )
+    };
+    *out = format!(
+        r#"{{"schema":{{"type":"struct","fields":[{},{}],"optional":false,"name":"shop.public.orders.Envelope"}},"payload":{out}}}"#,
+        row("before"),
+        row("after"),
+    );
 }
 
 /// Order `i` with the properties of [`Shape::Order`].
