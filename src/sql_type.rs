@@ -44,6 +44,15 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
                 .collect();
             return format!("STRUCT<{}>", fields.join(", "));
         }
+        DataType::Map(entries, _) => {
+            if let DataType::Struct(fields) = entries.data_type()
+                && let [key, value] = fields.as_ref()
+            {
+                let (key, value) = (sql_type(key.data_type()), sql_type(value.data_type()));
+                return format!("MAP({key}, {value})");
+            }
+            return data_type.to_string();
+        }
         DataType::Dictionary(_, value) => return sql_type(value),
         other => return other.to_string(),
     };

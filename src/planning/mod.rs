@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! sql ── a statement with tables that are looked up asynchronously;   advice ── helpful errors
-//! values, literals, zoned ── types that DataFusion would choose differently
+//! values, literals, zoned ── types that DataFusion would choose differently;   maps ── those that it lacks
 //! copy, data_frame ── a query's rows written to a topic
 //! insert_order, look_up_once, unbounded ── rules for physical plans
 //! ```
@@ -14,6 +14,7 @@ pub(crate) mod data_frame;
 pub(crate) mod insert_order;
 pub(crate) mod literals;
 pub(crate) mod look_up_once;
+pub(crate) mod maps;
 pub(crate) mod sql;
 pub(crate) mod unbounded;
 pub(crate) mod values;

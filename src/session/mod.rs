@@ -18,6 +18,7 @@ use crate::options::{KafkaSessionOptions, Options, Origin, TableOptions};
 use crate::planning::copy::{KafkaFormat, RedactCopyPlanner, RewriteCopy};
 use crate::planning::insert_order::OrderedInsertPlanner;
 use crate::planning::look_up_once::LookUpOncePlanner;
+use crate::planning::maps::Maps;
 use crate::planning::unbounded::RejectBlockingOperators;
 use crate::planning::values::OwnTypes;
 use crate::planning::zoned::Zoned;
@@ -259,6 +260,10 @@ fn add_rules(
     state: &mut SessionState,
     has_zone: impl Fn() -> bool + Send + Sync + 'static,
 ) -> Result<()> {
+    // Before the rules are copied below. A program may have registered the functions itself.
+    if !state.scalar_functions().contains_key("json_get") {
+        datafusion_functions_json::register_all(state).map_err(own_error)?;
+    }
     // These rules run before the rules that coerce types, which then apply to the rewritten plans
     // too.
     let mut rules: Vec<Arc<dyn AnalyzerRule + Send + Sync>> = vec![
@@ -270,7 +275,8 @@ fn add_rules(
     let planner = LookUpOncePlanner(Arc::new(planner));
     let planner = RedactCopyPlanner(Arc::new(planner));
     let mut builder = SessionStateBuilder::new_from_existing(state.clone());
-    let types = Zoned::new(has_zone, builder.type_planner().take());
+    let types = Maps::new(builder.type_planner().take());
+    let types = Zoned::new(has_zone, Some(Arc::new(types)));
     *state = builder
         .with_type_planner(Arc::new(types))
         .with_physical_optimizer_rules(RejectBlockingOperators::before_check(

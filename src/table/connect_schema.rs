@@ -138,7 +138,12 @@ fn column(name: &str, schema: &Value) -> Field {
                 fields => of(DataType::Struct(fields)),
             }
         }
-        // A map has any keys, or is an array of pairs.
+        ("map", _) if schema["keys"]["type"] == "string" => {
+            let key = Field::new("keys", DataType::Utf8, false);
+            let value = column("values", &schema["values"]);
+            Field::new_map(name, "entries", key, value, false, true)
+        }
+        // A map with other keys is an array of pairs.
         _ => json(),
     };
     match check_type(&field) {
@@ -238,6 +243,10 @@ mod tests {
             .map(|field| field.data_type().clone())
             .collect();
         let x = Field::new("x", DataType::Boolean, true);
+        let key = Field::new("keys", DataType::Utf8, false);
+        let value = Field::new("values", DataType::Int8, true);
+        let map = Field::new_map("h", "entries", key, value, false, true);
+        let map = map.data_type().clone();
         assert_eq!(
             types,
             [
@@ -248,7 +257,7 @@ mod tests {
                 DataType::Decimal128(10, 2),
                 DataType::Utf8View,
                 DataType::new_list(DataType::Float64, true),
-                DataType::Utf8View,
+                map,
                 DataType::Struct(vec![x].into()),
                 DataType::Time64(TimeUnit::Nanosecond),
             ]

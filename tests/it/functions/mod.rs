@@ -3,6 +3,7 @@
 mod arguments;
 mod cluster;
 mod columns;
+mod json;
 mod log;
 
 use datafusion::prelude::SessionContext;
