@@ -17,8 +17,8 @@ use crate::text::value::Kind;
 /// Finds where the values of some properties lie in JSON objects, for readers of envelopes: the
 /// wanted part of a message is found first, and then decoded on its own.
 ///
-/// Names are compared exactly. Of several properties of one name the last counts, as in
-/// [`RowDecoder`](crate::RowDecoder).
+/// Names are compared exactly unless [`with_names`](Self::with_names) says otherwise. Of several
+/// properties of one name the last counts, as in [`RowDecoder`](crate::RowDecoder).
 ///
 /// ```
 /// use arrow_json_codec::PropertyFinder;
@@ -32,6 +32,7 @@ use crate::text::value::Kind;
 /// ```
 #[derive(Debug)]
 pub struct PropertyFinder {
+    fields: Fields,
     reader: ObjectReader,
     index: StructuralIndex,
     lenient: bool,
@@ -46,10 +47,18 @@ impl PropertyFinder {
         let fields: Fields = names.iter().map(field).collect();
         Self {
             reader: ObjectReader::new(&fields, NameMatching::Exact),
+            fields,
             index: StructuralIndex::default(),
             lenient: false,
             found: vec![None; names.len()],
         }
+    }
+
+    /// How names are compared.
+    #[must_use]
+    pub fn with_names(mut self, names: NameMatching) -> Self {
+        self.reader = ObjectReader::new(&self.fields, names);
+        self
     }
 
     /// Whether documents are taken as [`DecodeOptions::lenient`](crate::DecodeOptions::lenient)
@@ -85,7 +94,11 @@ impl PropertyFinder {
         let visited = self.reader.visit_fast(&inner, start + 1, |targets, value| {
             let end = inner.skip(value)?;
             for target in targets {
-                *found.get_mut(target.field)? = Some(value..end);
+                // Which of two properties counts is left to the checked way.
+                let place = found.get_mut(target.field)?;
+                if place.replace(value..end).is_some() {
+                    return None;
+                }
             }
             Some(end)
         });
@@ -122,4 +135,30 @@ impl PropertyFinder {
 /// ```
 pub fn string_value(value: &[u8]) -> Option<Cow<'_, str>> {
     document(value, true).ok()?.text()
+}
+
+/// Where the documents of a payload are that has several, one behind the other, with or without
+/// white space between them.
+///
+/// ```
+/// let lines = b"{\"a\": 1}\n[2] 3\n";
+/// let places = arrow_json_codec::documents(lines, false)?;
+/// let documents: Vec<&[u8]> = places.into_iter().map(|place| &lines[place]).collect();
+/// assert_eq!(documents, [&b"{\"a\": 1}"[..], b"[2]", b"3"]);
+/// # Ok::<(), arrow_json_codec::DecodeError>(())
+/// ```
+///
+/// # Errors
+/// A payload that is not UTF-8, or has something that is not JSON. `lenient` is that of
+/// [`DecodeOptions`](crate::DecodeOptions::lenient).
+pub fn documents(payload: &[u8], lenient: bool) -> Result<Vec<Range<usize>>, DecodeError> {
+    let mut found = Vec::new();
+    if payload.is_empty() {
+        return Ok(found);
+    }
+    let mut scanner = Scanner::of_document(payload, lenient)?;
+    while scanner.next().is_some() {
+        found.push(scanner.value_token()?.span());
+    }
+    Ok(found)
 }

@@ -89,7 +89,7 @@ mod tests;
 pub use decode::{RowDecoder, ValueDecoder};
 pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Found, SyntaxError};
-pub use find::{PropertyFinder, string_value};
+pub use find::{PropertyFinder, documents, string_value};
 pub use infer::{SchemaInference, ValueInference};
 pub use metadata::{TextEncoding, number_unit, with_days, with_unit};
 pub use options::{Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls};

@@ -9,7 +9,7 @@ use super::binary::BytesText;
 use super::column::BoxColumn;
 use super::primitive::primitive;
 use crate::error::Found;
-use crate::text::parse_number::scaled;
+use crate::text::parse_number::{scaled, significant};
 use crate::text::value::{Kind, Value};
 
 /// An empty column of a decimal type, or `None` for another type.
@@ -57,13 +57,14 @@ fn column<T: DecimalType>(
 fn unscaled(value: &Value<'_>) -> Result<i256, Found> {
     let mut bytes = Vec::new();
     BytesText::Base64.decode(value, &mut bytes)?;
+    let bytes = significant(&bytes);
     let (Some(first), true) = (bytes.first(), bytes.len() <= 32) else {
         return Err(Found::OutOfRange);
     };
     // The sign fills what is not there.
     let mut wide = [if *first < 0x80 { 0 } else { 0xFF }; 32];
     let start = wide.len() - bytes.len();
-    for (to, from) in wide.iter_mut().skip(start).zip(&bytes) {
+    for (to, from) in wide.iter_mut().skip(start).zip(bytes) {
         *to = *from;
     }
     Ok(i256::from_be_bytes(wide))

@@ -9,6 +9,7 @@ use super::column::BoxWrite;
 use super::primitive::primitive;
 use super::scalar::{bytes, write_base64};
 use crate::error::EncodeErrorKind;
+use crate::text::parse_number::significant;
 
 /// The writer of an array of bytes as hexadecimal digits, or `None` if the array is of another
 /// type.
@@ -78,16 +79,4 @@ fn decimals<'a, T: DecimalType>(
         write_base64(significant(&bytes), out);
         Ok(())
     })
-}
-
-/// The bytes of a big-endian number without those that only repeat its sign, as Java's
-/// `BigInteger.toByteArray` has them.
-fn significant(bytes: &[u8]) -> &[u8] {
-    let mut rest = bytes;
-    while let Some((first @ (0 | 0xFF), tail)) = rest.split_first()
-        && tail.first().is_some_and(|second| (first ^ second) < 0x80)
-    {
-        rest = tail;
-    }
-    rest
 }

@@ -44,7 +44,8 @@ fn decimals_are_the_base64_of_their_unscaled_bytes() {
         assert_eq!(written(&field, array), json);
     }
     // More bytes than needed, and a number.
-    for json in ["\"AAAAAAAAAAAAAAAAAAAAAAAAAe8=\"", "4.95", "495e-2"] {
+    let long = format!("\"{}Ae8=\"", "AAAA".repeat(20));
+    for json in ["\"AAAAAAAAAAAAAAAAAAAAAAAAAe8=\"", &long, "4.95", "495e-2"] {
         let array = decoded(&field, json).unwrap();
         assert_eq!(
             array.as_primitive::<Decimal128Type>().value(0),

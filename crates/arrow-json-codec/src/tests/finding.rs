@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use crate::{DecodeErrorKind, PropertyFinder};
+use crate::{DecodeError, DecodeErrorKind, NameMatching, PropertyFinder, documents};
 
 fn found<'a>(finder: &mut PropertyFinder, payload: &'a str) -> Vec<Option<&'a str>> {
     let places = finder.find(payload.as_bytes()).unwrap();
@@ -55,6 +55,19 @@ fn of_two_properties_of_one_name_the_last_counts() {
 }
 
 #[test]
+fn a_name_that_differs_in_case_is_found_where_asked() {
+    let mut finder = PropertyFinder::new(&["a"]).with_names(NameMatching::IgnoreCase);
+    for (payload, value) in [
+        (r#"{"A":1}"#, "1"),
+        (r#"{"a":2,"A":1}"#, "2"),
+        (r#"{"A":1,"a":2}"#, "2"),
+        (r#"{"A":1,"A":3}"#, "3"),
+    ] {
+        assert_eq!(found(&mut finder, payload), [Some(value)], "{payload}");
+    }
+}
+
+#[test]
 fn what_is_not_one_object_is_an_error_and_changes_nothing_after_it() {
     let mut finder = PropertyFinder::new(&["a"]);
     for payload in [
@@ -101,5 +114,24 @@ proptest! {
             let expected = entries.iter().rev().find(|(property, _)| property == name);
             prop_assert_eq!(value, expected.map(|(_, value)| value.as_str()));
         }
+    }
+}
+
+#[test]
+fn documents_behind_each_other_are_told_apart() {
+    let texts = |payload: &str| {
+        let places = documents(payload.as_bytes(), false)?;
+        let texts = places.into_iter().map(|place| payload[place].to_owned());
+        Ok::<_, DecodeError>(texts.collect::<Vec<_>>())
+    };
+    assert_eq!(texts("{}\n{}\n").unwrap(), ["{}", "{}"]);
+    assert_eq!(
+        texts("\u{FEFF} [1]\"a\"null 2 3").unwrap(),
+        ["[1]", "\"a\"", "null", "2", "3"]
+    );
+    assert_eq!(texts(" \n").unwrap(), Vec::<String>::new());
+    assert_eq!(texts("").unwrap(), Vec::<String>::new());
+    for broken in ["{}{", "{},{}", "1 x", "\"a"] {
+        assert!(texts(broken).is_err(), "{broken}");
     }
 }

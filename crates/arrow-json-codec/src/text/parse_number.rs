@@ -298,3 +298,15 @@ pub(crate) fn integer(number: &str) -> Result<i128, Found> {
     }
     scaled(number, 0, Found::Fraction)
 }
+
+/// The bytes of a big-endian number without those that only repeat its sign, as Java's
+/// `BigInteger.toByteArray` has them.
+pub(crate) fn significant(bytes: &[u8]) -> &[u8] {
+    let mut rest = bytes;
+    while let Some((first @ (0 | 0xFF), tail)) = rest.split_first()
+        && tail.first().is_some_and(|second| (first ^ second) < 0x80)
+    {
+        rest = tail;
+    }
+    rest
+}
