@@ -89,8 +89,9 @@ fn dimensions(base: Content) -> Vec<Dimension> {
         (
             "envelope",
             vec![
-                ("events of Debezium", shape(Shape::Event)),
-                ("the same, described", shape(Shape::Described)),
+                ("1 write per key", base.written(1)),
+                ("events of Debezium", shape(Shape::Event).written(1)),
+                ("the same, described", shape(Shape::Described).written(1)),
             ],
         ),
         (
