@@ -1,9 +1,10 @@
 //! Applies the options `kafka.column.<name>.*` to columns, and reads them back from columns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
-use arrow_json_codec::{number_unit, unit_name, with_days, with_unit};
+use arrow_json_codec::{number_unit, with_days, with_unit};
 
 use crate::error::{Error, Result};
 use crate::json::TextEncoding;
@@ -231,30 +232,41 @@ fn inner(field: &Field) -> impl Iterator<Item = (String, &FieldRef)> {
 /// The options that say how a column stands in JSON, and their values. `unit` is that of all
 /// columns.
 pub(crate) fn options_of(field: &Field, unit: Option<TimeUnit>) -> Vec<(String, &'static str)> {
+    let otherwise = unit.map(|unit| Form::Unit(ColumnUnit::Time(unit)));
+    let forms = forms(field).into_iter();
+    let own = forms.filter(|(_, form)| Some(*form) != otherwise);
+    own.map(|(path, form)| (form.key(&path), form.name()))
+        .collect()
+}
+
+/// Notes in the options how a column stands in JSON, unless they say so already.
+pub(crate) fn note(field: &Field, columns: &mut BTreeMap<String, ColumnOptions>) {
+    for (path, form) in forms(field) {
+        let options = columns.entry(path).or_default();
+        match form {
+            Form::Encoding(encoding) => drop(options.encoding.get_or_insert(encoding)),
+            Form::Unit(unit) => drop(options.unit.get_or_insert(unit)),
+        }
+    }
+}
+
+/// The forms of a column and of the fields within, by their paths.
+fn forms(field: &Field) -> Vec<(String, Form)> {
     let mut found = Vec::new();
-    let path = field.name().to_ascii_lowercase();
-    collect(field, path, unit.map(unit_name), &mut found);
+    collect(field, field.name().to_ascii_lowercase(), &mut found);
     found
 }
 
-fn collect(
-    field: &Field,
-    path: String,
-    otherwise: Option<&'static str>,
-    found: &mut Vec<(String, &'static str)>,
-) {
+fn collect(field: &Field, path: String, found: &mut Vec<(String, Form)>) {
     match TextEncoding::of(field) {
         TextEncoding::Text => {}
-        encoding => found.push((format!("kafka.column.{path}.encoding"), encoding.name())),
+        encoding => found.push((path.clone(), Form::Encoding(encoding))),
     }
-    match number_unit(field) {
-        Some(unit) if Some(unit) != otherwise => {
-            found.push((format!("kafka.column.{path}.unit"), unit));
-        }
-        _ => {}
+    if let Some(unit) = number_unit(field).and_then(ColumnUnit::named) {
+        found.push((path.clone(), Form::Unit(unit)));
     }
     for (selector, field) in inner(field) {
-        collect(field, format!("{path}{selector}"), otherwise, found);
+        collect(field, format!("{path}{selector}"), found);
     }
 }
 

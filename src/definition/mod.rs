@@ -12,12 +12,16 @@ mod modes;
 pub(crate) mod schema;
 pub(crate) mod type_groups;
 
-use arrow::datatypes::Schema;
+use std::sync::Arc;
 
-use crate::definition::schema::KafkaSchema;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+
+use crate::definition::metadata_columns::{Metadata, VALUE_COLUMN};
+use crate::definition::schema::{KafkaSchema, is_reserved};
 use crate::error::{Error, Result};
 use crate::extensions::Extensions;
-use crate::options::{Envelope, Mode, TableOptions};
+use crate::extensions::json_document::JsonDocument;
+use crate::options::{Envelope, Mode, TableOptions, ValueFormat};
 
 /// A topic with its options and columns: the basis of reading and writing.
 #[derive(Debug, Clone)]
@@ -59,7 +63,8 @@ impl TableDefinition {
         let (title, name) = (envelope.title(), envelope.name());
         Err(Error::Unsupported(format!(
             "topic `{topic}` cannot be written with `{key}` = `{name}`: the envelope of {title} says \
-             more than a row has; write to another topic"
+             more than a row has; write to another topic, or set `{key}` = `none` on a table whose \
+             topic has plain rows"
         )))
     }
 
@@ -70,13 +75,13 @@ impl TableDefinition {
         extensions: Extensions,
     ) -> Result<Self> {
         options.client.bootstrap_servers()?;
-        let has_envelope = options.value_envelope() != Envelope::None;
-        if extensions.value_codec.is_some() && (has_envelope || options.deleted_by.is_some()) {
-            return Err(Error::Unsupported(
-                "a codec reads whole payloads: leave out `kafka.value.envelope` and `kafka.deleted_by`"
-                    .to_owned(),
-            ));
+        let mut extensions = extensions;
+        let document = document(schema, &options);
+        if extensions.value_codec.is_none() && document.is_some() {
+            extensions.value_codec = Some(Arc::new(JsonDocument::new(&options)));
+            extensions.is_document = true;
         }
+        check_whole_payloads(schema, &options, &extensions)?;
         let schema = KafkaSchema::try_new(schema, &options, &extensions)?;
         Ok(TableDefinition {
             topic,
@@ -88,5 +93,53 @@ impl TableDefinition {
             is_change_log: false,
             keyless: false,
         })
+    }
+}
+
+/// The column `_value`, if it is the JSON of the whole payload and not its text or bytes.
+fn document<'a>(schema: &'a Schema, options: &TableOptions) -> Option<&'a Field> {
+    let is_json = matches!(options.value_format, None | Some(ValueFormat::Json));
+    let field = schema.field_with_name(VALUE_COLUMN).ok()?;
+    (is_json && !Metadata::Value.fits(field.data_type())).then_some(field)
+}
+
+/// Checks that nothing else is asked of payloads that are read as a whole.
+fn check_whole_payloads(
+    schema: &Schema,
+    options: &TableOptions,
+    extensions: &Extensions,
+) -> Result<()> {
+    let refused = |reason: String| Err(Error::Unsupported(reason));
+    if extensions.value_codec.is_some() && options.judges_payloads() {
+        return refused(
+            "a codec, or a `_value` that is not VARCHAR or BYTEA, takes whole payloads: leave out \
+             `kafka.value.envelope` and `kafka.deleted_by`"
+                .to_owned(),
+        );
+    }
+    if !extensions.is_document {
+        return match options.many_documents {
+            true => refused(
+                "`kafka.json.documents` = `many` needs a column `_value` that is a list".to_owned(),
+            ),
+            false => Ok(()),
+        };
+    }
+    let is_other = |field: &&FieldRef| {
+        field.name() != VALUE_COLUMN && !is_reserved(field.name(), Envelope::None)
+    };
+    if let Some(other) = schema.fields().iter().find(is_other) {
+        return refused(format!(
+            "`{VALUE_COLUMN}` takes the whole payload, so that nothing is left for `{}`: leave it \
+             out, or declare `{VALUE_COLUMN}` as VARCHAR or BYTEA",
+            other.name()
+        ));
+    }
+    let is_list = |field: &Field| matches!(field.data_type(), DataType::List(_));
+    match document(schema, options) {
+        Some(field) if options.many_documents && !is_list(field) => refused(
+            "`kafka.json.documents` = `many` needs a column `_value` that is a list".to_owned(),
+        ),
+        _ => Ok(()),
     }
 }

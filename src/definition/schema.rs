@@ -97,6 +97,7 @@ impl KafkaSchema {
             ColumnRole::Payload => {
                 value_format == ValueFormat::Json && extensions.value_codec.is_none()
             }
+            ColumnRole::Metadata(Metadata::Value) => extensions.is_document,
             ColumnRole::Metadata(_) => false,
         };
         if let Some(unit) = options.decode.timestamp_unit {
@@ -141,7 +142,8 @@ impl KafkaSchema {
                         ));
                     }
                 }
-                ColumnRole::Payload if extensions.value_codec.is_some() => {}
+                ColumnRole::Payload
+                    if extensions.value_codec.is_some() && !extensions.is_document => {}
                 ColumnRole::Payload => check_payload(field, value_format)?,
             }
             columns.push(column);

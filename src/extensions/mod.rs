@@ -4,6 +4,7 @@
 mod binary_key;
 pub(crate) mod codec;
 pub(crate) mod hook;
+pub(crate) mod json_document;
 
 use std::sync::Arc;
 
@@ -15,5 +16,7 @@ use crate::extensions::hook::WriteHook;
 pub(crate) struct Extensions {
     pub(crate) key_codec: Option<Arc<dyn Codec>>,
     pub(crate) value_codec: Option<Arc<dyn Codec>>,
+    /// Whether `value_codec` reads the payload as JSON, into the one column `_value`.
+    pub(crate) is_document: bool,
     pub(crate) hook: Option<Arc<dyn WriteHook>>,
 }

@@ -485,6 +485,18 @@ const OPTIONS: &[OptionSpec] = &[
         }),
     },
     OptionSpec {
+        name: "kafka.json.documents",
+        value: "one | many",
+        default: "one",
+        doc: "How many JSON documents a payload has. `many` are a list in `_value`, such as lines of \
+              JSON, and are written on lines of their own.",
+        applies: Applies::Both,
+        kind: Kind::Value(|draft, text| {
+            draft.table.many_documents = choice(text, &[("one", false), ("many", true)])?;
+            Ok(())
+        }),
+    },
+    OptionSpec {
         name: "kafka.json.framing",
         value: "confluent | apicurio",
         default: "confluent",

@@ -254,6 +254,11 @@ impl ColumnUnit {
         ColumnUnit::Time(TimeUnit::Nanosecond),
     ];
 
+    /// The unit of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+
     /// The value of the option.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -313,6 +318,8 @@ pub(crate) struct TableOptions {
     pub(crate) key_envelope: Option<Envelope>,
     /// `kafka.deleted_by`: the property that marks a deleted row.
     pub(crate) deleted_by: Option<String>,
+    /// `kafka.json.documents` = `many`: a payload has several documents, which are a list.
+    pub(crate) many_documents: bool,
     /// `kafka.json.framing`
     pub(crate) framing: Framing,
     /// `kafka.json.schema_id`: what is written in front of payloads.
@@ -414,6 +421,7 @@ impl Default for TableOptions {
             value_envelope: None,
             key_envelope: None,
             deleted_by: None,
+            many_documents: false,
             framing: Framing::default(),
             schema_id: None,
             key_schema_id: None,

@@ -12,14 +12,14 @@ use std::sync::Arc;
 use arrow::datatypes::{
     DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Fields, TimeUnit,
 };
-use arrow_json_codec::{with_days, with_unit};
+use arrow_json_codec::{number_unit, with_days, with_unit};
 use serde_json::Value;
 
 use crate::json::{TextEncoding, check_type};
 
 /// The types of the descriptions that were read so far.
 #[derive(Debug, Default)]
-pub(super) struct ConnectSchema {
+pub(crate) struct ConnectSchema {
     /// The description that was read last, since most records have the same one.
     last: Vec<u8>,
     /// The types at the place that is asked for, by the name of their fields.
@@ -28,7 +28,7 @@ pub(super) struct ConnectSchema {
 
 impl ConnectSchema {
     /// Reads a description. `path` leads to the description of the row.
-    pub(super) fn add(&mut self, description: &[u8], path: &[&str]) {
+    pub(crate) fn add(&mut self, description: &[u8], path: &[&str]) {
         if self.last == description {
             return;
         }
@@ -51,7 +51,7 @@ impl ConnectSchema {
     }
 
     /// Reads the description of a value that is no row.
-    pub(super) fn add_value(&mut self, description: &[u8], name: &str) {
+    pub(crate) fn add_value(&mut self, description: &[u8], name: &str) {
         if self.last != description {
             self.last = description.to_vec();
             if let Ok(schema) = serde_json::from_slice(description) {
@@ -73,11 +73,95 @@ impl ConnectSchema {
     }
 
     /// The described columns, then those of `found` that are not described.
-    pub(super) fn typed(&self, found: &Fields) -> Fields {
+    pub(crate) fn typed(&self, found: &Fields) -> Fields {
         let is_described =
             |field: &&FieldRef| self.fields.iter().any(|it| it.name() == field.name());
         let others = found.iter().filter(|field| !is_described(field));
         self.fields.iter().chain(others).cloned().collect()
+    }
+}
+
+/// Checks that columns take the numbers of a record as the record describes them.
+///
+/// A number of milliseconds and one of microseconds look alike, and so do decimals of two scales.
+#[derive(Debug)]
+pub(crate) struct DescriptionCheck {
+    columns: Fields,
+    path: &'static [&'static str],
+    /// The description that was checked last, and what is wrong with it.
+    last: Vec<u8>,
+    wrong: Option<String>,
+}
+
+impl DescriptionCheck {
+    /// A check for these columns; `None` where no description can contradict them. `path` leads to
+    /// the description of the row.
+    pub(crate) fn of(columns: &Fields, path: &'static [&'static str]) -> Option<Self> {
+        let may_differ = columns.iter().any(|column| has_form(column));
+        may_differ.then(|| DescriptionCheck {
+            columns: columns.clone(),
+            path,
+            last: Vec::new(),
+            wrong: None,
+        })
+    }
+
+    /// What is wrong with a description, if anything is.
+    pub(crate) fn check(&mut self, description: &[u8]) -> Option<&str> {
+        if self.last != description {
+            self.last = description.to_vec();
+            let mut schema = ConnectSchema::default();
+            schema.add(description, self.path);
+            self.wrong = contradiction(&self.columns, &schema.fields.into());
+        }
+        self.wrong.as_deref()
+    }
+}
+
+/// Whether the numbers of a column, or of a field within, have a unit or a scale.
+fn has_form(field: &Field) -> bool {
+    match field.data_type() {
+        DataType::Struct(fields) => fields.iter().any(|field| has_form(field)),
+        DataType::List(item) => has_form(item),
+        _ => number_unit(field).is_some() || TextEncoding::of(field) == TextEncoding::Base64Decimal,
+    }
+}
+
+/// How a description contradicts columns.
+fn contradiction(columns: &Fields, described: &Fields) -> Option<String> {
+    columns.iter().find_map(|column| {
+        let (_, described) = described.find(column.name())?;
+        match (column.data_type(), described.data_type()) {
+            (DataType::Struct(one), DataType::Struct(two)) => contradiction(one, two),
+            (DataType::List(one), DataType::List(two)) => {
+                contradiction(&vec![Arc::clone(one)].into(), &vec![Arc::clone(two)].into())
+            }
+            _ => contradicts(column, described),
+        }
+    })
+}
+
+fn contradicts(column: &Field, described: &Field) -> Option<String> {
+    let name = column.name();
+    if let (Some(own), Some(unit)) = (number_unit(column), number_unit(described))
+        && own != unit
+    {
+        return Some(format!(
+            "the record describes `{name}` as a number of `{unit}`, and the column takes `{own}`"
+        ));
+    }
+    let scale = |field: &Field| match field.data_type() {
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Some(*scale),
+        _ => None,
+    };
+    let is_base64 = |field: &Field| TextEncoding::of(field) == TextEncoding::Base64Decimal;
+    match (scale(column), scale(described)) {
+        (Some(own), Some(scale)) if own != scale && is_base64(column) && is_base64(described) => {
+            Some(format!(
+                "the record describes `{name}` with {scale} decimal places, and the column has {own}"
+            ))
+        }
+        _ => None,
     }
 }
 
@@ -182,7 +266,7 @@ fn decimal(schema: &Value) -> Option<DataType> {
 
 /// A column that takes what two descriptions of a field say.
 fn both(known: &Field, other: Field) -> Field {
-    use DataType::{Float32, Float64, Int8, Int16, Int32, Int64};
+    use DataType::{Decimal128, Float32, Float64, Int8, Int16, Int32, Int64, Struct};
     let width = |data_type: &DataType| {
         [Int8, Int16, Int32, Int64]
             .iter()
@@ -192,7 +276,31 @@ fn both(known: &Field, other: Field) -> Field {
         return other;
     }
     let is_plain = known.metadata().is_empty() && other.metadata().is_empty();
+    let is_described_as =
+        |encoding| TextEncoding::of(known) == encoding && TextEncoding::of(&other) == encoding;
     match (known.data_type(), other.data_type()) {
+        (Decimal128(one, scale), Decimal128(two, other_scale))
+            if scale == other_scale && is_described_as(TextEncoding::Base64Decimal) =>
+        {
+            let data_type = Decimal128(*one.max(two), *scale);
+            other.with_data_type(data_type)
+        }
+        (Struct(one), Struct(two)) if is_plain => {
+            let mut fields: Vec<FieldRef> = one.iter().cloned().collect();
+            for field in two {
+                match fields.iter_mut().find(|it| it.name() == field.name()) {
+                    Some(known) => *known = Arc::new(both(known, field.as_ref().clone())),
+                    None => fields.push(Arc::clone(field)),
+                }
+            }
+            let data_type = Struct(fields.into());
+            other.with_data_type(data_type)
+        }
+        (Int8 | Int16 | Int32, Float32 | Float64) | (Float32 | Float64, Int8 | Int16 | Int32)
+            if is_plain =>
+        {
+            other.with_data_type(Float64)
+        }
         (one, two) if is_plain && width(one).is_some() && width(two).is_some() => {
             match width(one) > width(two) {
                 true => known.clone(),
@@ -266,10 +374,14 @@ mod tests {
 
     #[test]
     fn descriptions_that_differ_are_joined() {
+        let decimal = "org.apache.kafka.connect.data.Decimal";
         let mut schema = described(json!([
             {"field": "a", "type": "int32"},
             {"field": "b", "type": "string"},
             {"field": "c", "type": "double"},
+            {"field": "e", "type": "struct", "fields": [{"field": "x", "type": "int16"}]},
+            {"field": "f", "type": "bytes", "name": decimal,
+             "parameters": {"scale": "2", "connect.decimal.precision": "5"}},
         ]));
         let other = json!({"type": "struct", "fields": [
             {"field": "row", "type": "struct", "fields": [
@@ -277,6 +389,10 @@ mod tests {
                 {"field": "b", "type": "int8"},
                 {"field": "c", "type": "float"},
                 {"field": "d", "type": "boolean"},
+                {"field": "e", "type": "struct", "fields": [
+                    {"field": "x", "type": "int32"}, {"field": "y", "type": "int8"}]},
+                {"field": "f", "type": "bytes", "name": decimal,
+                 "parameters": {"scale": "2", "connect.decimal.precision": "12"}},
             ]},
         ]});
         schema.add(other.to_string().as_bytes(), &["row"]);
@@ -288,6 +404,10 @@ mod tests {
             Field::new("z", DataType::Int64, true),
         ]);
         let fields = schema.typed(&found);
+        let joined = vec![
+            Field::new("x", DataType::Int32, true),
+            Field::new("y", DataType::Int8, true),
+        ];
         let types: Vec<_> = fields
             .iter()
             .map(|field| (field.name().as_str(), field.data_type().clone()))
@@ -298,6 +418,8 @@ mod tests {
                 ("a", DataType::Int64),
                 ("b", DataType::Utf8View),
                 ("c", DataType::Float64),
+                ("e", DataType::Struct(joined.into())),
+                ("f", DataType::Decimal128(12, 2)),
                 ("d", DataType::Boolean),
                 ("z", DataType::Int64),
             ]

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use arrow_json_codec::{PropertyFinder, string_value};
+use serde_json::{Map, Value};
 
 use crate::json::{DecodeError, DecodeErrorKind};
 use crate::options::{Envelope, Framing, TableOptions};
@@ -51,9 +52,7 @@ pub(crate) struct EnvelopeReader {
 /// The properties of Kafka Connect's envelope.
 const CONNECT: [&str; 2] = ["schema", "payload"];
 /// The properties of Debezium's envelope that are read.
-const DEBEZIUM: [&str; 7] = [
-    "op", "after", "before", "source", "ts_ms", "schema", "payload",
-];
+const DEBEZIUM: [&str; 6] = ["op", "after", "before", "source", "schema", "payload"];
 
 impl EnvelopeReader {
     /// A reader for rows in this envelope.
@@ -73,8 +72,11 @@ impl EnvelopeReader {
 
     /// A reader for the payloads of a table.
     pub(crate) fn for_payloads(options: &TableOptions) -> Self {
-        let finder =
-            |name: &String| PropertyFinder::new(&[name]).with_lenient(options.decode.lenient);
+        let finder = |name: &String| {
+            PropertyFinder::new(&[name])
+                .with_names(options.decode.names)
+                .with_lenient(options.decode.lenient)
+        };
         EnvelopeReader {
             deleted_by: options.deleted_by.as_ref().map(finder),
             ..EnvelopeReader::new(options.value_envelope(), options)
@@ -141,7 +143,9 @@ impl EnvelopeReader {
     fn open_debezium(&mut self, payload: &[u8], whole: Range<usize>) -> Result<Event, DecodeError> {
         let mut found: [_; DEBEZIUM.len()] = find(&mut self.debezium, payload, &whole)?;
         let mut schema = None;
-        if let [None, _, _, _, _, outer, Some(inner)] = found.clone() {
+        let mut inner = whole;
+        if let [None, _, _, _, outer, Some(row)] = found.clone() {
+            inner = row;
             if text(payload, &inner) == b"null" {
                 return Ok(Event {
                     kind: EventKind::Delete,
@@ -151,15 +155,14 @@ impl EnvelopeReader {
             schema = outer.filter(|schema| is_object(payload, schema));
             found = find(&mut self.debezium, payload, &inner)?;
         }
-        let [op, after, before, source, time, ..] = found;
+        let [op, after, before, source, ..] = found;
         let Some(op) = op else {
-            // Heartbeats, schema changes and the ends of transactions.
-            return match (time, after) {
-                (Some(_), None) => Ok(Event {
+            return match is_message(text(payload, &inner)) {
+                true => Ok(Event {
                     kind: EventKind::PassedOver,
                     ..Event::default()
                 }),
-                _ => Err(unlike("there is no `op`, as Debezium writes it")),
+                false => Err(unlike("there is no `op`, as Debezium writes it")),
             };
         };
         let (kind, op) = match string_value(text(payload, &op)).as_deref() {
@@ -197,6 +200,25 @@ impl EnvelopeReader {
             schema,
         })
     }
+}
+
+/// Whether an object without `op` is another message of Debezium: a heartbeat, a schema change, or
+/// the beginning or end of a transaction.
+#[cold]
+fn is_message(object: &[u8]) -> bool {
+    let Ok(object) = serde_json::from_slice::<Map<String, Value>>(object) else {
+        return false;
+    };
+    let has = |name: &str| object.contains_key(name);
+    let only = |names: &[&str]| object.keys().all(|name| names.contains(&name.as_str()));
+    let is_timed = object.get("ts_ms").is_some_and(Value::is_number);
+    let times = ["ts_ms", "ts_us", "ts_ns"];
+    let is_heartbeat = is_timed && only(&times);
+    let is_schema_change = has("source") && (has("ddl") || has("tableChanges"));
+    let transaction = ["status", "id", "event_count", "data_collections"];
+    let is_transaction =
+        has("status") && has("id") && only(&[&transaction[..], &times[..]].concat());
+    is_heartbeat || is_schema_change || is_transaction
 }
 
 fn text<'a>(payload: &'a [u8], place: &Range<usize>) -> &'a [u8] {
@@ -269,8 +291,19 @@ mod tests {
 
     #[test]
     fn what_is_not_about_a_key_is_passed_over() {
+        let mut reader = EnvelopeReader::new(Envelope::Debezium, &TableOptions::default());
+        for payload in [
+            r#"{"id":1,"ts_ms":5}"#,
+            r#"{"ts_ms":"x"}"#,
+            r#"{"status":"new","id":1,"amount":2}"#,
+            r#"{"ddl":"x"}"#,
+        ] {
+            assert!(reader.open(payload.as_bytes()).is_err(), "{payload}");
+        }
         for payload in [
             r#"{"ts_ms":1}"#,
+            r#"{"ts_ms":1,"ts_us":1000,"ts_ns":1000000}"#,
+            r#"{"status":"END","id":"571","event_count":2,"data_collections":[],"ts_ms":1}"#,
             r#"{"source":{},"ts_ms":1,"ddl":"CREATE TABLE a","tableChanges":[]}"#,
             r#"{"op":"t","source":{},"ts_ms":1}"#,
             r#"{"op":"m","message":{"prefix":"x"}}"#,

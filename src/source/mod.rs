@@ -4,7 +4,7 @@
 //! snapshot ── the offset range of each partition ───┐
 //! pruning  ── the records that a filter can match ──┤
 //! fetch    ── records, chunk by chunk ──────────────┴► scan ─ deduplicate ─► rows ─► RecordBatch
-//! envelope ── the row within a payload, and whether it is a delete
+//! envelope ── the row within a payload, and whether it is a delete;   connect_schema ── its types
 //! spill           ── the records of keys that memory has no room for, on disk
 //! exec            ── the plan node;   reading ── its threads;   shared ── their shared state
 //! groups   ── the partitions of each thread, which group_reader reads
@@ -22,6 +22,7 @@
 pub(crate) mod chunk_sizes;
 mod codec;
 mod column_builders;
+pub(crate) mod connect_schema;
 pub(crate) mod deduplicate;
 pub(crate) mod ends;
 pub(crate) mod envelope;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, nullif};
-use arrow::datatypes::{Field, FieldRef, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Fields, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use rdkafka_extra::Record;
@@ -14,8 +14,10 @@ use crate::definition::TableDefinition;
 use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
-use crate::options::{Framing, Mode, OnBadRecord, ValueFormat};
+use crate::json::{DecodeError, DecodeErrorKind};
+use crate::options::{Envelope, Framing, Mode, OnBadRecord, ValueFormat};
 use crate::source::column_builders::{KeyBuilder, MetadataBuilder, PayloadDecoder};
+use crate::source::connect_schema::DescriptionCheck;
 use crate::source::envelope::{EnvelopeReader, Event, EventKind};
 
 /// The result of adding a record.
@@ -71,6 +73,8 @@ pub(crate) struct Rows {
     payload: Option<PayloadDecoder>,
     /// Finds the row in a payload, where payloads have to be looked at.
     envelope: Option<EnvelopeReader>,
+    /// Checks the columns against what a record says of its own numbers.
+    description: Option<DescriptionCheck>,
     /// Whether records that delete a key are rows.
     keeps_deletes: bool,
     /// The positions of the payload's arrays among the columns.
@@ -153,13 +157,15 @@ impl Rows {
                 }
             });
         }
+        let payload_fields = Fields::from(payload_fields);
+        let description = match table.options.value_envelope() {
+            Envelope::None => None,
+            Envelope::Connect => DescriptionCheck::of(&payload_fields, &[]),
+            Envelope::Debezium => DescriptionCheck::of(&payload_fields, &["after"]),
+        };
         let payload = match payload_fields.first() {
             None => None,
-            Some(_) => Some(PayloadDecoder::try_new(
-                table,
-                partition,
-                payload_fields.into(),
-            )?),
+            Some(_) => Some(PayloadDecoder::try_new(table, partition, payload_fields)?),
         };
         let options = &table.options;
         let is_json =
@@ -187,6 +193,7 @@ impl Rows {
             columns,
             payload,
             envelope,
+            description,
             keeps_deletes: options.mode == Some(Mode::Append) && schema.has_deletes(),
             payload_columns,
             skipped: Vec::new(),
@@ -249,6 +256,14 @@ impl Rows {
             match envelope.open(whole) {
                 Ok(found) => {
                     event = found;
+                    let description = event.schema.as_ref().zip(self.description.as_mut());
+                    let wrong = description.and_then(|(place, check)| {
+                        check.check(whole.get(place.clone()).unwrap_or_default())
+                    });
+                    let wrong = wrong.filter(|_| event.kind == EventKind::Row);
+                    payload_error = wrong.map(|reason| {
+                        DecodeError::new(0, DecodeErrorKind::Custom(reason.to_owned()))
+                    });
                     let place = (event.kind == EventKind::Row).then(|| event.row.clone());
                     payload = place.and_then(|place| whole.get(place));
                 }
@@ -333,6 +348,13 @@ impl Rows {
             }
             (OnBadRecord::Fail, None, None) => Ok(Outcome::Row),
         }
+    }
+
+    /// Whether the payload of a record says nothing about any key, so that the record needs none.
+    pub(crate) fn is_passed_over(&mut self, record: &impl Record) -> bool {
+        let opened = self.envelope.as_mut().zip(record.payload());
+        let event = opened.and_then(|(envelope, payload)| envelope.open(payload).ok());
+        event.is_some_and(|event| event.kind == EventKind::PassedOver)
     }
 
     /// Removes the row that was added last.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 
 use crate::client::{Cancel, Client, KeptClients, OffsetRange, blocking};
-use crate::definition::TableDefinition;
 use crate::definition::schema::is_reserved;
+use crate::definition::{TableDefinition, column_options};
 use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::options::{Envelope, KeyFormat, Mode, TableOptions, ValueFormat};
@@ -58,8 +58,12 @@ fn infer(
             reason,
         })?;
     let objects = payloads.as_ref().map_or(0, |payloads| payloads.objects);
+    let has_envelope = options.value_envelope() != Envelope::None;
     let format = *options.value_format.get_or_insert_with(|| {
-        let found = sample.value_format(objects);
+        let found = match has_envelope {
+            true => ValueFormat::Json,
+            false => sample.value_format(objects),
+        };
         if found != ValueFormat::Json {
             log::warn!(
                 "topic `{topic}` is not JSON: the table has one payload column, `_value`{remedy}"
@@ -82,7 +86,10 @@ fn infer(
         }
         options.value_envelope = Some(envelope);
     }
-    let keys = sample.take_keys();
+    let keys = sample.take_keys().map_err(|reason| Error::InferSchema {
+        topic: topic.clone(),
+        reason,
+    })?;
     if let (
         Some(Keys {
             envelope: Envelope::Connect,
@@ -134,6 +141,10 @@ fn infer(
             );
         }
         fields.extend(found.into_iter().map(|field| field.as_ref().clone()));
+    }
+    // A unit that a record names goes before that of the table or the session.
+    for field in &fields {
+        column_options::note(field, &mut options.columns);
     }
     let table = TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)?;
     Ok(TableDefinition { keyless, ..table })

@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! builder ── a table from options and columns;   infer_from_sample ── columns of a topic
-//! sample ── what its newest records have in common;   connect_schema ── the types that they name
+//! sample ── what its newest records have in common
 //! location ── `kafka://host/topic`;   write_query ── a query's rows for a topic with its columns
 //! ```
 
 mod builder;
-mod connect_schema;
 mod filters;
 pub(crate) mod infer_from_sample;
 pub(crate) mod location;

@@ -3,12 +3,13 @@
 use arrow::datatypes::{DataType, Field, Fields};
 use arrow_json_codec::is_null;
 use rdkafka_extra::Record;
+use serde_json::{Map, Value};
 
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::json::{DecodeError, SchemaInference, ValueInference};
 use crate::options::{Envelope, KeyFormat, TableOptions, ValueFormat};
+use crate::source::connect_schema::ConnectSchema;
 use crate::source::envelope::{EnvelopeReader, Event, EventKind};
-use crate::table::connect_schema::ConnectSchema;
 
 /// What is known from the records that were sampled so far.
 pub(super) struct Sample {
@@ -38,8 +39,8 @@ pub(super) struct Payloads {
     types: ConnectSchema,
     /// How many have the shape of the envelope and of nothing else.
     typical: usize,
-    /// How many may be passed over in this envelope.
-    passed_over: usize,
+    /// How many others fit the envelope, but have no row that would show it.
+    neutral: usize,
     /// Why a payload is not JSON, if `kafka.json.lenient` would accept it.
     nearly: Option<DecodeError>,
 }
@@ -119,10 +120,15 @@ impl Sample {
     /// # Errors
     /// Only some of the payloads have an envelope.
     pub(super) fn take_payloads(&mut self) -> Result<Option<Payloads>, String> {
-        let records = self.records;
+        // What is not JSON has no shape: reading reports it.
+        let plain = self
+            .payloads
+            .iter()
+            .find(|read| read.envelope == Envelope::None);
+        let records = plain.map_or(self.records, |read| read.objects);
         let fits = |read: &Payloads| {
             read.envelope == Envelope::None
-                || (read.typical > 0 && read.typical + read.passed_over == records)
+                || (read.typical > 0 && read.objects > 0 && read.typical + read.neutral >= records)
         };
         let given = self.payloads.len() == 1;
         let found = self.payloads.iter().position(|read| given || fits(read));
@@ -130,7 +136,10 @@ impl Sample {
         let is_plain = found
             .as_ref()
             .is_some_and(|read| read.envelope == Envelope::None);
-        let partly = self.payloads.iter().find(|read| read.typical > 0);
+        let partly = self
+            .payloads
+            .iter()
+            .find(|read| read.typical > 0 && read.objects > 0);
         match partly {
             Some(partly) if is_plain && !given => Err(format!(
                 "{} of {records} sampled payloads have the envelope of {}, and the others do not; \
@@ -144,14 +153,28 @@ impl Sample {
     }
 
     /// Takes the keys in the envelope that all of them have.
-    pub(super) fn take_keys(&mut self) -> Option<Keys> {
+    ///
+    /// # Errors
+    /// Only some of the keys have an envelope.
+    pub(super) fn take_keys(&mut self) -> Result<Option<Keys>, String> {
         let count = self.sampled_keys;
         let given = self.keys.len() == 1;
-        let fits = |read: &Keys| {
-            given || read.envelope == Envelope::None || (count > 0 && read.typical == count)
-        };
-        let found = self.keys.iter().position(fits)?;
-        Some(self.keys.swap_remove(found))
+        let partly = self.keys.iter().find(|read| read.typical > 0);
+        if let Some(partly) = partly
+            && !given
+            && partly.typical < count
+        {
+            return Err(format!(
+                "{} of {count} sampled keys have the envelope of {}, and the others do not; set \
+                 `kafka.key.envelope` = `{}`, or `none`",
+                partly.typical,
+                partly.envelope.title(),
+                partly.envelope.name(),
+            ));
+        }
+        let fits = |read: &Keys| given || read.envelope == Envelope::None || read.typical > 0;
+        let found = self.keys.iter().position(fits);
+        Ok(found.map(|place| self.keys.swap_remove(place)))
     }
 
     /// The format of payloads of which so many are JSON objects.
@@ -175,7 +198,7 @@ impl Payloads {
             rows: SchemaInference::new().with_lenient(options.decode.lenient),
             types: ConnectSchema::default(),
             typical: 0,
-            passed_over: 0,
+            neutral: 0,
             nearly: None,
         }
     }
@@ -194,11 +217,15 @@ impl Payloads {
             EventKind::Row => Some(event.row.clone()),
             EventKind::Delete => event.before.clone(),
             EventKind::PassedOver => {
-                self.passed_over += 1;
+                self.neutral += 1;
                 return Ok(());
             }
         };
-        self.typical += usize::from(self.is_typical(&event));
+        match self.is_typical(payload, &event) {
+            Some(true) => self.typical += 1,
+            Some(false) => self.neutral += 1,
+            None => {}
+        }
         if let Some(schema) = event.schema.and_then(|place| payload.get(place)) {
             let path: &[&str] = match self.envelope {
                 Envelope::Debezium => &["after"],
@@ -213,12 +240,15 @@ impl Payloads {
         Ok(())
     }
 
-    /// Whether hardly anything but this envelope looks like this.
-    fn is_typical(&self, event: &Event) -> bool {
+    /// Whether hardly anything but this envelope looks like this. `Some(false)` if the payload may
+    /// be in the envelope, but does not show it.
+    fn is_typical(&self, payload: &[u8], event: &Event) -> Option<bool> {
         match self.envelope {
-            Envelope::None => false,
-            Envelope::Connect => event.schema.is_some(),
-            Envelope::Debezium => event.source_timestamp.is_some(),
+            Envelope::None => None,
+            Envelope::Connect => is_described(payload, event),
+            // The tombstone of Kafka Connect's envelope.
+            Envelope::Debezium if event.op.is_none() => Some(false),
+            Envelope::Debezium => event.source_timestamp.map(|_| true),
         }
     }
 
@@ -244,9 +274,9 @@ impl Keys {
         let Ok(event) = self.reader.open(key) else {
             return;
         };
-        let value = key.get(event.row).unwrap_or_default();
+        let value = key.get(event.row.clone()).unwrap_or_default();
+        self.typical += usize::from(is_described(key, &event).is_some());
         if let Some(schema) = event.schema.and_then(|place| key.get(place)) {
-            self.typical += 1;
             self.types.add_value(schema, KEY_COLUMN);
         }
         self.has_nulls |= is_null(value);
@@ -262,5 +292,22 @@ impl Keys {
             || Field::new(KEY_COLUMN, DataType::Utf8View, true),
             |field| field.as_ref().clone(),
         )
+    }
+}
+
+/// Whether a document is Kafka Connect's envelope and nothing else: `Some(false)` if there is no
+/// description in it, as of a null.
+fn is_described(document: &[u8], event: &Event) -> Option<bool> {
+    let start = document.iter().position(|byte| *byte == b'{')?;
+    let object: Map<String, Value> = serde_json::from_slice(document.get(start..)?).ok()?;
+    if object.len() != 2 || !object.contains_key("payload") {
+        return None;
+    }
+    match object.get("schema")? {
+        Value::Null => Some(false),
+        Value::Object(schema) if schema.get("type").is_some_and(Value::is_string) => {
+            Some(event.schema.is_some())
+        }
+        _ => None,
     }
 }

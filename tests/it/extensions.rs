@@ -367,6 +367,10 @@ async fn a_hook_sees_changes_drops_and_adds_records() {
     let ctx = session_with(table).await;
     let insert = "INSERT INTO t VALUES ('a', 1, 1), ('drop', 2, 2), ('twice', 3, 3)";
     assert_eq!(count(&ctx, insert).await, 3);
+    // A broker acknowledges a transaction before its records can be read.
+    broker::wait_until(broker::PATIENCE, "the committed records", || {
+        !broker.read_all(&topic).is_empty()
+    });
     let stored = broker.read_all(&topic);
     let keys: Vec<_> = stored
         .iter()

@@ -71,6 +71,11 @@ impl<'a> Batches<'a> {
         self.last
     }
 
+    /// Whether a record is left out, with a key or without.
+    pub(super) fn is_passed_over(&mut self, record: &impl Record) -> bool {
+        self.rows.is_passed_over(record)
+    }
+
     /// Whether a record would be a row, without adding the row.
     pub(super) fn judge(&mut self, record: &impl Record) -> DataFusionResult<Outcome> {
         let outcome = self.rows.append(record)?;

@@ -115,6 +115,9 @@ impl<F: Fetch> Partition<'_, F> {
             return Ok(false);
         }
         if record.key().is_none() && spec.table.is_change_log {
+            if self.rows.is_passed_over(record) {
+                return Ok(false);
+            }
             self.null_key(record, true)?;
             return Ok(false);
         }

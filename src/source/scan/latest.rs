@@ -78,6 +78,9 @@ impl Latest {
             };
             let is_first_time = record.offset() < pass.sent_from;
             let Some(key) = record.key() else {
+                if partition.rows.is_passed_over(&record) {
+                    continue;
+                }
                 partition.null_key(&record, is_first_time)?;
                 continue;
             };

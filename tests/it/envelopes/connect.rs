@@ -150,3 +150,63 @@ async fn options_of_envelopes_that_cannot_work_are_refused() {
         assert!(refused.contains(reason), "{options:?}: {refused}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_without_a_description_is_seen_beside_others() {
+    let Some(broker) = broker::required("envelopes::an_envelope_without_a_description") else {
+        return;
+    };
+    let topic = broker.new_topic("connect", 1, &[]);
+    broker.produce(
+        &topic,
+        &[
+            Rec::new("a", connect(json!({"n": 1}))),
+            Rec::new("b", connect(json!({"n": 2}))),
+            Rec::new("b", r#"{"schema":null,"payload":null}"#),
+            Rec::new("c", r#"{"schema":null,"payload":{"n":3}}"#),
+        ],
+    );
+    let table = Declared::new(broker, &topic, "", &[]).await;
+    assert_eq!(table.rows("SELECT _key, n FROM t").await, ["a|1", "c|3"]);
+
+    // Rows that only look like it, scalars, and keys of two shapes.
+    let topic = broker.new_topic("connect", 1, &[]);
+    let row = r#"{"schema":{"v":1},"payload":{"n":1},"id":7}"#;
+    broker.produce(&topic, &[Rec::new("a", row)]);
+    let table = Declared::new(broker, &topic, "", &[]).await;
+    assert_eq!(table.rows("SELECT id, payload['n'] FROM t").await, ["7|1"]);
+    let topic = broker.new_topic("connect", 1, &[]);
+    let scalar = json!({"schema": {"type": "int32"}, "payload": 5}).to_string();
+    broker.produce(&topic, &[Rec::new("a", scalar)]);
+    let table = Declared::new(broker, &topic, "", &[]).await;
+    assert_eq!(table.rows("SELECT payload FROM t").await, ["5"]);
+    let topic = broker.new_topic("connect", 1, &[]);
+    let key = json!({"schema": {"type": "int32"}, "payload": 5}).to_string();
+    broker.produce(
+        &topic,
+        &[Rec::new(key, "{\"n\":1}"), Rec::new("7", "{\"n\":2}")],
+    );
+    let refused = Declared::try_new(broker, &topic, "", &[])
+        .await
+        .err()
+        .unwrap_or_default();
+    assert!(
+        refused.contains("1 of 2 sampled keys") && refused.contains("`kafka.key.envelope`"),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_property_of_deleted_rows_is_found_as_columns_are() {
+    let Some(broker) = broker::required("envelopes::the_property_of_deleted_rows") else {
+        return;
+    };
+    let topic = broker.new_topic("deleted", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", r#"{"v":1,"__DELETED":"true"}"#)]);
+    let by = ("kafka.deleted_by", "__deleted");
+    let table = Declared::new(broker, &topic, "v BIGINT", &[by]).await;
+    assert_eq!(table.rows("SELECT v FROM t").await, Vec::<String>::new());
+    let exact = ("kafka.json.names", "exact");
+    let table = Declared::new(broker, &topic, "v BIGINT", &[by, exact]).await;
+    assert_eq!(table.rows("SELECT v FROM t").await, ["1"]);
+}

@@ -258,7 +258,8 @@ async fn a_sample_of_several_shapes_asks_for_the_option() {
     };
     let topic = broker.new_topic("debezium", 1, &[]);
     let event = Variant::ALL[2].change("c", 1, Value::Null, customer(1, "x", 0.5), 1);
-    let records = [event, vec![Rec::new("{\"id\":2}", "{\"id\":2}")]].concat();
+    let plain = Rec::new(Variant::ALL[2].key(2), "{\"id\":2}");
+    let records = [event, vec![plain]].concat();
     broker.produce(&topic, &records);
     let refused = Declared::try_new(broker, &topic, "", &[])
         .await
@@ -318,4 +319,82 @@ async fn what_was_found_is_shown_and_statements_that_write_are_refused() {
         assert!(error.contains(&reason), "{statement}: {error}");
     }
     assert_eq!(broker.read_all(&topic).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_without_a_row_need_no_key_and_rows_are_no_messages() {
+    let Some(broker) = broker::required("envelopes::messages_without_a_row") else {
+        return;
+    };
+    let variant = Variant::ALL[0];
+    let topic = broker.new_topic("debezium", 1, &[]);
+    let event = variant.change("c", 1, Value::Null, customer(1, "x", 0.5), 1);
+    let truncate = json!({"op": "t", "source": {"ts_ms": 1}, "ts_ms": 1});
+    let keyless = [truncate, json!({"ts_ms": 1, "ts_us": 1000})];
+    let keyless = keyless.map(|message| Rec {
+        key: None,
+        ..Rec::new("", variant.other(message))
+    });
+    broker.produce(&topic, &[event, keyless.to_vec()].concat());
+    let columns = format!("{COLUMNS}, _tombstone BOOLEAN");
+    for columns in [columns.as_str(), ""] {
+        let options: &[_] = if columns.is_empty() { &[] } else { &[DEBEZIUM] };
+        let table = Declared::new(broker, &topic, columns, options).await;
+        assert_eq!(table.rows("SELECT id, name FROM t").await, ["1|x"]);
+        assert_eq!(table.rows("SELECT count(*) FROM t").await, ["1"]);
+        let one = format!("SELECT name FROM t WHERE _key = '{}'", variant.key(1));
+        assert_eq!(table.rows(&one).await, ["x"]);
+    }
+    let table = Declared::new(broker, &topic, COLUMNS, &[DEBEZIUM]).await;
+    let sink = broker.new_topic("plain", 1, &[]);
+    table.add("out", &sink, COLUMNS, &[]).await.unwrap();
+    table.rows("INSERT INTO out SELECT * FROM t").await;
+    assert_eq!(table.rows("SELECT id FROM out").await, ["1"]);
+
+    // A row that has a time is no heartbeat.
+    let topic = broker.new_topic("debezium", 1, &[]);
+    let rows =
+        (2..5).map(|id| Rec::new(variant.key(id), json!({"id": id, "ts_ms": 5}).to_string()));
+    let event = variant.change("c", 1, Value::Null, customer(1, "x", 0.5), 1);
+    broker.produce(&topic, &rows.chain(event).collect::<Vec<_>>());
+    let refused = Declared::try_new(broker, &topic, "", &[])
+        .await
+        .err()
+        .unwrap();
+    assert!(refused.contains("1 of 4 sampled payloads"), "{refused}");
+    let table = Declared::new(broker, &topic, COLUMNS, &[DEBEZIUM]).await;
+    let error = table.error("SELECT count(*) FROM t").await;
+    assert!(
+        error.contains("offset 2") && error.contains("there is no `op`"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_json_is_reported_by_reading_and_not_by_the_sample() {
+    let Some(broker) = broker::required("envelopes::what_is_not_json_is_reported") else {
+        return;
+    };
+    let topic = broker.new_topic("debezium", 1, &[]);
+    let good = |id| Variant::ALL[2].change("c", id, Value::Null, customer(id, "x", 0.5), 1);
+    let bad = vec![Rec::new(Variant::ALL[2].key(2), "{\"op\":")];
+    broker.produce(&topic, &[good(1), bad, good(3)].concat());
+    let table = Declared::new(broker, &topic, "", &[]).await;
+    let error = table.error("SELECT * FROM t").await;
+    assert!(error.contains("partition 0 offset 1"), "{error}");
+    let skip = ("kafka.on_bad_record", "skip");
+    let table = Declared::new(broker, &topic, "", &[skip]).await;
+    assert_eq!(table.rows("SELECT id FROM t").await, ["1", "3"]);
+
+    // An envelope that was asked for is not given up.
+    let topic = broker.new_topic("debezium", 1, &[]);
+    broker.produce(&topic, &[Rec::new("a", "{\"id\":1}")]);
+    let refused = Declared::try_new(broker, &topic, "", &[DEBEZIUM])
+        .await
+        .err();
+    let refused = refused.unwrap_or_default();
+    assert!(
+        refused.contains("none of the sampled payloads has the envelope of Debezium"),
+        "{refused}"
+    );
 }

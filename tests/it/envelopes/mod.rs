@@ -3,5 +3,6 @@
 
 mod connect;
 mod debezium;
+mod documents;
 mod events;
 mod types;

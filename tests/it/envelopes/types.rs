@@ -187,3 +187,72 @@ async fn columns_are_written_in_the_form_that_they_are_read_in() {
         assert!(refused.contains(reason), "{refused}");
     }
 }
+
+/// An event of one row with a price and a time, of these types.
+fn priced(id: i64, scale: &str, time: &str, at: i64) -> Rec {
+    let row = |name: &str| {
+        json!({"type": "struct", "field": name, "fields": [
+            {"field": "id", "type": "int64"},
+            {"field": "price", "type": "bytes", "name": format!("{LOGICAL}.Decimal"),
+             "parameters": {"scale": scale, "connect.decimal.precision": "10"}},
+            {"field": "at", "type": "int64", "name": time},
+        ]})
+    };
+    let schema = json!({"type": "struct", "fields": [row("before"), row("after")]});
+    let event = json!({"before": null, "after": {"id": id, "price": "Ae8=", "at": at},
+                       "source": {"ts_ms": 1}, "op": "c"});
+    Rec::new(
+        id.to_string(),
+        json!({"schema": schema, "payload": event}).to_string(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_describes_its_numbers_otherwise_is_a_bad_record() {
+    let Some(broker) = broker::required("envelopes::a_record_that_describes") else {
+        return;
+    };
+    let (millis, micros) = (
+        "io.debezium.time.Timestamp",
+        "io.debezium.time.MicroTimestamp",
+    );
+    let sample = ("kafka.infer.records", "1");
+    for (older, reason) in [
+        (
+            priced(1, "2", micros, 1_700_000_000_000_000),
+            "the record describes `price` with 2 decimal places, and the column has 4",
+        ),
+        (
+            priced(1, "4", millis, 1_700_000_000_000),
+            "the record describes `at` as a number of `ms`, and the column takes `us`",
+        ),
+    ] {
+        let topic = broker.new_topic("typed", 1, &[]);
+        broker.produce(
+            &topic,
+            &[older, priced(2, "4", micros, 1_700_000_000_000_000)],
+        );
+        let table = Declared::new(broker, &topic, "", &[sample]).await;
+        let error = table.error("SELECT price, at FROM t").await;
+        assert!(
+            error.contains("offset 0") && error.contains(reason),
+            "{error}"
+        );
+        assert_eq!(table.rows("SELECT id FROM t").await, ["1", "2"]);
+        let skip = ("kafka.on_bad_record", "skip");
+        let table = Declared::new(broker, &topic, "", &[sample, skip]).await;
+        let rows = table.rows("SELECT id, price, at FROM t").await;
+        assert_eq!(rows, ["2|0.0495|2023-11-14T22:13:20"]);
+    }
+    // The unit of a record goes before that of the session.
+    let topic = broker.new_topic("typed", 1, &[]);
+    broker.produce(&topic, &[priced(1, "2", micros, 1_700_000_000_000_000)]);
+    let unit = ("kafka.json.timestamp_unit", "ms");
+    let table = Declared::new(broker, &topic, "", &[unit]).await;
+    assert_eq!(
+        table.rows("SELECT at FROM t").await,
+        ["2023-11-14T22:13:20"]
+    );
+    let shown = table.rows("SHOW CREATE TABLE t").await.concat();
+    assert!(shown.contains("'kafka.column.at.unit' 'us'"), "{shown}");
+}
