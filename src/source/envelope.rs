@@ -177,7 +177,7 @@ impl EnvelopeReader {
                     ..Event::default()
                 });
             }
-            _ => return Err(unlike("`op` is none of c, u, r, d, t and m")),
+            _ => return Err(unlike("`op` is not c, u, r, d, t or m")),
         };
         let after = after.filter(|after| is_object(payload, after));
         if kind == EventKind::Row && after.is_none() {

@@ -206,8 +206,8 @@ async fn events_of_another_shape_are_bad_records() {
     let good = |id| Variant::ALL[0].change("c", id, Value::Null, customer(id, "x", 0.5), 1);
     for (bad, reason) in [
         ("{\"id\":2}", "there is no `op`, as Debezium writes it"),
-        ("{\"op\":\"x\"}", "`op` is none of c, u, r, d, t and m"),
-        ("{\"op\":7}", "`op` is none of c, u, r, d, t and m"),
+        ("{\"op\":\"x\"}", "`op` is not c, u, r, d, t or m"),
+        ("{\"op\":7}", "`op` is not c, u, r, d, t or m"),
         ("{\"op\":\"c\"}", "`after` is not an object"),
         ("{\"op\":\"u\",\"after\":null}", "`after` is not an object"),
         (
