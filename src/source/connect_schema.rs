@@ -88,10 +88,12 @@ impl ConnectSchema {
 pub(crate) struct DescriptionCheck {
     columns: Fields,
     path: &'static [&'static str],
-    /// The description that was checked last, and what is wrong with it.
-    last: Vec<u8>,
-    wrong: Option<String>,
+    /// The descriptions that were checked last, and what is wrong with each.
+    known: Vec<(Vec<u8>, Option<String>)>,
 }
+
+/// How many descriptions are remembered: those of a few writers at the same time.
+const KNOWN: usize = 8;
 
 impl DescriptionCheck {
     /// A check for these columns; `None` where no description can contradict them. `path` leads to
@@ -101,20 +103,27 @@ impl DescriptionCheck {
         may_differ.then(|| DescriptionCheck {
             columns: columns.clone(),
             path,
-            last: Vec::new(),
-            wrong: None,
+            known: Vec::new(),
         })
     }
 
     /// What is wrong with a description, if anything is.
     pub(crate) fn check(&mut self, description: &[u8]) -> Option<&str> {
-        if self.last != description {
-            self.last = description.to_vec();
+        let known = self
+            .known
+            .iter()
+            .position(|(known, _)| known == description);
+        let place = known.unwrap_or_else(|| {
             let mut schema = ConnectSchema::default();
             schema.add(description, self.path);
-            self.wrong = contradiction(&self.columns, &schema.fields.into());
-        }
-        self.wrong.as_deref()
+            let wrong = contradiction(&self.columns, &schema.fields.into());
+            if self.known.len() == KNOWN {
+                self.known.remove(0);
+            }
+            self.known.push((description.to_vec(), wrong));
+            self.known.len() - 1
+        });
+        self.known.get(place)?.1.as_deref()
     }
 }
 

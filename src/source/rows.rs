@@ -249,29 +249,9 @@ impl Rows {
     /// With `kafka.on_bad_record` = `fail`, the value that does not fit, and its position. With
     /// `null`, only a key that does not fit is an error.
     pub(crate) fn append(&mut self, record: &impl Record) -> Result<Outcome> {
-        let mut payload_error = None;
-        let mut event = Event::default();
-        let mut payload = record.payload();
-        if let (Some(envelope), Some(whole)) = (&mut self.envelope, payload) {
-            match envelope.open(whole) {
-                Ok(found) => {
-                    event = found;
-                    let description = event.schema.as_ref().zip(self.description.as_mut());
-                    let wrong = description.and_then(|(place, check)| {
-                        check.check(whole.get(place.clone()).unwrap_or_default())
-                    });
-                    let wrong = wrong.filter(|_| event.kind == EventKind::Row);
-                    payload_error = wrong.map(|reason| {
-                        DecodeError::new(0, DecodeErrorKind::Custom(reason.to_owned()))
-                    });
-                    let place = (event.kind == EventKind::Row).then(|| event.row.clone());
-                    payload = place.and_then(|place| whole.get(place));
-                }
-                Err(error) => (payload, payload_error) = (None, Some(error)),
-            }
-        }
+        let (event, row, mut payload_error) = self.open(record.payload());
         if let Some(decoder) = &mut self.payload
-            && let Err(mut error) = decoder.append(payload, record.offset())
+            && let Err(mut error) = decoder.append(row, record.offset())
         {
             error.position += event.row.start;
             payload_error = payload_error.or(Some(error));
@@ -348,6 +328,30 @@ impl Rows {
             }
             (OnBadRecord::Fail, None, None) => Ok(Outcome::Row),
         }
+    }
+
+    /// Finds the row in a payload, and what is wrong with its envelope.
+    fn open<'a>(
+        &mut self,
+        payload: Option<&'a [u8]>,
+    ) -> (Event, Option<&'a [u8]>, Option<DecodeError>) {
+        let (Some(envelope), Some(whole)) = (&mut self.envelope, payload) else {
+            return (Event::default(), payload, None);
+        };
+        let event = match envelope.open(whole) {
+            Ok(event) => event,
+            Err(error) => return (Event::default(), None, Some(error)),
+        };
+        if event.kind != EventKind::Row {
+            return (event, None, None);
+        }
+        let description = event.schema.clone().and_then(|place| whole.get(place));
+        let check = self.description.as_mut().zip(description);
+        let wrong = check.and_then(|(check, description)| check.check(description));
+        let error =
+            wrong.map(|reason| DecodeError::new(0, DecodeErrorKind::Custom(reason.to_owned())));
+        let row = whole.get(event.row.clone());
+        (event, row, error)
     }
 
     /// Whether the payload of a record says nothing about any key, so that the record needs none.
