@@ -129,7 +129,7 @@ mod tests {
             let config: ClientConfig = config(&TableOptions::parse(&[&own]).unwrap(), 1).unwrap();
             config.get(FETCH_WAIT).unwrap().to_owned()
         };
-        assert_eq!(wait(None, config_of_scan), "2");
+        assert_eq!(wait(None, config_of_scan), "1");
         assert_eq!(wait(None, config_within), "10");
         assert_eq!(wait(Some("30"), config_of_scan), "30");
     }

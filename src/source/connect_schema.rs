@@ -231,7 +231,7 @@ fn column(name: &str, schema: &Value) -> Field {
                 fields => of(DataType::Struct(fields)),
             }
         }
-        ("map", _) if schema["keys"]["type"] == "string" => {
+        ("map", _) if schema.pointer("/keys/type") == Some(&Value::from("string")) => {
             let key = Field::new("keys", DataType::Utf8, false);
             let value = column("values", &schema["values"]);
             Field::new_map(name, "entries", key, value, false, true)
@@ -260,7 +260,8 @@ fn timestamp(name: &str, unit: TimeUnit) -> Field {
 
 /// The type of a decimal, whose parameters are text.
 fn decimal(schema: &Value) -> Option<DataType> {
-    let parameter = |name: &str| schema["parameters"][name].as_str()?.parse::<u8>().ok();
+    let parameters = schema.get("parameters")?;
+    let parameter = |name: &str| parameters.get(name)?.as_str()?.parse::<u8>().ok();
     let scale = parameter("scale")?;
     let precision = parameter("connect.decimal.precision").unwrap_or(DECIMAL128_MAX_PRECISION);
     if scale > precision || precision > DECIMAL256_MAX_PRECISION {

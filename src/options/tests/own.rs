@@ -28,12 +28,14 @@ fn every_option_is_parsed_and_its_default_is_the_one_documented() {
             | "kafka.wait_for"
             | "kafka.batch.rows"
             | "kafka.dead_letter.topic"
+            | "kafka.value.envelope"
+            | "kafka.key.envelope"
             | "kafka.json.schema_id"
             | "kafka.json.key_schema_id"
             | "kafka.topic.partitions"
             | "kafka.topic.replication" => {}
             // These take any text.
-            "kafka.group.id" => continue,
+            "kafka.group.id" | "kafka.deleted_by" => continue,
             "kafka.mode" | "kafka.value.format" | "kafka.key.format" => {
                 set(&mut draft, option.default).unwrap()
             }
@@ -188,7 +190,8 @@ fn an_option_of_a_column_is_kept_by_its_name() {
     assert_eq!(column("b"), (Some(TextEncoding::Mixed), false));
     assert_eq!(
         refused(&[("kafka.column.a.encoding", "xml")]),
-        "option `kafka.column.a.encoding`: expected one of text, json, mixed; got `xml`"
+        "option `kafka.column.a.encoding`: expected one of text, json, mixed, base64, \
+         hex, base64_decimal; got `xml`"
     );
     for key in ["kafka.column.encoding", "kafka.column.a.encodings"] {
         let refused = refused(&[(key, "json")]);
