@@ -261,10 +261,12 @@ impl<F: Fetch> Partition<'_, F> {
 
     /// The number of offsets in the first chunk. A small partition is one chunk: a second one would
     /// take another round trip, and librdkafka waits at the end of the log before it asks again.
+    /// Where a few rows or keys are enough, the first chunk may be all that is read.
     fn first_span(&self) -> i64 {
         let range = self.bounds.range;
         let (all, first) = (range.end - range.start, self.chunk_sizes.first.max(1));
-        match all <= first.saturating_mul(SMALL_PARTITION) {
+        let may_end_early = self.group.spec.limit.is_some() || self.bounds.keys.is_some();
+        match !may_end_early && all <= first.saturating_mul(SMALL_PARTITION) {
             true => all.max(1),
             false => first,
         }
