@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::extensions::Extensions;
 use crate::extensions::codec::Codec;
 use crate::extensions::hook::WriteHook;
-use crate::options::{Options, TableOptions, ValueFormat};
+use crate::options::{Envelope, Options, TableOptions, ValueFormat};
 use crate::table::write_query::QueriedTopic;
 use crate::table::{KafkaTable, KafkaTableBuilder};
 
@@ -382,7 +382,8 @@ fn like(source: &TableDefinition, sink: KafkaTableBuilder) -> Result<KafkaTableB
             own.key_envelope,
         ),
     ] {
-        if let (Some(envelope), None) = (found, own) {
+        // Without an envelope, the sink's default is the same.
+        if let (Some(envelope @ (Envelope::Connect | Envelope::Debezium)), None) = (found, own) {
             like = like.with_option(key, envelope.name());
         }
     }

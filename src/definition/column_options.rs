@@ -207,11 +207,11 @@ fn is_date_or_time(data_type: &DataType) -> bool {
 
 /// Whether a field, or a field within, has such a type.
 fn holds(field: &Field, fits: fn(&DataType) -> bool) -> bool {
-    fits(field.data_type()) || inner(field).any(|(_, field)| holds(field, fits))
+    fits(field.data_type()) || fields_within(field).any(|(_, field)| holds(field, fits))
 }
 
 /// The fields of which a field is made, with what selects them in a path.
-fn inner(field: &Field) -> impl Iterator<Item = (String, &FieldRef)> {
+pub(crate) fn fields_within(field: &Field) -> impl Iterator<Item = (String, &FieldRef)> {
     let (fields, item): (&[FieldRef], Option<&FieldRef>) = match field.data_type() {
         DataType::Struct(fields) => (fields, None),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -265,7 +265,7 @@ fn collect(field: &Field, path: String, found: &mut Vec<(String, Form)>) {
     if let Some(unit) = number_unit(field).and_then(ColumnUnit::named) {
         found.push((path.clone(), Form::Unit(unit)));
     }
-    for (selector, field) in inner(field) {
+    for (selector, field) in fields_within(field) {
         collect(field, format!("{path}{selector}"), found);
     }
 }

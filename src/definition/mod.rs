@@ -21,7 +21,7 @@ use crate::definition::schema::{KafkaSchema, is_reserved};
 use crate::error::{Error, Result};
 use crate::extensions::Extensions;
 use crate::extensions::json_document::JsonDocument;
-use crate::options::{Envelope, Mode, TableOptions, ValueFormat};
+use crate::options::{Envelope, Mode, TableOptions};
 
 /// A topic with its options and columns: the basis of reading and writing.
 #[derive(Debug, Clone)]
@@ -98,9 +98,9 @@ impl TableDefinition {
 
 /// The column `_value`, if it is the JSON of the whole payload and not its text or bytes.
 fn document<'a>(schema: &'a Schema, options: &TableOptions) -> Option<&'a Field> {
-    let is_json = matches!(options.value_format, None | Some(ValueFormat::Json));
     let field = schema.field_with_name(VALUE_COLUMN).ok()?;
-    (is_json && !Metadata::Value.fits(field.data_type())).then_some(field)
+    let fits = Metadata::Value.fits(field.data_type());
+    (options.may_be_json() && !fits).then_some(field)
 }
 
 /// Checks that nothing else is asked of payloads that are read as a whole.
@@ -117,13 +117,15 @@ fn check_whole_payloads(
                 .to_owned(),
         );
     }
-    if !extensions.is_document {
-        return match options.many_documents {
-            true => refused(
-                "`kafka.json.documents` = `many` needs a column `_value` that is a list".to_owned(),
-            ),
-            false => Ok(()),
-        };
+    let document = document(schema, options).filter(|_| extensions.is_document);
+    let is_list = document.is_some_and(|it| matches!(it.data_type(), DataType::List(_)));
+    if options.many_documents && !is_list {
+        return refused(
+            "`kafka.json.documents` = `many` needs a column `_value` that is a list".to_owned(),
+        );
+    }
+    if document.is_none() {
+        return Ok(());
     }
     let is_other = |field: &&FieldRef| {
         field.name() != VALUE_COLUMN && !is_reserved(field.name(), Envelope::None)
@@ -135,11 +137,5 @@ fn check_whole_payloads(
             other.name()
         ));
     }
-    let is_list = |field: &Field| matches!(field.data_type(), DataType::List(_));
-    match document(schema, options) {
-        Some(field) if options.many_documents && !is_list(field) => refused(
-            "`kafka.json.documents` = `many` needs a column `_value` that is a list".to_owned(),
-        ),
-        _ => Ok(()),
-    }
+    Ok(())
 }

@@ -118,18 +118,6 @@ impl KafkaSchema {
             match column {
                 ColumnRole::Key if extensions.key_codec.is_some() => {}
                 ColumnRole::Key => check_key(field, options.key_format())?,
-                ColumnRole::Metadata(Metadata::Value)
-                    if !Metadata::Value.fits(field.data_type()) =>
-                {
-                    return Err(invalid(
-                        field.name(),
-                        format!(
-                            "holds the payload unchanged and cannot be {}; declare it as VARCHAR or \
-                             BYTEA, or `\"_Value\"` for a property of that name",
-                            sql_type(field.data_type())
-                        ),
-                    ));
-                }
                 ColumnRole::Metadata(metadata) => {
                     if !metadata.fits(field.data_type()) {
                         return Err(invalid(

@@ -6,24 +6,39 @@ use arrow_json_codec::documents;
 
 use crate::error::decode_message;
 use crate::extensions::codec::{Codec, CodecError};
-use crate::json::{DecodeError, ValueDecoder, ValueEncoder};
-use crate::options::TableOptions;
+use crate::json::{DecodeError, DecodeOptions, EncodeOptions, ValueDecoder, ValueEncoder};
+use crate::options::{Framing, TableOptions};
 
 /// Reads and writes whole payloads as the column `_value`, whatever its type.
 #[derive(Debug)]
-pub(crate) struct JsonDocument(TableOptions);
+pub(crate) struct JsonDocument {
+    decode: DecodeOptions,
+    encode: EncodeOptions,
+    framing: Framing,
+    /// What is written in front of a payload.
+    front: Vec<u8>,
+    /// Whether a payload has several documents, which are a list.
+    is_many: bool,
+}
 
 impl JsonDocument {
     /// A format with the options of a table.
     pub(crate) fn new(options: &TableOptions) -> Self {
-        JsonDocument(options.clone())
+        let front = options.schema_id.map(|id| options.framing.bytes(id));
+        JsonDocument {
+            decode: options.decode.clone(),
+            encode: options.encode.clone(),
+            framing: options.framing,
+            front: front.unwrap_or_default(),
+            is_many: options.many_documents,
+        }
     }
 
     fn append(&self, decoder: &mut ValueDecoder, payload: &[u8]) -> Result<(), DecodeError> {
-        let (front, json) = self.0.framing.split(payload);
-        let appended = match self.0.many_documents {
+        let (front, json) = self.framing.split(payload);
+        let appended = match self.is_many {
             false => decoder.append(json),
-            true => listed(json, self.0.decode.lenient).and_then(|list| decoder.append(&list)),
+            true => listed(json, self.decode.lenient).and_then(|list| decoder.append(&list)),
         };
         appended.map_err(|mut error| {
             error.position += front.len();
@@ -33,9 +48,7 @@ impl JsonDocument {
 
     /// One document of each row, or the documents of each row on lines of their own.
     fn write(&self, array: &ArrayRef, field: &Field) -> Result<Vec<Option<Vec<u8>>>, CodecError> {
-        let front = self.0.schema_id.map(|id| self.0.framing.bytes(id));
-        let front = front.unwrap_or_default();
-        let item = match (self.0.many_documents, field.data_type()) {
+        let item = match (self.is_many, field.data_type()) {
             (true, DataType::List(item)) => Some(item),
             _ => None,
         };
@@ -46,7 +59,7 @@ impl JsonDocument {
         let Some(values) = values else {
             return Err(CodecError::new("`_value` is not a list"));
         };
-        let encoder = ValueEncoder::try_new(written, &self.0.encode)
+        let encoder = ValueEncoder::try_new(written, &self.encode)
             .map_err(|error| CodecError::new(error.to_string()))?;
         let writer = encoder
             .batch(values)
@@ -55,7 +68,7 @@ impl JsonDocument {
             if array.is_null(row) {
                 return Ok(None);
             }
-            let mut payload = front.clone();
+            let mut payload = self.front.clone();
             let elements = match array.as_list_opt::<i32>().filter(|_| item.is_some()) {
                 Some(lists) => {
                     let offsets = lists.value_offsets();
@@ -85,7 +98,7 @@ impl Codec for JsonDocument {
         columns: &Fields,
     ) -> Result<Vec<ArrayRef>, CodecError> {
         let decode = |field: &FieldRef| {
-            let mut decoder = ValueDecoder::try_new(field, &self.0.decode)
+            let mut decoder = ValueDecoder::try_new(field, &self.decode)
                 .map_err(|error| CodecError::new(error.to_string()))?;
             for (row, payload) in bytes.iter().enumerate() {
                 match payload {

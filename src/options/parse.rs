@@ -11,7 +11,7 @@ use super::references;
 use super::secret;
 use super::spec::{self, Kind, OptionSpec};
 use super::suggest;
-use super::table::{Bound, KeyFormat, Mode, OnBadRecord, TableOptions, ValueFormat};
+use super::table::{Bound, KeyFormat, Mode, OnBadRecord, TableOptions};
 use crate::error::{Error, Result};
 
 impl Options {
@@ -122,12 +122,12 @@ impl Draft {
                 return Err(required(key, reason));
             }
         }
-        if !is_json(&table) {
+        if !table.may_be_json() {
             (table.value_envelope, table.deleted_by) = (None, None);
         }
         match table.key_envelope() {
             Envelope::None => {}
-            _ if is_json_key(&table) => table.key_format = Some(KeyFormat::Json),
+            _ if table.may_have_json_keys() => table.key_format = Some(KeyFormat::Json),
             _ => table.key_envelope = None,
         }
         if matches!(table.start, Bound::Group(_)) && table.group_id.is_none() {
@@ -156,15 +156,15 @@ impl Draft {
     /// Refuses options of the table itself that have no effect. Options of other layers are
     /// defaults that may be meant for other tables.
     fn check_effect(&self, own: &Options) -> Result<()> {
-        let json = is_json(&self.table) || self.table.key_format() == KeyFormat::Json;
+        let json = self.table.may_be_json() || self.table.key_format() == KeyFormat::Json;
         for (key, _) in own.iter() {
             let reason = if key.starts_with("kafka.json.") && !json {
                 "has no effect, since neither `kafka.value.format` nor `kafka.key.format` is `json`"
             } else if ["kafka.value.envelope", "kafka.deleted_by"].contains(&key)
-                && !is_json(&self.table)
+                && !self.table.may_be_json()
             {
                 "has no effect, since `kafka.value.format` is not `json`"
-            } else if key == "kafka.key.envelope" && !is_json_key(&self.table) {
+            } else if key == "kafka.key.envelope" && !self.table.may_have_json_keys() {
                 "has no effect, since `kafka.key.format` is not `json`"
             } else if key.starts_with("kafka.topic.") && !self.create_topic {
                 "has no effect without `kafka.create_topic` = `true`"
@@ -182,16 +182,6 @@ impl Draft {
         }
         Ok(())
     }
-}
-
-/// Whether payloads may be JSON.
-fn is_json(table: &TableOptions) -> bool {
-    matches!(table.value_format, None | Some(ValueFormat::Json))
-}
-
-/// Whether keys may be JSON.
-fn is_json_key(table: &TableOptions) -> bool {
-    matches!(table.key_format, None | Some(KeyFormat::Json))
 }
 
 /// Checks that an option of this origin is allowed at all, whatever its value.

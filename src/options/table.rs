@@ -382,6 +382,16 @@ impl TableOptions {
         self.key_envelope.unwrap_or_default()
     }
 
+    /// Whether payloads may be JSON.
+    pub(crate) fn may_be_json(&self) -> bool {
+        matches!(self.value_format, None | Some(ValueFormat::Json))
+    }
+
+    /// Whether keys may be JSON.
+    pub(crate) fn may_have_json_keys(&self) -> bool {
+        matches!(self.key_format, None | Some(KeyFormat::Json))
+    }
+
     /// Whether a payload has to be looked at to know whether it is a row.
     pub(crate) fn judges_payloads(&self) -> bool {
         self.value_envelope() != Envelope::None || self.deleted_by.is_some()

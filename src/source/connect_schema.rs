@@ -15,7 +15,9 @@ use arrow::datatypes::{
 use arrow_json_codec::{number_unit, with_days, with_unit};
 use serde_json::Value;
 
+use crate::definition::column_options::fields_within;
 use crate::json::{TextEncoding, check_type};
+use crate::options::Envelope;
 
 /// The types of the descriptions that were read so far.
 #[derive(Debug, Default)]
@@ -27,8 +29,8 @@ pub(crate) struct ConnectSchema {
 }
 
 impl ConnectSchema {
-    /// Reads a description. `path` leads to the description of the row.
-    pub(crate) fn add(&mut self, description: &[u8], path: &[&str]) {
+    /// Reads the description of the payloads in an envelope.
+    pub(crate) fn add(&mut self, description: &[u8], envelope: Envelope) {
         if self.last == description {
             return;
         }
@@ -36,14 +38,13 @@ impl ConnectSchema {
         let Ok(schema) = serde_json::from_slice::<Value>(description) else {
             return;
         };
-        let inner = |schema, name: &&str| {
-            let mut fields = struct_fields(schema).iter();
-            fields.find(|field| field["field"] == *name)
+        let row = match envelope {
+            Envelope::Debezium => struct_fields(&schema)
+                .iter()
+                .find(|field| field["field"] == "after"),
+            Envelope::None | Envelope::Connect => Some(&schema),
         };
-        let Some(row) = path.iter().try_fold(&schema, inner) else {
-            return;
-        };
-        for field in struct_fields(row) {
+        for field in row.map_or(&[][..], struct_fields) {
             if let Some(name) = field["field"].as_str() {
                 self.add_field(column(name, field), field);
             }
@@ -72,6 +73,12 @@ impl ConnectSchema {
         }
     }
 
+    /// The column that was described first.
+    pub(crate) fn into_first(self) -> Option<Field> {
+        let first = self.fields.into_iter().next()?;
+        Some(Arc::unwrap_or_clone(first))
+    }
+
     /// The described columns, then those of `found` that are not described.
     pub(crate) fn typed(&self, found: &Fields) -> Fields {
         let is_described =
@@ -87,7 +94,7 @@ impl ConnectSchema {
 #[derive(Debug)]
 pub(crate) struct DescriptionCheck {
     columns: Fields,
-    path: &'static [&'static str],
+    envelope: Envelope,
     /// The descriptions that were checked last, and what is wrong with each.
     known: Vec<(Vec<u8>, Option<String>)>,
 }
@@ -96,13 +103,13 @@ pub(crate) struct DescriptionCheck {
 const KNOWN: usize = 8;
 
 impl DescriptionCheck {
-    /// A check for these columns; `None` where no description can contradict them. `path` leads to
-    /// the description of the row.
-    pub(crate) fn of(columns: &Fields, path: &'static [&'static str]) -> Option<Self> {
-        let may_differ = columns.iter().any(|column| has_form(column));
+    /// A check for these columns of payloads in an envelope; `None` where no description can
+    /// contradict them.
+    pub(crate) fn of(columns: &Fields, envelope: Envelope) -> Option<Self> {
+        let may_differ = envelope != Envelope::None && columns.iter().any(|it| has_form(it));
         may_differ.then(|| DescriptionCheck {
             columns: columns.clone(),
-            path,
+            envelope,
             known: Vec::new(),
         })
     }
@@ -115,8 +122,12 @@ impl DescriptionCheck {
             .position(|(known, _)| known == description);
         let place = known.unwrap_or_else(|| {
             let mut schema = ConnectSchema::default();
-            schema.add(description, self.path);
-            let wrong = contradiction(&self.columns, &schema.fields.into());
+            schema.add(description, self.envelope);
+            let wrong = self.columns.iter().find_map(|column| {
+                let described = schema.fields.iter();
+                let mut same = described.filter(|it| it.name().eq_ignore_ascii_case(column.name()));
+                contradiction(column, same.next()?)
+            });
             if self.known.len() == KNOWN {
                 self.known.remove(0);
             }
@@ -129,25 +140,20 @@ impl DescriptionCheck {
 
 /// Whether the numbers of a column, or of a field within, have a unit or a scale.
 fn has_form(field: &Field) -> bool {
-    match field.data_type() {
-        DataType::Struct(fields) => fields.iter().any(|field| has_form(field)),
-        DataType::List(item) => has_form(item),
-        _ => number_unit(field).is_some() || TextEncoding::of(field) == TextEncoding::Base64Decimal,
-    }
+    number_unit(field).is_some()
+        || TextEncoding::of(field) == TextEncoding::Base64Decimal
+        || fields_within(field).any(|(_, field)| has_form(field))
 }
 
-/// How a description contradicts columns.
-fn contradiction(columns: &Fields, described: &Fields) -> Option<String> {
-    columns.iter().find_map(|column| {
-        let (_, described) = described.find(column.name())?;
-        match (column.data_type(), described.data_type()) {
-            (DataType::Struct(one), DataType::Struct(two)) => contradiction(one, two),
-            (DataType::List(one), DataType::List(two)) => {
-                contradiction(&vec![Arc::clone(one)].into(), &vec![Arc::clone(two)].into())
-            }
-            _ => contradicts(column, described),
-        }
-    })
+/// How a description contradicts a column, or a field within.
+fn contradiction(column: &Field, described: &Field) -> Option<String> {
+    let within = || {
+        fields_within(column).find_map(|(selector, field)| {
+            let (_, other) = fields_within(described).find(|(other, _)| *other == selector)?;
+            contradiction(field, other)
+        })
+    };
+    contradicts(column, described).or_else(within)
 }
 
 fn contradicts(column: &Field, described: &Field) -> Option<String> {
@@ -333,7 +339,7 @@ mod tests {
     fn described(fields: Value) -> ConnectSchema {
         let mut schema = ConnectSchema::default();
         let text = json!({"type": "struct", "fields": fields}).to_string();
-        schema.add(text.as_bytes(), &[]);
+        schema.add(text.as_bytes(), Envelope::Connect);
         schema
     }
 
@@ -394,7 +400,7 @@ mod tests {
              "parameters": {"scale": "2", "connect.decimal.precision": "5"}},
         ]));
         let other = json!({"type": "struct", "fields": [
-            {"field": "row", "type": "struct", "fields": [
+            {"field": "after", "type": "struct", "fields": [
                 {"field": "a", "type": "int64"},
                 {"field": "b", "type": "int8"},
                 {"field": "c", "type": "float"},
@@ -405,9 +411,9 @@ mod tests {
                  "parameters": {"scale": "2", "connect.decimal.precision": "12"}},
             ]},
         ]});
-        schema.add(other.to_string().as_bytes(), &["row"]);
+        schema.add(other.to_string().as_bytes(), Envelope::Debezium);
         for broken in ["{", "7", "{\"type\":\"struct\",\"fields\":[{}]}"] {
-            schema.add(broken.as_bytes(), &["row"]);
+            schema.add(broken.as_bytes(), Envelope::Debezium);
         }
         let found = Fields::from(vec![
             Field::new("b", DataType::Int64, true),

@@ -24,6 +24,16 @@ pub(crate) struct Event {
     pub(crate) schema: Option<Range<usize>>,
 }
 
+impl Event {
+    /// An event without a row.
+    fn of(kind: EventKind) -> Self {
+        Event {
+            kind,
+            ..Event::default()
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum EventKind {
     /// The payload has a row.
@@ -38,15 +48,22 @@ pub(crate) enum EventKind {
 /// Finds the rows of the payloads of one table.
 #[derive(Debug)]
 pub(crate) struct EnvelopeReader {
-    envelope: Envelope,
     framing: Framing,
-    connect: PropertyFinder,
-    debezium: PropertyFinder,
-    source: PropertyFinder,
+    opener: Opener,
     /// Finds the property that marks a deleted row.
     deleted_by: Option<PropertyFinder>,
-    /// Whether `source_timestamp` is read.
-    reads_source: bool,
+}
+
+/// Finds what an envelope consists of.
+#[derive(Debug)]
+enum Opener {
+    None,
+    Connect(PropertyFinder),
+    Debezium {
+        event: PropertyFinder,
+        /// For the time of a change, where that is read.
+        source: Option<Box<PropertyFinder>>,
+    },
 }
 
 /// The properties of Kafka Connect's envelope.
@@ -60,13 +77,16 @@ impl EnvelopeReader {
         let finder =
             |names: &[&str]| PropertyFinder::new(names).with_lenient(options.decode.lenient);
         EnvelopeReader {
-            envelope,
             framing: options.framing,
-            connect: finder(&CONNECT),
-            debezium: finder(&DEBEZIUM),
-            source: finder(&["ts_ms"]),
+            opener: match envelope {
+                Envelope::None => Opener::None,
+                Envelope::Connect => Opener::Connect(finder(&CONNECT)),
+                Envelope::Debezium => Opener::Debezium {
+                    event: finder(&DEBEZIUM),
+                    source: None,
+                },
+            },
             deleted_by: None,
-            reads_source: false,
         }
     }
 
@@ -88,10 +108,12 @@ impl EnvelopeReader {
         EnvelopeReader::new(options.key_envelope(), options)
     }
 
-    /// Also reads when a change was made in the source, if `reads_source`.
+    /// Also reads when a change was made in the source.
     #[must_use]
-    pub(crate) fn with_source_timestamp(mut self, reads_source: bool) -> Self {
-        self.reads_source = reads_source;
+    pub(crate) fn with_source_timestamp(mut self) -> Self {
+        if let Opener::Debezium { source, .. } = &mut self.opener {
+            *source = Some(Box::new(PropertyFinder::new(&["ts_ms"])));
+        }
         self
     }
 
@@ -102,13 +124,15 @@ impl EnvelopeReader {
     pub(crate) fn open(&mut self, payload: &[u8]) -> Result<Event, DecodeError> {
         let start = self.framing.split(payload).0.len();
         let whole = start..payload.len();
-        let mut event = match self.envelope {
-            Envelope::None => Event {
+        let mut event = match &mut self.opener {
+            Opener::None => Event {
                 row: whole,
                 ..Event::default()
             },
-            Envelope::Connect => self.open_connect(payload, whole)?,
-            Envelope::Debezium => self.open_debezium(payload, whole)?,
+            Opener::Connect(finder) => open_connect(finder, payload, &whole)?,
+            Opener::Debezium { event, source } => {
+                open_debezium(event, source.as_deref_mut(), payload, whole)?
+            }
         };
         if let (EventKind::Row, Some(finder)) = (event.kind, &mut self.deleted_by) {
             let [Some(mark)] = find(finder, payload, &event.row)? else {
@@ -121,85 +145,83 @@ impl EnvelopeReader {
         }
         Ok(event)
     }
+}
 
-    fn open_connect(&mut self, payload: &[u8], whole: Range<usize>) -> Result<Event, DecodeError> {
-        let [Some(schema), Some(row)] = find(&mut self.connect, payload, &whole)? else {
-            return Err(unlike(
-                "there are no `schema` and `payload`, as Kafka Connect writes them",
-            ));
-        };
-        let kind = match text(payload, &row) {
-            b"null" => EventKind::Delete,
-            _ => EventKind::Row,
-        };
-        Ok(Event {
-            kind,
-            row,
-            schema: Some(schema).filter(|schema| is_object(payload, schema)),
-            ..Event::default()
-        })
-    }
+fn open_connect(
+    finder: &mut PropertyFinder,
+    payload: &[u8],
+    whole: &Range<usize>,
+) -> Result<Event, DecodeError> {
+    let [Some(schema), Some(row)] = find(finder, payload, whole)? else {
+        return Err(unlike(
+            "there are no `schema` and `payload`, as Kafka Connect writes them",
+        ));
+    };
+    let kind = match text(payload, &row) {
+        b"null" => EventKind::Delete,
+        _ => EventKind::Row,
+    };
+    Ok(Event {
+        kind,
+        row,
+        schema: Some(schema).filter(|schema| is_object(payload, schema)),
+        ..Event::default()
+    })
+}
 
-    fn open_debezium(&mut self, payload: &[u8], whole: Range<usize>) -> Result<Event, DecodeError> {
-        let mut found: [_; DEBEZIUM.len()] = find(&mut self.debezium, payload, &whole)?;
-        let mut schema = None;
-        let mut inner = whole;
-        if let [None, _, _, _, outer, Some(row)] = found.clone() {
-            inner = row;
-            if text(payload, &inner) == b"null" {
-                return Ok(Event {
-                    kind: EventKind::Delete,
-                    ..Event::default()
-                });
-            }
-            schema = outer.filter(|schema| is_object(payload, schema));
-            found = find(&mut self.debezium, payload, &inner)?;
+fn open_debezium(
+    finder: &mut PropertyFinder,
+    source_finder: Option<&mut PropertyFinder>,
+    payload: &[u8],
+    whole: Range<usize>,
+) -> Result<Event, DecodeError> {
+    let mut found: [_; DEBEZIUM.len()] = find(finder, payload, &whole)?;
+    let mut schema = None;
+    let mut inner = whole;
+    if let [None, _, _, _, outer, Some(row)] = found.clone() {
+        inner = row;
+        if text(payload, &inner) == b"null" {
+            return Ok(Event::of(EventKind::Delete));
         }
-        let [op, after, before, source, ..] = found;
-        let Some(op) = op else {
-            return match is_message(text(payload, &inner)) {
-                true => Ok(Event {
-                    kind: EventKind::PassedOver,
-                    ..Event::default()
-                }),
-                false => Err(unlike("there is no `op`, as Debezium writes it")),
-            };
-        };
-        let (kind, op) = match string_value(text(payload, &op)).as_deref() {
-            Some("c") => (EventKind::Row, "c"),
-            Some("u") => (EventKind::Row, "u"),
-            Some("r") => (EventKind::Row, "r"),
-            Some("d") => (EventKind::Delete, "d"),
-            // A table was truncated, or a message was logged: neither is about a key.
-            Some("t" | "m") => {
-                return Ok(Event {
-                    kind: EventKind::PassedOver,
-                    ..Event::default()
-                });
-            }
-            _ => return Err(unlike("`op` is not c, u, r, d, t or m")),
-        };
-        let after = after.filter(|after| is_object(payload, after));
-        if kind == EventKind::Row && after.is_none() {
-            return Err(unlike("`after` is not an object, which this `op` needs"));
-        }
-        let source = source.filter(|source| self.reads_source && is_object(payload, source));
-        let source_timestamp = match source {
-            Some(source) => {
-                let [time] = find(&mut self.source, payload, &source)?;
-                time.and_then(|time| std::str::from_utf8(text(payload, &time)).ok()?.parse().ok())
-            }
-            None => None,
-        };
-        Ok(Event {
-            kind,
-            row: after.unwrap_or_default(),
-            op: Some(op),
-            source_timestamp,
-            before: before.filter(|before| is_object(payload, before)),
-            schema,
-        })
+        schema = outer.filter(|schema| is_object(payload, schema));
+        found = find(finder, payload, &inner)?;
     }
+    let [op, after, before, source, ..] = found;
+    let Some(op) = op else {
+        return match is_message(text(payload, &inner)) {
+            true => Ok(Event::of(EventKind::PassedOver)),
+            false => Err(unlike("there is no `op`, as Debezium writes it")),
+        };
+    };
+    let (kind, op) = match string_value(text(payload, &op)).as_deref() {
+        Some("c") => (EventKind::Row, "c"),
+        Some("u") => (EventKind::Row, "u"),
+        Some("r") => (EventKind::Row, "r"),
+        Some("d") => (EventKind::Delete, "d"),
+        // A table was truncated, or a message was logged: neither is about a key.
+        Some("t" | "m") => return Ok(Event::of(EventKind::PassedOver)),
+        _ => return Err(unlike("`op` is not c, u, r, d, t or m")),
+    };
+    let after = after.filter(|after| is_object(payload, after));
+    if kind == EventKind::Row && after.is_none() {
+        return Err(unlike("`after` is not an object, which this `op` needs"));
+    }
+    let source = source.filter(|source| is_object(payload, source));
+    let source_timestamp = match source_finder.zip(source) {
+        Some((finder, source)) => {
+            let [time] = find(finder, payload, &source)?;
+            time.and_then(|time| std::str::from_utf8(text(payload, &time)).ok()?.parse().ok())
+        }
+        None => None,
+    };
+    Ok(Event {
+        kind,
+        row: after.unwrap_or_default(),
+        op: Some(op),
+        source_timestamp,
+        before: before.filter(|before| is_object(payload, before)),
+        schema,
+    })
 }
 
 /// Whether an object without `op` is another message of Debezium: a heartbeat, a schema change, or
@@ -261,7 +283,7 @@ mod tests {
 
     fn open(envelope: Envelope, payload: &str) -> Event {
         let mut reader =
-            EnvelopeReader::new(envelope, &TableOptions::default()).with_source_timestamp(true);
+            EnvelopeReader::new(envelope, &TableOptions::default()).with_source_timestamp();
         reader.open(payload.as_bytes()).unwrap()
     }
 

@@ -15,7 +15,7 @@ use crate::definition::metadata_columns::Metadata;
 use crate::definition::schema::ColumnRole;
 use crate::error::{Error, Result};
 use crate::json::{DecodeError, DecodeErrorKind};
-use crate::options::{Envelope, Framing, Mode, OnBadRecord, ValueFormat};
+use crate::options::{Framing, Mode, OnBadRecord, ValueFormat};
 use crate::source::column_builders::{KeyBuilder, MetadataBuilder, PayloadDecoder};
 use crate::source::connect_schema::DescriptionCheck;
 use crate::source::envelope::{EnvelopeReader, Event, EventKind};
@@ -158,11 +158,7 @@ impl Rows {
             });
         }
         let payload_fields = Fields::from(payload_fields);
-        let description = match table.options.value_envelope() {
-            Envelope::None => None,
-            Envelope::Connect => DescriptionCheck::of(&payload_fields, &[]),
-            Envelope::Debezium => DescriptionCheck::of(&payload_fields, &["after"]),
-        };
+        let description = DescriptionCheck::of(&payload_fields, table.options.value_envelope());
         let payload = match payload_fields.first() {
             None => None,
             Some(_) => Some(PayloadDecoder::try_new(table, partition, payload_fields)?),
@@ -177,8 +173,11 @@ impl Rows {
                     ColumnBuilder::Metadata(MetadataBuilder::SourceTimestamp(_), _)
                 )
             };
-            EnvelopeReader::for_payloads(options)
-                .with_source_timestamp(columns.iter().any(source_timestamp))
+            let reader = EnvelopeReader::for_payloads(options);
+            match columns.iter().any(source_timestamp) {
+                true => reader.with_source_timestamp(),
+                false => reader,
+            }
         });
         let has_headers = columns.iter().any(|column| {
             matches!(

@@ -11,7 +11,7 @@ use crate::error::{Error, Result, own_error};
 use crate::extensions::Extensions;
 use crate::options::{Envelope, KeyFormat, Mode, TableOptions, ValueFormat};
 use crate::source::fetch::{Chunk, Fetch, FetchProgress, POLL, PartitionFetch};
-use crate::table::sample::{Keys, Sample};
+use crate::table::sample::Sample;
 
 /// Samples a topic and makes a definition with the columns of the sample.
 pub(crate) async fn table(
@@ -51,12 +51,11 @@ fn infer(
     // The type of a number is a guess here, so values that would be rounded are an error.
     options.decode.exact_doubles = true;
     let remedy = sample.remedy();
-    let payloads = sample
-        .take_payloads()
-        .map_err(|reason| Error::InferSchema {
-            topic: topic.clone(),
-            reason,
-        })?;
+    let mixed = |reason| Error::InferSchema {
+        topic: topic.clone(),
+        reason,
+    };
+    let payloads = sample.take_payloads().map_err(mixed)?;
     let objects = payloads.as_ref().map_or(0, |payloads| payloads.objects);
     let has_envelope = options.value_envelope() != Envelope::None;
     let format = *options.value_format.get_or_insert_with(|| {
@@ -71,39 +70,12 @@ fn infer(
         }
         found
     });
-    let envelope = payloads.as_ref().map(|payloads| payloads.envelope);
-    if let (None, Some(envelope)) = (options.value_envelope, envelope) {
-        if envelope != Envelope::None {
-            log::warn!(
-                "topic `{topic}` has the envelope of {}: {}; `kafka.value.envelope` = `none` reads \
-                 whole payloads",
-                envelope.title(),
-                match envelope {
-                    Envelope::Debezium => "the columns are those of `after`, and `d` deletes",
-                    _ => "the columns are those of `payload`",
-                }
-            );
-        }
-        options.value_envelope = Some(envelope);
+    if let Some(payloads) = &payloads {
+        note_envelope(&topic, payloads.envelope, &mut options);
     }
-    let keys = sample.take_keys().map_err(|reason| Error::InferSchema {
-        topic: topic.clone(),
-        reason,
-    })?;
-    if let (
-        Some(Keys {
-            envelope: Envelope::Connect,
-            ..
-        }),
-        None,
-    ) = (&keys, options.key_envelope)
-    {
-        log::warn!(
-            "topic `{topic}` has keys in the envelope of Kafka Connect: `_key` is their `payload`; \
-             `kafka.key.envelope` = `none` reads whole keys"
-        );
-        options.key_envelope = Some(Envelope::Connect);
-        options.key_format = Some(KeyFormat::Json);
+    let keys = sample.take_keys().map_err(mixed)?;
+    if let Some(keys) = &keys {
+        note_key_envelope(&topic, keys.envelope, &mut options);
     }
     if options.key_format.is_none() && !has_key_codec && sample.binary_keys {
         log::warn!(
@@ -148,6 +120,37 @@ fn infer(
     }
     let table = TableDefinition::try_new(topic, options, &Schema::new(fields), extensions)?;
     Ok(TableDefinition { keyless, ..table })
+}
+
+/// Takes the envelope of the sampled payloads as that of the table, unless the table says its own.
+fn note_envelope(topic: &str, envelope: Envelope, options: &mut TableOptions) {
+    let read = match envelope {
+        _ if options.value_envelope.is_some() => return,
+        Envelope::None => None,
+        Envelope::Connect => Some("the columns are those of `payload`"),
+        Envelope::Debezium => Some("the columns are those of `after`, and `d` deletes"),
+    };
+    if let Some(read) = read {
+        let title = envelope.title();
+        log::warn!(
+            "topic `{topic}` has the envelope of {title}: {read}; `kafka.value.envelope` = `none` \
+             reads whole payloads"
+        );
+    }
+    options.value_envelope = Some(envelope);
+}
+
+/// The same for keys, which are JSON then.
+fn note_key_envelope(topic: &str, envelope: Envelope, options: &mut TableOptions) {
+    if envelope == Envelope::None || options.key_envelope.is_some() {
+        return;
+    }
+    log::warn!(
+        "topic `{topic}` has keys in the envelope of Kafka Connect: `_key` is their `payload`; \
+         `kafka.key.envelope` = `none` reads whole keys"
+    );
+    options.key_envelope = Some(envelope);
+    options.key_format = Some(KeyFormat::Json);
 }
 
 /// Adds a hint to the error of a missing READ right. With declared columns the right is not

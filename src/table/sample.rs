@@ -1,13 +1,13 @@
 //! [`Sample`]: what the sampled records of a topic have in common.
 
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{Field, Fields};
 use arrow_json_codec::is_null;
 use rdkafka_extra::Record;
 use serde_json::{Map, Value};
 
 use crate::definition::metadata_columns::KEY_COLUMN;
 use crate::json::{DecodeError, SchemaInference, ValueInference};
-use crate::options::{Envelope, KeyFormat, TableOptions, ValueFormat};
+use crate::options::{Envelope, TableOptions, ValueFormat};
 use crate::source::connect_schema::ConnectSchema;
 use crate::source::envelope::{EnvelopeReader, Event, EventKind};
 
@@ -62,15 +62,16 @@ impl Sample {
     /// No record has been sampled yet. `has_key_codec` says that keys are not JSON, whatever
     /// they look like.
     pub(super) fn new(options: &TableOptions, has_key_codec: bool) -> Self {
-        let is_json = matches!(options.value_format, None | Some(ValueFormat::Json));
         // In the order in which they are preferred: Debezium's envelope often is in Kafka
         // Connect's.
         let payloads = match options.value_envelope {
             Some(envelope) => vec![envelope],
-            None if is_json => vec![Envelope::Debezium, Envelope::Connect, Envelope::None],
+            None if options.may_be_json() => {
+                vec![Envelope::Debezium, Envelope::Connect, Envelope::None]
+            }
             None => vec![Envelope::None],
         };
-        let is_json = matches!(options.key_format, None | Some(KeyFormat::Json)) && !has_key_codec;
+        let is_json = options.may_have_json_keys() && !has_key_codec;
         let keys = match options.key_envelope {
             Some(envelope) => vec![envelope],
             None if is_json => vec![Envelope::Connect, Envelope::None],
@@ -141,13 +142,10 @@ impl Sample {
             .iter()
             .find(|read| read.typical > 0 && read.objects > 0);
         match partly {
-            Some(partly) if is_plain && !given => Err(format!(
-                "{} of {records} sampled payloads have the envelope of {}, and the others do not; \
-                 set `kafka.value.envelope` = `{}`, or `none`",
-                partly.typical,
-                partly.envelope.title(),
-                partly.envelope.name(),
-            )),
+            Some(partly) if is_plain && !given => {
+                let share = format!("{} of {records} sampled payloads", partly.typical);
+                Err(mixed(&share, partly.envelope, "kafka.value.envelope"))
+            }
             _ => Ok(found),
         }
     }
@@ -164,13 +162,8 @@ impl Sample {
             && !given
             && partly.typical < count
         {
-            return Err(format!(
-                "{} of {count} sampled keys have the envelope of {}, and the others do not; set \
-                 `kafka.key.envelope` = `{}`, or `none`",
-                partly.typical,
-                partly.envelope.title(),
-                partly.envelope.name(),
-            ));
+            let share = format!("{} of {count} sampled keys", partly.typical);
+            return Err(mixed(&share, partly.envelope, "kafka.key.envelope"));
         }
         let fits = |read: &Keys| given || read.envelope == Envelope::None || read.typical > 0;
         let found = self.keys.iter().position(fits);
@@ -194,7 +187,7 @@ impl Payloads {
         Payloads {
             envelope,
             objects: 0,
-            reader: EnvelopeReader::new(envelope, options).with_source_timestamp(true),
+            reader: EnvelopeReader::new(envelope, options).with_source_timestamp(),
             rows: SchemaInference::new().with_lenient(options.decode.lenient),
             types: ConnectSchema::default(),
             typical: 0,
@@ -227,11 +220,7 @@ impl Payloads {
             None => {}
         }
         if let Some(schema) = event.schema.and_then(|place| payload.get(place)) {
-            let path: &[&str] = match self.envelope {
-                Envelope::Debezium => &["after"],
-                _ => &[],
-            };
-            self.types.add(schema, path);
+            self.types.add(schema, self.envelope);
         }
         if let Some(row) = row {
             self.rows.add(payload.get(row).unwrap_or_default())?;
@@ -245,7 +234,7 @@ impl Payloads {
     fn is_typical(&self, payload: &[u8], event: &Event) -> Option<bool> {
         match self.envelope {
             Envelope::None => None,
-            Envelope::Connect => is_described(payload, event),
+            Envelope::Connect => is_described(payload),
             // The tombstone of Kafka Connect's envelope.
             Envelope::Debezium if event.op.is_none() => Some(false),
             Envelope::Debezium => event.source_timestamp.map(|_| true),
@@ -275,7 +264,7 @@ impl Keys {
             return;
         };
         let value = key.get(event.row.clone()).unwrap_or_default();
-        self.typical += usize::from(is_described(key, &event).is_some());
+        self.typical += usize::from(is_described(key).is_some());
         if let Some(schema) = event.schema.and_then(|place| key.get(place)) {
             self.types.add_value(schema, KEY_COLUMN);
         }
@@ -286,18 +275,23 @@ impl Keys {
 
     /// The column of the keys.
     pub(super) fn finish(self) -> Field {
-        let found = Fields::from(vec![self.values.finish_as(KEY_COLUMN)]);
-        let typed = self.types.typed(&found);
-        typed.first().or(found.first()).map_or_else(
-            || Field::new(KEY_COLUMN, DataType::Utf8View, true),
-            |field| field.as_ref().clone(),
-        )
+        let described = self.types.into_first();
+        described.unwrap_or_else(|| self.values.finish_as(KEY_COLUMN))
     }
+}
+
+/// The error of a sample of which only a share has an envelope.
+fn mixed(share: &str, envelope: Envelope, key: &str) -> String {
+    let (title, name) = (envelope.title(), envelope.name());
+    format!(
+        "{share} have the envelope of {title}, and the others do not; set `{key}` = `{name}`, or \
+         `none`"
+    )
 }
 
 /// Whether a document is Kafka Connect's envelope and nothing else: `Some(false)` if there is no
 /// description in it, as of a null.
-fn is_described(document: &[u8], event: &Event) -> Option<bool> {
+fn is_described(document: &[u8]) -> Option<bool> {
     let start = document.iter().position(|byte| *byte == b'{')?;
     let object: Map<String, Value> = serde_json::from_slice(document.get(start..)?).ok()?;
     if object.len() != 2 || !object.contains_key("payload") {
@@ -305,9 +299,7 @@ fn is_described(document: &[u8], event: &Event) -> Option<bool> {
     }
     match object.get("schema")? {
         Value::Null => Some(false),
-        Value::Object(schema) if schema.get("type").is_some_and(Value::is_string) => {
-            Some(event.schema.is_some())
-        }
+        Value::Object(schema) if schema.get("type").is_some_and(Value::is_string) => Some(true),
         _ => None,
     }
 }
