@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
-use arrow_json_codec::{number_unit, with_days, with_unit};
+use arrow_json_codec::{is_date_or_time, number_unit, with_days, with_unit};
 
 use crate::error::{Error, Result};
 use crate::json::TextEncoding;
@@ -199,10 +199,6 @@ fn struct_with(
             .map(|(other, field)| Arc::clone(if other == place { &changed } else { field }));
         DataType::Struct(fields.collect())
     }))
-}
-
-fn is_date_or_time(data_type: &DataType) -> bool {
-    data_type.is_temporal() && !matches!(data_type, DataType::Duration(_) | DataType::Interval(_))
 }
 
 /// Whether a field, or a field within, has such a type.

@@ -91,7 +91,7 @@ pub use encode::{RowEncoder, RowWriter, ValueEncoder, ValueWriter};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError, EncodeErrorKind, Found, SyntaxError};
 pub use find::{PropertyFinder, documents, string_value};
 pub use infer::{SchemaInference, ValueInference};
-pub use metadata::{TextEncoding, number_unit, with_days, with_unit};
+pub use metadata::{TextEncoding, is_date_or_time, number_unit, with_days, with_unit};
 pub use options::{Decimals, DecodeOptions, EncodeOptions, NameMatching, NonFinite, Nulls};
 pub use patch::{ObjectPatch, PatchError, PatchWriter};
 pub use text::document::is_null;

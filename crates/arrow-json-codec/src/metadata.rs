@@ -265,7 +265,15 @@ pub(crate) fn is_plain_text(data_type: &DataType) -> bool {
     data_type.is_string()
 }
 
-pub(crate) fn is_date_or_time(data_type: &DataType) -> bool {
+/// Whether the values of a type can be numbers of a unit: dates, times and timestamps.
+///
+/// ```
+/// use arrow::datatypes::DataType;
+///
+/// assert!(arrow_json_codec::is_date_or_time(&DataType::Date32));
+/// assert!(!arrow_json_codec::is_date_or_time(&DataType::Int64));
+/// ```
+pub fn is_date_or_time(data_type: &DataType) -> bool {
     use DataType::{Date32, Date64, Time32, Time64, Timestamp};
     matches!(
         data_type,

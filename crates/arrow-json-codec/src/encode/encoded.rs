@@ -1,37 +1,20 @@
 //! Writers of bytes as hexadecimal digits, and of decimals as base64.
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
+use arrow::array::{ArrayRef, ArrowPrimitiveType};
 use arrow::datatypes::{
     DataType, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, i256,
 };
 
 use super::column::BoxWrite;
 use super::primitive::primitive;
-use super::scalar::{bytes, write_base64};
+use super::scalar::{binary, write_base64};
 use crate::error::EncodeErrorKind;
 use crate::text::parse_number::significant;
 
 /// The writer of an array of bytes as hexadecimal digits, or `None` if the array is of another
 /// type.
 pub(crate) fn hex(array: &ArrayRef) -> Option<BoxWrite<'_>> {
-    match array.data_type() {
-        DataType::Binary => {
-            let array = array.as_binary_opt::<i32>()?;
-            bytes(move |row| array.value(row), write_hex)
-        }
-        DataType::LargeBinary => {
-            let array = array.as_binary_opt::<i64>()?;
-            bytes(move |row| array.value(row), write_hex)
-        }
-        DataType::BinaryView => {
-            let array = array.as_binary_view_opt()?;
-            bytes(move |row| array.value(row), write_hex)
-        }
-        _ => {
-            let array = array.as_fixed_size_binary_opt()?;
-            bytes(move |row| array.value(row), write_hex)
-        }
-    }
+    binary(array, write_hex)
 }
 
 fn write_hex(bytes: &[u8], out: &mut Vec<u8>) {

@@ -73,22 +73,10 @@ pub(crate) fn writer<'a>(
                 },
             )
         }
-        DataType::Binary => {
-            let array = array.as_binary_opt::<i32>()?;
-            bytes(move |row| array.value(row), write_base64)
-        }
-        DataType::LargeBinary => {
-            let array = array.as_binary_opt::<i64>()?;
-            bytes(move |row| array.value(row), write_base64)
-        }
-        DataType::BinaryView => {
-            let array = array.as_binary_view_opt()?;
-            bytes(move |row| array.value(row), write_base64)
-        }
-        DataType::FixedSizeBinary(_) => {
-            let array = array.as_fixed_size_binary_opt()?;
-            bytes(move |row| array.value(row), write_base64)
-        }
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::BinaryView
+        | DataType::FixedSizeBinary(_) => binary(array, write_base64),
         DataType::Date32 => date32(array),
         DataType::Date64 => date64(array),
         DataType::Time32(TimeUnit::Second) => times::<Time32SecondType>(array, TimeUnit::Second),
@@ -153,7 +141,32 @@ where
     }
 }
 
-pub(super) fn bytes<'a, V: 'a>(
+/// Bytes in the text that `format` writes, or `None` if the array is not of bytes.
+pub(super) fn binary<'a>(
+    array: &'a ArrayRef,
+    format: impl Fn(&[u8], &mut Vec<u8>) + Send + Sync + 'a,
+) -> Option<BoxWrite<'a>> {
+    match array.data_type() {
+        DataType::Binary => {
+            let array = array.as_binary_opt::<i32>()?;
+            bytes(move |row| array.value(row), format)
+        }
+        DataType::LargeBinary => {
+            let array = array.as_binary_opt::<i64>()?;
+            bytes(move |row| array.value(row), format)
+        }
+        DataType::BinaryView => {
+            let array = array.as_binary_view_opt()?;
+            bytes(move |row| array.value(row), format)
+        }
+        _ => {
+            let array = array.as_fixed_size_binary_opt()?;
+            bytes(move |row| array.value(row), format)
+        }
+    }
+}
+
+fn bytes<'a, V: 'a>(
     get: impl Fn(usize) -> V + Send + Sync + 'a,
     format: impl Fn(V, &mut Vec<u8>) + Send + Sync + 'a,
 ) -> Option<BoxWrite<'a>> {
